@@ -1,0 +1,105 @@
+"""Descriptors that the user brings: `.npy`, `.npz` and `.mat` files, checked against the lists."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+
+from bench.descriptors import Matrix, from_array
+from bench.errors import BenchError
+from bench.types import Image
+
+Part = Literal["database", "queries", "distractors"]
+
+# The name of the array for each part in the files of the revisited authors (example features).
+_KEYS: dict[Part, str] = {"database": "X", "queries": "Q", "distractors": "X"}
+
+
+def read(path: Path, part: Part) -> Matrix:
+    """Return the descriptors of a file, one row per image.
+
+    .npy    (n, dim), memory-mapped, so that it may be larger than the memory
+    .npz    the array `vectors`, else `X` (database, distractors) or `Q` (queries), else the only
+            one; `ids`, where present, are image ids
+    .mat    MATLAB 5, `X` or `Q` as the authors of the revisited sets publish them: one COLUMN
+            per image, which becomes a row here
+    """
+    readers = {".npy": _npy, ".npz": _npz, ".mat": _mat}
+    if path.suffix not in readers:
+        raise BenchError(f"{path}: descriptors are read from .npy, .npz or .mat files.")
+    if not path.is_file():
+        raise BenchError(f"there is no file {path}.")
+    try:
+        return readers[path.suffix](path, part)
+    except (OSError, ValueError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile) as e:
+        reason = " ".join(str(e).split())
+        if isinstance(e, NotImplementedError):
+            reason = "it is a MATLAB 7.3 file; save it with -v6 or -v7, or as .npy"
+        raise BenchError(f"{path} cannot be read as {path.suffix}: {reason}.") from e
+
+
+def check_rows(matrix: Matrix, images: Sequence[Image], what: str) -> None:
+    """Refuse descriptors whose number or ids are not those of the data set's list."""
+    rows, columns = matrix.shape
+    if rows != len(images):
+        turned = " It looks transposed: rows must be images." if columns == len(images) else ""
+        raise BenchError(
+            f"{matrix.label} has {rows} rows, but the data set has {len(images)} {what}; they must "
+            f"be the same, in the order of the list.{turned}"
+        )
+    if matrix.ids is None:
+        return
+    for row, (found, image) in enumerate(zip(matrix.ids, images, strict=True)):
+        if found not in (image.id, image.file):
+            raise BenchError(
+                f"row {row} of {matrix.label} is {found!r}, but row {row} of the {what} is "
+                f"{image.id!r}; bring the rows in the order of the list."
+            )
+
+
+def check_dim(parts: Sequence[Matrix]) -> None:
+    """Refuse descriptors of different dimensions."""
+    first = parts[0]
+    for other in parts[1:]:
+        if other.shape[1] != first.shape[1]:
+            raise BenchError(
+                f"{other.label} has {other.shape[1]} numbers per row, but {first.label} has "
+                f"{first.shape[1]}; all descriptors must come from the same method."
+            )
+
+
+def _npy(path: Path, part: Part) -> Matrix:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    checked = from_array(array, str(path))
+    return Matrix(checked.label, checked.shape, path=path)
+
+
+def _npz(path: Path, part: Part) -> Matrix:
+    with np.load(path, allow_pickle=False) as packed:
+        arrays = [key for key in packed.files if key != "ids"]
+        wanted = [key for key in ("vectors", _KEYS[part]) if key in arrays] or arrays
+        if not wanted or (len(arrays) > 1 and wanted is arrays):
+            raise BenchError(
+                f"{path} holds {', '.join(arrays) or 'no array'}; name the descriptors `vectors`."
+            )
+        ids = tuple(str(x) for x in packed["ids"].ravel()) if "ids" in packed.files else None
+        matrix = from_array(packed[wanted[0]], str(path))
+    if ids is not None and len(ids) != matrix.shape[0]:
+        raise BenchError(f"{path} has {len(ids)} ids for {matrix.shape[0]} rows.")
+    return Matrix(matrix.label, matrix.shape, array=matrix.array, ids=ids)
+
+
+def _mat(path: Path, part: Part) -> Matrix:
+    key = _KEYS[part]
+    held: dict[str, Any] = scipy.io.loadmat(path, variable_names=[key])
+    if key not in held:
+        names = ", ".join(name for name, _, _ in scipy.io.whosmat(path))
+        raise BenchError(f"{path} has no variable {key}, which holds the {part}; it has {names}.")
+    columns: NDArray[Any] = np.asarray(held[key])
+    return from_array(np.ascontiguousarray(columns.T), f"{path} ({key}, columns as rows)")

@@ -1,0 +1,113 @@
+"""The protocol card: what a number is, in one JSON object whose hash names it.
+
+Two results may share a column only if their cards have the same hash. Everything that can move
+a score is here; what cannot (time, machine, paths) is in the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.canonical import canonical_json, plain, sha256_json
+from bench.evaluate import skipped
+from bench.types import Dataset, Preprocess, Protocol
+
+Card = dict[str, Any]
+
+SCHEMA = 1
+TIE_RULE = "score descending, then database row ascending; scores are float64 dot products"
+JUNK_RULE = "ignored images are taken out of the list before places are counted"
+NO_RERANKING = "none: the list of the global descriptors is not re-ranked"
+NOT_STATED = "not stated: descriptors were brought"
+
+
+def revision(dataset: Dataset) -> str:
+    """Return the sha256 of the image lists, boxes and ground truth: what the labels say."""
+    return sha256_json(
+        {
+            "database": [image.file for image in dataset.database],
+            "queries": [[image.file, image.box] for image in dataset.queries],
+            "protocols": {p.name: truth_lists(p) for p in dataset.protocols},
+        }
+    )
+
+
+def truth_lists(protocol: Protocol) -> list[Any]:
+    """Return the ground truth of a protocol as plain lists, one [positive, ignored] per query."""
+    return [[t.positive.tolist(), t.ignored.tolist()] for t in protocol.truth]
+
+
+def make(
+    dataset: Dataset,
+    preprocess: Preprocess | None,
+    *,
+    unit_norm: bool,
+    distractors: Sequence[tuple[str, int]] = (),
+) -> Card:
+    """Return the card of scoring `dataset`.
+
+    `preprocess` is None where descriptors were brought and nobody can say how they were made.
+    `distractors` names each added set and its number of rows.
+    """
+    crop = {"box": "query cropped to its box", "whole": "whole query image"}[dataset.crop]
+    if dataset.crop == "box" and all(query.box is None for query in dataset.queries):
+        crop = "whole query image (the data set has no boxes)"
+    card: Card = {
+        "schema": SCHEMA,
+        "dataset": {
+            "name": dataset.name,
+            "variant": dataset.variant,
+            "revision": revision(dataset),
+            "database": len(dataset.database),
+            "queries": len(dataset.queries),
+        },
+        "distractors": {
+            "count": sum(count for _, count in distractors),
+            "sources": [name for name, _ in distractors],
+        },
+        "protocols": {
+            p.name: {
+                "scored": len(p.truth) - (skipped(p) if p.empty == "skip" else 0),
+                "skipped": skipped(p) if p.empty == "skip" else 0,
+                "empty": p.empty,
+                "truth_sha256": sha256_json(truth_lists(p)),
+            }
+            for p in dataset.protocols
+        },
+        "metrics": list(dataset.protocols[0].metrics),
+        "junk_rule": JUNK_RULE,
+        "crop_rule": NOT_STATED if preprocess is None else crop,
+        "preprocess": None if preprocess is None else plain(preprocess),
+        "descriptors": "unit norm" if unit_norm else "as given, not normalised",
+        "candidates_rule": NO_RERANKING,
+        "tie_rule": TIE_RULE,
+        "compression": "none (float32)",
+        "search": "exact",
+        "limit": dataset.limit,
+    }
+    return card
+
+
+def short(card: Card) -> str:
+    """Return the first eight digits of the card's sha256."""
+    return sha256_json(card)[:8]
+
+
+def differences(one: Card, other: Card) -> list[str]:
+    """Return "place: this / that" for every field in which two cards differ, in order."""
+    left, right = _flat(one), _flat(other)
+    return [
+        f"{key}: {left.get(key, 'absent')} / {right.get(key, 'absent')}"
+        for key in sorted(left.keys() | right.keys())
+        if left.get(key) != right.get(key)
+    ]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    if isinstance(value, dict):
+        out: dict[str, str] = {}
+        for key, item in value.items():
+            out |= _flat(item, f"{prefix}.{key}" if prefix else key)
+        return out
+    return {prefix: canonical_json(value) if not isinstance(value, str) else value}

@@ -1,0 +1,138 @@
+"""What a method plug-in must hand over, checked strictly: a wrong key is an error, never ignored.
+
+The contract itself is `bench.types.Method`; each sentence names the plug-in and the key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Union
+
+from bench.canonical import canonical_json
+from bench.errors import BenchError, unknown
+from bench.types import Method, MethodInfo, Preprocess
+
+WEIGHTS_KEYS = ("source", "licence", "sha256", "training_set", "trained")
+
+
+def check(method: Any, name: str, variant: str) -> tuple[MethodInfo, Preprocess]:
+    """Return what the record keeps of `method`, and its preprocessing, or say what is wrong."""
+    label = f"the method {name}.{variant}"
+    for key in typing.get_type_hints(Method):
+        if not hasattr(method, key):
+            raise BenchError(
+                f"{label} has no attribute {key!r}; a method has version, config, weights, dim, "
+                "preprocess and describe (see Method in bench/types.py)."
+            )
+    if not callable(getattr(method, "describe", None)):
+        raise BenchError(f"{label} has no function `describe(batch)`.")
+    version, dim = method.version, method.dim
+    if not isinstance(version, str) or not version:
+        raise _wrong(label, "version", version, "a string such as '1'")
+    if type(dim) is not int or dim < 1:
+        raise _wrong(label, "dim", dim, "a positive int")
+    config = _plain_mapping(label, "config", method.config)
+    weights = _plain_mapping(label, "weights", method.weights)
+    _check_weights(label, weights)
+    info = MethodInfo(name, variant, version, dim, config, weights)
+    return info, preprocess(method.preprocess, label)
+
+
+def preprocess(given: Any, label: str) -> Preprocess:
+    """Return the `Preprocess` of a plug-in's mapping; what is left out keeps its default.
+
+    Lists are taken for tuples and whole numbers for floats; nothing else is converted.
+    """
+    if not isinstance(given, Mapping):
+        raise _wrong(label, "preprocess", given, "a mapping")
+    hints = typing.get_type_hints(Preprocess)
+    values = {}
+    for key, value in given.items():
+        if key not in hints:
+            raise BenchError(f"{label}: {unknown('preprocess key', str(key), hints)}")
+        values[key] = _typed(value, hints[key], lambda: f"{label}: preprocess", key)
+    rule = dataclasses.replace(Preprocess(), **values)
+    if rule.max_side_px is not None and rule.max_side_px < 1:
+        raise _wrong(label, "preprocess max_side_px", rule.max_side_px, "at least 1, or None")
+    if not rule.scales or min(rule.scales) <= 0 or len(set(rule.scales)) < len(rule.scales):
+        raise _wrong(label, "preprocess scales", rule.scales, "different positive numbers")
+    if min(rule.std) <= 0:
+        raise _wrong(label, "preprocess std", rule.std, "three positive numbers")
+    if rule.scale_sampling == "scale-factor" and rule.scale_size != "floor":
+        raise BenchError(
+            f"{label}: preprocess scale_sampling 'scale-factor' always rounds a side down; "
+            "say so with scale_size 'floor'."
+        )
+    return rule
+
+
+def _typed(value: Any, hint: Any, where: Callable[[], str], key: str) -> Any:
+    """Return `value` if it is what the type hint of a field of `Preprocess` allows."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value in parts and isinstance(value, str):
+            return value
+        raise BenchError(f"{where()}: {unknown(f'{key} rule', str(value), parts)}")
+    if origin is tuple:
+        many = len(parts) == 2 and parts[1] is Ellipsis
+        if isinstance(value, list | tuple) and (many or len(value) == len(parts)):
+            return tuple(_typed(item, parts[0], where, key) for item in value)
+        raise _wrong(where(), key, value, "numbers" if many else f"{len(parts)} numbers")
+    if origin in (Union, types.UnionType):  # int | None
+        if value is None or type(value) is int:
+            return value
+        raise _wrong(where(), key, value, "an int or None")
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise _wrong(where(), key, value, "finite numbers")
+
+
+def _plain_mapping(label: str, key: str, value: Any) -> dict[str, Any]:
+    """Return a mapping with string keys that JSON can hold."""
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
+        raise _wrong(label, key, value, "a mapping with string keys")
+    try:
+        canonical_json(dict(value))
+    except (TypeError, ValueError) as error:
+        raise BenchError(
+            f"{label}: {key} goes into the record as JSON and cannot: {error}."
+        ) from None
+    return dict(value)
+
+
+def _check_weights(label: str, weights: Mapping[str, Any]) -> None:
+    """Check the five facts about weights that a report prints."""
+    for key in weights:
+        if key not in WEIGHTS_KEYS:
+            raise BenchError(f"{label}: {unknown('weights key', key, WEIGHTS_KEYS)}")
+    for key in WEIGHTS_KEYS:
+        if key not in weights:
+            raise BenchError(
+                f"{label}: weights has no {key!r}; it has {', '.join(WEIGHTS_KEYS)} "
+                "('not stated' where a fact is not known)."
+            )
+        value = weights[key]
+        if key == "trained":
+            if value is not None and not isinstance(value, bool):
+                raise _wrong(
+                    label, "weights trained", value, "True, False, or None where nothing is learned"
+                )
+        elif key == "sha256":
+            if value is not None and not _is_sha256(value):
+                raise _wrong(label, "weights sha256", value, "64 hex digits, or None")
+        elif not isinstance(value, str) or not value:
+            raise _wrong(label, f"weights {key}", value, "a string")
+
+
+def _is_sha256(value: Any) -> bool:
+    """Tell whether `value` is a string of 64 lower-case hex digits."""
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+def _wrong(label: str, key: str, value: Any, allowed: str) -> BenchError:
+    """Return the error for a value that is not what it should be."""
+    return BenchError(f"{label}: {key} is {value!r}, and should be {allowed}.")

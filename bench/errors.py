@@ -1,0 +1,29 @@
+"""The one exception users see, and the sentence for a name that does not exist."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """What is wrong, what was found, what is allowed and what to do, in one or two sentences.
+
+    The command line prints it without a traceback and exits with status 1.
+    """
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> BenchError:
+    """Return the error for a misspelt `name`: the nearest right names, then all of them."""
+    names = sorted(allowed)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "."
+    known = ", ".join(names) if names else "none found"
+    return BenchError(f"no {kind} is called {name!r}{hint} Known: {known}.")
+
+
+def first_few(items: Iterable[object], count: int = 5) -> str:
+    """Return the first `count` items and how many more there are, for error sentences."""
+    texts = [str(item) for item in items]
+    more = f" and {len(texts) - count} more" if len(texts) > count else ""
+    return ", ".join(texts[:count]) + more

@@ -1,0 +1,82 @@
+"""From ranks of labelled images to scores: every metric, every protocol, one value per query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import BenchError
+from bench.interval import bootstrap, landmark_groups
+from bench.metrics import junk_removed, mean_over_queries, metric
+from bench.types import LabelledRanks, Protocol, Rows
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric under one protocol: fractions 0..1; NaN or None where nothing can be said."""
+
+    mean: float
+    interval: tuple[float, float] | None
+    per_query: NDArray[np.float64]
+
+
+Scores = dict[str, dict[str, Score]]
+
+
+def labelled_rows(protocols: Sequence[Protocol]) -> list[Rows]:
+    """Return per query the rows that any protocol labels: int64, sorted, unique."""
+    return [
+        np.unique(np.concatenate([rows for t in truths for rows in (t.positive, t.ignored)]))
+        for truths in zip(*(protocol.truth for protocol in protocols), strict=True)
+    ]
+
+
+def positive_ranks(ranks: LabelledRanks, protocol: Protocol) -> list[Rows]:
+    """Return per query the zero-based places of its positives once ignored images are removed."""
+    out = []
+    for i, truth in enumerate(protocol.truth):
+        part = ranks.of_query(i)
+        rows, places = ranks.row[part], ranks.rank[part]
+        positive = places[_find(rows, truth.positive, i)]
+        ignored = places[_find(rows, truth.ignored, i)]
+        out.append(junk_removed(positive, ignored))
+    return out
+
+
+def score(
+    ranks: LabelledRanks, protocols: Sequence[Protocol], n_rows: int, seed: int = 0
+) -> Scores:
+    """Score exact ranks under every protocol: {protocol: {metric id: Score}}.
+
+    `n_rows` is the number of database rows, distractors left out; `seed` is that of the bootstrap
+    intervals.
+    """
+    groups = landmark_groups(protocols, n_rows)
+    out: Scores = {}
+    for protocol in protocols:
+        places = positive_ranks(ranks, protocol)
+        counts = [len(truth.positive) for truth in protocol.truth]
+        out[protocol.name] = {}
+        for metric_id in protocol.metrics:
+            one = metric(metric_id).score
+            values = np.array([one(p, n) for p, n in zip(places, counts, strict=True)])
+            counted = np.nan_to_num(values) if protocol.empty == "miss" else values
+            out[protocol.name][metric_id] = Score(
+                mean_over_queries(values, protocol.empty), bootstrap(counted, groups, seed), values
+            )
+    return out
+
+
+def skipped(protocol: Protocol) -> int:
+    """Return how many queries have no positive under this protocol."""
+    return sum(len(truth.positive) == 0 for truth in protocol.truth)
+
+
+def _find(rows: Rows, wanted: Rows, query: int) -> Rows:
+    at = np.searchsorted(rows, wanted)
+    if np.any(at >= len(rows)) or np.any(rows[at] != wanted):
+        raise BenchError(f"the ranks of query {query} lack an image that the ground truth labels.")
+    return at

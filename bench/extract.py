@@ -1,0 +1,185 @@
+"""From a list of images to descriptors in a store: shard by shard, resumable, nothing dropped."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import images, plugins, pyramid, store
+from bench.canonical import plain
+from bench.descriptors import Matrix
+from bench.errors import BenchError, first_few
+from bench.paths import cache_root
+from bench.progress import Progress
+from bench.types import Image, Method, MethodInfo, Preprocess
+
+CODE_VERSION = 1  # of the stages from file to descriptor; part of every key
+DECODE_AHEAD = 32
+ENDS_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A method ready to describe: the network, what a record keeps of it, rule and device."""
+
+    method: Method
+    info: MethodInfo
+    rule: Preprocess
+    device: str
+    batch_size: int
+
+
+def check_files(folder: Path, wanted: Sequence[Image]) -> None:
+    """Refuse a data set whose image files are not all there, naming the first few."""
+    if not folder.is_dir():
+        raise BenchError(
+            f"the image folder {folder} does not exist. Put the {len(wanted)} photographs there, "
+            "or set RETRIEVAL_BENCH_DATA to the folder that holds the data set."
+        )
+    absent = [image.file for image in wanted if not (folder / image.file).is_file()]
+    if absent:
+        raise BenchError(
+            f"{len(absent)} of {len(wanted)} images are missing in {folder}: {first_few(absent)}."
+        )
+
+
+def extract(
+    loaded: Loaded, folder: Path, wanted: Sequence[Image], phase: str, *, force: bool = False
+) -> tuple[list[Matrix], int]:
+    """Return the descriptors of `wanted`, unit rows float32 in list order, and how many were there.
+
+    What is in the store is not computed again unless `force`. Images that cannot be decoded fail
+    the call at its end, all of them named, after everything else is computed and kept.
+    """
+    kept = open_for(loaded, folder, wanted)
+    todo = list(kept.shards()) if force else store.missing(kept)
+    if force:
+        for shard in todo:
+            kept.path(shard).with_suffix(".json").unlink(missing_ok=True)
+    rows_todo = sum(end - first for first, end in map(kept.span, todo))
+    broken: list[str] = []
+    with Progress(phase, rows_todo) as progress:
+        for shard in store.claim(kept, todo):
+            first, end = kept.span(shard)
+            rows, faults = _describe(loaded, folder, wanted[first:end], progress)
+            broken += faults
+            if not faults:
+                store.write(kept, shard, rows)
+    if broken:
+        raise BenchError(
+            f"{len(broken)} of {len(wanted)} images cannot be used: {first_few(broken, 3)} "
+            "The descriptors of all other shards are kept; replace the files and run again."
+        )
+    return store.matrices(kept, phase), len(wanted) - rows_todo
+
+
+def open_for(loaded: Loaded, folder: Path, wanted: Sequence[Image]) -> store.Store:
+    """Return the store that belongs to these images under this method."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        prints = list(pool.map(_fingerprint, [folder / image.file for image in wanted]))
+    info = loaded.info
+    key = {
+        "code": CODE_VERSION,
+        "shard_rows": store.SHARD_ROWS,
+        "images": [
+            [image.file, image.box, mark] for image, mark in zip(wanted, prints, strict=True)
+        ],
+        "method": {
+            "name": info.name,
+            "variant": info.variant,
+            "version": info.version,
+            "dim": info.dim,
+            "config": dict(info.config),
+            "weights_sha256": info.weights.get("sha256"),
+        },
+        "preprocess": _rule_that_matters(loaded.rule, wanted),
+        "precision": "float32",
+        "device": loaded.device.split(":")[0],
+    }
+    return store.open_store(cache_root(), key, len(wanted), info.dim)
+
+
+def _rule_that_matters(rule: Preprocess, wanted: Sequence[Image]) -> dict[str, Any]:
+    """Return the rule as the key keeps it: without boxes, what is said of boxes changes nothing."""
+    fields: dict[str, Any] = plain(rule)
+    if all(image.box is None for image in wanted):
+        del fields["query_cap"], fields["crop_rounding"]
+    return fields
+
+
+def _fingerprint(path: Path) -> str:
+    """Return a hash of a file's size, first and last 64 KiB: content, not dates, at little cost."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        digest = hashlib.sha256(f"{size} ".encode() + file.read(ENDS_BYTES))
+        file.seek(max(0, size - ENDS_BYTES))
+        digest.update(file.read(ENDS_BYTES))
+    return digest.hexdigest()[:32]
+
+
+def _describe(
+    loaded: Loaded, folder: Path, wanted: Sequence[Image], progress: Progress
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Return the rows of one shard, and a sentence per image that could not be decoded."""
+    rows = np.zeros((len(wanted), loaded.info.dim), dtype=np.float32)
+    faults: list[str] = []
+    for start, decoded in _decode_ahead(loaded.rule, folder, wanted):
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for offset, pixels in enumerate(decoded):
+            if isinstance(pixels, BenchError):
+                faults.append(str(pixels))
+            else:
+                groups.setdefault(pixels.shape, []).append(offset)
+        for members in groups.values():
+            for low in range(0, len(members), loaded.batch_size):
+                batch = members[low : low + loaded.batch_size]
+                rows[[start + i for i in batch]] = describe(loaded, [decoded[i] for i in batch])
+        progress.advance(len(decoded))
+    return rows, faults
+
+
+def _decode_ahead(
+    rule: Preprocess, folder: Path, wanted: Sequence[Image]
+) -> Iterator[tuple[int, list[Any]]]:
+    """Yield (first position, decoded images or their errors), the next lot already in work."""
+
+    def one(image: Image) -> Any:
+        try:
+            return images.load(folder / image.file, image.box, rule)
+        except BenchError as error:
+            return error
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        lots = range(0, len(wanted), DECODE_AHEAD)
+        waiting = [pool.submit(one, image) for image in wanted[:DECODE_AHEAD]]
+        for start in lots:
+            end = start + DECODE_AHEAD
+            following = [pool.submit(one, image) for image in wanted[end : end + DECODE_AHEAD]]
+            yield start, [future.result() for future in waiting]
+            waiting = following
+
+
+def describe(loaded: Loaded, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Return unit descriptors (n, dim) float32 of decoded images of one shape."""
+    name = f"{loaded.info.name}.{loaded.info.variant}"
+    try:
+        batch = pyramid.to_batch(pixels, loaded.rule, loaded.device)
+        rows = pyramid.describe_pyramid(loaded.method.describe, batch, loaded.rule, loaded.info.dim)
+        out: NDArray[np.float32] = rows.cpu().numpy()
+        return out
+    except BenchError as error:
+        raise BenchError(f"the method {name}: {error}") from error
+    except Exception as error:
+        shape = "x".join(str(n) for n in (len(pixels), *pixels[0].shape))
+        raise BenchError(
+            f"the method {name} failed on a batch of {shape}: {plugins.fault(error)}."
+        ) from error

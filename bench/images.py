@@ -1,0 +1,187 @@
+"""One image, decoded exactly as a `Preprocess` says: orientation, colour, crop, size cap.
+
+The order is that of the programs whose numbers are being reproduced: decode, apply the EXIF
+orientation where the rule asks for it, convert to RGB, crop, shrink. A query box is therefore in
+pixels of the image after the rule's orientation, as in programs on OpenCV, which turns an image
+while loading it; programs on Pillow do not turn it, and use the same numbers on the stored pixels.
+
+Files are not trusted: a missing, truncated or foreign file ends in a `BenchError` that names it.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from bench.errors import BenchError
+from bench.types import Box, Preprocess
+
+# Formats of photographs that Pillow decodes itself; the others may start foreign programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
+
+
+def load(path: Path, box: Box | None, rule: Preprocess) -> NDArray[np.uint8]:
+    """Return the pixels of one image as `rule` wants them, before normalisation and scales.
+
+    Result: uint8 (height, width, 3), C-contiguous and writable, channels in the order of the
+    rule. `box` is (left, top, right, bottom), right and bottom exclusive, or None for the whole
+    image; it must lie within the image after its corners are rounded. Of an animation the first
+    frame is taken, an alpha channel is dropped, 16-bit grey keeps its high byte. Thread-safe.
+    """
+    with _decoding(path), Image.open(path, formats=FORMATS) as stored:
+        stored.load()
+        turned = ImageOps.exif_transpose(stored) if rule.orientation == "apply" else stored
+        whole = _rgb(turned, stored.format, path)
+    shown = whole if box is None else _crop(whole, box, rule, path)
+    if rule.max_side_px is not None:
+        shown = _shrink(shown, whole, rule.max_side_px, rule)
+    pixels = np.array(shown, dtype=np.uint8)
+    return np.ascontiguousarray(pixels[:, :, ::-1]) if rule.channels == "bgr" else pixels
+
+
+def header_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) in pixels as stored, without decoding pixels or turning the image."""
+    with _decoding(path), Image.open(path, formats=FORMATS) as stored:
+        return stored.size
+
+
+def _rgb(image: Image.Image, format_: str | None, path: Path) -> Image.Image:
+    """Return `image` as 8-bit RGB; `format_` is the one of its file, "PPM" for instance."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and format_ == "PPM"):
+        # The high byte, as Pillow does for 16-bit colour; Pillow's own conversion may clip.
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise BenchError(
+            f"{path} has pixels of 32 bits, whose range is not known; "
+            "convert it to 8 or 16 bits per channel."
+        )
+    image.info.pop("transparency", None)  # else Pillow warns that RGB cannot keep it
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _crop(image: Image.Image, box: Box, rule: Preprocess, path: Path) -> Image.Image:
+    """Return the part of `image` in `box`, its corners made whole as the rule says."""
+    try:
+        left, top, right, bottom = (
+            int(round(x)) if rule.crop_rounding == "round" else int(x) for x in box
+        )
+    except (ValueError, OverflowError):  # NaN, infinity, or not four numbers
+        raise BenchError(f"the box {box} of {path} is not four finite numbers.") from None
+    width, height = image.size
+    corners = f"({left}, {top}, {right}, {bottom})"
+    if left >= right or top >= bottom:
+        raise BenchError(
+            f"the box {corners} of {path} is empty; "
+            "a box is left, top, right, bottom with left < right and top < bottom, in pixels."
+        )
+    if left < 0 or top < 0 or right > width or bottom > height:
+        turned = "after" if rule.orientation == "apply" else "without"
+        raise BenchError(
+            f"the box {corners} reaches out of {path}, which is {width} x {height} pixels "
+            f"{turned} its EXIF orientation; was it made for another copy of the image?"
+        )
+    return image.crop((left, top, right, bottom))
+
+
+def _shrink(
+    shown: Image.Image, whole: Image.Image, max_side_px: int, rule: Preprocess
+) -> Image.Image:
+    """Return `shown` with its longest side at most the cap; it is never enlarged.
+
+    With the relative cap the two filters follow their official programs down to the order of
+    the floating-point operations, because a side is rounded from the result.
+    """
+    side, full = max(shown.size), max(whole.size)
+    relative = rule.query_cap == "relative"
+    if rule.cap_filter == "thumbnail-lanczos":  # Token: Dataset/ImageFromList.py
+        cap = max_side_px * side / full if relative else float(max_side_px)
+        cap = max(cap, 1.0)
+        small = shown.copy()  # thumbnail works in place; this copy has no JPEG file to draft from
+        small.thumbnail((cap, cap), Image.Resampling.LANCZOS)
+        return small
+    cap = (side / full) * max_side_px if relative else float(max_side_px)  # DELG: ResizeImage
+    if side <= cap:
+        return shown
+    factor = cap / side
+    width, height = (max(1, int(round(x * factor))) for x in shown.size)
+    return shown.resize((width, height), Image.Resampling.BILINEAR)
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is opened and decoded into one sentence."""
+    if not path.is_file():
+        found = "is not a file" if path.exists() else "does not exist"
+        raise BenchError(f"the image {path} {'is a folder' if path.is_dir() else found}.")
+    try:
+        with _pillow_silenced():
+            yield
+    except BenchError:
+        raise
+    except UnidentifiedImageError:
+        raise BenchError(f"{path} {_what_is_in(path)}.") from None
+    except Image.DecompressionBombError as error:
+        raise BenchError(f"{path} is too large to be decoded safely: {error}") from error
+    except Exception as error:  # decoders of damaged files raise nearly every type there is
+        if isinstance(error, OSError) and error.strerror:  # from the system, not from a decoder
+            raise BenchError(f"{path} cannot be read: {error.strerror}.") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BenchError(
+            f"{path} cannot be decoded ({reason}); the file is damaged or incomplete, "
+            "fetch it again."
+        ) from error
+
+
+def _what_is_in(path: Path) -> str:
+    """Say what a file that is not an image seems to be, from its first bytes."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        return "is empty (0 bytes)"
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "is a web page (HTML), not an image; a download seems to have answered with a page"
+    if text.startswith((b"<?xml", b"<svg", b"{", b"[")):
+        return "is a text file (XML or JSON), not an image"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the image itself; fetch it with `git lfs pull`"
+    return (
+        f"is in no image format known here (it begins with {head[:8].hex(' ')}); "
+        f"known are {', '.join(FORMATS)}"
+    )
+
+
+_silence = threading.Lock()
+_silent_threads = 0
+_filters: warnings.catch_warnings[None] | None = None
+
+
+@contextmanager
+def _pillow_silenced() -> Iterator[None]:
+    """Ignore Pillow's warnings (odd EXIF, large images) while at least one thread decodes.
+
+    `warnings.catch_warnings` alone is wrong with threads: the one that leaves first would
+    restore the filters under the others. So the first to enter saves, the last to leave restores.
+    """
+    global _silent_threads, _filters
+    with _silence:
+        if _silent_threads == 0:
+            _filters = warnings.catch_warnings()
+            _filters.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+        _silent_threads += 1
+    try:
+        yield
+    finally:
+        with _silence:
+            _silent_threads -= 1
+            if _silent_threads == 0 and _filters is not None:
+                _filters.__exit__(None, None, None)
+                _filters = None

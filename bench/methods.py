@@ -1,0 +1,113 @@
+"""Methods: one file each in the folder `methods/`, found by listing it.
+
+A plug-in is a module with a docstring (its first line describes it), `VARIANTS` (a mapping from
+variant to one line; the first is the default; the key "*" says that other variants are passed on
+to `load`, which judges them) and `load(variant, weights, device)`, which returns an object like
+`bench.types.Method`. It need import nothing of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+from bench import contract, plugins
+from bench.errors import BenchError, unknown
+from bench.plugins import ROOT
+from bench.types import Method, MethodInfo, Preprocess
+
+__path__ = [str(ROOT / "methods")]
+
+KIND = plugins.Kind("method", ROOT / "methods", "bench.methods", "retrieval_bench.methods")
+ANY = "*"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method of a listing: its variants with a line each, or why it does not work."""
+
+    name: str
+    description: str
+    variants: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+
+def names() -> list[str]:
+    """Return the names of all methods, sorted, without importing any."""
+    return list(plugins.find(KIND))
+
+
+def entries() -> list[Entry]:
+    """Import every method and return its line of the listing; a broken one harms no other."""
+    lines = []
+    for line in plugins.summaries(KIND):
+        variants, error = {}, line.error
+        if line.module is not None:
+            try:
+                variants = _variants(line.module, line.name)
+            except BenchError as fault:
+                error = str(fault)
+        lines.append(Entry(line.name, line.description, variants, error))
+    return lines
+
+
+def split(text: str) -> tuple[str, str | None]:
+    """Split "name.variant" at the first dot, or "file.py:variant"; no variant means the default.
+
+    >>> split("gem.resnet50.a1_in1k"), split("gem"), split("my/own.py:large")
+    (('gem', 'resnet50.a1_in1k'), ('gem', None), ('my/own.py', 'large'))
+    """
+    path = re.fullmatch(r"(?P<file>.*\.py)(?::(?P<variant>.+))?", text)
+    if path:
+        return path["file"], path["variant"]
+    name, _, variant = text.partition(".")
+    return name, variant or None
+
+
+def load(
+    text: str, weights: str | None = None, device: str = "cpu"
+) -> tuple[MethodInfo, Method, Preprocess]:
+    """Load the method "name", "name.variant" or "file.py:variant", and check its contract.
+
+    `weights` is None for the variant's own weights, or what the plug-in documents (a path).
+    """
+    name, variant = split(text)
+    module = plugins.import_one(KIND, name)
+    if plugins.is_path(name):
+        name = plugins.name_of(Path(name))
+    variants = _variants(module, name)
+    named = [v for v in variants if v != ANY]
+    if variant is None:
+        variant = named[0]
+    elif variant not in named and ANY not in variants:
+        raise unknown(f"variant of {name}", variant, named)
+    try:
+        method = module.load(variant, weights, device)
+    except BenchError:
+        raise
+    except Exception as error:
+        reason = plugins.fault(error, module.__file__)
+        raise BenchError(f"the method {name}.{variant} cannot be loaded: {reason}.") from error
+    info, rule = contract.check(method, name, variant)
+    return info, cast(Method, method), rule
+
+
+def _variants(module: ModuleType, name: str) -> dict[str, str]:
+    """Return the variants of a plug-in; check that it has the two names a plug-in must have."""
+    variants = getattr(module, "VARIANTS", None)
+    if not isinstance(variants, Mapping) or not all(
+        isinstance(item, str) and item for pair in variants.items() for item in pair
+    ):
+        raise BenchError(
+            f"the method {name!r} has no VARIANTS: a mapping from the name of a variant to one "
+            "line about it, the default first."
+        )
+    if not any(variant != ANY for variant in variants):
+        raise BenchError(f"the method {name!r} has a VARIANTS without a named variant.")
+    if not callable(getattr(module, "load", None)):
+        raise BenchError(f"the method {name!r} has no function load(variant, weights, device).")
+    return dict(variants)

@@ -1,0 +1,56 @@
+"""Where things lie, and how a file is written: complete, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def data_root() -> Path:
+    """Return the folder of the data sets: RETRIEVAL_BENCH_DATA, or ~/retrieval-bench/data."""
+    given = os.environ.get("RETRIEVAL_BENCH_DATA")
+    return (
+        Path(given).expanduser().absolute() if given else Path.home() / "retrieval-bench" / "data"
+    )
+
+
+def cache_root() -> Path:
+    """Return the folder of what can be computed again: RETRIEVAL_BENCH_CACHE, or the user's cache.
+
+    Without the variable it is `retrieval-bench` below XDG_CACHE_HOME or ~/.cache.
+    """
+    given = os.environ.get("RETRIEVAL_BENCH_CACHE")
+    if given:
+        return Path(given).expanduser().absolute()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "retrieval-bench"
+
+
+@contextlib.contextmanager
+def complete_or_absent(path: Path) -> Iterator[BinaryIO]:
+    """Open `path` for writing so that it appears whole at the end of the block, or not at all.
+
+    The bytes go to a temporary name in the same folder, reach the disk, and are then renamed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, complete or absent."""
+    with complete_or_absent(path) as file:
+        file.write(content)

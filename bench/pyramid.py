@@ -1,0 +1,141 @@
+"""From pixels to one unit descriptor per image, on the device: normalise, scale, describe, sum.
+
+The three sampling rules of `Preprocess.scale_sampling` are bilinear without antialiasing, and
+differ in where an output pixel looks (for sides `n` in, `m` out, at position `i`):
+
+size-ratio      (i + 0.5) * n / m - 0.5    OpenCV on floats; DOLG, DELG's PyTorch port
+scale-factor    (i + 0.5) / scale - 0.5    torch's `scale_factor`, m = floor(n * scale); Token
+legacy-corner   i * n / m                  TensorFlow 1; DELG's released models
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from bench.errors import BenchError
+from bench.types import Preprocess
+
+
+def to_batch(
+    pixels: Sequence[NDArray[np.uint8]], rule: Preprocess, device: str | torch.device
+) -> Tensor:
+    """Return images of one shape as one normalised batch, (pixel - mean) / std per channel.
+
+    In: at least one uint8 array (height, width, 3), channels as `bench.images.load` left them.
+    Out: float32 (n, 3, height, width) on `device`; a row does not depend on the others.
+    """
+    stacked = torch.from_numpy(np.stack(pixels)).to(device)
+    batch = stacked.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    mean = torch.tensor(rule.mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(rule.std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+    return batch.sub_(mean).div_(std)
+
+
+def at_scale(batch: Tensor, scale: float, rule: Preprocess) -> Tensor:
+    """Return the batch (n, c, height, width) resized by `scale`; at scale 1 it is not touched.
+
+    A side becomes `side * scale`, rounded half to even or down as the rule says, at least 1.
+    """
+    if scale == 1.0:
+        return batch
+    if rule.scale_sampling == "scale-factor":
+        if min(batch.shape[-2:]) * scale >= 1:
+            return functional.interpolate(
+                batch, scale_factor=scale, mode="bilinear", align_corners=False
+            )
+        raise BenchError(
+            f"an image of {batch.shape[-1]} x {batch.shape[-2]} pixels vanishes at scale {scale}."
+        )
+    rounded: Callable[[float], int] = round if rule.scale_size == "round" else math.floor
+    height, width = (max(1, rounded(side * scale)) for side in batch.shape[-2:])
+    if rule.scale_sampling == "legacy-corner":
+        return _legacy_corner(batch, height, width)
+    return functional.interpolate(batch, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def _legacy_corner(batch: Tensor, height: int, width: int) -> Tensor:
+    """Resize as TensorFlow 1 did by default: source = target * (in / out), in float32.
+
+    The right and bottom neighbours of the last pixel are the last pixel; first along a row, then
+    between rows, each as low + (high - low) * fraction (tensorflow, resize_bilinear_op.cc).
+    """
+    top, bottom, down = _corner_positions(batch.shape[-2], height, batch.device)
+    left, right, across = _corner_positions(batch.shape[-1], width, batch.device)
+    rows = batch[:, :, :, left]
+    rows = rows + (batch[:, :, :, right] - rows) * across
+    upper = rows[:, :, top]
+    return upper + (rows[:, :, bottom] - upper) * down[:, None]
+
+
+def _corner_positions(size: int, out: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, for each output position, the two source positions and the fraction between."""
+    ratio = torch.tensor(size, dtype=torch.float32) / out
+    source = (torch.arange(out, dtype=torch.float32) * ratio).to(device)
+    low = source.floor()
+    first = low.long().clamp_max(size - 1)
+    return first, (first + 1).clamp_max(size - 1), source - low
+
+
+def describe_pyramid(
+    describe: Callable[[Tensor], Any], batch: Tensor, rule: Preprocess, dim: int | None = None
+) -> Tensor:
+    """Return the descriptors of a batch: unit rows, summed over the scales, unit again.
+
+    `batch` is float32 (n, 3, height, width) from `to_batch`; the result is float32 (n, dim) with
+    rows of Euclidean norm 1, on the device of the batch. What `describe` returns is checked at
+    each scale: a float tensor (n, dim), finite, no row zero.
+    """
+    total: Tensor | None = None
+    with torch.inference_mode():
+        for scale in rule.scales:
+            rows = describe(at_scale(batch, scale, rule))
+            where = f"at scale {scale:g} of {batch.shape[-1]} x {batch.shape[-2]} pixels"
+            wanted = dim if total is None else int(total.shape[1])
+            unit = _unit(_checked(rows, len(batch), wanted, where), where)
+            total = unit if total is None else total + unit
+        if total is None:
+            raise BenchError("the preprocessing names no scale; `scales` needs at least one.")
+        return total if len(rule.scales) == 1 else _unit(total, "as the sum over the scales")
+
+
+def _checked(rows: Any, count: int, dim: int | None, where: str) -> Tensor:
+    """Return `rows` as float32, or say what the method returned instead of (count, dim) floats."""
+    if not isinstance(rows, Tensor):
+        raise BenchError(f"`describe` returned {type(rows).__name__} {where}, not a tensor.")
+    shape = tuple(rows.shape)
+    if len(shape) != 2 or shape[0] != count or shape[1] != (dim or shape[1]):
+        wanted = f"({count}, {dim or 'dim'})"
+        raise BenchError(f"`describe` returned the shape {shape} {where}, not {wanted}.")
+    if not rows.is_floating_point():
+        raise BenchError(f"`describe` returned {rows.dtype} {where}, not floats.")
+    rows = rows.float()
+    bad = int((~torch.isfinite(rows)).any(dim=1).sum())
+    if bad:
+        raise BenchError(
+            f"`describe` returned NaN or infinity in {bad} of {count} descriptors {where}."
+        )
+    return rows
+
+
+def _unit(rows: Tensor, where: str) -> Tensor:
+    """Return float32 rows (n, dim) divided by their norms, without over- or underflow.
+
+    The largest entry is divided out first, so that the squares of a row sum to 1..dim.
+    """
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    zeros = int((largest < torch.finfo(torch.float32).tiny).sum())
+    if zeros:
+        raise BenchError(
+            f"{zeros} of {len(rows)} descriptors are zero vectors {where}, and cannot be "
+            "brought to unit norm."
+        )
+    rows = rows / largest
+    return functional.normalize(rows, dim=1)

@@ -1,0 +1,202 @@
+"""The run record: one JSON object and one .npz beside it, complete or absent, checked when read.
+
+`results/runs/<data set>/<method>/<card8>-<run id>.json` holds scores, card, method, machine; the
+.npz of the same name holds what the scores are computed from: ranks, shortlist, ground truth.
+The schema is published in `results/record.schema.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import math
+import secrets
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.canonical import canonical_json, sha256_json
+from bench.card import Card, short
+from bench.errors import BenchError
+from bench.evaluate import Score, Scores
+from bench.paths import ROOT, write_bytes
+from bench.types import GroundTruth, LabelledRanks, Protocol, Shortlist
+
+SCHEMA = 1
+Arrays = dict[str, NDArray[Any]]
+
+
+def new_run_id() -> str:
+    """Return an id that sorts by time and is not given twice: UTC second and six hex digits."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def scores_to_json(scores: Scores) -> dict[str, Any]:
+    """Return scores as JSON values; NaN becomes null."""
+    return {
+        protocol: {metric_id: _score_to_json(score) for metric_id, score in table.items()}
+        for protocol, table in scores.items()
+    }
+
+
+def _score_to_json(score: Score) -> dict[str, Any]:
+    def number(value: float) -> float | None:
+        return None if math.isnan(value) else value
+
+    return {
+        "mean": number(score.mean),
+        "interval": None if score.interval is None else list(score.interval),
+        "per_query": [number(float(value)) for value in score.per_query],
+    }
+
+
+def arrays_of(
+    ranks: LabelledRanks, shortlist: Shortlist, protocols: tuple[Protocol, ...]
+) -> Arrays:
+    """Return what the .npz holds; every ragged list is a flat array and an array of offsets."""
+    arrays: Arrays = {
+        "labelled_offsets": ranks.offsets,
+        "labelled_row": ranks.row,
+        "labelled_rank": ranks.rank,
+        "labelled_score": ranks.score,
+        "labelled_tied": ranks.tied,
+        "shortlist_row": shortlist.row,
+        "shortlist_score": shortlist.score,
+    }
+    for protocol in protocols:
+        for kind in ("positive", "ignored"):
+            lists = [getattr(truth, kind) for truth in protocol.truth]
+            arrays[f"truth_{protocol.name}_{kind}_offsets"] = np.cumsum(
+                [0, *map(len, lists)], dtype=np.int64
+            )
+            arrays[f"truth_{protocol.name}_{kind}"] = np.concatenate(lists).astype(np.int64)
+    return arrays
+
+
+def ranks_of(arrays: Arrays) -> tuple[LabelledRanks, Shortlist]:
+    """Return the ranks and the shortlist of a record's arrays; KeyError where one is missing."""
+    labelled = [arrays[f"labelled_{key}"] for key in ("offsets", "row", "rank", "score", "tied")]
+    return LabelledRanks(*labelled), Shortlist(arrays["shortlist_row"], arrays["shortlist_score"])
+
+
+def protocols_of(arrays: Arrays, card: Card) -> tuple[Protocol, ...]:
+    """Return the protocols as the record's arrays and card state them."""
+
+    def lists(name: str, kind: str) -> list[NDArray[np.int64]]:
+        flat, offsets = arrays[f"truth_{name}_{kind}"], arrays[f"truth_{name}_{kind}_offsets"]
+        return [flat[a:b] for a, b in itertools.pairwise(offsets)]
+
+    return tuple(
+        Protocol(
+            name,
+            tuple(
+                GroundTruth(*pair)
+                for pair in zip(lists(name, "positive"), lists(name, "ignored"), strict=True)
+            ),
+            tuple(card["metrics"]),
+            entry["empty"],
+        )
+        for name, entry in card["protocols"].items()
+    )
+
+
+def write(results: Path, record: dict[str, Any], arrays: Arrays) -> Path:
+    """Write a record and its arrays below `results`; return the path of the JSON file.
+
+    `record` is everything but the fields added here: schema, card_sha256, ranks and sha256. The
+    arrays are written first, so that a JSON file never stands alone.
+    """
+    method = f"{record['method']['name']}.{record['method']['variant']}"
+    stem = f"{short(record['card'])}-{record['run_id']}"
+    folder: Path = results / "runs" / record["card"]["dataset"]["name"] / method
+    packed = io.BytesIO()
+    np.savez_compressed(packed, allow_pickle=False, **arrays)
+    content = packed.getvalue()
+    full = {
+        "schema": SCHEMA,
+        **record,
+        "card_sha256": sha256_json(record["card"]),
+        "ranks": {"file": f"{stem}.npz", "sha256": hashlib.sha256(content).hexdigest()},
+    }
+    full["sha256"] = sha256_json(full)
+    check(full, "the new record")
+    write_bytes(folder / f"{stem}.npz", content)
+    text = json.dumps(full, indent=1, ensure_ascii=True, allow_nan=False)
+    write_bytes(folder / f"{stem}.json", f"{text}\n".encode("ascii"))
+    return folder / f"{stem}.json"
+
+
+def find(results: Path) -> list[Path]:
+    """Return the paths of all records below `results`, sorted."""
+    return sorted((results / "runs").glob("*/*/*.json"))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return a record whose form and checksums are right; else raise what is wrong with it.
+
+    Whether its scores follow from its ranks is the business of `bench.verify`.
+    """
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BenchError(f"there is no record {path}.") from None
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path} is not a record: {error}.") from None
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if schema != SCHEMA:
+        raise BenchError(
+            f"{path} has record schema {schema!r}, and this version reads {SCHEMA}; "
+            "read it with the version that wrote it, or run again."
+        )
+    check(record, str(path))
+    rest = {key: value for key, value in record.items() if key != "sha256"}
+    if sha256_json(rest) != record["sha256"]:
+        raise BenchError(f"{path} was changed after it was written: its sha256 does not fit.")
+    if sha256_json(record["card"]) != record["card_sha256"]:
+        raise BenchError(f"{path} was changed after it was written: its card has another sha256.")
+    return record
+
+
+def read_arrays(path: Path, record: dict[str, Any]) -> Arrays:
+    """Return the arrays of the record at `path`, checked against the checksum in it."""
+    file = path.with_name(record["ranks"]["file"])
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise BenchError(
+            f"the ranks {file} of {path.name} cannot be read: {error.strerror}."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != record["ranks"]["sha256"]:
+        raise BenchError(f"{file} is not the file that {path.name} was written with (sha256).")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as packed:
+            return {key: packed[key] for key in packed.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise BenchError(f"{file} cannot be read as .npz: {error}.") from error
+
+
+def check(record: dict[str, Any], where: str) -> None:
+    """Refuse a record that does not fit the published schema."""
+    error = jsonschema.exceptions.best_match(_validator().iter_errors(record))
+    if error is not None:
+        place = ".".join(str(step) for step in error.absolute_path) or "the top"
+        message = error.message if len(error.message) < 200 else f"{error.message[:200]}..."
+        raise BenchError(f"{where} does not fit results/record.schema.json at {place}: {message}.")
+
+
+@cache
+def _validator() -> Any:
+    schema = json.loads((ROOT / "results" / "record.schema.json").read_text(encoding="utf-8"))
+    return jsonschema.Draft202012Validator(schema)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return whether two JSON values are equal to the last digit."""
+    return canonical_json(one) == canonical_json(other)

@@ -1,0 +1,106 @@
+"""A run, from names to a record: the list of calls that the whole project is about."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench import card, datasets, extract, latency, machine, methods, store
+from bench.scoring import Options, finish
+from bench.types import Dataset, Preprocess
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is about to start: everything loaded and checked, nothing computed."""
+
+    dataset: Dataset
+    loaded: extract.Loaded
+    card: card.Card
+    options: Options
+
+
+def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
+    """Load data set and method, apply the options, and refuse what cannot work."""
+    dataset = datasets.load(dataset_name)
+    if options.limit is not None:
+        dataset = datasets.limited(dataset, options.limit)
+    if options.query_crop == "whole":
+        dataset = datasets.whole_queries(dataset)
+    extract.check_files(dataset.folder, [*dataset.database, *dataset.queries])
+    device = machine.pick_device(options.device)
+    machine.set_exact_float32()
+    info, method, rule = methods.load(method_name, options.weights, device)
+    rule = with_query_crop(rule, options.query_crop)
+    loaded = extract.Loaded(method, info, rule, device, options.batch_size)
+    return Plan(dataset, loaded, card.make(dataset, rule, unit_norm=True), options)
+
+
+def with_query_crop(rule: Preprocess, query_crop: str | None) -> Preprocess:
+    """Return the rule with the cap that `--query-crop` names for cropped queries."""
+    caps: dict[str | None, Any] = {"crop": "own", "crop-relative": "relative"}
+    return replace(rule, query_cap=caps[query_crop]) if query_crop in caps else rule
+
+
+def describe_plan(planned: Plan) -> list[str]:
+    """Return what `--dry-run` prints."""
+    dataset, loaded = planned.dataset, planned.loaded
+    info, out = loaded.info, []
+    out.append(f"method: {info.name}.{info.variant} ({info.dim}-d), {info.weights['source']}")
+    out.append(f"data set: {dataset.name} ({dataset.variant}), {dataset.folder}")
+    for what, wanted in (("database", dataset.database), ("queries", dataset.queries)):
+        kept = extract.open_for(loaded, dataset.folder, wanted)
+        todo = sum(b - a for a, b in map(kept.span, store.missing(kept)))
+        size = len(wanted) * info.dim * 4 / 1e6
+        out.append(f"{what}: {len(wanted)} images, {todo} to describe, {size:.1f} MB in the store")
+    out.append(f"device: {loaded.device}")
+    out.append(f"card: {card.short(planned.card)}, {planned.card['crop_rule']}")
+    return out
+
+
+def run(planned: Plan) -> Path:
+    """Describe, search, score, measure; return the path of the record."""
+    dataset, loaded, options = planned.dataset, planned.loaded, planned.options
+    phases: dict[str, float] = {}
+    parts, kept = _timed(
+        phases,
+        "describe database",
+        lambda: extract.extract(
+            loaded, dataset.folder, dataset.database, "describe database", force=options.force
+        ),
+    )
+    query_parts, kept_queries = _timed(
+        phases,
+        "describe queries",
+        lambda: extract.extract(
+            loaded, dataset.folder, dataset.queries, "describe queries", force=options.force
+        ),
+    )
+    measured = _timed(
+        phases, "latency", lambda: latency.measure(loaded, dataset.folder, dataset.database)
+    )
+    timing = {
+        "phases_s": phases,
+        "images_from_store": kept + kept_queries,
+        "latency": measured,
+    }
+    return finish(
+        dataset,
+        parts,
+        query_parts,
+        lambda _: planned.card,
+        loaded.info,
+        options,
+        timing,
+        loaded.device,
+    )
+
+
+def _timed(phases: dict[str, float], phase: str, work: Callable[[], Any]) -> Any:
+    start = time.perf_counter()
+    result = work()
+    phases[phase] = time.perf_counter() - start
+    return result

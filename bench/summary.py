@@ -1,0 +1,62 @@
+"""The last lines of a run: the ones people grep for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_SHORT = {"easy": "E", "medium": "M", "hard": "H"}
+
+
+def lines(record: dict[str, Any]) -> list[str]:
+    """Return the `>>` lines of a record: headline, mP@k, and Recall@k where it is the headline."""
+    name = record["card"]["dataset"]["name"]
+    scores, metrics = record["scores"], record["card"]["metrics"]
+    marks = "".join(f" ({mark})" for mark in _marks(record))
+    out = []
+    if metrics[0].startswith("map"):
+        values = ", ".join(
+            f"{_SHORT.get(p, p)}: {_percent(table[metrics[0]]['mean'])}"
+            for p, table in scores.items()
+        )
+        headline = "mAP" if metrics[0] == "map.trapezoid.junk-removed" else metrics[0]
+        out.append(f">> {name}: {headline} {values}{marks}")
+    precision = _at(metrics, "mp@")
+    if precision:
+        parts = []
+        for p, table in scores.items():
+            means = ", ".join(_percent(table[m]["mean"]) for m in precision.values())
+            parts.append(f"{_SHORT.get(p, p)}: [{means}]")
+        values = ", ".join(parts)
+        out.append(f">> {name}: mP@k{list(precision)} {values}{marks}")
+    if metrics[0].startswith("recall@"):
+        for p, table in scores.items():
+            values = ", ".join(
+                f"R@{k}: {_percent(table[m]['mean'], 1)}"
+                for k, m in _at(metrics, "recall@").items()
+            )
+            out.append(values if len(scores) == 1 else f"{p}: {values}")
+    return out
+
+
+def _marks(record: dict[str, Any]) -> list[str]:
+    weights, limit = record["method"]["weights"], record["card"]["limit"]
+    marks = []
+    if weights["trained"] is False:
+        marks.append("chance" if "chance" in weights["source"] else "untrained")
+    if limit is not None:
+        marks.append(f"partial: first {limit} images")
+    return marks
+
+
+def _at(metrics: list[str], start: str) -> dict[int, str]:
+    found = {}
+    for metric_id in metrics:
+        match = re.match(rf"{start}([0-9]+)\.", metric_id)
+        if match:
+            found[int(match.group(1))] = metric_id
+    return found
+
+
+def _percent(fraction: float | None, digits: int = 2) -> str:
+    return "n/a" if fraction is None else f"{100 * fraction:.{digits}f}"

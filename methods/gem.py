@@ -1,0 +1,65 @@
+"""GeM: the last feature map of an ImageNet backbone, pooled by generalised mean (p = 3).
+
+Radenovic, Tolias, Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019;
+here without fine-tuning and without whitening: a floor for learned methods, not their result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+VARIANTS = {
+    "lite0": "EfficientNet-Lite0, ImageNet weights from a package, longest side 480",
+    "untrained": "the same network with random weights, seed 0",
+    "*": "any convolutional model of timm by its name, longest side 1024",
+}
+P, EPS = 3.0, 1e-6
+
+
+@dataclass(frozen=True)
+class Gem:
+    """A backbone and GeM pooling."""
+
+    backbone: Any
+    preprocess: Mapping[str, Any]
+    version: str = "1"
+
+    @property
+    def dim(self) -> int:
+        """Return the number of channels of the feature map."""
+        return self.backbone.dim
+
+    @property
+    def weights(self) -> Mapping[str, Any]:
+        """Return the facts about the backbone's weights."""
+        return self.backbone.weights
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Return what determines the descriptor besides weights and pixels."""
+        return {"backbone": self.backbone.name, "pooling": "gem", "p": P, "eps": EPS}
+
+    def describe(self, batch: Any) -> Any:
+        """Return (n, dim) from a normalised batch (n, 3, height, width)."""
+        from bench.methods._pooling import gem
+
+        return gem(self.backbone(batch), P, EPS)
+
+
+def load(variant: str, weights: str | None, device: str) -> Gem:
+    """Return the method; `weights` is the path of a state dict that fits the variant's network."""
+    from bench.methods import _backbones
+
+    small = variant in ("lite0", "untrained")
+    if weights is not None:
+        name = _backbones.LITE0 if small else variant
+        backbone = _backbones.from_file(name, weights, device)
+    elif variant == "lite0":
+        backbone = _backbones.lite0(device)
+    elif variant == "untrained":
+        backbone = _backbones.untrained(device)
+    else:
+        backbone = _backbones.of_timm(variant, device)
+    return Gem(backbone, {**backbone.pixels, "max_side_px": 480 if small else 1024})

@@ -1,0 +1,227 @@
+"""Published numbers: reads results/published.toml, strictly; results/README.md describes it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, first_few
+
+TAGS = {
+    "code": "read in the official source",
+    "readme": "README or instructions of the official repository",
+    "img": "read from a table image or a paper's table held in a repository",
+    "issue": "statement in an issue thread",
+    "3rd": "third party",
+    "calc": "computed by arithmetic",
+    "inf": "inferred",
+    "mem": "recalled, not confirmed: never printed",
+}
+NOT_STATED = "not stated"
+CROPS = ("box", "whole", NOT_STATED)
+PARTS = ("main", "ablation", "leaderboard")
+UNITS = {"ms": "ms", "s": "s", "bytes": "bytes", "kb": "KB", "gb": "GB", "gib": "GiB"}
+
+_TEXTS = ("id", "method", "variant", "backbone", "training_set", "crop", "reranking",
+          "compression", "source", "tag")  # fmt: skip
+_OPTIONAL_TEXTS = ("part", "size_cap", "note", "origin", "verdict")
+_KEYS = {*_TEXTS, *_OPTIONAL_TEXTS, "dim", "scales", "values", "costs"}
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_VALUE_KEY = re.compile(r"([a-z0-9]+(?:\+[a-z0-9]+)?)\.([a-z0-9-]+)\.([a-z-]+(?:@[1-9][0-9]*)?)")
+_COST_KEY = re.compile(r"[a-z0-9+.-]+_(" + "|".join(UNITS) + ")")
+_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a number was printed: in words, and its address where that is certain."""
+
+    text: str
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One row of somebody's table, as printed there.
+
+    `values` maps (dataset, protocol, metric) to the printed digits of a percentage, `costs` maps
+    a name that ends in its unit to the printed digits. `dim`, `scales` and `size_cap` are None
+    where the source does not state them. `crop` is "box", "whole" or "not stated".
+    """
+
+    id: str
+    part: str
+    method: str
+    variant: str
+    backbone: str
+    training_set: str
+    dim: int | None
+    crop: str
+    scales: tuple[Decimal, ...] | None
+    size_cap: str | None
+    reranking: str
+    compression: str
+    source: Source
+    tag: str
+    note: str | None
+    origin: str | None
+    verdict: str | None
+    values: Mapping[tuple[str, str, str], str]
+    costs: Mapping[str, str]
+
+    @property
+    def printable(self) -> bool:
+        """Say whether the row may be shown: numbers from memory are not."""
+        return self.tag != "mem"
+
+    @property
+    def treatment(self) -> dict[str, str]:
+        """Return in words how the images were treated, "not stated" where the source is silent."""
+        cap = self.size_cap
+        return {
+            "query crop": {"whole": "whole image"}.get(self.crop, self.crop),
+            "scales": NOT_STATED if self.scales is None else ", ".join(map(str, self.scales)),
+            "size cap": f"{int(cap):,} px" if cap and cap != "none" else cap or NOT_STATED,
+            "re-ranking": self.reranking,
+            "compression": self.compression,
+        }
+
+    @property
+    def dim_text(self) -> str:
+        """Return the dimension in words."""
+        return NOT_STATED if self.dim is None else f"{self.dim:,}"
+
+
+def load(path: Path) -> list[PublishedRow]:
+    """Return every row of the file in its order, those from memory included.
+
+    Raises BenchError with one sentence that names the row where anything is not as described.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BenchError(f"{path.name} cannot be read: {error}.") from error
+    if data.get("schema") != 1 or set(data) - {"schema", "source", "row"}:
+        raise BenchError(
+            f"{path.name} holds {first_few(sorted(data))} at the top;"
+            " allowed are schema = 1, [source.NAME] and [[row]]."
+        )
+    sources = data.get("source", {})
+    rows = data.get("row", [])
+    if not isinstance(sources, dict) or not isinstance(rows, list):
+        raise BenchError(f"{path.name}: sources are written [source.NAME], rows [[row]].")
+    known = {name: _source(path.name, name, entry) for name, entry in sources.items()}
+    loaded: list[PublishedRow] = []
+    for number, entry in enumerate(rows, start=1):
+        name = entry.get("id", f"number {number}") if isinstance(entry, dict) else number
+        try:
+            loaded.append(_row(entry, known))
+        except (TypeError, ValueError) as error:
+            raise BenchError(f"{path.name}, row {name}: {error}.") from error
+        if any(row.id == loaded[-1].id for row in loaded[:-1]):
+            raise BenchError(f"{path.name}, row {name}: a second row with this id.")
+    return loaded
+
+
+def _source(file: str, name: str, entry: Any) -> Source:
+    texts = isinstance(entry, dict) and all(isinstance(text, str) for text in entry.values())
+    if not texts or "text" not in entry or set(entry) - {"text", "url"}:
+        raise BenchError(f"{file}, source {name}: it has text and perhaps url, both strings.")
+    if not entry.get("url", "https://").startswith("https://"):
+        raise BenchError(f"{file}, source {name}: url is {entry['url']!r}, not https://….")
+    return Source(**entry)
+
+
+def _row(entry: Any, sources: Mapping[str, Source]) -> PublishedRow:
+    """Check one row; TypeError or ValueError carries the end of the sentence."""
+    if not isinstance(entry, dict):
+        raise TypeError("it is not a table")
+    if unknown := sorted(set(entry) - _KEYS):
+        raise ValueError(f"unknown keys {first_few(unknown)}; known are {', '.join(sorted(_KEYS))}")
+    for key in _TEXTS:
+        if key not in entry:
+            raise ValueError(f"the key {key} is missing")
+    for key in (*_TEXTS, *_OPTIONAL_TEXTS):
+        text = entry.get(key, "x")
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{key} is {text!r}, not a text")
+    if not _ID.fullmatch(entry["id"]):
+        raise ValueError(f"id is {entry['id']!r}; it is made of a-z, 0-9 and single hyphens")
+    part = entry.get("part", "main")
+    allowed = {"part": PARTS, "crop": CROPS, "tag": tuple(TAGS), "source": tuple(sources)}
+    for key, names in allowed.items():
+        if entry.get(key, "main") not in names:
+            raise ValueError(f"{key} is {entry[key]!r}; allowed are {', '.join(sorted(names))}")
+    listed = {key for key in ("origin", "verdict") if key in entry}
+    if listed != ({"origin", "verdict"} if part == "leaderboard" else set()):
+        raise ValueError(
+            "origin and verdict belong to every row of the leaderboard, and only there"
+        )
+    dim = entry.get("dim")
+    if dim is not None and (type(dim) is not int or dim < 1):
+        raise ValueError(f"dim is {dim!r}, not a whole number from 1")
+    values = {_value_key(k): _digits(k, v, 100) for k, v in _table(entry, "values").items()}
+    costs = {_cost_key(k): _digits(k, v, None) for k, v in _table(entry, "costs").items()}
+    if not values and not costs:
+        raise ValueError("it has neither values nor costs")
+    return PublishedRow(
+        **{key: entry[key] for key in _TEXTS if key != "source"},
+        part=part,
+        note=entry.get("note"),
+        origin=entry.get("origin"),
+        verdict=entry.get("verdict"),
+        source=sources[entry["source"]],
+        dim=dim,
+        scales=_scales(entry.get("scales")),
+        size_cap=_size_cap(entry.get("size_cap")),
+        values=values,
+        costs=costs,
+    )
+
+
+def _table(entry: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    table = entry.get(key, {})
+    if not isinstance(table, dict):
+        raise TypeError(f"{key} is not a table")
+    return table
+
+
+def _value_key(key: str) -> tuple[str, str, str]:
+    found = _VALUE_KEY.fullmatch(key)
+    if found is None:
+        raise ValueError(f'the value {key!r} is not named "dataset.protocol.metric", quoted')
+    return found.group(1), found.group(2), found.group(3)
+
+
+def _cost_key(key: str) -> str:
+    if not _COST_KEY.fullmatch(key):
+        raise ValueError(f"the cost {key!r} does not end in its unit: _{', _'.join(UNITS)}")
+    return key
+
+
+def _digits(key: str, value: Any, largest: int | None) -> str:
+    """Return the printed digits; they are strings in the file, so that "80.50" keeps its zero."""
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        raise ValueError(f'{key} is {value!r}; write the printed digits as a string, "80.50"')
+    if largest is not None and Decimal(value) > largest:
+        raise ValueError(f"{key} is {value}, more than {largest} %")
+    return value
+
+
+def _scales(value: Any) -> tuple[Decimal, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"scales is {value!r}, not a list of strings")
+    return tuple(Decimal(_digits("scales", scale, None)) for scale in value)
+
+
+def _size_cap(value: str | None) -> str | None:
+    if value is not None and value != "none" and not re.fullmatch(r"[1-9][0-9]*", value):
+        raise ValueError(f'size_cap is {value!r}; allowed are "none" and pixels, e.g. "1024"')
+    return value

@@ -1,0 +1,199 @@
+"""Measured rows: what the report needs of each record, checked field by field."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from bench import record as records
+from bench.canonical import sha256_json
+from bench.errors import BenchError
+
+Card = Mapping[str, Any]
+ORDER = ("easy", "medium", "hard")
+MACHINE = ("device", "device_name", "processor", "cores", "system")
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mean over queries and its 95 % interval, fractions 0..1; None where there is none."""
+
+    mean: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One record as the report shows it; `file` is relative to the folder of results."""
+
+    file: PurePosixPath
+    run_id: str
+    created: str
+    dataset: str
+    card: Card
+    card_sha256: str
+    method: str
+    variant: str
+    dim: int
+    config: str
+    source: str
+    training_set: str
+    weights_sha256: str | None
+    marks: tuple[str, ...]
+    scores: Mapping[str, Mapping[str, Score]]
+    tied: int
+    describe_ms: tuple[float, float] | None
+    bytes_per_image: float
+    device: str
+    machine: str
+    code: str
+
+    @property
+    def card8(self) -> str:
+        """Return the label of the card: the first 8 digits of its sha256."""
+        return self.card_sha256[:8]
+
+    @property
+    def partial(self) -> bool:
+        """Say whether the run saw only a part of the dataset."""
+        return "partial" in self.marks
+
+    @property
+    def name(self) -> str:
+        """Return method.variant with its marks: untrained, chance, partial."""
+        marks = f" ({', '.join(self.marks)})" if self.marks else ""
+        return f"{self.method}.{self.variant}{marks}"
+
+    @property
+    def headline(self) -> str:
+        """Return the id of the first metric of the card."""
+        return str(self.card["metrics"][0])
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Return what two records share when the newer one replaces the older one.
+
+        Other weights or another configuration under the same name are another row.
+        """
+        what = (self.dataset, self.card_sha256, self.method, self.variant)
+        return (*what, self.config, self.weights_sha256, self.marks, self.machine)
+
+    def score(self, protocol: str, metric: str) -> Score:
+        """Return the score, empty where the record has none."""
+        return self.scores.get(protocol, {}).get(metric, Score(None, None))
+
+
+def load(results: Path) -> tuple[list[Run], list[tuple[PurePosixPath, str]]]:
+    """Return every run that can be read, and (file, reason) of every one that cannot."""
+    runs: list[Run] = []
+    left_out: list[tuple[PurePosixPath, str]] = []
+    for path in records.find(results):
+        file = PurePosixPath(path.relative_to(results).as_posix())
+        try:
+            runs.append(parse(records.read(path), file))
+        except (BenchError, OSError, ValueError, RecursionError) as error:
+            reason = str(error).replace(f"{results}{os.sep}", "").removeprefix(f"{file} ")
+            left_out.append((file, reason))
+    return runs, sorted(left_out)
+
+
+def newest(runs: Iterable[Run]) -> tuple[list[Run], int]:
+    """Return the newest run of each identity, and how many older ones there are."""
+    latest: dict[tuple[object, ...], Run] = {}
+    count = 0
+    for run in sorted(runs, key=lambda run: (run.created, run.run_id, run.file)):
+        latest[run.identity] = run
+        count += 1
+    return list(latest.values()), count - len(latest)
+
+
+def protocols(runs: Iterable[Run]) -> list[str]:
+    """Return the protocols of the runs, in the order of `in_order`."""
+    return in_order(name for run in runs for name in run.scores)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return the different protocols: easy, medium, hard first, then by name."""
+    return sorted(
+        set(names), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)
+    )
+
+
+def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
+    """Return the run of a record that `bench.record.read` has passed.
+
+    What its schema leaves open and the report relies on is checked here, by BenchError.
+    """
+    card, method, machine = record["card"], record["method"], record["machine"]
+    weights, latency = method["weights"], record["timing"]["latency"]
+    scales = (card["preprocess"] or {}).get("scales", [])
+    if not isinstance(scales, list) or any(type(scale) not in (int, float) for scale in scales):
+        raise BenchError(f"the scales on the card are {scales!r}, not a list of numbers.")
+    marks = ["untrained"] if weights["trained"] is False else []
+    if re.search(r"\bchance\b", weights["source"], re.IGNORECASE):
+        marks = ["chance"]
+    if record["partial"] or card["limit"] is not None:
+        marks.append("partial")
+    commit, dirty = record["source"]["commit"], record["source"]["dirty"]
+    return Run(
+        file=file,
+        run_id=record["run_id"],
+        created=record["created"],
+        dataset=dataset_key(card),
+        card=card,
+        card_sha256=record["card_sha256"],
+        method=method["name"],
+        variant=method["variant"],
+        dim=method["dim"],
+        config=sha256_json(method["config"]),
+        source=weights["source"],
+        training_set=weights["training_set"],
+        weights_sha256=weights["sha256"],
+        marks=tuple(marks),
+        scores=_scores(record["scores"], card),
+        tied=record["ties"]["labelled"],
+        describe_ms=latency and (latency["describe_ms"]["p50"], latency["describe_ms"]["p95"]),
+        bytes_per_image=record["bytes_per_image"],
+        device=": ".join(str(machine[key]) for key in ("device", "device_name") if key in machine),
+        machine=sha256_json({key: machine.get(key) for key in MACHINE}),
+        code=(commit or "not known")[:9] + (" with changes" if dirty else ""),
+    )
+
+
+def dataset_key(card: Card) -> str:
+    """Return what a section is about: the dataset, and its distractors where it has any.
+
+    The whole of the one million distractors is "+r1m", as in the published rows.
+    """
+    name: str = card["dataset"]["name"]
+    count: int = card["distractors"]["count"]
+    if count == 0:
+        return name
+    million = count >= 1_000_000 and "revisitop1m" in " ".join(card["distractors"]["sources"])
+    return f"{name}+r1m" if million else f"{name}+{count}"
+
+
+def _scores(scores: Mapping[str, Any], card: Card) -> dict[str, dict[str, Score]]:
+    if set(scores) != set(card["protocols"]):
+        raise BenchError("the protocols of its scores are not those of its card.")
+    for protocol, by_metric in scores.items():
+        if set(by_metric) - set(card["metrics"]):
+            raise BenchError(f"its scores of {protocol} have metrics that its card does not name.")
+    return {
+        protocol: {metric: _score(protocol, entry) for metric, entry in by_metric.items()}
+        for protocol, by_metric in scores.items()
+    }
+
+
+def _score(protocol: str, entry: Mapping[str, Any]) -> Score:
+    interval = entry["interval"]
+    if interval is None:
+        return Score(entry["mean"], None)
+    low, high = interval
+    if not 0 <= low <= high <= 1:
+        raise BenchError(f"an interval of {protocol} is {interval}, not [low, high] within 0..1.")
+    return Score(entry["mean"], (low, high))

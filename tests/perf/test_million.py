@@ -1,0 +1,105 @@
+"""A million distractors through `evaluate`: time against the bare matrix product, and memory.
+
+The data set has the shape of Revisited Oxford: 4,993 database images, 70 queries, about 98
+labelled images each, three protocols. Run with `nox -s perf`; it writes 2 GB to a temporary folder.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import evaluate, folder, search
+from bench.bring import read
+from bench.descriptors import blocks
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DIM, DATABASE, QUERIES, DISTRACTORS = 512, 4_993, 70, 1_001_001
+MOST_TIMES_THE_PRODUCT = 3.0
+MOST_BYTES = 1_500_000_000
+
+
+def unit_rows(rng: np.random.Generator, count: int) -> np.ndarray:
+    rows = rng.standard_normal((count, DIM), dtype=np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def million(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with db.npy, q.npy, r1m.npy and dataset.json."""
+    place = tmp_path_factory.mktemp("million")
+    rng = np.random.default_rng(0)
+    np.save(place / "db.npy", unit_rows(rng, DATABASE))
+    np.save(place / "q.npy", unit_rows(rng, QUERIES))
+    shape = (DISTRACTORS, DIM)
+    rows = np.lib.format.open_memmap(place / "r1m.npy", "w+", np.float32, shape)
+    for low in range(0, DISTRACTORS, 65536):
+        rows[low : low + 65536] = unit_rows(rng, min(65536, DISTRACTORS - low))
+    rows.flush()
+    del rows
+    protocols: dict[str, list[Any]] = {"easy": [], "medium": [], "hard": []}
+    for _ in range(QUERIES):
+        drawn = rng.choice(DATABASE, 98, replace=False)
+        easy, hard, junk = (sorted(part.tolist()) for part in np.split(drawn, [43, 79]))
+        protocols["easy"].append({"positive": easy, "ignored": hard + junk})
+        protocols["medium"].append({"positive": easy + hard, "ignored": junk})
+        protocols["hard"].append({"positive": hard, "ignored": easy + junk})
+    data = {
+        "name": "oxford-shaped",
+        "images": "jpg",
+        "database": [f"{i}.jpg" for i in range(DATABASE)],
+        "queries": [{"file": f"q{i}.jpg"} for i in range(QUERIES)],
+        "protocols": protocols,
+    }
+    (place / "dataset.json").write_text(json.dumps(data), encoding="utf-8")
+    return place
+
+
+def timed(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def test_ranks_and_scores_against_the_bare_product(million: Path, benchmark: Any) -> None:
+    parts = [read(million / "db.npy", "database"), read(million / "r1m.npy", "distractors")]
+    queries = np.load(million / "q.npy")
+    dataset = folder.read(million / "dataset.json")
+
+    def product() -> None:
+        for _, rows in blocks(parts, 16384):
+            queries @ rows.T
+
+    def all_of_it() -> None:
+        labelled = evaluate.labelled_rows(dataset.protocols)
+        found = search.search(parts, queries.astype(np.float64), labelled, 100)
+        evaluate.score(found.ranks, dataset.protocols, DATABASE)
+
+    timed(product)  # the file comes into the page cache
+    pairs = [(timed(product), timed(all_of_it)) for _ in range(5)]
+    ratio = min(whole for _, whole in pairs) / min(bare for bare, _ in pairs)
+    benchmark.extra_info["times_the_bare_product"] = round(ratio, 2)
+    benchmark.pedantic(all_of_it, rounds=1)
+    assert ratio <= MOST_TIMES_THE_PRODUCT
+
+
+def test_memory_of_the_command(million: Path, benchmark: Any, tmp_path: Path) -> None:
+    def command() -> None:
+        subprocess.run(
+            [sys.executable, "-m", "bench", "evaluate", "--dataset", str(million / "dataset.json"),
+             "--database", str(million / "db.npy"), "--queries", str(million / "q.npy"),
+             "--distractors", str(million / "r1m.npy"), "--output", str(tmp_path)],
+            cwd=ROOT, check=True, capture_output=True,
+        )  # fmt: skip
+
+    benchmark.pedantic(command, rounds=1)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    benchmark.extra_info["peak_resident_bytes"] = peak
+    assert peak < MOST_BYTES

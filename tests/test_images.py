@@ -1,0 +1,432 @@
+"""One image: orientation, colour, crop, cap, hostile files; then batches, scales and unit rows."""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench import images, pyramid
+from bench.errors import BenchError
+from bench.types import Preprocess
+
+WHOLE = Preprocess(max_side_px=None)
+SCALES = (0.25, 0.35355338, 0.5, 0.70710677, 1.0, 1.4142135, 2.0)
+
+
+def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Return a smooth colour image with no symmetry."""
+    draw = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(draw).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def saved(path: Path, image: Image.Image, **options: object) -> Path:
+    """Save `image` and return the path."""
+    image.save(path, **options)
+    return path
+
+
+# --- colour -------------------------------------------------------------------------------------
+
+
+def test_rgb_and_bgr_are_the_same_pixels_in_either_order(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.png", Image.new("RGB", (3, 2), (10, 20, 30)))
+    rgb = images.load(path, None, WHOLE)
+    bgr = images.load(path, None, Preprocess(max_side_px=None, channels="bgr"))
+    assert rgb.shape == (2, 3, 3) and rgb.dtype == np.uint8 and rgb[0, 0].tolist() == [10, 20, 30]
+    assert bgr[0, 0].tolist() == [30, 20, 10]
+    assert bgr.flags.c_contiguous and bgr.flags.writeable and rgb.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("L", 77, [77, 77, 77]),
+        ("1", 1, [255, 255, 255]),
+        ("LA", (77, 0), [77, 77, 77]),
+        ("RGBA", (10, 20, 30, 0), [10, 20, 30]),
+        ("I;16", 65535, [255, 255, 255]),
+        ("I;16", 0x4DFF, [77, 77, 77]),
+    ],
+)
+def test_every_kind_of_png_becomes_rgb(tmp_path: Path, mode, colour, expected) -> None:
+    path = saved(tmp_path / "a.png", Image.new(mode, (4, 3), colour))
+    assert images.load(path, None, WHOLE)[2, 3].tolist() == expected
+
+
+def test_palette_with_transparency_becomes_rgb_without_a_warning(tmp_path: Path) -> None:
+    picture = photograph(20, 10).quantize(16)
+    path = saved(tmp_path / "a.png", picture, transparency=bytes(range(16)))
+    np.testing.assert_array_equal(
+        images.load(path, None, WHOLE), np.asarray(picture.convert("RGB"))
+    )
+
+
+def test_cmyk_sixteen_bit_and_animated_files(tmp_path: Path) -> None:
+    cmyk = saved(tmp_path / "cmyk.jpg", Image.new("CMYK", (8, 8), (0, 255, 255, 0)), quality=95)
+    red, green, blue = images.load(cmyk, None, WHOLE)[4, 4].tolist()
+    assert red > 230 and green < 30 and blue < 30
+    (tmp_path / "deep.pgm").write_bytes(b"P5 2 1 65535\n" + struct.pack(">HH", 65535, 0x4DFF))
+    assert images.load(tmp_path / "deep.pgm", None, WHOLE)[0, :, 0].tolist() == [255, 77]
+    frames = [Image.new("RGB", (4, 4), c) for c in ((255, 0, 0), (0, 255, 0))]
+    moving = saved(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
+    assert images.load(moving, None, WHOLE)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.tif", Image.new("F", (4, 4), 0.5))
+    with pytest.raises(BenchError, match=r"a\.tif has pixels of 32 bits"):
+        images.load(path, None, WHOLE)
+
+
+# --- orientation and crop -----------------------------------------------------------------------
+
+
+def test_orientation_is_applied_only_where_asked_and_boxes_follow_it(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    picture = photograph(40, 20)
+    path = saved(tmp_path / "a.png", picture, exif=exif)
+    stored = np.asarray(picture)
+    upright = np.rot90(stored, k=-1)
+    turn = Preprocess(max_side_px=None, orientation="apply")
+    np.testing.assert_array_equal(images.load(path, None, WHOLE), stored)
+    np.testing.assert_array_equal(images.load(path, None, turn), upright)
+    box = (2.0, 21.0, 19.0, 38.0)  # inside the upright image only
+    np.testing.assert_array_equal(images.load(path, box, turn), upright[21:38, 2:19])
+    with pytest.raises(BenchError, match="reaches out of .* 40 x 20 pixels without its EXIF"):
+        images.load(path, box, WHOLE)
+    assert images.header_size(path) == (40, 20)
+
+
+@pytest.mark.parametrize("box", [(1.5, 2.5, 30.5, 19.5), (0.4, 0.6, 39.6, 19.51), (3, 4, 9, 8)])
+def test_crop_rounds_as_pillow_does_or_truncates(tmp_path: Path, box) -> None:
+    picture = photograph(40, 20)
+    path = saved(tmp_path / "a.png", picture)
+    np.testing.assert_array_equal(images.load(path, box, WHOLE), np.asarray(picture.crop(box)))
+    left, top, right, bottom = map(int, box)
+    cut = Preprocess(max_side_px=None, crop_rounding="truncate")
+    np.testing.assert_array_equal(
+        images.load(path, box, cut), np.asarray(picture)[top:bottom, left:right]
+    )
+
+
+def test_crop_by_hand(tmp_path: Path) -> None:
+    """0.5 rounds to 0 and 1.5 to 2: half to even, so the two rules differ at the right."""
+    path = saved(tmp_path / "a.png", photograph(5, 5))
+    box = (0.5, 0.5, 1.5, 2.5)
+    assert images.load(path, box, WHOLE).shape == (2, 2, 3)
+    cut = Preprocess(max_side_px=None, crop_rounding="truncate")
+    assert images.load(path, box, cut).shape == (2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("box", "says"),
+    [
+        ((-1, 0, 5, 5), "reaches out of"),
+        ((0, 0, 41, 5), "reaches out of"),
+        ((3, 3, 3.4, 9), "is empty"),
+        ((9, 0, 3, 5), "is empty"),
+        ((math.nan, 0, 3, 5), "not four finite numbers"),
+        ((0, 0, math.inf, 5), "not four finite numbers"),
+    ],
+)
+def test_bad_boxes_are_refused(tmp_path: Path, box, says) -> None:
+    path = saved(tmp_path / "a.png", photograph(40, 20))
+    with pytest.raises(BenchError, match=says):
+        images.load(path, box, WHOLE)
+
+
+# --- cap ----------------------------------------------------------------------------------------
+
+
+def test_bilinear_cap_by_hand(tmp_path: Path) -> None:
+    """100 x 33 to 50: factor 0.5, 16.5 rounds to even 16; a small image is not enlarged."""
+    picture = photograph(100, 33)
+    path = saved(tmp_path / "a.png", picture)
+    small = images.load(path, None, Preprocess(max_side_px=50))
+    expected = picture.resize((50, 16), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(small, np.asarray(expected))
+    assert images.load(path, None, Preprocess(max_side_px=101)).shape == (33, 100, 3)
+
+
+def test_a_very_long_image_keeps_one_pixel(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.png", photograph(1000, 1))
+    for filter_ in ("bilinear", "thumbnail-lanczos"):
+        rule = Preprocess(max_side_px=100, cap_filter=filter_)
+        assert images.load(path, None, rule).shape == (1, 100, 3)
+
+
+def test_relative_cap_by_hand(tmp_path: Path) -> None:
+    """A crop of half the image may be half the cap: 100 px crop of 200, cap 80 -> 40."""
+    path = saved(tmp_path / "a.png", photograph(200, 150))
+    box = (10, 10, 110, 60)
+    for filter_ in ("bilinear", "thumbnail-lanczos"):
+        own = Preprocess(max_side_px=80, query_cap="own", cap_filter=filter_)
+        relative = Preprocess(max_side_px=80, query_cap="relative", cap_filter=filter_)
+        assert images.load(path, box, own).shape == (40, 80, 3)
+        assert images.load(path, box, relative).shape == (20, 40, 3)
+        assert images.load(path, None, relative).shape == (60, 80, 3)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_caps_agree_with_the_official_programs(tmp_path: Path, seed: int) -> None:
+    """DELG's ResizeImage and Token's loader, written out from their descriptions, on JPEG."""
+    draw = np.random.default_rng(seed)
+    width, height = (int(x) for x in draw.integers(40, 400, 2))
+    left, top = draw.uniform(0, width / 2), draw.uniform(0, height / 2)
+    box = (left, top, draw.uniform(left + 8, width - 1), draw.uniform(top + 8, height - 1))
+    path = saved(tmp_path / "a.jpg", photograph(width, height, seed), quality=90)
+    cap = int(draw.integers(16, 120))
+    whole = Image.open(path).convert("RGB")
+    crop = whole.crop(box)
+
+    factor = max(crop.size) / max(whole.size)
+    delg = crop
+    if max(crop.size) > factor * cap:
+        scale = factor * cap / max(crop.size)
+        size = (int(round(crop.width * scale)), int(round(crop.height * scale)))
+        delg = crop.resize(size, resample=Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(
+        images.load(path, box, Preprocess(max_side_px=cap)), np.asarray(delg)
+    )
+
+    token = crop.copy()
+    limit = cap * max(crop.size) / max(whole.size)
+    token.thumbnail((limit, limit), Image.Resampling.LANCZOS)
+    rule = Preprocess(max_side_px=cap, cap_filter="thumbnail-lanczos")
+    np.testing.assert_array_equal(images.load(path, box, rule), np.asarray(token))
+    full = whole.copy()
+    full.thumbnail((cap, cap), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(images.load(path, None, rule), np.asarray(full))
+
+
+# --- hostile files ------------------------------------------------------------------------------
+
+
+def bomb() -> bytes:
+    """Return a PNG header that promises 40,000 x 40,000 pixels."""
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 40000, 40000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IEND", b"")
+
+
+def half_a_jpeg(tmp_path: Path) -> bytes:
+    content = saved(tmp_path / "whole.jpg", photograph(300, 200)).read_bytes()
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", r"is empty \(0 bytes\)"),
+        (b"\n <!DOCTYPE html><html>quota exceeded</html>", "is a web page"),
+        (b"<html><body>404</body></html>", "is a web page"),
+        (b'{"error": 404}', "text file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+        (b"\x00\x01\x02\x03 nothing known", "no image format known here .*00 01 02 03"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image format known here"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a.jpg (cannot be decoded|is in no image format)"),
+        (half_a_jpeg, r"a\.jpg cannot be decoded \(.*truncated.*damaged or incomplete"),
+        (bomb(), "too large to be decoded safely"),
+    ],
+)
+def test_hostile_files_end_in_one_sentence(tmp_path: Path, content, says) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content(tmp_path) if callable(content) else content)
+    with pytest.raises(BenchError, match=says) as caught:
+        images.load(path, None, WHOLE)
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_missing_files_folders_and_the_header(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"no\.jpg does not exist"):
+        images.load(tmp_path / "no.jpg", None, WHOLE)
+    with pytest.raises(BenchError, match="is a folder"):
+        images.header_size(tmp_path)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.jpg")
+        with pytest.raises(BenchError, match="is not a file"):
+            images.load(tmp_path / "pipe.jpg", None, WHOLE)
+    (tmp_path / "half.jpg").write_bytes(half_a_jpeg(tmp_path))
+    assert images.header_size(tmp_path / "half.jpg") == (300, 200)
+
+
+@pytest.mark.parametrize("cut", range(20, 2000, 180))
+def test_a_file_cut_anywhere_is_refused_or_whole(tmp_path: Path, cut: int) -> None:
+    for name in ("a.png", "a.gif", "a.webp", "a.tif", "a.bmp", "a.ppm"):
+        path = saved(tmp_path / name, photograph(40, 30))
+        whole = images.load(path, None, WHOLE)
+        path.write_bytes(path.read_bytes()[:cut])
+        try:
+            np.testing.assert_array_equal(images.load(path, None, WHOLE), whole)
+        except BenchError as error:
+            assert str(path) in str(error)
+
+
+def test_many_threads_load_alike_and_leave_the_warning_filters_alone(tmp_path: Path) -> None:
+    picture = photograph(30, 20).quantize(16)
+    path = saved(tmp_path / "a.png", picture, transparency=bytes(range(16)))
+    damaged = tmp_path / "a.tif"  # Pillow warns about the cut directory
+    saved(damaged, photograph(30, 20))
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    before = list(warnings.filters)
+
+    def one(index: int) -> bytes:
+        if index % 3 == 0:
+            with pytest.raises(BenchError):
+                images.load(damaged, None, WHOLE)
+        return images.load(path, None, WHOLE).tobytes()
+
+    with ThreadPoolExecutor(8) as pool:
+        results = set(pool.map(one, range(200)))
+    assert len(results) == 1
+    assert warnings.filters == before
+
+
+# --- batches ------------------------------------------------------------------------------------
+
+
+def test_normalisation_by_hand_and_batch_of_one_equals_batch_of_many() -> None:
+    draw = np.random.default_rng(0)
+    pixels = [draw.integers(0, 256, (5, 7, 3), dtype=np.uint8) for _ in range(6)]
+    rule = Preprocess(mean=(127.0, 100.0, 50.0), std=(128.0, 64.0, 2.0))
+    batch = pyramid.to_batch(pixels, rule, "cpu")
+    assert batch.shape == (6, 3, 5, 7) and batch.dtype == torch.float32 and batch.is_contiguous()
+    value = (int(pixels[4][2, 3, 1]) - 100) / 64
+    assert batch[4, 1, 2, 3].item() == value
+    for index, one in enumerate(pixels):
+        assert torch.equal(pyramid.to_batch([one], rule, "cpu")[0], batch[index])
+        for sampling in ("size-ratio", "scale-factor", "legacy-corner"):
+            scaled = Preprocess(scale_sampling=sampling, scale_size="floor")
+            many = pyramid.at_scale(batch, 1.4142135, scaled)[index]
+            assert torch.equal(pyramid.at_scale(batch[index : index + 1], 1.4142135, scaled)[0], many)
+
+
+# --- scales -------------------------------------------------------------------------------------
+
+
+def slow_resize(image: np.ndarray, height: int, width: int, rule: str, scale: float) -> np.ndarray:
+    """Bilinear resize of (c, h, w), pixel by pixel, by the formula of each sampling rule."""
+
+    def source(position: int, size: int, out: int) -> tuple[int, int, float]:
+        ratio = 1 / scale if rule == "scale-factor" else size / out
+        at = position * ratio if rule == "legacy-corner" else (position + 0.5) * ratio - 0.5
+        at = max(at, 0.0)
+        low = min(int(math.floor(at)), size - 1)
+        return low, min(low + 1, size - 1), min(at - low, 1.0)
+
+    result = np.empty((image.shape[0], height, width))
+    for y in range(height):
+        top, bottom, down = source(y, image.shape[1], height)
+        for x in range(width):
+            left, right, across = source(x, image.shape[2], width)
+            upper = image[:, top, left] * (1 - across) + image[:, top, right] * across
+            lower = image[:, bottom, left] * (1 - across) + image[:, bottom, right] * across
+            result[:, y, x] = upper * (1 - down) + lower * down
+    return result
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("size", [(16, 23), (9, 14), (31, 5)])
+@pytest.mark.parametrize("sampling", ["size-ratio", "scale-factor", "legacy-corner"])
+def test_scales_agree_with_loops(sampling, size, scale) -> None:
+    image = np.random.default_rng(1).normal(size=(3, *size)).astype(np.float32)
+    rounding = "floor" if sampling == "scale-factor" else "round"
+    rule = Preprocess(scale_sampling=sampling, scale_size=rounding)
+    got = pyramid.at_scale(torch.from_numpy(image)[None], scale, rule)[0]
+    height, width = (
+        max(1, math.floor(n * scale) if rounding == "floor" else round(n * scale)) for n in size
+    )
+    assert got.shape == (3, height, width)
+    expected = slow_resize(image.astype(np.float64), height, width, sampling, scale)
+    np.testing.assert_allclose(got.numpy(), expected, atol=2e-5)
+    if scale == 1.0:
+        np.testing.assert_array_equal(got.numpy(), image)
+
+
+def test_scales_by_hand() -> None:
+    """A row 0, 10, 20, 30 doubled and halved under each rule."""
+    row = torch.tensor([0.0, 10.0, 20.0, 30.0]).view(1, 1, 1, 4).expand(1, 1, 4, 4)
+
+    def scaled(sampling: str, scale: float) -> list[float]:
+        rule = Preprocess(scale_sampling=sampling, scale_size="floor")
+        return pyramid.at_scale(row, scale, rule)[0, 0, 0].tolist()
+
+    assert scaled("size-ratio", 2.0) == [0.0, 2.5, 7.5, 12.5, 17.5, 22.5, 27.5, 30.0]
+    assert scaled("legacy-corner", 2.0) == [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 30.0]
+    assert scaled("legacy-corner", 0.5) == [0.0, 20.0]
+    assert scaled("size-ratio", 0.5) == [5.0, 25.0]
+    # 4 * 0.7 = 2.8 -> 2 pixels: the ratio of sizes is 2, the scale factor's is 1 / 0.7
+    assert scaled("size-ratio", 0.7) == [5.0, 25.0]
+    np.testing.assert_allclose(
+        scaled("scale-factor", 0.7), [10 * (0.5 / 0.7 - 0.5), 10 * (1.5 / 0.7 - 0.5)], rtol=1e-5
+    )
+
+
+def test_sides_round_half_to_even_or_down() -> None:
+    batch = torch.zeros(1, 1, 5, 7)
+    assert pyramid.at_scale(batch, 0.5, Preprocess()).shape == (1, 1, 2, 4)
+    assert pyramid.at_scale(batch, 0.5, Preprocess(scale_size="floor")).shape == (1, 1, 2, 3)
+    assert pyramid.at_scale(batch, 0.01, Preprocess()).shape == (1, 1, 1, 1)
+    rule = Preprocess(scale_size="floor", scale_sampling="scale-factor")
+    with pytest.raises(BenchError, match="7 x 5 pixels vanishes at scale 0.1"):
+        pyramid.at_scale(batch, 0.1, rule)
+
+
+# --- descriptors --------------------------------------------------------------------------------
+
+
+def test_pyramid_by_hand() -> None:
+    """Two scales answer (3, 4) and (0, 2): units (0.6, 0.8) and (0, 1), sum (0.6, 1.8)."""
+    answers = iter([torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 2.0]])])
+    rule = Preprocess(scales=(1.0, 0.5))
+    got = pyramid.describe_pyramid(lambda _: next(answers), torch.zeros(1, 3, 8, 8), rule)
+    np.testing.assert_allclose(got.numpy(), np.array([[0.6, 1.8]]) / math.sqrt(3.6), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-10, 1.0, 1e10, 1e30])
+def test_unit_norm_at_any_magnitude(size: float) -> None:
+    rows = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 512)).astype(np.float32))
+    batch = torch.zeros(4, 3, 8, 8)
+    unit = pyramid.describe_pyramid(lambda _: rows * size, batch, Preprocess(), 512)
+    assert unit.dtype == torch.float32
+    exact = rows.double().numpy()
+    exact = exact / np.linalg.norm(exact, axis=1, keepdims=True)
+    np.testing.assert_allclose(unit.numpy(), exact, atol=2e-7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (torch.zeros(2, 4), "2 of 2 descriptors are zero vectors at scale 1 of 8 x 6 pixels"),
+        (torch.ones(3, 4), r"shape \(3, 4\) .* not \(2, 4\)"),
+        (torch.ones(2, 5), r"shape \(2, 5\) .* not \(2, 4\)"),
+        (torch.ones(2, 4, 1), r"shape \(2, 4, 1\)"),
+        (torch.ones(2, 4, dtype=torch.int64), "int64 .* not floats"),
+        (torch.tensor([[1.0] * 4, [math.nan] * 4]), "NaN or infinity in 1 of 2"),
+        ("text", "returned str"),
+    ],
+)
+def test_wrong_descriptors_are_named(answer, says) -> None:
+    with pytest.raises(BenchError, match=says):
+        pyramid.describe_pyramid(lambda _: answer, torch.zeros(2, 3, 6, 8), Preprocess(), 4)
+
+
+def test_scales_that_cancel_are_named() -> None:
+    answers = iter([torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0]])])
+    rule = Preprocess(scales=(1.0, 0.5))
+    with pytest.raises(BenchError, match="zero vectors as the sum over the scales"):
+        pyramid.describe_pyramid(lambda _: next(answers), torch.zeros(1, 3, 8, 8), rule)

@@ -1,0 +1,463 @@
+"""The report: built from hand-made records, read as text, never mixing cards."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.canonical import plain, sha256_json
+from bench.card import JUNK_RULE, NO_RERANKING, NOT_STATED, TIE_RULE
+from bench.metrics import REVISITED_METRICS
+from bench.types import Preprocess
+
+build = importlib.import_module("bench.report.build").build
+cards = importlib.import_module("bench.report.cards")
+markdown = importlib.import_module("bench.report.markdown")
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADLINE = REVISITED_METRICS[0]
+Record = dict[str, Any]
+
+
+def make_card(**changes: Any) -> dict[str, Any]:
+    """Return a card of a small dataset; a key "preprocess.x" changes that field."""
+    card: dict[str, Any] = {
+        "schema": 1,
+        "dataset": {"name": "mini", "variant": "mini", "revision": "a" * 64,
+                    "database": 60, "queries": 14},
+        "distractors": {"count": 0, "sources": []},
+        "protocols": {
+            name: {"scored": scored, "skipped": 14 - scored, "empty": "skip",
+                   "truth_sha256": digit * 64}
+            for name, scored, digit in (("easy", 12, "b"), ("medium", 14, "c"), ("hard", 14, "d"))
+        },
+        "metrics": list(REVISITED_METRICS),
+        "junk_rule": JUNK_RULE,
+        "crop_rule": "query cropped to its box",
+        "preprocess": plain(Preprocess()),
+        "descriptors": "unit norm",
+        "candidates_rule": NO_RERANKING,
+        "tie_rule": TIE_RULE,
+        "compression": "none (float32)",
+        "search": "exact",
+        "limit": None,
+    }  # fmt: skip
+    for key, value in changes.items():
+        *folders, last = key.split(".")
+        place = card
+        for folder in folders:
+            place = place[folder]
+        place[last] = value
+    return card
+
+
+def make_record(
+    method: str = "gem",
+    variant: str = "lite0",
+    means: tuple[float | None, ...] = (0.8, 0.6, 0.4),
+    card: dict[str, Any] | None = None,
+    *,
+    number: int = 1,
+    trained: bool | None = True,
+    source: str = "a package",
+    partial: bool = False,
+) -> Record:
+    """Return a record without its checksums; `number` makes the run id and the time."""
+    card = make_card() if card is None else card
+    scores: dict[str, Any] = {}
+    for (name, counts), mean in zip(card["protocols"].items(), means, strict=True):
+        interval = None if mean is None else [max(0.0, mean - 0.0512), min(1.0, mean + 0.0512)]
+        one = {"mean": mean, "interval": interval, "per_query": [mean] * counts["scored"]}
+        scores[name] = {metric: copy.deepcopy(one) for metric in card["metrics"]}
+    return {
+        "schema": 1,
+        "run_id": f"20260101T0000{number:02}Z-0000{number:02x}",
+        "created": f"2026-01-01T00:00:{number:02}Z",
+        "command": "python -m bench run",
+        "card": card,
+        "method": {
+            "name": method, "variant": variant, "version": "1", "dim": 256, "config": {},
+            "weights": {"source": source, "licence": "MIT", "sha256": "e" * 64,
+                        "training_set": "ImageNet", "trained": trained},
+        },
+        "scores": scores,
+        "ties": {"labelled": 3, "largest_group": 2},
+        "timing": {
+            "phases_s": {"search": 0.1},
+            "latency": {"batch": 1, "images": 10, "warm_up": 2,
+                        "decode_ms": {"p50": 1.0, "p95": 2.0},
+                        "describe_ms": {"p50": 12.34, "p95": 23.45}},
+        },
+        "memory": {"peak_resident_bytes": 1, "peak_device_bytes": None},
+        "bytes_per_image": 1024,
+        "partial": partial,
+        "machine": {"device": "cpu", "device_name": "a processor", "cores": 2},
+        "libraries": {"numpy": "2.0"},
+        "source": {"commit": "f" * 40, "dirty": False},
+        "seed": 0,
+        "ranks": {"file": "x.npz", "sha256": "0" * 64},
+    }  # fmt: skip
+
+
+def store(results: Path, record: Record) -> Path:
+    """Write a record with right checksums where the harness would."""
+    full = {**record, "card_sha256": sha256_json(record["card"])}
+    full["sha256"] = sha256_json(full)
+    method = f"{record['method']['name']}.{record['method']['variant']}".replace("/", "_")
+    folder: Path = results / "runs" / record["card"]["dataset"]["name"] / method
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{full['card_sha256'][:8]}-{record['run_id']}.json"
+    path.write_text(json.dumps(full), encoding="ascii")
+    return path
+
+
+WHOLE = make_card(**{
+    "crop_rule": "whole query image",
+    "preprocess.scales": [0.7071067811865476, 1.0, 1.4142135623730951],
+    "preprocess.query_cap": "own", "preprocess.max_side_px": 480,
+})  # fmt: skip
+
+
+def results_of(folder: Path, *records: Record) -> Path:
+    """Return a folder of results that holds the records and no published rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for record in records:
+        store(folder, record)
+    return folder
+
+
+def report_of(folder: Path, *records: Record) -> str:
+    """Build the report of the records and return its text."""
+    paths = build(results_of(folder, *records))
+    assert paths[0] == folder / "report.md"
+    return str(paths[0].read_text(encoding="utf-8"))
+
+
+def section(text: str, heading: str) -> str:
+    """Return what stands below a heading, up to the next heading."""
+    below = text.split(f"\n{heading}\n", 1)[1]
+    return below.split("\n#", 1)[0]
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """Return the cells of every table line."""
+    return [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("| ")]
+
+
+def test_no_records_still_builds_and_says_so(tmp_path: Path) -> None:
+    text = report_of(tmp_path)
+    assert "No runs have been recorded yet" in text
+    assert "no `published.toml`" in text
+    assert not (tmp_path / "figures").exists()
+
+
+def test_published_rows_alone_are_shown_without_any_record(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "results" / "published.toml", tmp_path)
+    text = report_of(tmp_path)
+    assert "No runs have been recorded yet" in text
+    assert "Nothing was measured on it." in text
+    assert "| 82.37 | 64.93 |" in section(text, "### Published: roxford5k")
+
+
+def test_a_row_has_every_column(tmp_path: Path) -> None:
+    record = make_record()
+    record["scores"]["easy"][HEADLINE] = {"mean": 0.84814, "interval": [0.79, 0.9],
+                                          "per_query": [0.5]}  # fmt: skip
+    record["scores"]["easy"]["mp@5.clipped.junk-removed"]["mean"] = 0.12344
+    record["scores"]["easy"]["recall@10.any-hit.junk-removed"]["mean"] = None
+    text = report_of(tmp_path, record)
+    header, _, heading, row = rows_of(section(text, "### mini, easy"))[:4]
+    cells = dict(zip(header, row, strict=True))
+    card8 = sha256_json(record["card"])[:8]
+    assert heading[0].startswith(f"**card `{card8}`**: query cropped to its box; scales 1;")
+    assert heading[1:] == [""] * (len(header) - 1)
+    link = f"runs/mini/gem.lite0/{card8}-{record['run_id']}.json"
+    assert cells == {
+        "method": "gem.lite0", "card": f"`{card8}`", "trained on": "ImageNet",
+        "weights": "a package (`eeeeeeee`)", "dim": "256", "query": "box", "scales": "1",
+        "size cap": "1,024 px", "mAP, %": "84.81", "95 % interval": "79.00 to 90.00",
+        "mP@1, %": "80.00", "mP@5, %": "12.34", "mP@10, %": "80.00", "R@1, %": "80.00",
+        "R@5, %": "80.00", "R@10, %": "–", "queries scored": "12 (2 skipped)",
+        "tied images": "3", "bytes per image": "1,024",
+        "describe, ms (p50 / p95, batch 1)": "12.3 / 23.4", "device": "cpu: a processor",
+        "record": f"[{record['run_id']}]({link}), code fffffffff",
+    }  # fmt: skip
+    assert (tmp_path / link).exists()
+
+
+def test_summary_has_easy_medium_hard_side_by_side(tmp_path: Path) -> None:
+    rows = rows_of(section(report_of(tmp_path, make_record()), "### Summary: mAP, %"))
+    assert rows[0][:5] == ["method", "card", "E", "M", "H"]
+    assert rows[3][2:5] == ["80.00", "60.00", "40.00"]
+
+
+def test_other_protocols_keep_their_names(tmp_path: Path) -> None:
+    one = {"scored": 14, "skipped": 0, "empty": "miss", "truth_sha256": "b" * 64}
+    card = make_card(protocols={"night": one})
+    text = report_of(tmp_path, make_record(means=(0.5,), card=card))
+    assert rows_of(section(text, "### Summary: mAP, %"))[0][2] == "night"
+    assert "a query without positives: counts as zero" in section(text, "### mini, night")
+
+
+def test_cards_group_the_rows_and_best_is_per_card(tmp_path: Path) -> None:
+    text = report_of(
+        tmp_path,
+        make_record("gem", "a", (0.5, 0.5, 0.5), number=1),
+        make_record("gem", "b", (0.6, 0.6, 0.3), number=2),
+        make_record("gem", "c", (0.99, 0.99, 0.99), WHOLE, number=3),
+    )
+    first, second = sorted((sha256_json(make_card())[:8], sha256_json(WHOLE)[:8]))
+    rows = rows_of(section(text, "### mini, hard"))[2:]
+    found = {row[0]: row for row in rows}
+    assert [row[0].split(":")[0] for row in rows if row[0].startswith("**card")] == [
+        f"**card `{first}`**",
+        f"**card `{second}`**",
+    ]
+    assert found["gem.a"][8] == "**50.00**"
+    assert found["gem.b"][8] == "30.00"
+    assert found["gem.c"][8] == "99.00", "alone under its card: nothing to be better than"
+    own = [row[0] for row in rows if row[1] == f"`{sha256_json(make_card())[:8]}`"]
+    assert own == ["gem.a", "gem.b"], "ordered by the score of this protocol"
+    easy = [row[0] for row in rows_of(section(text, "### mini, easy")) if row[0] in own]
+    assert easy == ["gem.b", "gem.a"]
+
+
+def test_what_differs_is_said_in_words(tmp_path: Path) -> None:
+    text = section(
+        report_of(tmp_path, make_record(), make_record(card=WHOLE, number=2)), "### mini, medium"
+    )
+    a, b = sha256_json(make_card())[:8], sha256_json(WHOLE)[:8]
+    said = {line for line in text.splitlines() if line.startswith("- ") and " / " in line}
+    pairs = {
+        "query": ("cropped to its box", "whole image"),
+        "size cap, longest side": ("1,024 px", "480 px"),
+        "cap of a cropped query": ("relative to its full image", "own cap of 480 px"),
+        "scales": ("1", "0.7071, 1, 1.4142"),
+    }
+    expected = set()
+    for label, (of_a, of_b) in pairs.items():
+        sides = sorted([(a, of_a), (b, of_b)])
+        expected.add(f"- {label}: " + " / ".join(f"{text} (`{card}`)" for card, text in sides))
+    assert said == expected
+
+
+@pytest.mark.parametrize("path", sorted(cards.flat(make_card())))
+def test_every_field_that_differs_is_found(path: str) -> None:
+    card = make_card()
+    before = cards.flat(card)[path]
+    if isinstance(before, list):
+        after: Any = [*before, 2.0 if path.startswith("preprocess") else "another"]
+    else:
+        after = {"changed": 1} if isinstance(before, dict) else f"{before} changed"
+    other = make_card(**{path: after})
+    lines = cards.what_differs({"a" * 64: card, "b" * 64: other})
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{markdown.escape(cards.label(path))}: ")
+    assert "(`aaaaaaaa`)" in lines[0]
+    assert "(`bbbbbbbb`)" in lines[0]
+
+
+def test_differences_too_small_for_the_words_are_still_told() -> None:
+    near = make_card(**{"preprocess.scales": [1.00001]})
+    (line,) = cards.what_differs({"a" * 64: make_card(), "b" * 64: near})
+    assert line == r"scales: 1 (`aaaaaaaa`) / 1 \[\[1.00001\]\] (`bbbbbbbb`)"
+
+
+def test_brought_descriptors_are_compared_as_a_whole() -> None:
+    brought = make_card(preprocess=None, crop_rule=NOT_STATED)
+    lines = cards.what_differs({"a" * 64: make_card(), "b" * 64: brought, "c" * 64: WHOLE})
+    joined = "\n".join(lines)
+    assert "not known: descriptors were brought (`bbbbbbbb`) / stated field by field" in joined
+    assert "scales: 1 (`aaaaaaaa`) / 0.7071, 1, 1.4142 (`cccccccc`)" in lines
+    assert "not on the card" not in joined
+
+
+@pytest.mark.parametrize("heading", ["### Summary: mAP, %", "### mini, easy", "### mini, hard"])
+def test_every_card_is_printed_in_full_under_each_table(tmp_path: Path, heading: str) -> None:
+    text = section(report_of(tmp_path, make_record(), make_record(card=WHOLE, number=2)), heading)
+    for card in (make_card(), WHOLE):
+        sha256 = sha256_json(card)
+        block = text.split(f"<summary>card {sha256[:8]}: ", 1)[1].split("</details>", 1)[0]
+        assert sha256 in block
+        for path, value in cards.flat(card).items():
+            if path.startswith("protocols."):
+                continue
+            line = next(
+                li for li in block.splitlines() if li.startswith(f"- {cards.label(path)}: ")
+            )
+            if isinstance(value, int | str) and path not in cards._WORDS | cards._SAY:
+                shown = f"{value:,}" if isinstance(value, int) else value
+                assert shown in line.replace("\\", ""), path
+        for name, counts in card["protocols"].items():
+            assert (
+                f"- protocol {name}: queries scored: {counts['scored']}; "
+                f"queries without positives: {counts['skipped']}; "
+                "a query without positives: left out of the mean; "
+                f"ground truth (sha256): `{counts['truth_sha256']}`"
+            ) in block
+        for scale in card["preprocess"]["scales"]:
+            assert str(scale) in block
+        for metric in REVISITED_METRICS:
+            assert f"= {metric}".replace("_", r"\_") in block
+
+
+def test_untrained_chance_and_partial_are_marked_everywhere(tmp_path: Path) -> None:
+    text = report_of(
+        tmp_path,
+        make_record("gem", "a", number=1),
+        make_record("gem", "u", (0.1, 0.1, 0.1), number=2, trained=False),
+        make_record("random-unit", "s", (0.05, 0.05, 0.05), number=3, trained=False,
+                    source="chance: random unit vectors, seed 0"),
+        make_record("gem", "p", (0.95, 0.95, 0.95), make_card(limit=20), number=4, partial=True),
+        make_record("gem", "n", number=5, trained=None),
+    )  # fmt: skip
+    for heading in ("### Summary: mAP, %", "### mini, easy", "### mini, medium", "### mini, hard"):
+        ranked, apart = section(text, heading).split("Partial runs")
+        assert "gem.u (untrained)" in ranked
+        assert "random-unit.s (chance)" in ranked
+        assert "| gem.n |" in ranked
+        assert "gem.p" not in ranked
+        assert "gem.p (partial)" in apart
+        assert "**95.00**" not in text
+    svg = (tmp_path / "figures" / "mini.svg").read_text(encoding="utf-8")
+    for name in ("gem.u (untrained)", "random-unit.s (chance)", "gem.p (partial)"):
+        assert f"<!-- {name} -->" in svg
+
+
+def test_only_the_newest_record_is_shown(tmp_path: Path) -> None:
+    other_machine = make_record(means=(0.31, 0.31, 0.31), number=1)
+    other_machine["machine"]["device_name"] = "another processor"
+    other_weights = make_record(means=(0.32, 0.32, 0.32), number=1)
+    other_weights["method"]["weights"]["sha256"] = "1" * 64
+    other_weights["run_id"] = "20260101T000001Z-aaaaaa"
+    other_machine["run_id"] = "20260101T000001Z-bbbbbb"
+    text = report_of(
+        tmp_path,
+        make_record(means=(0.22, 0.22, 0.22), number=2),
+        make_record(means=(0.33, 0.33, 0.33), number=3),
+        make_record(means=(0.11, 0.11, 0.11), number=1),
+        make_record(means=(0.77, 0.77, 0.77), card=make_card(limit=5), number=9, partial=True),
+        other_machine,
+        other_weights,
+    )
+    assert "4 measured rows." in text
+    assert "2 older records are not." in text
+    for shown in ("33.00", "31.00", "32.00", "77.00"):
+        assert shown in section(text, "### Summary: mAP, %")
+    assert "22.00" not in text
+    assert "11.00" not in text
+
+
+def test_broken_records_are_left_out_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = results_of(tmp_path, make_record(number=1))
+    forged = store(results, make_record("gem", "forged", number=2))
+    forged.write_text(forged.read_text().replace('"mean": 0.8', '"mean": 0.9'), encoding="ascii")
+    (forged.parent / "torn.json").write_text('{"schema": 1', encoding="ascii")
+    (forged.parent / "binary.json").write_bytes(b"\xff\xfe\x00")
+    (forged.parent / "list.json").write_text("[]", encoding="ascii")
+    (forged.parent / "deep.json").write_text("[" * 100_000, encoding="ascii")
+    (forged.parent / "folder.json").mkdir()
+    stranger = make_record("gem", "stranger", number=3)
+    stranger["scores"]["unheard"] = stranger["scores"].pop("easy")
+    store(results, stranger)
+    interval = make_record("gem", "interval", number=4)
+    interval["scores"]["easy"][HEADLINE]["interval"] = [0.9, 0.1]
+    store(results, interval)
+    words = make_record("gem", "words", card=make_card(**{"preprocess.scales": ["1"]}), number=5)
+    store(results, words)
+    text = report_of(tmp_path)
+    told = capsys.readouterr().err
+    for name in ("forged", "stranger", "interval", "words", "torn.json", "binary.json",
+                 "list.json", "deep.json", "folder.json"):  # fmt: skip
+        assert name in section(text, "## Left out"), name
+        assert name in told, name
+    assert told.count("left out: ") == 9
+    assert "gem.lite0" in section(text, "### Summary: mAP, %")
+    assert "forged" not in text.split("## Left out")[0]
+    assert tmp_path.name not in (text + told).replace("\\", "")
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+    records = [make_record(), make_record(card=WHOLE, number=2), make_record("b", number=3)]
+    one = build(results_of(tmp_path / "one", *records))
+    two = build(results_of(tmp_path / "two" / "deeper", *reversed(records)))
+    assert [path.name for path in one] == ["report.md", "mini.png", "mini.svg"]
+    for left, right in zip(one, two, strict=True):
+        assert left.read_bytes() == right.read_bytes(), left.name
+    again = build(tmp_path / "one")
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in two]
+    assert sorted(path.name for path in (tmp_path / "one").rglob("*.tmp")) == []
+
+
+def test_hostile_names_start_nothing(tmp_path: Path) -> None:
+    name = "a|b`c*d_[x](javascript:y)<script>alert(1)</script> $e^{$ \n## H\u202e\x1b[31m&amp; 漢"
+    record = make_record(name, "$v$", source="|x|\n| y |", number=1)
+    record["run_id"] = "20260101T000001Z-abcdef"
+    full = {**record, "card_sha256": sha256_json(record["card"])}
+    full["sha256"] = sha256_json(full)
+    folder = tmp_path / "runs" / "mini" / "odd (name) %20"
+    folder.mkdir(parents=True)
+    (folder / "x y.json").write_text(json.dumps(full), encoding="ascii")
+    text = report_of(tmp_path)
+    assert "<script>" not in text
+    assert "\n## H" not in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert r"a\|b\`c\*d\_\[x\](javascript:y)&lt;script&gt;" in text
+    assert "](runs/mini/odd%20%28name%29%20%2520/x%20y.json)" in text
+    for block in section(text, "### mini, easy").split("\n\n"):
+        bars = {line.replace(r"\|", "").count("|") for line in block.splitlines() if "|" in line}
+        assert len(bars) <= 1, "every line of a table has as many cells"
+    assert (tmp_path / "figures" / "mini.png").stat().st_size > 1000
+
+
+def test_distractors_are_a_section_of_their_own(tmp_path: Path) -> None:
+    ox = {"name": "roxford5k", "variant": "blurred", "revision": "9" * 64,
+          "database": 4993, "queries": 70}  # fmt: skip
+    million = {"count": 1_001_001, "sources": ["revisitop1m"]}
+    few = {"count": 500, "sources": ["revisitop1m"]}
+    shutil.copy(ROOT / "results" / "published.toml", tmp_path)
+    text = report_of(
+        tmp_path,
+        make_record(card=make_card(dataset=ox), number=1),
+        make_record(
+            means=(0.7, 0.5, 0.3), card=make_card(dataset=ox, distractors=million), number=2
+        ),
+        make_record(means=(0.2, 0.2, 0.2), card=make_card(dataset=ox, distractors=few), number=3),
+    )
+    assert "| 60.00 |" in section(text, "### roxford5k, medium")
+    assert "| 50.00 |" in section(text, "### roxford5k+r1m, medium")
+    assert "| 20.00 |" in section(text, "### roxford5k+500, medium")
+    assert "76.58" in section(text, "### Published: roxford5k+r1m")
+    assert "76.58" not in section(text, "### roxford5k+r1m, medium")
+    assert (tmp_path / "figures" / "roxford5k+r1m.svg").exists()
+
+
+def test_other_headlines_get_other_figures(tmp_path: Path) -> None:
+    card = make_card(metrics=["recall@1.any-hit.junk-removed", HEADLINE])
+    paths = build(results_of(tmp_path, make_record(), make_record(card=card, number=2)))
+    assert [path.name for path in paths[1:]] == [
+        "mini-1.png", "mini-1.svg", "mini-2.png", "mini-2.svg",
+    ]  # fmt: skip
+    header = rows_of(section(paths[0].read_text(), "### Summary: R@1, mAP, %"))[0]
+    assert "metric" in header
+
+
+def test_figure_shows_mean_interval_card_and_palette(tmp_path: Path) -> None:
+    record = make_record()
+    build(results_of(tmp_path, record))
+    svg = (tmp_path / "figures" / "mini.svg").read_text(encoding="utf-8")
+    for text in ("gem.lite0", f"card {sha256_json(record['card'])[:8]}", "easy", "medium", "hard",
+                 "mAP, %, with the 95 % interval over queries"):  # fmt: skip
+        assert f"<!-- {text} -->" in svg or f"{text} -->" in svg, text
+    for colour in ("#009e73", "#0072b2", "#d55e00"):
+        assert colour in svg
+    assert "<dc:date>" not in svg
