@@ -37,9 +37,11 @@ def read(path: Path, part: Part) -> Matrix:
         raise BenchError(f"there is no file {path}.")
     try:
         return readers[path.suffix](path, part)
-    except (OSError, ValueError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile) as e:
-        reason = " ".join(str(e).split())
-        if isinstance(e, NotImplementedError):
+    except BenchError:
+        raise
+    except Exception as e:  # the readers of damaged files raise anything
+        reason = " ".join(str(e).split()).rstrip(".") or type(e).__name__
+        if isinstance(e, NotImplementedError) and path.suffix == ".mat":
             reason = "it is a MATLAB 7.3 file; save it with -v6 or -v7, or as .npy"
         raise BenchError(f"{path} cannot be read as {path.suffix}: {reason}.") from e
 
@@ -75,13 +77,18 @@ def check_dim(parts: Sequence[Matrix]) -> None:
 
 
 def _npy(path: Path, part: Part) -> Matrix:
+    with path.open("rb") as file:
+        if file.read(6) != np.lib.format.MAGIC_PREFIX:
+            raise ValueError("it does not begin as a .npy file does")
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     checked = from_array(array, str(path))
     return Matrix(checked.label, checked.shape, path=path)
 
 
 def _npz(path: Path, part: Part) -> Matrix:
-    with np.load(path, allow_pickle=False) as packed:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is not a zip archive of arrays")
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as packed:
         arrays = [key for key in packed.files if key != "ids"]
         wanted = [key for key in ("vectors", _KEYS[part]) if key in arrays] or arrays
         if not wanted or (len(arrays) > 1 and wanted is arrays):

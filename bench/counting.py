@@ -133,7 +133,12 @@ class Candidates:
         self.depth = depth
         self.rows = np.empty(0, dtype=np.int64)
         self.scores = np.empty(0, dtype=np.float64)
-        self.floor = -np.inf if depth else np.inf
+        self.last = -np.inf if depth else np.inf
+        self.floor = self.last
+
+    def doubt(self, near: float) -> None:
+        """Lower the floor: from here on a fast score may be off by up to `near`."""
+        self.floor = self.last - 2 * near
 
     def add(self, seen: Seen, near: float, parts: list[Matrix], query: Float64) -> None:
         """Take the rows of a block that could still be in the list."""
@@ -150,7 +155,8 @@ class Candidates:
         if len(self.rows) > 4 * self.depth + 1024:
             self._cut(parts, query)
             last = float(self.scores[-1])
-        self.floor = last - 2 * near
+        self.last = last
+        self.doubt(near)
 
     def _cut(self, parts: list[Matrix], query: Float64) -> None:
         exact = np.concatenate(

@@ -15,7 +15,7 @@ import numpy as np
 from bench import folder, plugins
 from bench.errors import BenchError
 from bench.paths import ROOT, data_root
-from bench.types import Dataset, GroundTruth, Protocol, Rows
+from bench.types import Dataset, GroundTruth, Image, Protocol, Rows
 
 __path__ = [str(ROOT / "datasets")]
 
@@ -50,10 +50,11 @@ def load(name: str) -> Dataset:
     return folder.parse(data, where, Path(module.__file__ or ".").parent)
 
 
-def whole_queries(dataset: Dataset) -> Dataset:
-    """Return the data set with its query boxes left out: the method sees whole query images."""
-    queries = tuple(replace(query, box=None) for query in dataset.queries)
-    return replace(dataset, queries=queries, crop="whole")
+def shown_queries(dataset: Dataset) -> tuple[Image, ...]:
+    """Return the queries as the method sees them: without their boxes where `crop` is "whole"."""
+    if dataset.crop == "box":
+        return dataset.queries
+    return tuple(replace(query, box=None) for query in dataset.queries)
 
 
 def limited(dataset: Dataset, count: int) -> Dataset:

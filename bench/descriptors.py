@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,13 +81,20 @@ def row_name(parts: list[Matrix], row: int) -> str:
     return f"row {row}"
 
 
-def check_block(parts: list[Matrix], start: int, block: NDArray[Any]) -> tuple[float, float]:
-    """Refuse rows with NaN, infinity or nothing but zeros; return the least and largest norm."""
+def check_block(
+    parts: list[Matrix], start: int, stored: NDArray[Any]
+) -> tuple[NDArray[np.float32], tuple[float, float]]:
+    """Return rows as float32 with their least and largest norm, or refuse the first bad one.
+
+    Bad are NaN, infinity, nothing but zeros, and norms that float32 cannot hold.
+    """
+    with np.errstate(over="ignore"):
+        block = np.ascontiguousarray(stored, dtype=np.float32)
     squares = np.einsum("ij,ij->i", block, block)
     good = np.isfinite(squares) & (squares > 0)
     if not good.all():
         at = int(np.argmin(good))
-        row = block[at].astype(np.float64)
+        row = stored[at].astype(np.float64)
         if np.isnan(row).any():
             what = "contains NaN"
         elif not np.isfinite(row).all():
@@ -94,10 +102,11 @@ def check_block(parts: list[Matrix], start: int, block: NDArray[Any]) -> tuple[f
         elif not row.any():
             what = "is all zeros"
         else:
-            norm = np.sqrt(np.sum(row * row))
+            largest = float(np.abs(row).max())
+            norm = largest * math.hypot(*(row / largest))
             what = f"has a norm of {norm:.3g}, out of the range of float32"
         raise BenchError(
             f"{row_name(parts, start + at)} {what}; a descriptor must be finite and not zero. "
             "Recompute that row; rows are never dropped, because dropping shifts all others."
         )
-    return float(np.sqrt(squares.min())), float(np.sqrt(squares.max()))
+    return block, (float(np.sqrt(squares.min())), float(np.sqrt(squares.max())))

@@ -8,7 +8,7 @@ one sentence that names the place.
 from __future__ import annotations
 
 import json
-import math
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -39,6 +39,8 @@ def read(path: Path) -> Dataset:
         raise BenchError(
             f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from None
+    except RecursionError:
+        raise BenchError(f"{path} is nested too deeply.") from None
     except ValueError as error:
         raise BenchError(f"{path}: {error}.") from None
     return parse(data, str(path), path.parent)
@@ -53,6 +55,8 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
     first = next(iter(_validator().iter_errors(data)), None)
     if first is not None:
         raise BenchError(f"{where}: {_place(first.absolute_path)}{_sentence(first)}.")
+    if not _can_be_a_path(data["images"]):
+        raise BenchError(f"{where}: images: {data['images']!r} cannot be the name of a folder.")
     database = tuple(
         Image(Path(file).stem, _inside(file, f"{where}: database[{i}]"))
         for i, file in enumerate(data["database"])
@@ -113,7 +117,7 @@ def _validator() -> Any:
 def _json_form(value: Any) -> Any:
     """Return plug-in data as JSON would have it: lists for tuples, whole numbers for numpy's."""
     if isinstance(value, Mapping):
-        return {key: _json_form(item) for key, item in value.items()}
+        return {str(key): _json_form(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
         return [_json_form(item) for item in value]
     if isinstance(value, np.generic):
@@ -169,9 +173,13 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not a number that JSON knows")
 
 
+def _can_be_a_path(text: str) -> bool:
+    return "\0" not in text and not re.search("[\ud800-\udfff]", text)
+
+
 def _inside(file: str, place: str) -> str:
     parts = PurePosixPath(file).parts
-    if "\0" in file or file.startswith("/") or ".." in parts or not parts:
+    if not _can_be_a_path(file) or file.startswith("/") or ".." in parts or not parts:
         raise BenchError(f"{place}: {file!r} must be a file name inside the folder `images`.")
     return file
 
@@ -179,9 +187,9 @@ def _inside(file: str, place: str) -> str:
 def _box(value: list[float] | None, place: str) -> Box | None:
     if value is None:
         return None
+    if not all(abs(x) < 1e9 for x in value):
+        raise BenchError(f"{place}: the corners must be finite and within a thousand million.")
     left, top, right, bottom = (float(x) for x in value)
-    if not all(map(math.isfinite, (left, top, right, bottom))):
-        raise BenchError(f"{place}: {value} must be finite numbers.")
     if left >= right or top >= bottom:
         raise BenchError(
             f"{place}: {value} has no area; the order is left, top, right, bottom in pixels."

@@ -219,7 +219,9 @@ def metric(metric_id: str) -> Metric:
 
     Raises KeyError where the table has no such row.
     """
-    found = re.search(r"@([1-9][0-9]*)\.", metric_id)
+    found = re.search(r"@([1-9][0-9]{0,8})\.", metric_id)
+    if found is None and "@" in metric_id:
+        raise KeyError(metric_id)
     k = int(found.group(1)) if found else 0
     family = metric_id.replace(f"@{k}.", "@{k}.", 1) if found else metric_id
     return _FAMILIES[family](k)

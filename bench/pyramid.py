@@ -116,13 +116,13 @@ def _checked(rows: Any, count: int, dim: int | None, where: str) -> Tensor:
         raise BenchError(f"`describe` returned the shape {shape} {where}, not {wanted}.")
     if not rows.is_floating_point():
         raise BenchError(f"`describe` returned {rows.dtype} {where}, not floats.")
-    rows = rows.float()
-    bad = int((~torch.isfinite(rows)).any(dim=1).sum())
+    floats: Tensor = rows.float()
+    bad = int((~torch.isfinite(floats)).any(dim=1).sum())
     if bad:
         raise BenchError(
             f"`describe` returned NaN or infinity in {bad} of {count} descriptors {where}."
         )
-    return rows
+    return floats
 
 
 def _unit(rows: Tensor, where: str) -> Tensor:

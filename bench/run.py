@@ -29,7 +29,7 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     if options.limit is not None:
         dataset = datasets.limited(dataset, options.limit)
     if options.query_crop == "whole":
-        dataset = datasets.whole_queries(dataset)
+        dataset = replace(dataset, crop="whole")
     extract.check_files(dataset.folder, [*dataset.database, *dataset.queries])
     device = machine.pick_device(options.device)
     machine.set_exact_float32()
@@ -50,8 +50,9 @@ def describe_plan(planned: Plan) -> list[str]:
     dataset, loaded = planned.dataset, planned.loaded
     info, out = loaded.info, []
     out.append(f"method: {info.name}.{info.variant} ({info.dim}-d), {info.weights['source']}")
+    lists = (("database", dataset.database), ("queries", datasets.shown_queries(dataset)))
     out.append(f"data set: {dataset.name} ({dataset.variant}), {dataset.folder}")
-    for what, wanted in (("database", dataset.database), ("queries", dataset.queries)):
+    for what, wanted in lists:
         kept = extract.open_for(loaded, dataset.folder, wanted)
         todo = sum(b - a for a, b in map(kept.span, store.missing(kept)))
         size = len(wanted) * info.dim * 4 / 1e6
@@ -64,6 +65,7 @@ def describe_plan(planned: Plan) -> list[str]:
 def run(planned: Plan) -> Path:
     """Describe, search, score, measure; return the path of the record."""
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
+    shown = datasets.shown_queries(dataset)
     phases: dict[str, float] = {}
     parts, kept = _timed(
         phases,
@@ -76,7 +78,7 @@ def run(planned: Plan) -> Path:
         phases,
         "describe queries",
         lambda: extract.extract(
-            loaded, dataset.folder, dataset.queries, "describe queries", force=options.force
+            loaded, dataset.folder, shown, "describe queries", force=options.force
         ),
     )
     measured = _timed(

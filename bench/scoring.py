@@ -133,7 +133,7 @@ def _search(
     phases: dict[str, float],
 ) -> search.Found:
     queries = np.concatenate([np.asarray(part.open()) for part in query_parts])
-    descriptors.check_block(query_parts, 0, queries.astype(np.float32))
+    descriptors.check_block(query_parts, 0, queries)
     labelled = evaluate.labelled_rows(dataset.protocols)
     rows: NDArray[np.float64] = queries.astype(np.float64)
     passes = search.passes(parts, len(rows), labelled, options.memory_budget_mib << 20)

@@ -92,8 +92,8 @@ def search(
         tied.astype(np.int64),
     )
     shortlist = Shortlist(
-        np.array([short[0] for short in lists], dtype=np.int64).reshape(-1, depth),
-        np.array([short[1] for short in lists], dtype=np.float64).reshape(-1, depth),
+        np.array([short[0] for short in lists], dtype=np.int64).reshape(len(queries), depth),
+        np.array([short[1] for short in lists], dtype=np.float64).reshape(len(queries), depth),
     )
     return Found(ranks, shortlist, norms)
 
@@ -131,14 +131,14 @@ def _search_block(
     The workers only look; what they saw is added up here, so nothing is shared while it changes.
     Returns ranks and list per query, and the least and largest norm of a row.
     """
+    fast_queries = queries.astype(np.float32)
+    n_rows = sum(part.shape[0] for part in parts)
+    error, largest = _fast_error(parts, fast_queries, queries, labelled, n_rows)
     truths = [
         Truth(labels, exact_scores(take(parts, labels), query))
         for labels, query in zip(labelled, queries, strict=True)
     ]
     shorts = [Candidates(depth) for _ in queries]
-    fast_queries = queries.astype(np.float32)
-    n_rows = sum(part.shape[0] for part in parts)
-    error, largest = _fast_error(parts, fast_queries, queries, labelled, n_rows)
     norms = np.sqrt((queries * queries).sum(axis=1))
 
     def trusted(largest: float) -> tuple[float, Float64, list[Gaps | None]]:
@@ -150,11 +150,10 @@ def _search_block(
 
     def look(start: int, stored: NDArray[Any]) -> tuple[tuple[float, float], list[Seen] | None]:
         largest, _, tables = state
-        block = np.ascontiguousarray(stored, dtype=np.float32)
-        fast = fast_queries @ block.T
-        norms = check_block(parts, start, block)
+        block, norms = check_block(parts, start, stored)
         if norms[1] > largest:
             return norms, None
+        fast = fast_queries @ block.T
         seen = [
             look_at(
                 start, fast[i], stored, queries[i], truths[i].labels, tables[i], shorts[i].floor
@@ -172,6 +171,8 @@ def _search_block(
             span = min(span[0], least), max(span[1], most)
             if most > state[0]:
                 state = trusted(most * 1.01)
+                for i, short in enumerate(shorts):
+                    short.doubt(float(state[1][i]))
             if seen is None:
                 _, seen = look(start, stored)
             for i, one in enumerate(seen):
@@ -211,7 +212,8 @@ def _fast_error(
 ) -> tuple[float, float]:
     """Measure by how much a fast score may differ from its float64 score, per unit of norms.
 
-    Returns that, with the safety factor, and the largest norm among the rows looked at.
+    Returns that, with the safety factor, and the largest norm among the rows looked at. If one of
+    them is no descriptor, the first such row of the database is refused.
     """
     spread = np.linspace(0, n_rows - 1, min(n_rows, SAMPLE_ROWS)).astype(np.int64)
     known = np.unique(np.concatenate([spread, *labelled]))
@@ -219,12 +221,14 @@ def _fast_error(
     query_norms = np.sqrt((queries * queries).sum(axis=1))
     for low in range(0, len(known), 2048):
         rows = take(parts, known[low : low + 2048])
+        with np.errstate(over="ignore"):
+            single = rows.astype(np.float32)
+        squares = np.einsum("ij,ij->i", single, single)
+        if not np.all(np.isfinite(squares) & (squares > 0)):
+            for start, stored in blocks(parts, 4096):
+                check_block(parts, start, stored)
         norms = np.sqrt((rows * rows).sum(axis=1))
-        largest = max(largest, float(norms[np.isfinite(norms)].max(initial=0.0)) * 1.01)
-        scale = np.outer(query_norms, norms)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            fast = fast_queries @ rows.astype(np.float32).T
-            off = np.abs(fast - queries @ rows.T) / scale
-        finite = off[np.isfinite(off)]
-        worst = max(worst, float(finite.max(initial=0.0)))
+        largest = max(largest, float(norms.max()) * 1.01)
+        off = np.abs(fast_queries @ single.T - queries @ rows.T) / np.outer(query_norms, norms)
+        worst = max(worst, float(off.max()))
     return SAFETY * worst, largest

@@ -54,8 +54,8 @@ class Dataset:
     """Image lists, query boxes and ground truth; rows of `database` are what the truth names.
 
     `folder` holds the images, and may be absent where only descriptors are scored. `crop` says
-    what of a query is shown to the method: its box, or the whole image (see `whole_queries` in
-    `bench.datasets`). `limit` is the number of database images kept, where a run asked for fewer.
+    what of a query is shown to the method: its box, or the whole image. `limit` is the number of
+    database images kept, where a run asked for fewer.
     """
 
     name: str

@@ -101,8 +101,6 @@ def _ground_truth(card: cards.Card) -> tuple[list[str], list[str]]:
         return [], [f"ground truth not compared: {error}"]
     if card["limit"] is not None:
         here = datasets.limited(here, card["limit"])
-    if card["crop_rule"] == "whole query image":
-        here = datasets.whole_queries(here)
     if cards.revision(here) != card["dataset"]["revision"]:
         return [f"lists and ground truth are not those of {name} here"], []
     return [], [f"lists and ground truth are those of {name} here"]

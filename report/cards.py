@@ -117,6 +117,9 @@ def say(path: str, value: Any, card: Card) -> str:
     return _number(value)
 
 
+CROPPED = "query cropped to its box"
+
+
 def gist(card: Card) -> str:
     """Return the line that sums a card up: query crop, scales, size cap, database."""
     leaves = flat(card)
@@ -129,6 +132,9 @@ def gist(card: Card) -> str:
             f"scales {say('preprocess.scales', leaves.get('preprocess.scales'), card)}; "
             + ("no size cap" if cap is None else f"size cap {say('', cap, card)} px")
         )
+        if cap is not None and card["crop_rule"] == CROPPED:
+            relative = leaves.get("preprocess.query_cap") == "relative"
+            pixels += ", for a crop relative to its image" if relative else ", for a crop the same"
     count = leaves.get("distractors.count")
     limit = leaves.get("limit")
     return (

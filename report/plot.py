@@ -40,7 +40,7 @@ def draw(runs: Sequence[Run], dataset: str) -> dict[str, bytes]:
             _protocol(axes, order, name, index, len(names))
         _rows(axes, order)
         label = metric_label(order[0].headline)
-        axes.set_xlabel(clean(f"{label}, %, with the 95 % interval over queries"))
+        axes.set_xlabel(clean(f"{label}, %, with the 95 % interval over landmarks"))
         axes.set_title(clean(f"{dataset}: measured, by protocol card"))
         figure.legend(loc="outside lower center", ncols=max(1, min(len(names), 6)), frameon=False)
         return {kind: _bytes(figure, kind) for kind in ("png", "svg")}
@@ -82,7 +82,7 @@ def _protocol(axes: Axes, runs: Sequence[Run], name: str, index: int, count: int
 
 def _rows(axes: Axes, runs: Sequence[Run]) -> None:
     """Name every row with its card, rule a line between cards, and fix both axes."""
-    labels = [f"{clean(run.name, LONGEST_NAME)}\ncard {run.card8}" for run in runs]
+    labels = [f"{run.short_name(LONGEST_NAME)}\ncard {run.card8}" for run in runs]
     axes.set_yticks(range(len(runs)), labels)
     for place in range(1, len(runs)):
         above, below = runs[place - 1], runs[place]

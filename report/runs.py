@@ -13,6 +13,8 @@ from bench import record as records
 from bench.canonical import sha256_json
 from bench.errors import BenchError
 
+from .markdown import LONGEST, clean
+
 Card = Mapping[str, Any]
 ORDER = ("easy", "medium", "hard")
 MACHINE = ("device", "device_name", "processor", "cores", "system")
@@ -65,8 +67,12 @@ class Run:
     @property
     def name(self) -> str:
         """Return method.variant with its marks: untrained, chance, partial."""
+        return self.short_name(LONGEST // 2)
+
+    def short_name(self, longest: int) -> str:
+        """Return the name, method.variant cut to `longest` characters; marks are never cut."""
         marks = f" ({', '.join(self.marks)})" if self.marks else ""
-        return f"{self.method}.{self.variant}{marks}"
+        return clean(f"{self.method}.{self.variant}", longest) + marks
 
     @property
     def headline(self) -> str:

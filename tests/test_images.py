@@ -217,7 +217,9 @@ def bomb() -> bytes:
     import zlib
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     head = struct.pack(">IIBBBBB", 40000, 40000, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IEND", b"")
@@ -312,7 +314,9 @@ def test_normalisation_by_hand_and_batch_of_one_equals_batch_of_many() -> None:
         for sampling in ("size-ratio", "scale-factor", "legacy-corner"):
             scaled = Preprocess(scale_sampling=sampling, scale_size="floor")
             many = pyramid.at_scale(batch, 1.4142135, scaled)[index]
-            assert torch.equal(pyramid.at_scale(batch[index : index + 1], 1.4142135, scaled)[0], many)
+            assert torch.equal(
+                pyramid.at_scale(batch[index : index + 1], 1.4142135, scaled)[0], many
+            )
 
 
 # --- scales -------------------------------------------------------------------------------------

@@ -284,6 +284,8 @@ def test_a_bad_row_is_one_sentence_that_names_it(
         (GOOD.replace('"a paper"', '"a paper"\nurl = "ftp://x"'), "url is 'ftp://x'"),
         ("schema = ", "cannot be read"),
         ("schema = 1\nrow = 3", "sources are written"),
+        ("schema = 1\nrow = [3]", "row 1: it is not a table"),
+        (GOOD.split("[row.values]")[0] + "values = 3", "row one: values is not a table"),
     ],
 )
 def test_a_bad_file_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:

@@ -109,7 +109,7 @@ def store(results: Path, record: Record) -> Path:
     """Write a record with right checksums where the harness would."""
     full = {**record, "card_sha256": sha256_json(record["card"])}
     full["sha256"] = sha256_json(full)
-    method = f"{record['method']['name']}.{record['method']['variant']}".replace("/", "_")
+    method = f"{record['method']['name']}.{record['method']['variant']}"[:100]
     folder: Path = results / "runs" / record["card"]["dataset"]["name"] / method
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{full['card_sha256'][:8]}-{record['run_id']}.json"
@@ -330,6 +330,12 @@ def test_untrained_chance_and_partial_are_marked_everywhere(tmp_path: Path) -> N
         assert f"<!-- {name} -->" in svg
 
 
+def test_a_long_name_keeps_its_mark(tmp_path: Path) -> None:
+    text = report_of(tmp_path, make_record("x" * 500, "y", trained=False))
+    assert "x… (untrained)" in section(text, "### mini, easy")
+    assert "x… (untrained)" in (tmp_path / "figures" / "mini.svg").read_text(encoding="utf-8")
+
+
 def test_only_the_newest_record_is_shown(tmp_path: Path) -> None:
     other_machine = make_record(means=(0.31, 0.31, 0.31), number=1)
     other_machine["machine"]["device_name"] = "another processor"
@@ -456,7 +462,7 @@ def test_figure_shows_mean_interval_card_and_palette(tmp_path: Path) -> None:
     build(results_of(tmp_path, record))
     svg = (tmp_path / "figures" / "mini.svg").read_text(encoding="utf-8")
     for text in ("gem.lite0", f"card {sha256_json(record['card'])[:8]}", "easy", "medium", "hard",
-                 "mAP, %, with the 95 % interval over queries"):  # fmt: skip
+                 "mAP, %, with the 95 % interval over landmarks"):  # fmt: skip
         assert f"<!-- {text} -->" in svg or f"{text} -->" in svg, text
     for colour in ("#009e73", "#0072b2", "#d55e00"):
         assert colour in svg

@@ -1,0 +1,162 @@
+"""The options of every command; their defaults are those of `bench.scoring.Options`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.scoring import Options
+
+DESCRIPTION = "A benchmark suite for image retrieval: every number carries its protocol card."
+
+
+def parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
+    """Return the parser; `commands` gives each command's line of help."""
+    top = argparse.ArgumentParser(prog="python -m bench", description=DESCRIPTION)
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+    made = {
+        verb: verbs.add_parser(verb, help=text, description=text) for verb, text in commands.items()
+    }
+    run = made["run"]
+    run.add_argument(
+        "--method",
+        action="append",
+        required=True,
+        metavar="NAME[.VARIANT]",
+        help="a method, or a plug-in file; repeatable",
+    )
+    run.add_argument(
+        "--dataset",
+        action="append",
+        metavar="NAME",
+        help="a data set, or the path of a dataset.json; repeatable (default: mini)",
+    )
+    run.add_argument(
+        "--query-crop",
+        choices=["whole", "crop", "crop-relative"],
+        help="what of a boxed query is shown: the whole image; its box under the method's size "
+        "cap; its box under the cap times longest crop side / longest image side (default: the "
+        "box, under the method's own rule)",
+    )
+    run.add_argument(
+        "--no-crop",
+        action="store_const",
+        const="whole",
+        dest="query_crop",
+        help="the same as --query-crop whole",
+    )
+    run.add_argument(
+        "--limit",
+        type=_positive,
+        metavar="N",
+        help="use the first N images only; the result is marked partial",
+    )
+    run.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+    extract = made["extract"]
+    extract.add_argument("--method", required=True, metavar="NAME[.VARIANT]", help="a method")
+    asked = extract.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--dataset", metavar="NAME", help="a data set, or a dataset.json")
+    asked.add_argument("--images", type=Path, metavar="FOLDER", help="all images of a folder")
+    extract.add_argument(
+        "--which",
+        choices=["database", "queries"],
+        default="database",
+        help="of a data set: its database, or its queries cropped to their boxes "
+        "(default: %(default)s)",
+    )
+    extract.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="an .npz: ids and vectors"
+    )
+    for describing in (run, extract):
+        describing.add_argument(
+            "--weights", metavar="PATH", help="weights to use instead of the variant's own"
+        )
+        describing.add_argument(
+            "--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)"
+        )
+        describing.add_argument(
+            "--batch-size",
+            type=_positive,
+            default=Options.batch_size,
+            metavar="N",
+            help="most images of one shape given to the network at once (default: %(default)s)",
+        )
+        describing.add_argument(
+            "--force",
+            action="store_true",
+            help="describe the images again even where the store has them",
+        )
+    evaluate = made["evaluate"]
+    evaluate.add_argument(
+        "--dataset", required=True, metavar="NAME", help="a data set, or the path of a dataset.json"
+    )
+    evaluate.add_argument(
+        "--database",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help=".npy, .npz or .mat, rows in the order of the list",
+    )
+    evaluate.add_argument(
+        "--queries", required=True, type=Path, metavar="FILE", help="likewise for the queries"
+    )
+    evaluate.add_argument(
+        "--distractors",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="rows added after the database; negatives for every query",
+    )
+    evaluate.add_argument(
+        "--name",
+        default="descriptors",
+        metavar="LABEL",
+        help="what to call them in records and tables (default: %(default)s)",
+    )
+    for searching in (run, evaluate):
+        searching.add_argument(
+            "--output",
+            type=Path,
+            default=Options.output,
+            metavar="DIR",
+            help="folder of the results (default: results/ of the checkout)",
+        )
+        searching.add_argument(
+            "--shortlist",
+            type=_natural,
+            default=Options.shortlist,
+            metavar="N",
+            help="length of the list kept per query (default: %(default)s)",
+        )
+        searching.add_argument(
+            "--memory-budget",
+            type=_positive,
+            default=Options.memory_budget_mib,
+            metavar="MIB",
+            dest="memory_budget_mib",
+            help="about what the search may take (default: %(default)s)",
+        )
+    made["verify"].add_argument("record", nargs="+", type=Path, help="path of a record's .json")
+    made["report"].add_argument(
+        "--results",
+        type=Path,
+        default=Options.output,
+        metavar="DIR",
+        help="folder of records and published.toml (default: results/ of the checkout)",
+    )
+    return top
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)

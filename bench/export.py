@@ -1,0 +1,56 @@
+"""Descriptors as a file of their own: `ids` and unit `vectors` of a data set or of any folder."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from bench import datasets, extract
+from bench.descriptors import Matrix
+from bench.errors import BenchError
+from bench.paths import write_bytes
+from bench.types import Image
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2")
+
+
+def images_of(dataset_name: str, which: str) -> tuple[Path, tuple[Image, ...]]:
+    """Return folder and images of a data set's "database" or "queries" (with their boxes)."""
+    dataset = datasets.load(dataset_name)
+    return dataset.folder, dataset.database if which == "database" else dataset.queries
+
+
+def images_in(folder: Path) -> tuple[Path, tuple[Image, ...]]:
+    """Return all images below a folder in sorted path order; ids are their paths inside it."""
+    if not folder.is_dir():
+        raise BenchError(f"there is no folder {folder}.")
+    files = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+    if not files:
+        raise BenchError(f"{folder} holds no images ({', '.join(SUFFIXES)}).")
+    return folder, tuple(Image(file, file) for file in files)
+
+
+def write(output: Path, wanted: tuple[Image, ...], parts: list[Matrix]) -> None:
+    """Write `ids` (n,) and `vectors` (n, dim) float32 to an .npz, complete or absent."""
+    packed = io.BytesIO()
+    rows = np.concatenate([np.asarray(part.open(), dtype=np.float32) for part in parts])
+    ids = np.array([image.id for image in wanted], dtype=np.str_)
+    np.savez(packed, allow_pickle=False, ids=ids, vectors=rows)
+    write_bytes(output, packed.getvalue())
+
+
+def export(
+    loaded: extract.Loaded, folder: Path, wanted: tuple[Image, ...], output: Path, *, force: bool
+) -> None:
+    """Describe images, or take them from the store, and write them to `output`."""
+    if output.suffix != ".npz":
+        raise BenchError(f"--output {output}: descriptors are written as .npz.")
+    extract.check_files(folder, wanted)
+    parts, _ = extract.extract(loaded, folder, wanted, "describe", force=force)
+    write(output, wanted, parts)

@@ -1,0 +1,190 @@
+"""What all tests share: folders of their own, the conformance data, the oracle, the command line.
+
+No test may write into the checkout or the user's home: both roots point into a temporary folder
+for the whole session, and `workplace` gives a test that runs something its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TEST_DATA = Path(os.environ.get("RETRIEVAL_BENCH_TEST_DATA") or ROOT.parent / "shared")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command said: exit status, standard output, standard error."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines of standard error that are errors of ours."""
+        return [line for line in self.err.splitlines() if line.startswith("error: ")]
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where one test works: the folders that the two variables name, and one for results."""
+
+    folder: Path
+    data: Path
+    cache: Path
+    results: Path
+
+    def records(self) -> list[Path]:
+        """Return the records written so far."""
+        return sorted(self.results.glob("runs/*/*/*.json"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _roots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("roots")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RETRIEVAL_BENCH_CACHE", str(folder / "cache"))
+        patch.setenv("RETRIEVAL_BENCH_DATA", str(folder / "data"))
+        patch.delenv("RETRIEVAL_BENCH_TRACEBACK", raising=False)
+        yield
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    """Give the test its own roots."""
+    place = Workplace(tmp_path, tmp_path / "data", tmp_path / "cache", tmp_path / "results")
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(place.cache))
+    monkeypatch.setenv("RETRIEVAL_BENCH_DATA", str(place.data))
+    return place
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], workplace: Workplace) -> Callable[..., Said]:
+    """Return a function that runs the command line in this process and gives what it said."""
+    from bench.cli import main
+
+    def run(*arguments: object) -> Said:
+        given = [str(argument) for argument in arguments]
+        if given and given[0] in ("run", "evaluate") and "--output" not in given:
+            given += ["--output", str(workplace.results)]
+        capsys.readouterr()
+        try:
+            status = main(given)
+        except SystemExit as exit_:  # argparse ends the process for wrong usage
+            status = int(exit_.code or 0)
+        said = capsys.readouterr()
+        return Said(status, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def process(workplace: Workplace) -> Callable[..., Said]:
+    """Return a function that runs `python -m bench` as a process of its own."""
+
+    def run(*arguments: object, **settings: Any) -> Said:
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **settings.pop("env", {})}
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", *map(str, arguments)],
+            cwd=ROOT, capture_output=True, text=True, env=environment, timeout=240, **settings,
+        )  # fmt: skip
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def refused() -> Callable[[Said], str]:
+    """Return a check of a failed command: one sentence, status 1, no traceback; gives it."""
+
+    def check(said: Said) -> str:
+        assert said.status == 1, said
+        assert "Traceback" not in said.err
+        assert len(said.errors) == 1, said.err
+        assert said.errors[0].endswith((".", "?"))
+        return said.errors[0].removeprefix("error: ")
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def oracle() -> ModuleType:
+    """Return tests/oracle.py, which imports nothing of the project."""
+    spec = importlib.util.spec_from_file_location("_test_oracle", ROOT / "tests" / "oracle.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """Return a function that finds a file of the conformance data, or skips the test."""
+
+    def find(name: str) -> Path:
+        path = TEST_DATA / name
+        if not path.exists():
+            pytest.skip(f"no {name} in {TEST_DATA} (RETRIEVAL_BENCH_TEST_DATA names the folder)")
+        return path
+
+    return find
+
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "images": "jpg",
+    "database": [f"d{i}.png" for i in range(8)],
+    "queries": [{"file": f"q{i}.png"} for i in range(3)],
+    "protocols": {
+        "easy": [
+            {"positive": [1, 3, 4], "ignored": [0]},
+            {"positive": [], "ignored": [2]},
+            {"positive": [7]},
+        ],
+        "hard": [
+            {"positive": [5], "ignored": [1, 3, 4]},
+            {"positive": [2, 6]},
+            {"positive": [0], "ignored": [7]},
+        ],
+    },
+}
+
+
+@pytest.fixture
+def small() -> dict[str, Any]:
+    """Return a correct dataset.json of eight images, as data that a test may spoil."""
+    copied: dict[str, Any] = json.loads(json.dumps(SMALL))
+    return copied
+
+
+@pytest.fixture
+def small_file(small: dict[str, Any], tmp_path: Path) -> Path:
+    """Return the path of that dataset.json."""
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps(small), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def brought(tmp_path: Path) -> tuple[Path, Path]:
+    """Return .npy files of unit descriptors for the small data set: database and queries."""
+    draw = np.random.default_rng(5)
+    paths = tmp_path / "db.npy", tmp_path / "q.npy"
+    for path, count in zip(paths, (8, 3), strict=True):
+        rows = draw.standard_normal((count, 6))
+        np.save(path, (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
+    return paths
