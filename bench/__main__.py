@@ -1,8 +1,13 @@
 """`python -m bench`."""
 
+import os
 import sys
 
-from bench.cli import main
+# Threads that wait for each other must sleep, not spin, or a run beside other work on the same
+# cores becomes many times slower. It has to be said before the first library with OpenMP loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if __name__ == "__main__":
+    from bench.cli import main
+
     sys.exit(main())

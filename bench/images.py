@@ -4,6 +4,7 @@ The order is that of the programs whose numbers are being reproduced: decode, ap
 orientation where the rule asks for it, convert to RGB, crop, shrink. A query box is therefore in
 pixels of the image after the rule's orientation, as in programs on OpenCV, which turns an image
 while loading it; programs on Pillow do not turn it, and use the same numbers on the stored pixels.
+(A TIFF is always turned: Pillow does so itself.)
 
 Files are not trusted: a missing, truncated or foreign file ends in a `BenchError` that names it.
 """
@@ -70,7 +71,7 @@ def _crop(image: Image.Image, box: Box, rule: Preprocess, path: Path) -> Image.I
     """Return the part of `image` in `box`, its corners made whole as the rule says."""
     try:
         left, top, right, bottom = (
-            int(round(x)) if rule.crop_rounding == "round" else int(x) for x in box
+            round(x) if rule.crop_rounding == "round" else int(x) for x in box
         )
     except (ValueError, OverflowError):  # NaN, infinity, or not four numbers
         raise BenchError(f"the box {box} of {path} is not four finite numbers.") from None
@@ -110,7 +111,7 @@ def _shrink(
     if side <= cap:
         return shown
     factor = cap / side
-    width, height = (max(1, int(round(x * factor))) for x in shown.size)
+    width, height = (max(1, round(x * factor)) for x in shown.size)
     return shown.resize((width, height), Image.Resampling.BILINEAR)
 
 

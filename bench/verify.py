@@ -33,6 +33,7 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
     card = held["card"]
     try:
         ranks, shortlist = record.ranks_of(arrays)
+        _check_form(ranks, shortlist)
         protocols = record.protocols_of(arrays, card)
         faults = _card_faults(card, protocols, ranks)
         faults += _rank_faults(ranks, shortlist, card)
@@ -40,14 +41,30 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
             scores = evaluate.score(ranks, protocols, card["dataset"]["database"], held["seed"])
             faults += _differences(held["scores"], record.scores_to_json(scores), "scores")
             faults += _differences(held["ties"], ties_of(ranks), "ties")
-    except (KeyError, IndexError, ValueError) as error:
+    except (LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise BenchError(
             f"the arrays of {path.name} are not those of a record: {type(error).__name__}: {error}."
         ) from error
+    if held["partial"] != (card["limit"] is not None):
+        faults.append("the record and its card disagree on whether it is partial")
     count = sum(len(table) for table in held["scores"].values())
     notes = [f"{count} scores over {len(protocols)} protocols recomputed from stored ranks"]
     fault, note = _ground_truth(card)
     return faults + fault, notes + note
+
+
+def _check_form(ranks: LabelledRanks, shortlist: Shortlist) -> None:
+    """Refuse arrays of another type or shape; what is in them is looked at later."""
+    whole = (ranks.row, ranks.rank, ranks.tied)
+    if any(a.dtype != np.int64 for a in (ranks.offsets, *whole, shortlist.row)):
+        raise ValueError("offsets, rows, ranks and ties must be int64")
+    if any(a.dtype != np.float64 for a in (ranks.score, shortlist.score)):
+        raise ValueError("scores must be float64")
+    shapes = {a.shape for a in (*whole, ranks.score)}
+    if shapes != {(int(ranks.offsets[-1]),)} or np.any(np.diff(ranks.offsets, prepend=0) < 0):
+        raise ValueError("the offsets are not those of the ranks")
+    if shortlist.row.shape != shortlist.score.shape or shortlist.row.ndim != 2:
+        raise ValueError("the shortlist has no score per row")
 
 
 def _card_faults(
@@ -59,6 +76,8 @@ def _card_faults(
         faults.append(f"ranks are of {len(ranks.offsets) - 1} queries, the card says {n_queries}")
     for protocol in protocols:
         entry = card["protocols"][protocol.name]
+        if len(protocol.truth) != n_queries:
+            faults.append(f"the ground truth of {protocol.name} is not of {n_queries} queries")
         if sha256_json(cards.truth_lists(protocol)) != entry["truth_sha256"]:
             faults.append(f"the stored ground truth of {protocol.name} is not the card's")
         skipped = evaluate.skipped(protocol) if protocol.empty == "skip" else 0
@@ -85,13 +104,18 @@ def _rank_faults(ranks: LabelledRanks, shortlist: Shortlist, card: cards.Card) -
             return [f"the ranks of query {query} contradict its shortlist"]
         if len(np.intersect1d(listed, row)) != np.count_nonzero(inside):
             return [f"the shortlist of query {query} holds labelled images ranked elsewhere"]
-        if np.any(np.diff(shortlist.score[query]) > 0):
+        if not np.all(np.diff(shortlist.score[query]) <= 0):
             return [f"the shortlist of query {query} is not in order of score"]
+        if np.any(shortlist.score[query][rank[inside]] != score[inside]):
+            return [f"the scores of query {query} contradict its shortlist"]
+        _, group, size = np.unique(score, return_inverse=True, return_counts=True)
+        if np.any(ranks.tied[part] < size[group] - 1) or np.any(ranks.tied[part] >= n_rows):
+            return [f"the ties of query {query} contradict its scores"]
     return []
 
 
 def _ground_truth(card: cards.Card) -> tuple[list[str], list[str]]:
-    """Compare the card's revision with the data set of that name here, if it can be loaded."""
+    """Compare what the card says of lists and labels with the data set here, if there is one."""
     name = card["dataset"]["name"]
     if name not in datasets.names():
         return [], [f"ground truth not compared: no data set {name} is known here"]
@@ -101,7 +125,8 @@ def _ground_truth(card: cards.Card) -> tuple[list[str], list[str]]:
         return [], [f"ground truth not compared: {error}"]
     if card["limit"] is not None:
         here = datasets.limited(here, card["limit"])
-    if cards.revision(here) != card["dataset"]["revision"]:
+    fresh = cards.make(here, None, unit_norm=True)
+    if any(card[key] != fresh[key] for key in ("dataset", "protocols", "limit")):
         return [f"lists and ground truth are not those of {name} here"], []
     return [], [f"lists and ground truth are those of {name} here"]
 

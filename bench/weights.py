@@ -9,10 +9,11 @@ import hashlib
 import json
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -22,6 +23,16 @@ from bench.errors import BenchError, first_few
 
 # Under these keys training programs wrap the state; the first one present is taken.
 WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
+
+# NumPy's numbers, for instance the learning rate that a cosine schedule left in the state of an
+# optimiser, beside that of the network; before NumPy 2 what makes them had another name.
+_MAKE_NUMBER: Any = np.float64(0).__reduce__()[0]
+NUMBERS: list[Any] = [
+    _MAKE_NUMBER,
+    (_MAKE_NUMBER, "numpy.core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")),
+]
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
@@ -38,8 +49,8 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
 def read_state(path: Path) -> dict[str, Tensor]:
     """Return the state in a `.safetensors` file or a PyTorch checkpoint, on the CPU.
 
-    Nothing is unpickled but tensors and plain containers. A state wrapped by a training program
-    (see WRAPPERS) is unwrapped; anything else that is not a mapping of tensors is refused.
+    Nothing is unpickled but tensors, numbers and plain containers. A state wrapped by a training
+    program (see WRAPPERS) is unwrapped; what else is not a mapping of tensors is refused.
     """
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
@@ -50,7 +61,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remarks on how old files were pickled
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(NUMBERS):
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch says at length how to switch the protection off; that is not advice to pass on.
         raise BenchError(
@@ -83,16 +95,22 @@ def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:
     )
 
 
-def load_strict(network: torch.nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def load_strict(
+    network: torch.nn.Module,
+    state: Mapping[str, Tensor],
+    source: str,
+    name_in_file: Callable[[str], str] = str,
+) -> None:
     """Load `state` into `network`; every name and shape must agree.
 
     `source` names the weights in the error, which lists what is missing, unexpected or misshapen.
+    `name_in_file` gives the name in `state` for a name of the network; the error speaks of those.
     """
-    own = network.state_dict()
+    own = {name_in_file(name): (name, tensor) for name, tensor in network.state_dict().items()}
     shapes = [
-        f"{name} is {tuple(state[name].shape)} and should be {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
+        f"{name} is {tuple(state[name].shape)} and should be {tuple(tensor.shape)}"
+        for name, (_, tensor) in own.items()
+        if name in state and state[name].shape != tensor.shape
     ]
     faults = {
         "missing": [name for name in own if name not in state],
@@ -102,4 +120,4 @@ def load_strict(network: torch.nn.Module, state: Mapping[str, Tensor], source: s
     if any(faults.values()):
         listed = "; ".join(f"{len(v)} {k}: {first_few(v)}" for k, v in faults.items() if v)
         raise BenchError(f"the weights {source} do not fit {type(network).__name__}: {listed}.")
-    network.load_state_dict(state)
+    network.load_state_dict({ours: state[name] for name, (ours, _) in own.items()})

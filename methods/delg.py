@@ -1,7 +1,9 @@
 """DELG, global branch: GeM pooling and a learned linear whitening, at three scales.
 
 Cao, Araujo, Sim, "Unifying Deep Local and Global Features for Image Search", ECCV 2020. The
-pipeline and its preprocessing are the paper's; the variants here are not its trained models.
+pipeline is the paper's; the variants here are not its trained models. `lite0` and `untrained` are
+a small network. `…-token` and `…-port` are checkpoints that others trained and published: the
+authors of Token (Wu et al., AAAI 2022), and a PyTorch port, feymanpriv/DELG.
 """
 
 from __future__ import annotations
@@ -9,16 +11,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 VARIANTS = {
     "lite0": "EfficientNet-Lite0 (ImageNet), whitening by PCA on the database images of mini",
     "untrained": "the same network and whitening layer with random weights, seed 0",
+    "r101-token": "ResNet-101, 2048-d, trained by Token's authors on GLDv2-clean",
+    "r101-port": "ResNet-101, 512-d, the PyTorch port, whose own numbers are without query crop",
+    "r50-port": "ResNet-50, 512-d, the PyTorch port, whose own numbers are without query crop",
 }
 P, EPS, LITE0_DIM = 3.0, 1e-6, 384
 SCALES = (0.70710677, 1.0, 1.4142135)
 WHITENING = Path(__file__).parent / "weights" / "delg_lite0_whitening.safetensors"
 FITTED = "PCA fitted on the database images of mini, transductive there"
+
+TOKEN_FILE_ID = "10WExWiY5cc4-hrQQpQ3yUvOV06f3wYaB"
+PORT_WHERE = {
+    "r101-port": "Baidu (https://pan.baidu.com/s/1cahOcy9hx23RqHgBcKp1uQ, code 5pdj), as "
+    "feymanpriv/DELG says",
+    "r50-port": "Baidu (https://pan.baidu.com/s/1rbB1ZItdMsyCiU5YrUbkCA, code wu46), as "
+    "feymanpriv/DELG says",
+}
+PORT_SCALES = (0.7071, 1.0, 1.4142)
 
 
 @dataclass(frozen=True)
@@ -44,8 +59,51 @@ class Delg:
         return self.whitening(gem(self.backbone(batch), P, EPS))
 
 
-def load(variant: str, weights: str | None, device: str) -> Delg:
-    """Return the method; `weights` is a file with `backbone.*` (timm's names) and `whitening.*`."""
+def load(variant: str, weights: str | None, device: str) -> Delg | SimpleNamespace:
+    """Return the method; `weights` is a checkpoint of the variant's own program.
+
+    For `lite0` and `untrained` it is a file with `backbone.*` (timm's names) and `whitening.*`.
+    """
+    if variant.endswith("-port"):
+        return _port(variant, weights, device)
+    if variant.endswith("-token"):
+        return _token(variant, weights, device)
+    return _small(variant, weights, device)
+
+
+def _port(variant: str, weights: str | None, device: str) -> SimpleNamespace:
+    """Return the PyTorch port, which pools with the GeM exponent of its checkpoint."""
+    from bench.methods import _delg_port, _families, _opencv
+
+    depth = int(variant.removeprefix("r").removesuffix("-port"))
+    release = _families.Release(
+        f"delg.{variant}", "delg-port", depth, PORT_WHERE[variant], "feymanpriv/DELG",
+        "not stated", "not stated; its classifiers have the 81,313 classes of GLDv2-clean",
+    )  # fmt: skip
+    state = _families.read(weights, release)
+    network, facts = _families.load(
+        lambda: _delg_port.DelgPort(depth),
+        state, weights, release, _delg_port.name_in_file, device,
+    )  # fmt: skip
+    config = {"backbone": f"resnet{depth}", "pooling": "gem", "p": float(network.p), "eps": EPS}
+    rule = {**_opencv.RULE, "scales": PORT_SCALES}
+    return SimpleNamespace(version="1", config=config, weights=facts, dim=_delg_port.DIM,
+                           preprocess=rule, describe=network)  # fmt: skip
+
+
+def _token(variant: str, weights: str | None, device: str) -> SimpleNamespace:
+    """Return DELG as Token's authors trained it."""
+    from bench.methods import _token_baselines, _token_release
+
+    config = {"pooling": "gem", **_token_baselines.GEM}
+    return _token_release.load(
+        f"delg.{variant}", "delg-token", 101, TOKEN_FILE_ID,
+        lambda: _token_baselines.Delg(101), config, weights, device,
+    )  # fmt: skip
+
+
+def _small(variant: str, weights: str | None, device: str) -> Delg:
+    """Return the network on EfficientNet-Lite0, with shipped, random or given weights."""
     from torch import nn
 
     from bench.methods import _backbones as backbones

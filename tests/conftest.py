@@ -17,6 +17,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+# As in bench/__main__.py, and before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import numpy as np
 import pytest
 
@@ -99,7 +102,8 @@ def process(workplace: Workplace) -> Callable[..., Said]:
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **settings.pop("env", {})}
         done = subprocess.run(
             [sys.executable, "-m", "bench", *map(str, arguments)],
-            cwd=ROOT, capture_output=True, text=True, env=environment, timeout=240, **settings,
+            cwd=ROOT, capture_output=True, text=True, env=environment, timeout=240,
+            check=False, **settings,
         )  # fmt: skip
         return Said(done.returncode, done.stdout, done.stderr)
 

@@ -80,12 +80,14 @@ def test_import_by_name(kind: plugins.Kind) -> None:
 def test_a_broken_plug_in_is_one_sentence(kind: plugins.Kind, name: str, says: str) -> None:
     with pytest.raises(BenchError, match=says) as caught:
         plugins.import_one(kind, name)
-    assert "\n" not in str(caught.value) and f"{name}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert f"{name}" in str(caught.value)
 
 
 def test_summaries_report_the_broken_beside_the_good(kind: plugins.Kind) -> None:
     lines = {line.name: line for line in plugins.summaries(kind)}
-    assert lines["good"].description == "A good one." and lines["good"].error is None
+    assert lines["good"].description == "A good one."
+    assert lines["good"].error is None
     assert lines["two-words"].description == ""
     assert [name for name, line in lines.items() if line.error] == [
         "leaves", "missing", "not.a.name", "typo"
@@ -97,13 +99,14 @@ def test_a_file_by_path(kind: plugins.Kind, tmp_path: Path) -> None:
     outside.parent.mkdir()
     outside.write_text(GOOD)
     module = plugins.import_one(kind, str(outside))
-    assert module.VALUE == 1 and plugins.import_one(kind, str(outside)) is module
+    assert module.VALUE == 1
+    assert plugins.import_one(kind, str(outside)) is module
     inside = plugins.import_one(kind, str(kind.folder / "good.py"))
     assert inside is plugins.import_one(kind, "good")
     with pytest.raises(BenchError, match=r"no_file\.py does not exist"):
         plugins.import_one(kind, str(tmp_path / "no_file.py"))
     (outside.parent / "good.py").write_text(GOOD)
-    with pytest.raises(BenchError, match="has the name of the toy 'good'.*rename the file"):
+    with pytest.raises(BenchError, match=r"has the name of the toy 'good'.*rename the file"):
         plugins.import_one(kind, str(outside.parent / "good.py"))
     (outside.parent / "bad.py").write_text("1 / 0\n")
     for _ in range(2):  # a failed import leaves nothing behind that looks imported

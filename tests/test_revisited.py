@@ -107,7 +107,7 @@ def test_boxes_are_those_of_the_specification(genuine: Dataset) -> None:
     assert all(box is not None for box in boxes)
     fractional = [box for box in boxes if any(x != int(x) for x in box)]
     assert len(fractional) == facts["fractional boxes"]
-    least = min(int(b[2] - b[0]) for b in boxes), min(int(b[3] - b[1]) for b in boxes)
+    least = min(round(b[2] - b[0]) for b in boxes), min(round(b[3] - b[1]) for b in boxes)
     assert least == facts["least box"]
 
 
@@ -115,7 +115,7 @@ def test_the_genuine_files_are_known_by_their_sha256(shared: Finder) -> None:
     for name in FACTS:
         digest = hashlib.sha256(shared(f"data/{name}/gnd_{name}.pkl").read_bytes()).hexdigest()
         module = __import__(f"bench.datasets.{name}", fromlist=["x"])
-        assert module.GROUND_TRUTH_SHA256 == digest
+        assert digest == module.GROUND_TRUTH_SHA256
 
 
 # --- other files --------------------------------------------------------------------------------
@@ -162,6 +162,7 @@ class Runs:
     """Unpickled with code allowed, this writes a file."""
 
     def __init__(self, target: Path) -> None:
+        """Name the file."""
         self.target = target
 
     def __reduce__(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -285,7 +286,7 @@ def test_every_memory_budget_and_every_cut_give_the_same_bits(kind: str, tmp_pat
     for memory_bytes in (1, 1 << 16, 1 << 18, 1 << 21, 1 << 30):
         same(first, find(database, queries, labelled, 33, memory_bytes=memory_bytes))
     cuts = [0, 1, 2, 700, 701, 1500]
-    parts = [database[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    parts = [database[a:b] for a, b in itertools.pairwise(cuts)]
     same(first, find(parts, queries, labelled, 33, memory_bytes=1 << 16))
     np.save(tmp_path / "rows.npy", database)
     np.save(tmp_path / "columns.npy", np.asfortranarray(database))

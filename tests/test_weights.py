@@ -45,6 +45,7 @@ class Trap:
     """An object whose unpickling writes a file."""
 
     def __init__(self, path: Path) -> None:
+        """Remember which file unpickling would write."""
         self.path = path
 
     def __reduce__(self):
@@ -69,7 +70,7 @@ def test_truncated_files(tmp_path: Path, name: str, kept: int) -> None:
     path = tmp_path / name
     (save_file if name.endswith("safetensors") else torch.save)(state, path)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(BenchError, match="truncated|damaged"):
+    with pytest.raises(BenchError, match=r"truncated|damaged"):
         weights.read_state(path)
 
 
@@ -79,7 +80,7 @@ def test_other_files(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="is a folder"):
         weights.read_state(tmp_path)
     (tmp_path / "page.pth").write_text("<html>quota exceeded</html>")
-    with pytest.raises(BenchError, match="truncated|damaged"):
+    with pytest.raises(BenchError, match=r"truncated|damaged"):
         weights.read_state(tmp_path / "page.pth")
     torch.save({"epoch": 3, "loss": 0.1}, tmp_path / "odd.pth")
     with pytest.raises(BenchError, match="holds the keys epoch, loss, not a mapping"):

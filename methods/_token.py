@@ -1,0 +1,129 @@
+"""The network of Token: four tokens gather a feature map, and are refined into one descriptor.
+
+Wu et al., "Learning Token-Based Representation for Image Retrieval", AAAI 2022, section 3. Where
+the paper's figures and the released program differ, the network is the released one, which the
+released weights were trained in: the softmax of the tokenizer runs over the tokens, and a block
+of the decoder attends to the map first, then runs its MLP, then attends among the tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.methods import _resnet
+
+DIM, TOKENS, HEADS = 1024, 4, 8
+
+
+class Token(nn.Module):
+    """ResNet and the token-based aggregation; attributes are named as in the checkpoints."""
+
+    dim = DIM
+
+    def __init__(self, depth: int) -> None:
+        """Take the depth of the ResNet."""
+        super().__init__()
+        self.backbone = _resnet.resnet(depth)
+        self.tr = Aggregation()
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Return (n, 1024), not normalised, from a normalised batch (n, 3, height, width)."""
+        return self.tr(_resnet.stages(self.backbone, batch)[1])
+
+
+class Aggregation(nn.Module):
+    """From a feature map to tokens to a vector."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(2048, DIM, 1), nn.BatchNorm2d(DIM))
+        self.encoder = nn.ModuleList([Encoder()])
+        self.query = nn.Parameter(torch.empty(1, TOKENS, DIM))
+        self.token_norm = nn.Sequential(nn.Linear(DIM, DIM), nn.LayerNorm(DIM))
+        self.decoder = nn.ModuleList([Decoder(), Decoder()])
+        self.proj = nn.Sequential(nn.Linear(TOKENS * DIM, DIM), nn.BatchNorm1d(DIM))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (n, 1024) from a feature map (n, 2048, h, w)."""
+        x = self.conv(features).flatten(2).transpose(1, 2)  # (n, positions, 1024)
+        for block in self.encoder:
+            x = block(x)
+        shares = (self.query @ x.transpose(1, 2)).softmax(dim=1)  # of each position, per token
+        t = self.token_norm(shares @ x)
+        for block in self.decoder:
+            t = block(t, x)
+        return self.proj(t.flatten(1))
+
+
+class Encoder(nn.Module):
+    """Self-attention among positions, then a linear layer on normalised values; both are added."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.attn = Attention()
+        self.bn = nn.BatchNorm1d(DIM)
+        self.mlp = nn.Linear(DIM, DIM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, positions, 1024) of the same shape."""
+        x = x + self.attn(x, x)
+        return x + self.mlp(self.bn(x.transpose(1, 2)).transpose(1, 2))
+
+
+class Decoder(nn.Module):
+    """Tokens attend to positions, pass an MLP, and attend to each other; all are added.
+
+    `bn1` and `bn2` are the names in the checkpoints; they are layer normalisations.
+    """
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.bn1 = nn.LayerNorm(DIM)
+        self.cross_attn = Attention()
+        self.mlp = Mlp()
+        self.bn2 = nn.LayerNorm(DIM)
+        self.self_attn = Attention()
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """Return tokens (n, 4, 1024) from tokens and positions (n, positions, 1024)."""
+        t = t + self.cross_attn(self.bn1(t), x)
+        t = t + self.mlp(t)
+        u = self.bn2(t)
+        return t + self.self_attn(u, u)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with the exact GELU between."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.fc1 = nn.Linear(DIM, 2 * DIM)
+        self.fc2 = nn.Linear(2 * DIM, DIM)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Return (n, 4, 1024) of the same shape."""
+        return self.fc2(functional.gelu(self.fc1(t)))
+
+
+class Attention(nn.Module):
+    """Multi-head attention: 8 heads of 128 (Vaswani et al., NeurIPS 2017, section 3.2)."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.q, self.k, self.v, self.proj = (nn.Linear(DIM, DIM) for _ in range(4))
+
+    def forward(self, asking: Tensor, asked: Tensor) -> Tensor:
+        """Return (n, a, 1024) for `asking` (n, a, 1024) and `asked` (n, b, 1024)."""
+        q, k, v = (
+            layer(rows).unflatten(2, (HEADS, -1)).transpose(1, 2)
+            for layer, rows in ((self.q, asking), (self.k, asked), (self.v, asked))
+        )
+        heads = functional.scaled_dot_product_attention(q, k, v)
+        return self.proj(heads.transpose(1, 2).flatten(2))

@@ -1,0 +1,69 @@
+"""DOLG: a global descriptor fused with the part of local features orthogonal to it, five scales.
+
+Yang et al., "DOLG: Single-Stage Image Retrieval with Deep Orthogonal Fusion of Local and Global
+Features", ICCV 2021; here with the checkpoints and the test program its authors published. These
+differ from the paper: no multi-atrous module in the checkpoints, five scales instead of three.
+"""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+VARIANTS = {
+    "r101": "ResNet-101, 512-d, GeM exponent 3 as in the published test program",
+    "r50": "ResNet-50, 512-d, GeM exponent 3 as in the published test program",
+    "r101-storedp": "r101 with the GeM exponent that the checkpoint stores",
+    "r50-storedp": "r50 with the GeM exponent that the checkpoint stores",
+}
+WHERE = {
+    "r101": "Baidu (https://pan.baidu.com/s/1_osEyC53txA-_1cbadBzLQ, code nqdb), as the README of "
+    "feymanpriv/DOLG says, or a third party's copy (r101_dolg_512.pt in Shiro/DOLG, Hugging Face)",
+    "r50": "Baidu (https://pan.baidu.com/s/13Bt1v_sMSny8pGRIM0K8xQ, code d7or), as the README of "
+    "feymanpriv/DOLG says, or a third party's copy (r50_dolg_512.pt in Shiro/DOLG, Hugging Face)",
+}
+LICENCE = "not stated for the weights; that of feymanpriv/DOLG is MIT"
+TRAINING_SET = "GLDv2-clean (81,313 classes), if this is the published file"
+SCALES = (0.3535, 0.5, 0.7071, 1.0, 1.4142)
+
+
+def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
+    """Return the method; `weights` is a checkpoint of the official program.
+
+    The checkpoint decides whether there is a multi-atrous module. Its GeM exponent goes into the
+    configuration and is used by the variants `…-storedp` only: the published test program, whose
+    numbers are quoted, looks for it under another name than the published files have, drops it, and
+    pools with 3.
+    """
+    from bench.errors import BenchError
+    from bench.methods import _dolg, _families, _opencv
+
+    size, _, stored = variant.partition("-")
+    depth = int(size.removeprefix("r"))
+    release = _families.Release(
+        f"dolg.{variant}", "dolg", depth, WHERE[size], "feymanpriv/DOLG", LICENCE, TRAINING_SET
+    )
+    state = _families.read(weights, release)
+    if "pool_g.p" not in state and "pool1.p" in state:  # its name in the published files
+        state["pool_g.p"] = state.pop("pool1.p")
+    multi_atrous = any(key.startswith("localmodel.aspp.") for key in state)
+    network, facts = _families.load(
+        lambda: _dolg.Dolg(depth, multi_atrous),
+        state, weights, release, _dolg.name_in_file, device,
+    )  # fmt: skip
+    stored_p = float(network.stored_p)
+    if not (math.isfinite(stored_p) and stored_p > 0):
+        raise BenchError(f"{weights} stores the GeM exponent {stored_p}; it must be above 0.")
+    if stored:
+        network.p = stored_p
+    config = {
+        "backbone": f"resnet{depth}",
+        "multi_atrous": multi_atrous,
+        "pooling": "gem",
+        "p": network.p,
+        "stored_p": stored_p,
+        "eps": _dolg.EPS,
+    }
+    rule = {**_opencv.RULE, "scales": SCALES}
+    return SimpleNamespace(version="1", config=config, weights=facts, dim=_dolg.DIM,
+                           preprocess=rule, describe=network)  # fmt: skip

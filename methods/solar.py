@@ -1,0 +1,23 @@
+"""SOLAR as Token's authors trained it: second-order attention, GeM and whitening, three scales.
+
+Ng et al., "SOLAR: Second-Order Loss and Attention for Image Retrieval", ECCV 2020, trained anew
+on other data by Wu et al., "Learning Token-Based Representation for Image Retrieval", AAAI 2022.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+VARIANTS = {"r101-token": "ResNet-101, 2048-d, trained by Token's authors on GLDv2-clean"}
+FILE_ID = "1CJNEeE0NDlsl56jnmsZFmPfH-jx32Syh"
+
+
+def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
+    """Return the method; `weights` is a checkpoint of the program of Token's authors."""
+    from bench.methods import _token_baselines, _token_release
+
+    config = {"attention": "second order", "pooling": "gem", **_token_baselines.GEM}
+    return _token_release.load(
+        f"solar.{variant}", "solar-token", 101, FILE_ID,
+        lambda: _token_baselines.Solar(101), config, weights, device,
+    )  # fmt: skip

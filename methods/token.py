@@ -1,0 +1,29 @@
+"""Token: a feature map gathered into four tokens and refined to one descriptor, at three scales.
+
+Wu et al., "Learning Token-Based Representation for Image Retrieval", AAAI 2022; with the
+checkpoints its authors published in April 2022 (those of December 2021 are for another network).
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+VARIANTS = {
+    "r101": "ResNet-101, 1024-d, trained on GLDv2-clean",
+    "r50": "ResNet-50, 1024-d, trained on GLDv2-clean",
+}
+FILE_IDS = {
+    "r101": "1g_fvpaSyYn9QmzyVnoY7cDlUL7EZWbZz",
+    "r50": "111CQpn38d2P82VhbawMrM5wGNMU9AlFq",
+}
+
+
+def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
+    """Return the method; `weights` is a checkpoint of the official program."""
+    from bench.methods import _token, _token_release
+
+    depth = int(variant.removeprefix("r"))
+    return _token_release.load(
+        f"token.{variant}", "token", depth, FILE_IDS[variant],
+        lambda: _token.Token(depth), {"aggregation": f"{_token.TOKENS} tokens"}, weights, device,
+    )  # fmt: skip

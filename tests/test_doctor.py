@@ -1,0 +1,147 @@
+"""The doctor: nothing wrong here; what is broken is WRONG, what is merely absent is not."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import doctor, golden, metrics
+
+
+def lines(out: str, start: str) -> list[str]:
+    """Return the lines of a state."""
+    return [line for line in out.splitlines() if line.strip().startswith(start)]
+
+
+@pytest.fixture
+def no_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the methods out, which take their time to import."""
+    monkeypatch.setattr(doctor, "_methods", list)
+
+
+def test_nothing_is_wrong_here_without_data_gpu_or_network(workplace, process) -> None:
+    said = process("doctor")
+    assert said.status == 0, said.out
+    assert said.err == ""
+    assert said.out.splitlines()[-1] == "nothing is wrong"
+    assert lines(said.out, "WRONG") == []
+    assert "ok  metrics: 5 values worked by hand" in said.out
+    assert "ok  mini: 64 of 64 images" in said.out
+    assert "ok  method random-unit" in said.out
+    assert f"RETRIEVAL_BENCH_CACHE: {workplace.cache} (not there yet)" in said.out
+    assert len([x for x in lines(said.out, "note") if "ground truth" in x]) >= 2
+    assert not workplace.cache.exists()
+    assert not workplace.data.exists()
+
+
+@pytest.mark.usefixtures("no_methods")
+def test_genuine_ground_truth_gives_the_golden_scores(
+    cli, shared: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRIEVAL_BENCH_DATA", str(shared("data")))
+    said = cli("doctor")
+    assert said.status == 0
+    for name in golden.PERMUTATION:
+        assert f"{name}: ground truth has its sha256 and gives all golden scores" in said.out
+    assert "roxford5k: 0 of 5063 images" in said.out
+    assert "`evaluate` needs none" in said.out
+
+
+@pytest.mark.usefixtures("no_methods")
+def test_changed_ground_truth_is_wrong(workplace, cli, shared: Callable[[str], Path]) -> None:
+    genuine = shared("data/roxford5k/gnd_roxford5k.pkl")
+    held = pickle.loads(genuine.read_bytes())
+    held["gnd"][0]["easy"] = held["gnd"][0]["easy"][1:]
+    path = workplace.data / "roxford5k" / genuine.name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pickle.dumps(held))
+    said = cli("doctor")
+    assert said.status == 1
+    assert lines(said.out, "WRONG") == [
+        "WRONG  roxford5k: revisited, ground truth with another sha256"
+    ]
+    assert "-> fetch the genuine ground truth again" in said.out
+    assert said.out.splitlines()[-1] == "1 wrong"
+    shutil.copy(genuine, path)
+    assert cli("doctor").status == 0
+
+
+@pytest.mark.usefixtures("no_methods")
+@pytest.mark.parametrize("function", ["ap_trapezoid", "precision_at_k_clipped", "recall_at_k"])
+def test_a_metric_that_is_off_is_wrong(cli, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    genuine = getattr(metrics, function)
+
+    def off(*given: Any) -> float:
+        return 0.5 * genuine(*given) + 0.25
+
+    monkeypatch.setattr(metrics, function, off)
+    if function == "ap_trapezoid":
+        table = metrics._FAMILIES
+        row = table["map.trapezoid.junk-removed"](0)
+        changed = metrics.Metric(row.id, row.label, row.unit, row.formula, row.source, off)
+        monkeypatch.setitem(table, row.id, lambda _: changed)
+    said = cli("doctor")
+    assert said.status == 1
+    (line,) = lines(said.out, "WRONG")
+    assert line.startswith("WRONG  metrics: ")
+    assert "-> do not use scores of this installation" in said.out
+
+
+@pytest.mark.usefixtures("no_methods")
+def test_golden_scores_that_are_off_are_wrong(
+    cli, shared: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRIEVAL_BENCH_DATA", str(shared("data")))
+    table = {**golden.PERMUTATION["rparis6k"], "easy": (1.0, 1.0, 1.0, 1.0)}
+    monkeypatch.setitem(golden.PERMUTATION, "rparis6k", table)
+    said = cli("doctor")
+    assert said.status == 1
+    assert "rparis6k: golden scores: easy map.trapezoid.junk-removed: 1.716221, not 1.0" in said.out
+
+
+@pytest.mark.usefixtures("no_methods")
+def test_a_cache_that_cannot_be_written_is_wrong(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
+    said = cli("doctor")
+    assert said.status == 1
+    (line,) = lines(said.out, "WRONG")
+    assert "RETRIEVAL_BENCH_CACHE" in line
+    assert line.endswith("not writable")
+
+
+@pytest.mark.usefixtures("no_methods")
+def test_little_room_is_a_note(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LEAST_FREE_BYTES", 1 << 80)
+    said = cli("doctor")
+    assert said.status == 0
+    assert "-> set RETRIEVAL_BENCH_CACHE to a disk with more room" in said.out
+
+
+@pytest.mark.usefixtures("no_methods")
+def test_a_library_that_does_not_load_is_wrong(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = doctor.importlib.import_module
+
+    def broken(name: str, *given: Any) -> Any:
+        if name == "faiss":
+            raise ImportError("libfaiss.so: cannot open shared object file")
+        return genuine(name, *given)
+
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    said = cli("doctor")
+    assert said.status == 1
+    assert "WRONG  faiss: libfaiss.so: cannot open shared object file" in said.out
+
+
+def test_a_broken_method_is_wrong(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import methods
+
+    entries = [methods.Entry("good", "d"), methods.Entry("bad", "", error="the method 'bad' is b.")]
+    monkeypatch.setattr(methods, "entries", lambda: entries)
+    said = cli("doctor")
+    assert said.status == 1
+    assert lines(said.out, "WRONG") == ["WRONG  the method 'bad' is b."]
