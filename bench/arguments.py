@@ -5,15 +5,25 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
+from bench.errors import BenchError
 from bench.scoring import Options
 
 DESCRIPTION = "A benchmark suite for image retrieval: every number carries its protocol card."
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors of ours: one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong with the command line."""
+        raise BenchError(f"{message}; see `{self.prog} --help`.")
+
+
 def parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
     """Return the parser; `commands` gives each command's line of help."""
-    top = argparse.ArgumentParser(prog="python -m bench", description=DESCRIPTION)
+    top = _Parser(prog="python -m bench", description=DESCRIPTION)
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     made = {
         verb: verbs.add_parser(verb, help=text, description=text) for verb, text in commands.items()

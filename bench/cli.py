@@ -22,9 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(unknown("command", given[0], verbs))
     from bench.arguments import parser
 
-    options = parser({verb: text for verb, (text, _) in _COMMANDS.items()}).parse_args(given)
-    options.line = shlex.join(["python", "-m", "bench", *given])
     try:
+        options = parser({verb: text for verb, (text, _) in _COMMANDS.items()}).parse_args(given)
+        options.line = shlex.join(["python", "-m", "bench", *given])
         return _COMMANDS[options.verb][1](options)
     except BenchError as error:
         return _say(error)

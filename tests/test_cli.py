@@ -215,7 +215,7 @@ def test_every_format_gives_what_the_oracle_says(
     said = cli(*given, "--distractors", extra, extra)
     assert said.status == 0, said.err
     _, held = only(workplace.records())
-    assert held["card"]["distractors"] == {"count": 80, "sources": ["extra.npy", "extra.npy"]}
+    assert held["card"]["distractors"] == {"count": 80, "sources": ["extra", "extra"]}
     assert held["card"]["descriptors"] == "as given, not normalised"
     draw = np.random.default_rng(5)
     database, queries = (draw.standard_normal((n, 6)).astype(np.float32) for n in (8, 3))
@@ -545,3 +545,9 @@ def record_of(metrics: list[str], protocols: dict[str, list[float | None]], **mo
 )
 def test_the_last_lines(held, expected: list[str]) -> None:
     assert summary.lines(held) == expected
+
+
+def test_wrong_options_are_one_sentence(cli, refused) -> None:
+    assert "--metod" in refused(cli("run", "--metod", "gem"))
+    assert "sideways" in refused(cli("run", "--method", "gem", "--query-crop", "sideways"))
+    assert "--queries" in refused(cli("evaluate", "--dataset", "mini", "--database", "x.npy"))
