@@ -114,7 +114,7 @@ def _check_file(label: str, facts: Any) -> None:
     if not _is_file_name(facts["file"]):
         raise _wrong(label, "file", facts["file"], "a plain file name")
     url = facts.get("url")
-    if url is not None and not re.fullmatch(r"https?://[^/\s]+\S*", url, flags=re.ASCII):
+    if url is not None and not re.fullmatch(r"https?://[!-~]+", url):
         raise _wrong(label, "url", url, "an address that begins with https:// or http://")
     if url is None and not facts.get("manual"):
         raise BenchError(f"{label} has neither 'url' nor 'manual'; it says where the file is.")

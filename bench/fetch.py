@@ -8,39 +8,28 @@ version by now, the file is fetched anew. The caller gives the finished file its
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
 import re
 import shutil
-import socket
-import ssl
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPResponse
 from pathlib import Path
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
+from bench import web
 from bench.errors import BenchError
 from bench.paths import write_bytes
 from bench.progress import Progress
+from bench.web import PassingError
 
 TRIES = 5
 WAIT_S = 1.0  # before the second try; twice as long before each further one
-TIMEOUT_S = 60.0  # of silence
-BLOCK_BYTES = 1 << 18
 MB = 10**6
-PASSING = (408, 425, 429, *range(500, 600))  # answers that another try may not get
 WEB_PAGE = re.compile(rb"(?is)(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)?<(!doctype\s+html|html)\b")
-
-
-class _PassingError(Exception):
-    """What may be over when it is tried again."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +63,11 @@ def fetch(url: str, part: Path, size_bytes: int | None, label: str) -> None:
             time.sleep(wait_s)
         try:
             return _try(url, part, size_bytes, label)
-        except _PassingError as error:
+        except PassingError as error:
             fault = str(error)
-        except OSError as error:  # of the partial file; those of the network are _PassingError
+            if error.status == 416:  # the part reaches beyond what the server has
+                discard(part)
+        except OSError as error:  # of the partial file; those of the network are PassingError
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise _no_room(label, part) from error
             error.filename = error.filename or str(part)
@@ -106,14 +97,14 @@ def _try(url: str, part: Path, size_bytes: int | None, label: str) -> None:
     headers = {"User-Agent": "retrieval-bench", "Accept-Encoding": "identity"}
     if held is not None:
         headers |= {"Range": f"bytes={offset}-", "If-Range": held.condition or ""}
-    with _opened(Request(url, headers=headers), part, label) as response:
+    with web.opened(url, headers, label) as response:
         if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
             raise _web_page(label, host, url)
         version = _version(response, url)
         if response.status == 206:
             if held is None or not _continues(response, held, version, offset):
                 discard(part)
-                raise _PassingError(f"{host} sends another version of the file than before")
+                raise PassingError(f"{host} sends another version of the file than before")
         else:
             offset = 0
         total = version.total
@@ -148,14 +139,14 @@ def _receive(
     megabytes = None if total is None else total // MB - offset // MB
     with Progress(phase, megabytes, "MB") as progress:
         with part.open("ab") as file:
-            while block := _read(response, host):
+            while block := web.read(response, host):
                 file.write(block)
                 progress.advance((done + len(block)) // MB - done // MB)
                 done += len(block)
             file.flush()
             os.fsync(file.fileno())
         if total is not None and done != total:
-            raise _PassingError(f"{host} broke off after {done} of {total} bytes")
+            raise PassingError(f"{host} broke off after {done} of {total} bytes")
     if done == 0:
         raise BenchError(f"{label}: {host} sends an empty file.")
 
@@ -187,67 +178,15 @@ def _version(response: HTTPResponse, url: str) -> _Version:
 def _continues(response: HTTPResponse, held: _Version, got: _Version, offset: int) -> bool:
     """Tell whether a partial response is the rest of the version that is held.
 
-    A server that did not look at If-Range answers with the rest of whatever it has. It must repeat
-    an ETag, and need not repeat Last-Modified (RFC 9110, section 15.3.7).
+    A server that does not look at If-Range answers with the rest of whatever it has now.
     """
     first = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return (
         first is not None
         and int(first[1]) == offset
-        and got.etag == held.etag
-        and got.modified in (None, held.modified)
+        and got.condition == held.condition
         and got.total == (held.total or got.total)
     )
-
-
-@contextlib.contextmanager
-def _opened(request: Request, part: Path, label: str) -> Iterator[HTTPResponse]:
-    """Send the request, following redirects; every fault of the network gets its sentence."""
-    url, host = request.full_url, urlsplit(request.full_url).netloc
-    try:
-        response = urlopen(request, timeout=TIMEOUT_S)
-    except HTTPError as error:
-        error.close()
-        answer = f"{host} answers {error.code} ({error.reason})"
-        if error.code == 416:
-            discard(part)
-        if error.code == 416 or error.code in PASSING:
-            raise _PassingError(answer) from error
-        raise BenchError(
-            f"{label}: {answer} for {url}: the file is not there, or not for everybody; get it by "
-            "other means and give --weights PATH."
-        ) from error
-    except (OSError, HTTPException) as error:
-        reason = error.reason if isinstance(error, URLError) else error
-        if isinstance(reason, socket.gaierror | ssl.SSLCertVerificationError):
-            fault = "has no valid certificate" if isinstance(reason, ssl.SSLError) else "is unknown"
-            raise BenchError(
-                f"{label}: the host {host} {fault} here ({reason}); fetch {url} where there is a "
-                "network and give --weights PATH."
-            ) from error
-        raise _PassingError(_spoken(host, reason)) from error
-    with response:
-        if urlsplit(response.url).scheme not in ("https", request.type):
-            there = urlsplit(response.url).netloc
-            raise BenchError(f"{label}: {host} redirects to {there} without encryption.")
-        yield response
-
-
-def _read(response: HTTPResponse, host: str) -> bytes:
-    """Return some more bytes of a body, none at its end."""
-    try:
-        return response.read1(BLOCK_BYTES)
-    except (OSError, HTTPException) as error:
-        raise _PassingError(_spoken(host, error)) from error
-
-
-def _spoken(host: str, reason: object) -> str:
-    """Say what went wrong with a host."""
-    if isinstance(reason, TimeoutError):
-        return f"{host} was silent for {TIMEOUT_S:.0f} s"
-    if isinstance(reason, ConnectionRefusedError):
-        return f"{host} refuses the connection"
-    return f"the connection to {host} broke ({str(reason) or type(reason).__name__})"
 
 
 def _web_page(label: str, host: str, url: str) -> BenchError:

@@ -10,7 +10,7 @@ def drive(file: str, file_id: str) -> dict[str, str]:
     return {
         "file": file,
         "url": f"https://drive.google.com/uc?export=download&id={file_id}",
-        "manual": f"Google Drive (https://drive.google.com/file/d/{file_id}/view), as {PROJECT} says",
+        "manual": f"Google Drive (https://drive.google.com/file/d/{file_id}), as {PROJECT} says",
         "licence": LICENCE,
         "training_set": TRAINING_SET,
     }
