@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench import card, datasets, extract, latency, machine, methods, store
+from bench.descriptors import Matrix
 from bench.scoring import Options, finish
 from bench.types import Dataset, Preprocess
 
@@ -67,42 +67,34 @@ def run(planned: Plan) -> Path:
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
     shown = datasets.shown_queries(dataset)
     phases: dict[str, float] = {}
-    parts, kept = _timed(
-        phases,
-        "describe database",
-        lambda: extract.extract(
-            loaded, dataset.folder, dataset.database, "describe database", force=options.force
-        ),
-    )
-    query_parts, kept_queries = _timed(
-        phases,
-        "describe queries",
-        lambda: extract.extract(
-            loaded, dataset.folder, shown, "describe queries", force=options.force
-        ),
-    )
-    measured = _timed(
-        phases, "latency", lambda: latency.measure(loaded, dataset.folder, dataset.database)
-    )
-    timing = {
-        "phases_s": phases,
-        "images_from_store": kept + kept_queries,
-        "latency": measured,
-    }
+    described: list[list[Matrix]] = []
+    faults: list[str] = []
+    from_store = 0
+    for what, wanted in (("database", dataset.database), ("queries", shown)):
+        start = time.perf_counter()
+        try:
+            parts, kept = extract.extract(
+                loaded, dataset.folder, wanted, f"describe {what}", force=options.force
+            )
+        except extract.BrokenImagesError as error:  # all of them are named, of both lists
+            faults += error.faults
+            continue
+        described.append(parts)
+        from_store += kept
+        phases[f"describe {what}"] = time.perf_counter() - start
+    if faults:
+        raise extract.BrokenImagesError(faults, len(dataset.database) + len(shown))
+    start = time.perf_counter()
+    measured = latency.measure(loaded, dataset.folder, dataset.database)
+    phases["latency"] = time.perf_counter() - start
+    timing = {"phases_s": phases, "images_from_store": from_store, "latency": measured}
     return finish(
         dataset,
-        parts,
-        query_parts,
+        described[0],
+        described[1],
         lambda _: planned.card,
         loaded.info,
         options,
         timing,
         loaded.device,
     )
-
-
-def _timed(phases: dict[str, float], phase: str, work: Callable[[], Any]) -> Any:
-    start = time.perf_counter()
-    result = work()
-    phases[phase] = time.perf_counter() - start
-    return result
