@@ -12,12 +12,12 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"arguments", "doctor", "verify", "run", "export"},
+    {"arguments", "doctor", "verify", "run", "export", "official"},
     {"scoring", "golden", "latency"},
     {"extract", "methods", "datasets", "record", "summary", "report"},
-    {"card", "contract", "folder", "bring", "store", "search", "machine", "pyramid"},
-    {"evaluate", "counting", "images", "weights", "plugins", "progress"},
-    {"interval", "descriptors", "paths", "canonical"},
+    {"checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine", "pyramid"},
+    {"fetch", "evaluate", "counting", "images", "weights", "plugins"},
+    {"interval", "descriptors", "paths", "canonical", "progress", "web"},
     {"types", "metrics", "errors"},
 ]
 
