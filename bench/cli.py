@@ -168,6 +168,13 @@ def _report(given: argparse.Namespace) -> int:
     return 0
 
 
+def _weights(given: argparse.Namespace) -> int:
+    from bench.convert import convert
+
+    print(convert(given.method, given.source, given.output, given.unproven))
+    return 0
+
+
 def _doctor(given: argparse.Namespace) -> int:
     from bench.doctor import examine
 
@@ -181,5 +188,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "evaluate": ("Score descriptors that you bring; no images are needed.", _evaluate),
     "verify": ("Recompute the scores of records from their stored ranks.", _verify),
     "report": ("Rebuild report.md and its figures from the records.", _report),
+    "weights": ("Convert weights of another program for a method.", _weights),
     "doctor": ("Check this installation without a GPU or a download.", _doctor),
 }
