@@ -25,7 +25,7 @@ def fixed(x, kernel, stride):
     return tf.nn.conv2d(padded, kernel, stride, "VALID")
 
 
-def slim(x, v, depth=50):
+def slim(x, v, depth):
     """Return the third and fourth block of Slim's resnet_v1."""
     root = f"resnet_v1_{depth}"
 
@@ -143,9 +143,10 @@ def save_slim(values, path):
         }
         given = [v1.placeholder(kind, shape, name) for name, (shape, kind) in SPECS.items()]
         names = ("whitening", "encode", None, "attention1", "attention1/BatchNorm", "attention2")
+        depth = 101 if any(name.startswith("resnet_v1_101/") for name in values) else 50
 
         def network(x):
-            third, fourth = slim(x, held)
+            third, fourth = slim(x, held, depth)
             return heads(third, fourth, held, *(n and f"head/{n}" for n in names), 1e-5)
 
         extract(*given, network, v1.image.resize_bilinear, 32.0)
