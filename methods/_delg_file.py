@@ -95,12 +95,8 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     feed, stride = said["attention_input"], int(said["local_stride"])
     network, facts = _families.load(
         lambda: build(model, FEEDS[0] if feed == UNKNOWN else feed, stride),
-        state,
-        str(path),
-        release,
-        str,
-        device,
-    )
+        state, str(path), release, str, device,
+    )  # fmt: skip
     facts["source"] = (
         f"file {path.name}, converted from {said['source']} (sha256 {said['source_sha256']}); "
         f"{said['proof']}"

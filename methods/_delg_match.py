@@ -110,7 +110,7 @@ def _known(name: str, family: str, depth: int) -> str | None:
         return graph
     part = name.partition(".")[0]
     head = FAMILIES[family].HEADS.get(part)
-    return f"{head}/{_leaves(name)[0 if family == 'delg-slim' else -1]}" if head else None
+    return f"{head}/{_leaves(name)[-1]}" if head else None
 
 
 def _leaves(name: str) -> tuple[str, ...]:

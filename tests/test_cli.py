@@ -551,3 +551,18 @@ def test_wrong_options_are_one_sentence(cli, refused) -> None:
     assert "--metod" in refused(cli("run", "--metod", "gem"))
     assert "sideways" in refused(cli("run", "--method", "gem", "--query-crop", "sideways"))
     assert "--queries" in refused(cli("evaluate", "--dataset", "mini", "--database", "x.npy"))
+
+
+def test_ties_are_said_before_the_scores(workplace, cli, small_file: Path) -> None:
+    data = json.loads(small_file.read_text(encoding="utf-8"))
+    rows = np.ones((len(data["database"]), 4), dtype=np.float32)
+    np.save(workplace.folder / "same.npy", rows)
+    np.save(workplace.folder / "q.npy", rows[: len(data["queries"])])
+    said = cli(
+        "evaluate", "--dataset", small_file, "--database", workplace.folder / "same.npy",
+        "--queries", workplace.folder / "q.npy", "--output", workplace.folder / "out",
+    )  # fmt: skip
+    assert said.status == 0, said.err
+    first, second = said.out.splitlines()[:2]
+    assert re.match(rf"ties: \d+ labelled images .* at most {len(rows)} have the same", first)
+    assert second.startswith(">> ")
