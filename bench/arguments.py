@@ -15,6 +15,7 @@ WEIGHTS_ACTIONS = {
     "get": ("Download published weights into the cache.", "+"),
     "verify": ("Hash files of the cache again (default: all).", "*"),
 }
+CONVERT = "Make a TensorFlow model into a file for a method, and prove that it answers alike."
 DESCRIPTION = "A benchmark suite for image retrieval: every number carries its protocol card."
 
 
@@ -33,7 +34,8 @@ class _Parser(argparse.ArgumentParser):
 def parse(commands: Mapping[str, str], given: Sequence[str]) -> argparse.Namespace:
     """Return the options in `given`; `commands` gives each command's line of help."""
     top, made = _parsers(commands)
-    known = made[given[0]].options() if given and given[0] in made else set()
+    words = (" ".join(given[:2]), *given[:1])  # "weights convert" is a command of its own
+    known = next((made[word].options() for word in words if word in made), set())
     for option in (text.partition("=")[0] for text in given if text.startswith("--")):
         if known and option not in known:
             raise unknown("option", option, known)
@@ -174,6 +176,10 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         acting = weights.add_parser(action, help=text, description=text)
         if count:
             acting.add_argument("method", nargs=count, metavar="METHOD.VARIANT", help="a method")
+    made["weights convert"] = weights.add_parser(
+        "convert", help=CONVERT, description=CONVERT, allow_abbrev=False
+    )
+    _convert(made["weights convert"])
     made["report"].add_argument(
         "--results",
         type=Path,
@@ -182,6 +188,27 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         help="folder of records and published.toml (default: results/ of the checkout)",
     )
     return top, made
+
+
+def _convert(convert: argparse.ArgumentParser) -> None:
+    convert.add_argument(
+        "--method", required=True, metavar="NAME.VARIANT", help="the method the file is for"
+    )
+    convert.add_argument(
+        "--source",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="the folder of a SavedModel, or a checkpoint",
+    )
+    convert.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="a .safetensors"
+    )
+    convert.add_argument(
+        "--unproven",
+        action="store_true",
+        help="also convert variables without a graph to compare with; every record will say so",
+    )
 
 
 def _positive(text: str) -> int:

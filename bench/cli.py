@@ -161,6 +161,11 @@ def _verify(given: argparse.Namespace) -> int:
 
 
 def _weights(given: argparse.Namespace) -> int:
+    if given.action == "convert":
+        from bench.convert import convert
+
+        print(convert(given.method, given.source, given.output, given.unproven))
+        return 0
     from bench import official
 
     if given.action == "list":
@@ -189,7 +194,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "extract": ("Describe images; write ids and unit vectors to an .npz.", _extract),
     "evaluate": ("Score descriptors that you bring; no images are needed.", _evaluate),
     "verify": ("Recompute the scores of records from their stored ranks.", _verify),
-    "weights": ("List, download and check published weights.", _weights),
+    "weights": ("List, download, check and convert published weights.", _weights),
     "report": ("Rebuild report.md and its figures from the records.", _report),
     "doctor": ("Check this installation without a GPU or a download.", _doctor),
 }

@@ -73,13 +73,23 @@ FAMILIES = {
         {101: "delg.r101-token"},
         frozenset({"classifier_block5.weight", "classifier_block4.weight"}),
     ),
+    "delg-keras": Family(
+        "a DELG model converted from the TensorFlow 2 code",
+        ("attention_bn.", "backbone.layer1.0.conv1.bias"),
+        {50: "delg.r50-tf2"},
+    ),
+    "delg-slim": Family(
+        "a DELG model converted from TF-Slim",
+        ("backbone.layer1.", "attention_bn."),
+        {50: "delg.r50-gld or delg.r50-gldv2clean", 101: "delg.r101-gld or delg.r101-gldv2clean"},
+    ),
     "whitened-lite0": Family(
         "a file for delg.lite0", ("backbone.conv_stem.", "whitening."), {}
     ),
     "pycls": Family("an ImageNet checkpoint of pycls without a descriptor", ("stem.", "s1."), {}),
     "resnet": Family("a plain ResNet without a descriptor", ("conv1.", "layer1.0."), {}),
 }  # fmt: skip
-_THIRD_STAGE = re.compile(r"(?:globalmodel\.s3\.b|backbone\.block4\.)(\d+)\.")
+_THIRD_STAGE = re.compile(r"(?:globalmodel\.s3\.b|backbone\.(?:block4|layer3)\.)(\d+)\.")
 
 
 @dataclass(frozen=True)

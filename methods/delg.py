@@ -1,9 +1,10 @@
 """DELG, global branch: GeM pooling and a learned linear whitening, at three scales.
 
 Cao, Araujo, Sim, "Unifying Deep Local and Global Features for Image Search", ECCV 2020. The
-pipeline is the paper's; the variants here are not its trained models. `lite0` and `untrained` are
-a small network. `…-token` and `…-port` are checkpoints that others trained and published: the
-authors of Token (Wu et al., AAAI 2022), and a PyTorch port, feymanpriv/DELG.
+pipeline is the paper's. `…-gld` and `…-gldv2clean` are its trained models, converted from
+TensorFlow; `…-tf2` is for models of its authors' later code. `lite0` and `untrained` are a small
+network. `…-token` and `…-port` are checkpoints that others trained and published: the authors of
+Token (Wu et al., AAAI 2022), and a PyTorch port, feymanpriv/DELG.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from bench.methods import _token_files
 VARIANTS = {
     "lite0": "EfficientNet-Lite0 (ImageNet), whitening by PCA on the database images of mini",
     "untrained": "the same network and whitening layer with random weights, seed 0",
+    "r101-gldv2clean": "ResNet-101, 2048-d, the authors' model trained on GLDv2-clean",
+    "r101-gld": "ResNet-101, 2048-d, the authors' model trained on GLDv1",
+    "r50-gldv2clean": "ResNet-50, 2048-d, the authors' model trained on GLDv2-clean",
+    "r50-gld": "ResNet-50, 2048-d, the authors' model trained on GLDv1",
+    "r50-tf2": "ResNet-50, 2048-d, exported from the authors' TensorFlow 2 code",
     "r101-token": "ResNet-101, 2048-d, trained by Token's authors on GLDv2-clean",
     "r101-port": "ResNet-101, 512-d, the PyTorch port, whose own numbers are without query crop",
     "r50-port": "ResNet-50, 512-d, the PyTorch port, whose own numbers are without query crop",
@@ -79,11 +85,22 @@ def load(variant: str, weights: str | None, device: str) -> Delg | SimpleNamespa
 
     For `lite0` and `untrained` it is a file with `backbone.*` (timm's names) and `whitening.*`.
     """
+    if variant.endswith(("-gld", "-gldv2clean", "-tf2")):
+        from bench.methods import _delg_file
+
+        return _delg_file.load(variant, weights, device)
     if variant.endswith("-port"):
         return _port(variant, weights, device)
     if variant.endswith("-token"):
         return _token(variant, weights, device)
     return _small(variant, weights, device)
+
+
+def convert(variant: str, source: Path, unproven: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return state and metadata of a file for `variant`, made from a TensorFlow model."""
+    from bench.methods import _convert_delg
+
+    return _convert_delg.convert(variant, source, unproven)
 
 
 def _port(variant: str, weights: str | None, device: str) -> SimpleNamespace:

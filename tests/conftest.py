@@ -27,6 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("RETRIEVAL_BENCH_TEST_DATA") or ROOT.parent / "shared")
 
 
+collect_ignore = ["delg_graph.py"]  # a program on TensorFlow, not for this process
+
+
 @dataclass(frozen=True)
 class Said:
     """What a command said: exit status, standard output, standard error."""

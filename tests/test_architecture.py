@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"arguments", "doctor", "verify", "run", "export", "official"},
+    {"arguments", "doctor", "verify", "run", "export", "official", "convert"},
     {"scoring", "golden", "latency"},
     {"extract", "methods", "datasets", "record", "summary", "report"},
     {"checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine", "pyramid"},

@@ -1,0 +1,178 @@
+"""DELG's TensorFlow models as converted files: what they say of themselves, and loading them.
+
+A converted file is a safetensors file with the state of `_delg_tf.DelgTf` and, as its metadata,
+where it comes from, the rule for its pixels, and whether it was shown to answer as the original.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from bench.errors import BenchError
+from bench.methods import _delg_match, _delg_tf, _families
+from bench.methods._delg_tf import FEEDS, STRIDES
+
+FORMAT = "retrieval-bench delg-tf 1"
+RULE = {
+    "channels": "rgb",
+    "orientation": "ignore",
+    "crop_rounding": "round",
+    "max_side_px": 1024,
+    "cap_filter": "bilinear",
+    "query_cap": "relative",
+    "mean": (128.0, 128.0, 128.0),
+    "std": (128.0, 128.0, 128.0),
+    "scales": (0.70710677, 1.0, 1.4142135),
+    "scale_size": "round",
+}
+SAMPLING = {False: "legacy-corner", True: "size-ratio"}  # by half_pixel_centers of the graph
+LOCAL_SCALES = (0.25, 0.35355338, 0.5, 0.70710677, 1.0, 1.4142135, 2.0)
+PROJECT = "tensorflow/models, research/delf"
+LICENCE = f"not stated for the weights; that of {PROJECT} is Apache-2.0"
+UNKNOWN = "unknown"  # attention input of a file whose local features are not the original's
+KEYS = ("format", "method", "family", "source", "source_sha256", "preprocess", "attention_input",
+        "local_stride", "proof")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the authors: `archive` is its published file, `threshold` that of attention."""
+
+    family: str
+    depth: int
+    archive: str | None
+    threshold: float
+    training_set: str
+
+
+_V1, _V2 = "GLDv1 (14,951 classes)", "GLDv2-clean (81,313 classes)"
+MODELS = {
+    "r50-gld": Model("delg-slim", 50, "r50delg_gld_20200814", 175.0, _V1),
+    "r50-gldv2clean": Model("delg-slim", 50, "r50delg_gldv2clean_20200914", 454.6, _V2),
+    "r101-gld": Model("delg-slim", 101, "r101delg_gld_20200814", 166.1, _V1),
+    "r101-gldv2clean": Model("delg-slim", 101, "r101delg_gldv2clean_20200914", 357.48, _V2),
+    "r50-tf2": Model("delg-keras", 50, None, 0.0, "not stated"),
+}
+
+
+def build(model: Model, feed: str, local_stride: int) -> nn.Module:
+    """Return the network of a model, its weights not set."""
+    family = _delg_match.FAMILIES[model.family]
+    return _delg_tf.DelgTf(family.backbone(model.depth), family.EPS, feed, local_stride)
+
+
+def metadata(
+    variant: str, origin: tuple[str, str], sampling: str, feed: str, stride: int, proof: str
+) -> dict[str, str]:
+    """Return what a converted file says of itself; `proof` begins with "proven" or "unproven".
+
+    `origin` is the name and the sha256 of what was converted.
+    """
+    rule = json.dumps({**RULE, "scale_sampling": sampling})
+    family = MODELS[variant].family
+    values = (FORMAT, f"delg.{variant}", family, *origin, rule, feed, str(stride), proof)
+    return dict(zip(KEYS, values, strict=True))
+
+
+def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
+    """Return the method with the weights of a converted file."""
+    model = MODELS[variant]
+    path = _checked(variant, weights)
+    release = _families.Release(
+        variant=f"delg.{variant}", family=model.family, depth=model.depth,
+        project=PROJECT, licence=LICENCE, training_set=_training_set(model),
+    )  # fmt: skip
+    state = _families.read(str(path), release)
+    said = _said(path, variant, state)
+    feed, stride = said["attention_input"], int(said["local_stride"])
+    network, facts = _families.load(
+        lambda: build(model, FEEDS[0] if feed == UNKNOWN else feed, stride),
+        state, str(path), release, str, device,
+    )  # fmt: skip
+    facts["source"] = (
+        f"file {path.name}, converted from {said['source']} (sha256 {said['source_sha256']}); "
+        f"{said['proof']}"
+    )
+    config = {
+        "backbone": f"resnet{model.depth}",
+        "family": model.family,
+        "pooling": "gem",
+        "p": _delg_tf.P,
+        "eps": _delg_tf.EPS,
+        "attention_input": feed,
+        "local_stride": stride,
+    }
+    method = SimpleNamespace(
+        version="1", config=config, weights=facts, dim=_delg_tf.DIM,
+        preprocess=json.loads(said["preprocess"]), describe=network,
+    )  # fmt: skip
+    if feed != UNKNOWN:
+        method.local = network.local
+        method.local_rule = {"dim": _delg_tf.LOCAL_DIM, "stride_px": stride,
+                             "scales": LOCAL_SCALES, "threshold": model.threshold}  # fmt: skip
+    return method
+
+
+def _training_set(model: Model) -> str:
+    known = f"{model.training_set}, if this is the published model"
+    return known if model.archive else model.training_set
+
+
+def _checked(variant: str, weights: str | None) -> Path:
+    """Return the path of a file that may be a converted one; TensorFlow's own files are not."""
+    archive = MODELS[variant].archive
+    where = f"https://storage.googleapis.com/delf/{archive}.tar.gz, unpacked" if archive else ""
+    how = f"python -m bench weights convert --method delg.{variant} --source {{}} --output FILE"
+    if weights is None:
+        raise BenchError(
+            f"delg.{variant} needs a converted file: make one from a model of its authors "
+            f"({where or 'exported from their TensorFlow 2 code'}) with `{how.format('FOLDER')}`, "
+            "and give --weights FILE."
+        )
+    path = Path(weights)
+    if path.is_dir() or path.suffix in (".pb", ".index", ".tar", ".gz") or ".data-" in path.name:
+        raise BenchError(
+            f"{path.name} is not a converted file; where it is a TensorFlow model, unpacked, "
+            f"convert it with `{how.format(path)}.safetensors`."
+        )
+    return path
+
+
+def _said(path: Path, variant: str, state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the metadata of a converted file; it must have been made for this variant.
+
+    For a file of no known family it is a stand-in, so that what is said is which keys do not fit.
+    """
+    if _families.family_of(state) is None:
+        return metadata(variant, ("", ""), "", FEEDS[0], STRIDES[1], "")
+    said: dict[str, str] = {}
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt") as file:
+            said = file.metadata() or {}
+    wrong = [key for key in KEYS if key not in said]
+    wrong = wrong or [key for key, right in _ALLOWED.items() if said[key] not in right]
+    if wrong:
+        raise BenchError(
+            f"{path.name} has no {wrong[0]!r} of a conversion in its metadata, or another than "
+            "this version knows; convert the model again."
+        )
+    if said["method"] != f"delg.{variant}":
+        raise BenchError(
+            f"{path.name} was converted for {said['method']}, and is not used for delg.{variant}."
+        )
+    return said
+
+
+_ALLOWED: dict[str, Any] = {
+    "format": (FORMAT,),
+    "attention_input": (*FEEDS, UNKNOWN),
+    "local_stride": [str(stride) for stride in STRIDES],
+}
