@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench import rerank
 from bench.scoring import Options
 
 DESCRIPTION = "A benchmark suite for image retrieval: every number carries its protocol card."
@@ -45,6 +46,28 @@ def parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
         const="whole",
         dest="query_crop",
         help="the same as --query-crop whole",
+    )
+    run.add_argument(
+        "--rerank",
+        nargs="?",
+        const="deployable",
+        choices=list(rerank.RULES),
+        help="re-rank lists by geometric verification of local features; the candidates are the "
+        "first 100 of the list, or, official, the first 100 that a protocol does not ignore "
+        "(default: no re-ranking; without a value: %(const)s)",
+    )
+    run.add_argument(
+        "--ransac",
+        choices=["fast", "compatible"],
+        default=Options.ransac,
+        help="compatible: scikit-image, as in DELG's official program; fast: the same counts but "
+        "for rounding (default: %(default)s)",
+    )
+    run.add_argument(
+        "--local-precision",
+        choices=["float32", "float16"],
+        default=Options.local_precision,
+        help="how local descriptors are kept (default: %(default)s)",
     )
     run.add_argument(
         "--limit",

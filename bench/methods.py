@@ -18,7 +18,7 @@ from typing import cast
 from bench import contract, plugins
 from bench.errors import BenchError, unknown
 from bench.plugins import ROOT
-from bench.types import Method, MethodInfo, Preprocess
+from bench.types import LocalRule, Method, MethodInfo, Preprocess
 
 __path__ = [str(ROOT / "methods")]
 
@@ -94,6 +94,17 @@ def load(
         raise BenchError(f"the method {name}.{variant} cannot be loaded: {reason}.") from error
     info, rule = contract.check(method, name, variant)
     return info, cast(Method, method), rule
+
+
+def local_of(method: Method, info: MethodInfo) -> LocalRule:
+    """Return the rule of a method's local features, or refuse one that offers none."""
+    rule = contract.local_rule(method, f"the method {info.name}.{info.variant}")
+    if rule is None:
+        raise BenchError(
+            f"the method {info.name}.{info.variant} offers no local features, so its lists cannot "
+            "be re-ranked; leave --rerank out, or choose a method that does (see the README)."
+        )
+    return rule
 
 
 def _variants(module: ModuleType, name: str) -> dict[str, str]:

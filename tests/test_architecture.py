@@ -14,10 +14,10 @@ LAYERS = [
     {"cli"},
     {"arguments", "doctor", "verify", "run", "export"},
     {"scoring", "golden", "latency"},
-    {"extract", "methods", "datasets", "record", "summary", "report"},
-    {"card", "contract", "folder", "bring", "store", "search", "machine", "pyramid"},
-    {"evaluate", "counting", "images", "weights", "plugins", "progress"},
-    {"interval", "descriptors", "paths", "canonical"},
+    {"extract", "local_store", "methods", "datasets", "record", "summary", "report"},
+    {"card", "contract", "folder", "bring", "store", "search", "machine", "pyramid", "local"},
+    {"evaluate", "rerank", "counting", "images", "weights", "plugins", "progress"},
+    {"interval", "descriptors", "paths", "canonical", "geometry"},
     {"types", "metrics", "errors"},
 ]
 
