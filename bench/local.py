@@ -107,7 +107,7 @@ def _checked(returned: Any, count: int, dim: int, where: str) -> tuple[Tensor, T
         ("descriptors", descriptors, (count, dim, *size)),
         ("attention", attention, (count, 1, *size)),
     ):
-        if part.ndim != 4 or tuple(part.shape) != wanted or 0 in size:
+        if part.ndim != 4 or tuple(part.shape) != wanted:
             needed = f"({count}, {dim if name == 'descriptors' else 1}, h, w)"
             raise BenchError(
                 f"`local` returned {name} of the shape {tuple(part.shape)} {where}, not {needed}."

@@ -180,8 +180,9 @@ class LocalMethod(Method, Interface):
 
     `local_rule` is a mapping with the fields of `LocalRule`; `dim` and `stride_px` must be there.
     `local` takes one scale of a batch, as `describe` does, and returns two float tensors as
-    convolutions give them: descriptors (n, dim, h, w) of any norm, and attention (n, 1, h, w).
-    Scales, selection and unit norm are the harness's.
+    convolutions give them: descriptors (n, dim, h, w) of any norm, and attention (n, 1, h, w);
+    an image too small for a feature may have h or w of 0. Scales, selection and unit norm are the
+    harness's.
     """
 
     local_rule: Mapping[str, Any]

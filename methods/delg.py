@@ -30,6 +30,7 @@ BY_HAND = {
     "offset_px": 7.5,
     "scales": (0.5, 0.70710677, 1.0),
     "max_features": 500,
+    "match_distance": 0.9,
 }
 FITTED = "PCA fitted on the database images of mini, transductive there"
 
