@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from bench import rerank
+from bench.errors import BenchError, unknown
 from bench.scoring import Options
 
 DESCRIPTION = "A benchmark suite for image retrieval: every number carries its protocol card."
 
 
-def parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
-    """Return the parser; `commands` gives each command's line of help."""
-    top = argparse.ArgumentParser(prog="python -m bench", description=DESCRIPTION)
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors of ours: one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong with the command line."""
+        raise BenchError(f"{message}; see `{self.prog} --help`.")
+
+    def options(self) -> set[str]:
+        """Return the long options."""
+        return {text for text in self._option_string_actions if text.startswith("--")}
+
+
+def parse(commands: Mapping[str, str], given: Sequence[str]) -> argparse.Namespace:
+    """Return the options in `given`; `commands` gives each command's line of help."""
+    top, made = _parsers(commands)
+    known = made[given[0]].options() if given and given[0] in made else set()
+    for option in (text.partition("=")[0] for text in given if text.startswith("--")):
+        if known and option not in known:
+            raise unknown("option", option, known)
+    return top.parse_args(given)
+
+
+def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
+    top = _Parser(prog="python -m bench", description=DESCRIPTION)
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     made = {
-        verb: verbs.add_parser(verb, help=text, description=text) for verb, text in commands.items()
+        verb: verbs.add_parser(verb, help=text, description=text, allow_abbrev=False)
+        for verb, text in commands.items()
     }
     run = made["run"]
     run.add_argument(
@@ -170,7 +194,7 @@ def parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of records and published.toml (default: results/ of the checkout)",
     )
-    return top
+    return top, made
 
 
 def _positive(text: str) -> int:

@@ -20,11 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs = _COMMANDS.keys()
     if given and not given[0].startswith("-") and given[0] not in verbs:
         return _say(unknown("command", given[0], verbs))
-    from bench.arguments import parser
+    from bench.arguments import parse
 
-    options = parser({verb: text for verb, (text, _) in _COMMANDS.items()}).parse_args(given)
-    options.line = shlex.join(["python", "-m", "bench", *given])
     try:
+        options = parse({verb: text for verb, (text, _) in _COMMANDS.items()}, given)
+        options.line = shlex.join(["python", "-m", "bench", *given])
         return _COMMANDS[options.verb][1](options)
     except BenchError as error:
         return _say(error)

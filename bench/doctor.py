@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import datasets, golden, machine, metrics
-from bench.errors import BenchError
+from bench.errors import BenchError, MissingDataError
 from bench.paths import cache_root, data_root
 from bench.types import Dataset
 
@@ -114,8 +114,11 @@ def _data() -> list[Finding]:
     for name in datasets.names():
         try:
             dataset = datasets.load(name)
-        except BenchError as error:
+        except MissingDataError as error:
             found.append((NOTE, f"{name}: {error}", ""))
+            continue
+        except BenchError as error:
+            found.append((WRONG, f"{name}: {error}", "mend or fetch it again"))
             continue
         found.append(
             _truth(name, dataset.variant, dataset)

@@ -13,6 +13,10 @@ class BenchError(Exception):
     """
 
 
+class MissingDataError(BenchError):
+    """Data that is not there and could be put there: absent, not wrong."""
+
+
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> BenchError:
     """Return the error for a misspelt `name`: the nearest right names, then all of them."""
     names = sorted(allowed)

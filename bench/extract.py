@@ -41,6 +41,19 @@ class Loaded:
     batch_size: int
 
 
+class BrokenImagesError(BenchError):
+    """Images that cannot be decoded; `faults` has a sentence for each."""
+
+    def __init__(self, faults: list[str], total: int) -> None:
+        """Say how many of `total` images cannot be used, and why the first few cannot."""
+        self.faults = faults
+        few = " ".join(faults[:5]) + (f" And {len(faults) - 5} more." if len(faults) > 5 else "")
+        super().__init__(
+            f"{len(faults)} of {total} images cannot be used: {few} "
+            "All shards without them are kept; replace the files and run again."
+        )
+
+
 def check_files(folder: Path, wanted: Sequence[Image]) -> None:
     """Refuse a data set whose image files are not all there, naming the first few."""
     if not folder.is_dir():
@@ -101,10 +114,7 @@ def fill(
             if not faults:
                 write(kept, shard, rows)
     if broken:
-        raise BenchError(
-            f"{len(broken)} of {len(wanted)} images cannot be used: {first_few(broken, 3)} "
-            "The descriptors of all other shards are kept; replace the files and run again."
-        )
+        raise BrokenImagesError(broken, len(wanted))
     return rows_todo
 
 

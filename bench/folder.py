@@ -7,6 +7,7 @@ one sentence that names the place.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from bench.errors import BenchError, unknown
 from bench.metrics import REVISITED_METRICS, families, metric
 from bench.paths import ROOT
 from bench.types import Box, Dataset, GroundTruth, Image, Protocol
+
+MOST_ERRORS = 10_000  # looked at to name the first
 
 
 def read(path: Path) -> Dataset:
@@ -52,13 +55,14 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
     `where` begins the error sentences; `base` is what a relative `images` is relative to.
     """
     data = _json_form(data)
-    first = next(iter(_validator().iter_errors(data)), None)
+    errors = itertools.islice(_validator().iter_errors(data), MOST_ERRORS)
+    first = min(errors, key=_order, default=None)
     if first is not None:
         raise BenchError(f"{where}: {_place(first.absolute_path)}{_sentence(first)}.")
     if not _can_be_a_path(data["images"]):
         raise BenchError(f"{where}: images: {data['images']!r} cannot be the name of a folder.")
     database = tuple(
-        Image(Path(file).stem, _inside(file, f"{where}: database[{i}]"))
+        Image(_id(file), _inside(file, f"{where}: database[{i}]"))
         for i, file in enumerate(data["database"])
     )
     seen: dict[str, int] = {}
@@ -71,7 +75,7 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
         seen[image.file] = i
     queries = tuple(
         Image(
-            Path(query["file"]).stem,
+            _id(query["file"]),
             _inside(query["file"], f"{where}: queries[{i}].file"),
             _box(query.get("box"), f"{where}: queries[{i}].box"),
         )
@@ -123,6 +127,11 @@ def _json_form(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return str(value) if isinstance(value, Path) else value
+
+
+def _order(error: Any) -> list[str]:
+    """Return the place as a key for sorting: the validator goes through keys in any order."""
+    return [f"{step:12}" for step in error.absolute_path]
 
 
 def _place(path: Any) -> str:
@@ -177,10 +186,17 @@ def _can_be_a_path(text: str) -> bool:
     return "\0" not in text and not re.search("[\ud800-\udfff]", text)
 
 
+def _id(file: str) -> str:
+    """Return the id of an image: its file name, folders included, without the suffix."""
+    return str(PurePosixPath(file).with_suffix("")) if PurePosixPath(file).name else file
+
+
 def _inside(file: str, place: str) -> str:
     parts = PurePosixPath(file).parts
     if not _can_be_a_path(file) or file.startswith("/") or ".." in parts or not parts:
         raise BenchError(f"{place}: {file!r} must be a file name inside the folder `images`.")
+    if str(PurePosixPath(file)) != file:
+        raise BenchError(f"{place}: {file!r} must be written {str(PurePosixPath(file))!r}.")
     return file
 
 

@@ -55,7 +55,7 @@ class Stage:
         return RULES[self.candidates].format(self.depth)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Verified:
     """Inliers of every place of a shortlist, and what a record says of how they were found.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import card, datasets, extract, latency, local_store, machine, methods, rerank, store
+from bench.descriptors import Matrix
 from bench.scoring import Options, finish
-from bench.types import Dataset, Image, Preprocess, Rows, Shortlist
+from bench.types import Dataset, Preprocess, Shortlist
 
 
 @dataclass(frozen=True)
@@ -77,32 +77,31 @@ def run(planned: Plan) -> Path:
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
     shown = datasets.shown_queries(dataset)
     phases: dict[str, float] = {}
-    parts, kept = _timed(
-        phases,
-        "describe database",
-        lambda: extract.extract(
-            loaded, dataset.folder, dataset.database, "describe database", force=options.force
-        ),
-    )
-    query_parts, kept_queries = _timed(
-        phases,
-        "describe queries",
-        lambda: extract.extract(
-            loaded, dataset.folder, shown, "describe queries", force=options.force
-        ),
-    )
-    measured = _timed(
-        phases, "latency", lambda: latency.measure(loaded, dataset.folder, dataset.database)
-    )
-    timing = {
-        "phases_s": phases,
-        "images_from_store": kept + kept_queries,
-        "latency": measured,
-    }
+    described: list[list[Matrix]] = []
+    faults: list[str] = []
+    from_store = 0
+    for what, wanted in (("database", dataset.database), ("queries", shown)):
+        start = time.perf_counter()
+        try:
+            parts, kept = extract.extract(
+                loaded, dataset.folder, wanted, f"describe {what}", force=options.force
+            )
+        except extract.BrokenImagesError as error:  # all of them are named, of both lists
+            faults += error.faults
+            continue
+        described.append(parts)
+        from_store += kept
+        phases[f"describe {what}"] = time.perf_counter() - start
+    if faults:
+        raise extract.BrokenImagesError(faults, len(dataset.database) + len(shown))
+    start = time.perf_counter()
+    measured = latency.measure(loaded, dataset.folder, dataset.database)
+    phases["latency"] = time.perf_counter() - start
+    timing = {"phases_s": phases, "images_from_store": from_store, "latency": measured}
     return finish(
         dataset,
-        parts,
-        query_parts,
+        described[0],
+        described[1],
         lambda _: planned.card,
         loaded.info,
         options,
@@ -117,49 +116,41 @@ def reranking(planned: Plan) -> rerank.Reranking:
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
     assert options.rerank is not None
     rule = methods.local_of(loaded.method, loaded.info)
-    shown = datasets.shown_queries(dataset)
-
-    def local(what: str, wanted: Sequence[Image], rows: Rows) -> local_store.Kept:
-        return local_store.extract_local(
-            loaded,
-            dataset.folder,
-            wanted,
-            rows,
-            rule,
-            options.local_precision,
-            f"local features, {what}",
-            force=options.force,
-        )
 
     def verify(
         shortlist: Shortlist, mask: NDArray[np.bool_], phases: dict[str, float]
     ) -> rerank.Verified:
-        rows = np.unique(shortlist.row[mask])
-        asked = np.flatnonzero(mask.any(axis=1))
-        database = _timed(
-            phases, "local features, database", lambda: local("database", dataset.database, rows)
+        kept = []
+        for what, wanted, rows in (
+            ("database", dataset.database, np.unique(shortlist.row[mask])),
+            ("queries", datasets.shown_queries(dataset), np.flatnonzero(mask.any(axis=1))),
+        ):
+            start, phase = time.perf_counter(), f"local features, {what}"
+            kept.append(
+                local_store.extract_local(
+                    loaded,
+                    dataset.folder,
+                    wanted,
+                    rows,
+                    rule,
+                    options.local_precision,
+                    phase,
+                    force=options.force,
+                )
+            )
+            phases[phase] = time.perf_counter() - start
+        of_rows, of_queries = kept
+        start = time.perf_counter()
+        inliers, query_ms = rerank.count_inliers(
+            shortlist, mask, of_queries.read, of_rows.read, rule.match_distance, options.ransac
         )
-        queries = _timed(phases, "local features, queries", lambda: local("queries", shown, asked))
-        inliers, query_ms = _timed(
-            phases,
-            "re-rank",
-            lambda: rerank.count_inliers(
-                shortlist, mask, queries.read, database.read, rule.match_distance, options.ransac
-            ),
-        )
+        phases["re-rank"] = time.perf_counter() - start
         about = {
             "pairs": int(mask.sum()),
             "ms_per_query": latency.percentiles(query_ms),
-            "features_per_image": database.features,
-            "bytes_per_image": database.bytes,
+            "features_per_image": of_rows.features,
+            "bytes_per_image": of_rows.bytes,
         }
         return rerank.Verified(inliers, about)
 
     return rerank.Reranking(rerank.Stage(options.rerank), verify)
-
-
-def _timed(phases: dict[str, float], phase: str, work: Callable[[], Any]) -> Any:
-    start = time.perf_counter()
-    result = work()
-    phases[phase] = time.perf_counter() - start
-    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def score_brought(
     bring.check_rows(asked, dataset.queries, "queries")
     added = [bring.read(path, "distractors") for path in distractors]
     bring.check_dim([brought, asked, *added])
-    sources = [(path.name, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
+    sources = [(path.stem, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
 
     def make_card(found: search.Found) -> card.Card:
         least, most = found.norms
@@ -181,7 +182,7 @@ def ties_of(ranks: LabelledRanks) -> dict[str, int]:
 
 def check_label(label: str) -> str:
     """Return a label that can name a folder, or refuse it."""
-    if not label or not all(c.isalnum() or c in "._+-" for c in label) or label[0] in ".-":
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", label):
         raise BenchError(
             f"--name {label!r} may hold letters, digits, '.', '_', '+' and '-', and must begin "
             "with a letter or digit."

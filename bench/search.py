@@ -217,7 +217,7 @@ def _fast_error(
     """
     spread = np.linspace(0, n_rows - 1, min(n_rows, SAMPLE_ROWS)).astype(np.int64)
     known = np.unique(np.concatenate([spread, *labelled]))
-    worst, largest = LEAST_ERROR, 0.0
+    worst, largest = LEAST_ERROR * max(1.0, np.sqrt(parts[0].shape[1]) / 64), 0.0
     query_norms = np.sqrt((queries * queries).sum(axis=1))
     for low in range(0, len(known), 2048):
         rows = take(parts, known[low : low + 2048])

@@ -9,11 +9,17 @@ _SHORT = {"easy": "E", "medium": "M", "hard": "H"}
 
 
 def lines(record: dict[str, Any]) -> list[str]:
-    """Return the `>>` lines of a record: headline, mP@k, and Recall@k where it is the headline."""
+    """Return the lines of a record: ties, headline, mP@k, and Recall@k where it is the headline."""
     name = record["card"]["dataset"]["name"]
     scores, metrics = record["scores"], record["card"]["metrics"]
     marks = "".join(f" ({mark})" for mark in _marks(record))
     out = []
+    ties = record["ties"]
+    if ties["labelled"]:
+        out.append(
+            f"ties: {ties['labelled']} labelled images share their score with another image, at "
+            f"most {ties['largest_group']} have the same; ranked by database row"
+        )
     if metrics[0].startswith("map"):
         values = ", ".join(
             f"{_SHORT.get(p, p)}: {_percent(table[metrics[0]]['mean'])}"

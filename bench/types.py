@@ -27,7 +27,7 @@ class Image:
     box: Box | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GroundTruth:
     """Database rows of one query under one protocol: int64, sorted, unique, disjoint."""
 
@@ -136,7 +136,7 @@ class LocalRule:
     match_distance: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocalFeatures:
     """The local features of one image, strongest first; there may be none.
 
@@ -156,12 +156,12 @@ class LocalFeatures:
 class Method(Interface):
     """What a method plug-in's `load` returns; a plug-in need import nothing of ours.
 
-    `weights` is a mapping with the keys source, licence, sha256, training_set and trained: False
-    for random weights and chance, None where nothing is learned.
+    `weights` is a mapping with exactly the keys source, licence, sha256 (or None), training_set and
+    trained: False for random weights and chance, None where nothing is learned.
     `preprocess` is a mapping with any of the fields of `Preprocess`; what is left out keeps its
     default. `describe` takes a float32 tensor (n, 3, height, width), normalised as `preprocess`
-    says, on the device that `load` was given, and returns a float tensor (n, dim); the harness
-    brings the rows to unit norm.
+    says, on the device that `load` was given, and returns a float tensor (n, dim); it must
+    not change its input. The harness brings the rows to unit norm.
     """
 
     version: str
@@ -192,7 +192,7 @@ class LocalMethod(Method, Interface):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelledRanks:
     """Exact places of the labelled images of each query in the full ranking.
 
@@ -213,7 +213,7 @@ class LabelledRanks:
         return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shortlist:
     """The first `depth` rows of each query, best first: both arrays (n_queries, depth)."""
 

@@ -76,6 +76,9 @@ def _card_faults(
     card: cards.Card, protocols: tuple[Protocol, ...], ranks: LabelledRanks
 ) -> list[str]:
     faults = []
+    for rule, known in (("junk_rule", cards.JUNK_RULE), ("tie_rule", cards.TIE_RULE)):
+        if card[rule] != known:
+            faults.append(f"the card's {rule} is {card[rule]!r}, and ranks are made by {known!r}")
     n_queries = card["dataset"]["queries"]
     if len(ranks.offsets) != n_queries + 1:
         faults.append(f"ranks are of {len(ranks.offsets) - 1} queries, the card says {n_queries}")

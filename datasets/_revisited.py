@@ -10,7 +10,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, MissingDataError
 
 CITATION = (
     "F. Radenović, A. Iscen, G. Tolias, Y. Avrithis, O. Chum: Revisiting Oxford and Paris: "
@@ -84,7 +84,7 @@ _PROTOCOLS = (
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise BenchError(
+        raise MissingDataError(
             f"the ground truth {path} is missing. Put {path.name} there (it is published at "
             f"http://cmp.felk.cvut.cz/revisitop/data/datasets/{path.parent.name}/{path.name}), or "
             "set RETRIEVAL_BENCH_DATA to the folder that holds it."

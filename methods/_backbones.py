@@ -146,7 +146,7 @@ def _create(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, Any]]:
     """Return timm's network without its classifier, and timm's description of its weights."""
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        raise _unknown(name, timm.list_models())
+        raise _unknown(name, ["lite0", "untrained", *timm.list_models()])
     if tag and name not in timm.list_pretrained(f"{architecture}.*"):
         raise _unknown(name, timm.list_pretrained(f"{architecture}.*"))
     model = timm.create_model(name, pretrained=pretrained, num_classes=0)

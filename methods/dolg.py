@@ -1,8 +1,8 @@
 """DOLG: a global descriptor fused with the part of local features orthogonal to it, five scales.
 
 Yang et al., "DOLG: Single-Stage Image Retrieval with Deep Orthogonal Fusion of Local and Global
-Features", ICCV 2021; here with the checkpoints and the test program its authors published. These
-differ from the paper: no multi-atrous module in the checkpoints, five scales instead of three.
+Features", ICCV 2021; here as the checkpoints and the test program that its authors published. The
+checkpoints have no multi-atrous module, unlike the paper, so the paper's numbers are not theirs.
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ def test_every_format_gives_what_the_oracle_says(
     said = cli(*given, "--distractors", extra, extra)
     assert said.status == 0, said.err
     _, held = only(workplace.records())
-    assert held["card"]["distractors"] == {"count": 80, "sources": ["extra.npy", "extra.npy"]}
+    assert held["card"]["distractors"] == {"count": 80, "sources": ["extra", "extra"]}
     assert held["card"]["descriptors"] == "as given, not normalised"
     draw = np.random.default_rng(5)
     database, queries = (draw.standard_normal((n, 6)).astype(np.float32) for n in (8, 3))
@@ -545,3 +545,24 @@ def record_of(metrics: list[str], protocols: dict[str, list[float | None]], **mo
 )
 def test_the_last_lines(held, expected: list[str]) -> None:
     assert summary.lines(held) == expected
+
+
+def test_wrong_options_are_one_sentence(cli, refused) -> None:
+    assert "--metod" in refused(cli("run", "--metod", "gem"))
+    assert "sideways" in refused(cli("run", "--method", "gem", "--query-crop", "sideways"))
+    assert "--queries" in refused(cli("evaluate", "--dataset", "mini", "--database", "x.npy"))
+
+
+def test_ties_are_said_before_the_scores(workplace, cli, small_file: Path) -> None:
+    data = json.loads(small_file.read_text(encoding="utf-8"))
+    rows = np.ones((len(data["database"]), 4), dtype=np.float32)
+    np.save(workplace.folder / "same.npy", rows)
+    np.save(workplace.folder / "q.npy", rows[: len(data["queries"])])
+    said = cli(
+        "evaluate", "--dataset", small_file, "--database", workplace.folder / "same.npy",
+        "--queries", workplace.folder / "q.npy", "--output", workplace.folder / "out",
+    )  # fmt: skip
+    assert said.status == 0, said.err
+    first, second = said.out.splitlines()[:2]
+    assert re.match(rf"ties: \d+ labelled images .* at most {len(rows)} have the same", first)
+    assert second.startswith(">> ")

@@ -382,6 +382,18 @@ def list_repeats(content: Record, arrays: Arrays) -> None:
     arrays["shortlist_row"][:, 1:] = arrays["shortlist_row"][:, :1]
 
 
+def list_swapped(content: Record, arrays: Arrays) -> None:
+    """Swap a labelled image of a list with its neighbour; scores and places stay."""
+    for i in range(15):
+        part = slice(*arrays["labelled_offsets"][i : i + 2])
+        inside = arrays["labelled_rank"][part][arrays["labelled_rank"][part] < 19]
+        if len(inside):
+            at = [inside[0], inside[0] + 1]
+            arrays["shortlist_row"][i, at] = arrays["shortlist_row"][i, at[::-1]]
+            return
+    raise AssertionError
+
+
 def list_out_of_order(content: Record, arrays: Arrays) -> None:
     arrays["shortlist_score"] = arrays["shortlist_score"][:, ::-1].copy()
 
@@ -433,6 +445,7 @@ FORGERIES: dict[Callable[[Record, Arrays], None], str] = {
     no_number: "the ranks of query 0 contradict its scores",
     negative_ties: "the ties of query 0 contradict its scores",
     list_repeats: "query 0 (contradict its shortlist|holds labelled images ranked elsewhere)",
+    list_swapped: r"the ranks of query \d+ contradict its shortlist",
     list_out_of_order: "the shortlist of query 0 is not in order of score",
     labels_without_resigning: "the stored ground truth of hard is not the card's",
     hard_positives_left_out: "lists and ground truth are not those of mini here",

@@ -486,7 +486,7 @@ def test_images_that_cannot_be_decoded_are_all_named_and_the_rest_is_kept(
     (tiny / "jpg" / "301.png").write_bytes(b"")
     given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu")
     text = refused(cli(*given))
-    assert text.startswith("2 of 600 images cannot be used: ")
+    assert re.match(r"2 of \d+ images cannot be used: ", text)
     assert "300.png" in text
     assert "301.png" in text
     assert workplace.records() == []
