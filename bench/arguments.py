@@ -11,6 +11,11 @@ from bench import rerank
 from bench.errors import BenchError, unknown
 from bench.scoring import Options
 
+WEIGHTS_ACTIONS = {
+    "list": ("List published weights: source, licence, what is known.", None),
+    "get": ("Download published weights into the cache.", "+"),
+    "verify": ("Hash files of the cache again (default: all).", "*"),
+}
 DESCRIPTION = "A benchmark suite for image retrieval: every number carries its protocol card."
 
 
@@ -187,6 +192,11 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
             help="about what the search may take (default: %(default)s)",
         )
     made["verify"].add_argument("record", nargs="+", type=Path, help="path of a record's .json")
+    weights = made["weights"].add_subparsers(dest="action", required=True, metavar="ACTION")
+    for action, (text, count) in WEIGHTS_ACTIONS.items():
+        acting = weights.add_parser(action, help=text, description=text)
+        if count:
+            acting.add_argument("method", nargs=count, metavar="METHOD.VARIANT", help="a method")
     made["report"].add_argument(
         "--results",
         type=Path,

@@ -163,6 +163,15 @@ def _verify(given: argparse.Namespace) -> int:
     return failed
 
 
+def _weights(given: argparse.Namespace) -> int:
+    from bench import official
+
+    if given.action == "list":
+        return official.show()
+    act = official.get if given.action == "get" else official.verify
+    return act(given.method, _say)
+
+
 def _report(given: argparse.Namespace) -> int:
     from bench.report.build import build
 
@@ -183,6 +192,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "extract": ("Describe images; write ids and unit vectors to an .npz.", _extract),
     "evaluate": ("Score descriptors that you bring; no images are needed.", _evaluate),
     "verify": ("Recompute the scores of records from their stored ranks.", _verify),
+    "weights": ("List, download and check published weights.", _weights),
     "report": ("Rebuild report.md and its figures from the records.", _report),
     "doctor": ("Check this installation without a GPU or a download.", _doctor),
 }

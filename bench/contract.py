@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, Union
 
 from bench.canonical import canonical_json
 from bench.errors import BenchError, unknown
-from bench.types import LocalRule, Method, MethodInfo, Preprocess
+from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess
 
 WEIGHTS_KEYS = ("source", "licence", "sha256", "training_set", "trained")
+FILE_KEYS = ("file", "licence", "training_set")
+OPTIONAL_FILE_KEYS = ("url", "manual", "note", "size_bytes", "sha256")
 
 
 def check(method: Any, name: str, variant: str) -> tuple[MethodInfo, Preprocess]:
@@ -100,6 +103,58 @@ def _fields(kind: type, given: Any, label: str, name: str) -> dict[str, Any]:
 def _check_scales(label: str, name: str, scales: tuple[float, ...]) -> None:
     if not scales or min(scales) <= 0 or len(set(scales)) < len(scales):
         raise _wrong(label, f"{name} scales", scales, "different positive numbers")
+
+
+def checkpoints(given: Any, name: str, variants: Collection[str]) -> dict[str, Checkpoint]:
+    """Return the published files in a plug-in's WEIGHTS, a mapping from variant to facts."""
+    label = f"the method {name!r}"
+    if not isinstance(given, Mapping):
+        raise _wrong(label, "WEIGHTS", given, "a mapping from variant to facts about its file")
+    found = {}
+    for variant, facts in given.items():
+        if variant not in variants:
+            raise BenchError(f"{label}: WEIGHTS: {unknown('variant', str(variant), variants)}")
+        _check_file(f"{label}: WEIGHTS of {variant}", facts)
+        owner = next(other for other in given if given[other] == facts)
+        if not _is_file_name(owner):
+            raise _wrong(label, "a variant in WEIGHTS", owner, "usable as the name of a folder")
+        found[variant] = Checkpoint(name, variant, owner, **facts)
+    return found
+
+
+def _check_file(label: str, facts: Any) -> None:
+    """Check the facts about one published file."""
+    if not isinstance(facts, Mapping):
+        raise BenchError(f"{label} is {facts!r}, and should be a mapping.")
+    for key, value in facts.items():
+        if key not in (*FILE_KEYS, *OPTIONAL_FILE_KEYS):
+            kind = unknown("key", str(key), (*FILE_KEYS, *OPTIONAL_FILE_KEYS))
+            raise BenchError(f"{label}: {kind}")
+        if value is None and key in OPTIONAL_FILE_KEYS:
+            continue
+        if key == "size_bytes":
+            if type(value) is not int or value < 1:
+                raise _wrong(label, key, value, "a positive int")
+        elif key == "sha256":
+            if not _is_sha256(value):
+                raise _wrong(label, key, value, "64 hex digits, or None")
+        elif not isinstance(value, str) or not value:
+            raise _wrong(label, key, value, "a string")
+    for key in FILE_KEYS:
+        if key not in facts:
+            raise BenchError(f"{label} has no {key!r}; it has {', '.join(FILE_KEYS)}.")
+    if not _is_file_name(facts["file"]):
+        raise _wrong(label, "file", facts["file"], "a plain file name")
+    url = facts.get("url")
+    if url is not None and not re.fullmatch(r"https?://[!-~]+", url):
+        raise _wrong(label, "url", url, "an address that begins with https:// or http://")
+    if url is None and not facts.get("manual"):
+        raise BenchError(f"{label} has neither 'url' nor 'manual'; it says where the file is.")
+
+
+def _is_file_name(text: str) -> bool:
+    """Tell whether `text` names a file or folder everywhere, and no path."""
+    return re.fullmatch(r"\w[\w.+-]*", text, flags=re.ASCII) is not None
 
 
 def _typed(value: Any, hint: Any, where: Callable[[], str], key: str) -> Any:

@@ -137,12 +137,12 @@ def _data() -> list[Finding]:
 
 def _truth(name: str, variant: str, dataset: Dataset) -> Finding:
     """Judge a ground truth that has known answers: its hash first, then the golden scores."""
-    if variant != "revisited":
+    if variant.endswith("another sha256"):
         return WRONG, f"{name}: {variant}", "fetch the genuine ground truth again"
     off = golden.disagreements(dataset)
     if off:
         return WRONG, f"{name}: golden scores: {'; '.join(off)}", "do not use scores from here"
-    return OK, f"{name}: ground truth has its sha256 and gives all golden scores", ""
+    return OK, f"{name}: ground truth gives all golden scores", ""
 
 
 def _methods() -> list[Finding]:

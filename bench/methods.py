@@ -3,22 +3,24 @@
 A plug-in is a module with a docstring (its first line describes it), `VARIANTS` (a mapping from
 variant to one line; the first is the default; the key "*" says that other variants are passed on
 to `load`, which judges them) and `load(variant, weights, device)`, which returns an object like
-`bench.types.Method`. It need import nothing of ours.
+`bench.types.Method`. It need import nothing of ours. It may have `WEIGHTS`, a mapping from variant
+to the facts about a published file (the fields of `bench.types.Checkpoint`); such a variant gets
+the path of that file in the cache as its `weights` where the user names none.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from bench import contract, plugins
+from bench import checkpoints, contract, plugins
 from bench.errors import BenchError, unknown
 from bench.plugins import ROOT
-from bench.types import LocalRule, Method, MethodInfo, Preprocess
+from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess
 
 __path__ = [str(ROOT / "methods")]
 
@@ -28,11 +30,15 @@ ANY = "*"
 
 @dataclass(frozen=True)
 class Entry:
-    """One method of a listing: its variants with a line each, or why it does not work."""
+    """One method of a listing: its variants with a line each, or why it does not work.
+
+    `files` has the published file of each variant that needs one.
+    """
 
     name: str
     description: str
     variants: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Checkpoint] = field(default_factory=dict)
     error: str | None = None
 
 
@@ -45,13 +51,15 @@ def entries() -> list[Entry]:
     """Import every method and return its line of the listing; a broken one harms no other."""
     lines = []
     for line in plugins.summaries(KIND):
-        variants, error = {}, line.error
+        entry = Entry(line.name, line.description, error=line.error)
         if line.module is not None:
             try:
                 variants = _variants(line.module, line.name)
+                files = _files(line.module, line.name, variants)
+                entry = replace(entry, variants=variants, files=files)
             except BenchError as fault:
-                error = str(fault)
-        lines.append(Entry(line.name, line.description, variants, error))
+                entry = replace(entry, error=str(fault))
+        lines.append(entry)
     return lines
 
 
@@ -75,6 +83,33 @@ def load(
 
     `weights` is None for the variant's own weights, or what the plug-in documents (a path).
     """
+    module, name, variant, files = _find(text)
+    if weights is None and variant in files:
+        weights = str(checkpoints.usable(files[variant], text))
+    try:
+        method = module.load(variant, weights, device)
+    except BenchError:
+        raise
+    except Exception as error:
+        reason = plugins.fault(error, module.__file__)
+        raise BenchError(f"the method {name}.{variant} cannot be loaded: {reason}.") from error
+    info, rule = contract.check(method, name, variant)
+    return info, cast(Method, method), rule
+
+
+def published(text: str) -> Checkpoint:
+    """Return the published file of a method, named as for `load`; refuse one that has none."""
+    _, name, variant, files = _find(text)
+    if variant not in files:
+        those = ", ".join(f"{name}.{v}" for v in files) or "none"
+        raise BenchError(
+            f"{name}.{variant} needs no published file; variants of {name} that do: {those}."
+        )
+    return files[variant]
+
+
+def _find(text: str) -> tuple[ModuleType, str, str, dict[str, Checkpoint]]:
+    """Return the module, name, variant and published files of what `text` names."""
     name, variant = split(text)
     module = plugins.import_one(KIND, name)
     if plugins.is_path(name):
@@ -85,15 +120,13 @@ def load(
         variant = named[0]
     elif variant not in named and ANY not in variants:
         raise unknown(f"variant of {name}", variant, named)
-    try:
-        method = module.load(variant, weights, device)
-    except BenchError:
-        raise
-    except Exception as error:
-        reason = plugins.fault(error, module.__file__)
-        raise BenchError(f"the method {name}.{variant} cannot be loaded: {reason}.") from error
-    info, rule = contract.check(method, name, variant)
-    return info, cast(Method, method), rule
+    return module, name, variant, _files(module, name, variants)
+
+
+def _files(module: ModuleType, name: str, variants: Mapping[str, str]) -> dict[str, Checkpoint]:
+    """Return the published files of a plug-in, by variant; most have none."""
+    named = [variant for variant in variants if variant != ANY]
+    return contract.checkpoints(getattr(module, "WEIGHTS", {}), name, named)
 
 
 def local_of(method: Method, info: MethodInfo) -> LocalRule:

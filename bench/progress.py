@@ -13,9 +13,12 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """One phase of known length; `advance(n)` after every n items. Use as a context manager."""
+    """One phase; `advance(n)` after every n items. Use as a context manager.
 
-    def __init__(self, phase: str, total: int, unit: str = "images") -> None:
+    `total` is the number of items, or None where it is not known.
+    """
+
+    def __init__(self, phase: str, total: int | None, unit: str = "images") -> None:
         """Name the phase, its number of items and what an item is called."""
         self.phase, self.total, self.unit = phase, total, unit
         self.done = 0
@@ -55,10 +58,13 @@ class Progress:
         if now - self.told >= SECONDS_BETWEEN_LINES:
             self.told = now
             rate = self.done / (now - self.start)
-            left = (self.total - self.done) / rate if rate > 0 else float("inf")
+            of = left = ""
+            if self.total is not None:
+                of = f" of {self.total}"
+                left_s = (self.total - self.done) / rate if rate > 0 else float("inf")
+                left = f", {left_s:.0f} s left"
             print(
-                f"{self.phase}: {self.done} of {self.total} {self.unit}, "
-                f"{rate:.1f} {self.unit}/s, {left:.0f} s left",
+                f"{self.phase}: {self.done}{of} {self.unit}, {rate:.1f} {self.unit}/s{left}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -192,6 +192,29 @@ class LocalMethod(Method, Interface):
         ...
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published file of weights, as a plug-in's WEIGHTS describes it for one variant.
+
+    `owner` is the first variant of the method with the same file; the cache keeps it once, there.
+    `url` is downloaded; `manual` says in words where a person finds the file; one of them is given.
+    `file` is its name in the cache. `note` is a line of what else is known. `size_bytes` and
+    `sha256` are exact, or None where nobody published them.
+    """
+
+    method: str
+    variant: str
+    owner: str
+    file: str
+    licence: str
+    training_set: str
+    url: str | None = None
+    manual: str | None = None
+    note: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class LabelledRanks:
     """Exact places of the labelled images of each query in the full ranking.

@@ -84,12 +84,11 @@ _THIRD_STAGE = re.compile(r"(?:globalmodel\.s3\.b|backbone\.block4\.)(\d+)\.")
 
 @dataclass(frozen=True)
 class Release:
-    """A checkpoint as its authors publish it; `where` is a place, said after "from"."""
+    """A checkpoint as its authors publish it; `project` is the program whose layout it has."""
 
     variant: str
     family: str
     depth: int
-    where: str
     project: str
     licence: str
     training_set: str
@@ -109,16 +108,11 @@ def depth_of(state: Collection[str]) -> int | None:
     return next((depth for depth, count in _resnet.BLOCKS.items() if count == len(blocks)), None)
 
 
-def read(weights: str | None, release: Release) -> dict[str, Tensor]:
+def read(weights: str, release: Release) -> dict[str, Tensor]:
     """Return the state in the file `weights`, without the training's classifiers.
 
-    Refused are: no file, and a file of another family or of another depth.
+    A file of another family or of another depth is refused.
     """
-    if weights is None:
-        raise BenchError(
-            f"{release.variant} does not fetch weights yet; get the official checkpoint from "
-            f"{release.where}, and give --weights PATH."
-        )
     state = read_state(Path(weights))
     wanted = FAMILIES[release.family]
     name, found, depth = Path(weights).name, family_of(state), depth_of(state)
@@ -139,7 +133,7 @@ def read(weights: str | None, release: Release) -> dict[str, Tensor]:
 def load(
     build: Callable[[], nn.Module],
     state: Mapping[str, Tensor],
-    weights: str | None,
+    weights: str,
     release: Release,
     name_in_file: Callable[[str], str],
     device: str,
@@ -149,7 +143,7 @@ def load(
     Every name and shape must fit; `name_in_file` gives the state's name for one of the network.
     """
     network = _resnet.blank(build)
-    name = Path(weights or "").name
+    name = Path(weights).name
     load_strict(network, state, name, name_in_file)
     source = f"file {name}, in the layout of {release.project}"
     known = _backbones.facts(network, source, release.licence, release.training_set, True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from bench.methods import _families, _resnet
+from bench.methods import _families, _resnet, _token_files
 
 RULE = {
     "channels": "rgb",
@@ -27,16 +27,12 @@ RULE = {
     "scale_size": "floor",
     "scale_sampling": "scale-factor",
 }
-PROJECT = "MCC-WH/Token"
-LICENCE = f"not stated for the weights; that of {PROJECT} is MIT"
-TRAINING_SET = "GLDv2-clean (81,313 classes), if this is the published file"
 
 
 def load(
     variant: str,
     family: str,
     depth: int,
-    file_id: str,
     build: Callable[[], nn.Module],
     config: dict[str, Any],
     weights: str | None,
@@ -44,10 +40,12 @@ def load(
 ) -> SimpleNamespace:
     """Return the method `variant` with the network that `build` makes and the weights of a file.
 
-    `family` is a key of `_families.FAMILIES`; `file_id` is that of the official file.
+    `family` is a key of `_families.FAMILIES`.
     """
-    where = f"Google Drive (file id {file_id}), as the README of {PROJECT} says"
-    release = _families.Release(variant, family, depth, where, PROJECT, LICENCE, TRAINING_SET)
+    release = _families.Release(
+        variant, family, depth, _token_files.PROJECT, _token_files.LICENCE,
+        f"{_token_files.TRAINING_SET}, if this is the published file",
+    )  # fmt: skip
     state = _families.read(weights, release)
     network, facts = _families.load(build, state, weights, release, name_in_file, device)
     return SimpleNamespace(

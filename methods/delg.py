@@ -14,6 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from bench.methods import _token_files
+
 VARIANTS = {
     "lite0": "EfficientNet-Lite0 (ImageNet), whitening by PCA on the database images of mini",
     "untrained": "the same network and whitening layer with random weights, seed 0",
@@ -34,12 +36,25 @@ BY_HAND = {
 }
 FITTED = "PCA fitted on the database images of mini, transductive there"
 
-TOKEN_FILE_ID = "10WExWiY5cc4-hrQQpQ3yUvOV06f3wYaB"
-PORT_WHERE = {
-    "r101-port": "Baidu (https://pan.baidu.com/s/1cahOcy9hx23RqHgBcKp1uQ, code 5pdj), as "
-    "feymanpriv/DELG says",
-    "r50-port": "Baidu (https://pan.baidu.com/s/1rbB1ZItdMsyCiU5YrUbkCA, code wu46), as "
-    "feymanpriv/DELG says",
+PORT = {
+    "licence": "not stated",
+    "training_set": "not stated; its classifiers have the 81,313 classes of GLDv2-clean",
+}
+WEIGHTS = {
+    "r101-token": _token_files.drive("R101-DELG.pth", "10WExWiY5cc4-hrQQpQ3yUvOV06f3wYaB"),
+    "r101-port": {
+        **PORT,
+        "file": "r101_delg_s512.pyth",
+        "manual": "Baidu (https://pan.baidu.com/s/1cahOcy9hx23RqHgBcKp1uQ, code 5pdj), as "
+        "feymanpriv/DELG says",
+    },
+    "r50-port": {
+        **PORT,
+        "file": "r50_delg_s512.pyth",
+        "manual": "Baidu (https://pan.baidu.com/s/1rbB1ZItdMsyCiU5YrUbkCA, code wu46), as "
+        "feymanpriv/DELG says",
+        "note": "about 434 MB",
+    },
 }
 PORT_SCALES = (0.7071, 1.0, 1.4142)
 PORT_LOCAL = {
@@ -100,8 +115,7 @@ def _port(variant: str, weights: str | None, device: str) -> SimpleNamespace:
 
     depth = int(variant.removeprefix("r").removesuffix("-port"))
     release = _families.Release(
-        f"delg.{variant}", "delg-port", depth, PORT_WHERE[variant], "feymanpriv/DELG",
-        "not stated", "not stated; its classifiers have the 81,313 classes of GLDv2-clean",
+        f"delg.{variant}", "delg-port", depth, "feymanpriv/DELG", **PORT
     )  # fmt: skip
     state = _families.read(weights, release)
     network, facts = _families.load(
@@ -121,7 +135,7 @@ def _token(variant: str, weights: str | None, device: str) -> SimpleNamespace:
 
     config = {"pooling": "gem", **_token_baselines.GEM}
     return _token_release.load(
-        f"delg.{variant}", "delg-token", 101, TOKEN_FILE_ID,
+        f"delg.{variant}", "delg-token", 101,
         lambda: _token_baselines.Delg(101), config, weights, device,
     )  # fmt: skip
 

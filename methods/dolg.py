@@ -16,14 +16,30 @@ VARIANTS = {
     "r101-storedp": "r101 with the GeM exponent that the checkpoint stores",
     "r50-storedp": "r50 with the GeM exponent that the checkpoint stores",
 }
-WHERE = {
-    "r101": "Baidu (https://pan.baidu.com/s/1_osEyC53txA-_1cbadBzLQ, code nqdb), as the README of "
-    "feymanpriv/DOLG says, or a third party's copy (r101_dolg_512.pt in Shiro/DOLG, Hugging Face)",
-    "r50": "Baidu (https://pan.baidu.com/s/13Bt1v_sMSny8pGRIM0K8xQ, code d7or), as the README of "
-    "feymanpriv/DOLG says, or a third party's copy (r50_dolg_512.pt in Shiro/DOLG, Hugging Face)",
+README = "as the README of feymanpriv/DOLG says"
+FACTS = {
+    "licence": "not stated for the weights; that of feymanpriv/DOLG is MIT",
+    "training_set": "GLDv2-clean (81,313 classes)",
 }
-LICENCE = "not stated for the weights; that of feymanpriv/DOLG is MIT"
-TRAINING_SET = "GLDv2-clean (81,313 classes), if this is the published file"
+COPY = "https://huggingface.co/Shiro/DOLG/resolve/main"
+COPIED = "the download is a third party's copy, not compared with the authors' file; about"
+WEIGHTS = {
+    "r101": {
+        **FACTS,
+        "file": "r101_dolg_512.pt",
+        "url": f"{COPY}/r101_dolg_512.pt",
+        "manual": f"Baidu (https://pan.baidu.com/s/1_osEyC53txA-_1cbadBzLQ, code nqdb), {README}",
+        "note": f"{COPIED} 353 MB",
+    },
+    "r50": {
+        **FACTS,
+        "file": "r50_dolg_512.pt",
+        "url": f"{COPY}/r50_dolg_512.pt",
+        "manual": f"Baidu (https://pan.baidu.com/s/13Bt1v_sMSny8pGRIM0K8xQ, code d7or), {README}",
+        "note": f"{COPIED} 277 MB",
+    },
+}
+WEIGHTS |= {f"{size}-storedp": WEIGHTS[size] for size in ("r101", "r50")}
 SCALES = (0.3535, 0.5, 0.7071, 1.0, 1.4142)
 
 
@@ -41,8 +57,9 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     size, _, stored = variant.partition("-")
     depth = int(size.removeprefix("r"))
     release = _families.Release(
-        f"dolg.{variant}", "dolg", depth, WHERE[size], "feymanpriv/DOLG", LICENCE, TRAINING_SET
-    )
+        f"dolg.{variant}", "dolg", depth, "feymanpriv/DOLG", FACTS["licence"],
+        f"{FACTS['training_set']}, if this is the published file",
+    )  # fmt: skip
     state = _families.read(weights, release)
     if "pool_g.p" not in state and "pool1.p" in state:  # its name in the published files
         state["pool_g.p"] = state.pop("pool1.p")

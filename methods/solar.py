@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from bench.methods import _token_files
+
 VARIANTS = {"r101-token": "ResNet-101, 2048-d, trained by Token's authors on GLDv2-clean"}
-FILE_ID = "1CJNEeE0NDlsl56jnmsZFmPfH-jx32Syh"
+WEIGHTS = {"r101-token": _token_files.drive("R101-SOLAR.pth", "1CJNEeE0NDlsl56jnmsZFmPfH-jx32Syh")}
 
 
 def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
@@ -18,6 +20,6 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
 
     config = {"attention": "second order", "pooling": "gem", **_token_baselines.GEM}
     return _token_release.load(
-        f"solar.{variant}", "solar-token", 101, FILE_ID,
+        f"solar.{variant}", "solar-token", 101,
         lambda: _token_baselines.Solar(101), config, weights, device,
     )  # fmt: skip

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from bench.methods import _token_files
+
 VARIANTS = {
     "r101": "ResNet-101, 1024-d, trained on GLDv2-clean",
     "r50": "ResNet-50, 1024-d, trained on GLDv2-clean",
 }
-FILE_IDS = {
-    "r101": "1g_fvpaSyYn9QmzyVnoY7cDlUL7EZWbZz",
-    "r50": "111CQpn38d2P82VhbawMrM5wGNMU9AlFq",
+WEIGHTS = {
+    "r101": _token_files.drive("R101-Token.pth", "1g_fvpaSyYn9QmzyVnoY7cDlUL7EZWbZz"),
+    "r50": _token_files.drive("R50-Token.pth", "111CQpn38d2P82VhbawMrM5wGNMU9AlFq"),
 }
 
 
@@ -24,6 +26,6 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
 
     depth = int(variant.removeprefix("r"))
     return _token_release.load(
-        f"token.{variant}", "token", depth, FILE_IDS[variant],
+        f"token.{variant}", "token", depth,
         lambda: _token.Token(depth), {"aggregation": f"{_token.TOKENS} tokens"}, weights, device,
     )  # fmt: skip

@@ -12,12 +12,12 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"arguments", "doctor", "verify", "run", "export"},
+    {"arguments", "doctor", "verify", "run", "export", "official"},
     {"scoring", "golden", "latency"},
     {"extract", "local_store", "methods", "datasets", "record", "summary", "report"},
-    {"card", "contract", "folder", "bring", "store", "search", "machine", "pyramid", "local"},
-    {"evaluate", "rerank", "counting", "images", "weights", "plugins", "progress"},
-    {"interval", "descriptors", "paths", "canonical", "geometry"},
+    {"checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine"},
+    {"pyramid", "local", "rerank", "fetch", "evaluate", "counting", "images", "weights", "plugins"},
+    {"interval", "descriptors", "paths", "canonical", "geometry", "progress", "web"},
     {"types", "metrics", "errors"},
 ]
 

@@ -500,6 +500,7 @@ def record_of(metrics: list[str], protocols: dict[str, list[float | None]], **mo
     """Return as much of a record as the last lines look at."""
     return {
         "card": {"dataset": {"name": "x"}, "metrics": metrics, "limit": more.get("limit")},
+        "ties": {"labelled": 0, "largest_group": 1},
         "method": {"weights": {"trained": more.get("trained"), "source": more.get("source", "")}},
         "scores": {
             name: {m: {"mean": mean} for m, mean in zip(metrics, means, strict=True)}

@@ -140,10 +140,14 @@ def test_first_token_weights_are_refused_with_the_reason(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("wanted", [*FILES, "dolg.r50-storedp"])
 def test_without_weights_it_says_where_they_are(wanted: str) -> None:
-    with pytest.raises(BenchError, match=rf"^{wanted} does not fetch weights yet") as caught:
+    with pytest.raises(BenchError, match=rf"^{wanted} needs the published file ") as caught:
         methods.load(wanted)
-    assert str(caught.value).endswith("give --weights PATH.")
-    assert "Google Drive (file id " in str(caught.value) or "https://pan.baidu" in str(caught.value)
+    says = str(caught.value)
+    assert says.endswith("give --weights PATH.")
+    if wanted.endswith("-port"):
+        assert "no program can download it, so get it from Baidu (https://pan.baidu.com/" in says
+    else:
+        assert f"`python -m bench weights get {wanted}` downloads it from https://" in says
 
 
 # --- strict loading, on one real checkpoint ------------------------------------------------------

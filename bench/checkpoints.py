@@ -1,0 +1,180 @@
+"""Published weights in the cache: `<cache>/weights/<method>/<variant>/<file>`.
+
+A file appears there whole, after its hash was compared. Nobody published hashes of most files; for
+those the hash of the first download is kept beside the file, in `<file>.json`, and holds from then
+on: a later download, and every use of the file, must have the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from bench import fetch
+from bench.errors import BenchError
+from bench.paths import cache_root, write_bytes
+from bench.types import Checkpoint
+
+State = Literal["ok", "changed", "unknown", "missing"]
+
+
+def path_of(checkpoint: Checkpoint) -> Path:
+    """Return where the file of a checkpoint lies, or would lie, in the cache."""
+    return cache_root() / "weights" / checkpoint.method / checkpoint.owner / checkpoint.file
+
+
+def state(checkpoint: Checkpoint) -> State:
+    """Compare every byte of the file with its hash; "unknown" is a file without one."""
+    path = path_of(checkpoint)
+    if not path.is_file():
+        return "missing"
+    expected = expected_sha256(checkpoint)
+    if expected is None:
+        return "unknown"
+    return "ok" if _sha256(path) == expected else "changed"
+
+
+def usable(checkpoint: Checkpoint, asked: str) -> Path:
+    """Return the file for a run; `asked` is how the user named the method in the command."""
+    path, found = path_of(checkpoint), state(checkpoint)
+    if found == "ok":
+        return path
+    command = f"`python -m bench weights get {shlex.quote(asked)}`"
+    if found == "changed":
+        raise BenchError(_changed(path))
+    if found == "unknown":
+        raise BenchError(f"{path} has no recorded hash yet; {command} records it.")
+    label = f"{checkpoint.method}.{checkpoint.variant}"
+    if checkpoint.url is None:
+        how = f"no program can download it, so get it from {checkpoint.manual},"
+    else:
+        how = f"{command} downloads it from {checkpoint.url}; or get it by other means"
+    raise BenchError(
+        f"{label} needs the published file {checkpoint.file}, which is not in the cache: {how} and "
+        "give --weights PATH."
+    )
+
+
+def get(checkpoint: Checkpoint) -> Path:
+    """Download the file of a checkpoint if it is not in the cache, and return its path.
+
+    A file that a person has put there is taken, and its hash recorded. One process at a time
+    works on a file; a second one waits, and finds it there.
+    """
+    path, label = path_of(checkpoint), f"{checkpoint.method}.{checkpoint.variant}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{label}: another process is getting it; waiting for that", file=sys.stderr)
+        lock.acquire()
+    try:
+        if path.is_file():
+            return _kept(checkpoint, path, label)
+        if checkpoint.url is None:
+            raise BenchError(
+                f"{label}: no program can download this file; get it from {checkpoint.manual}, "
+                f"then save it as {path} and run this again, or give --weights PATH."
+            )
+        part = path.with_name(f".{path.name}.part")
+        fetch.fetch(checkpoint.url, part, checkpoint.size_bytes, label)
+        _accept(checkpoint, part, path, label)
+        return path
+    finally:
+        lock.release()
+
+
+def expected_sha256(checkpoint: Checkpoint) -> str | None:
+    """Return the published hash of a file, or that of its first download, or None."""
+    if checkpoint.sha256 is not None:
+        return checkpoint.sha256
+    sidecar = _sidecar(path_of(checkpoint))
+    try:
+        return str(json.loads(sidecar.read_text(encoding="utf-8"))["sha256"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise BenchError(
+            f"{sidecar} is damaged; delete it to have the hash recorded again."
+        ) from None
+
+
+def touched(checkpoint: Checkpoint) -> bool:
+    """Tell whether the file is in the cache, or was once."""
+    path = path_of(checkpoint)
+    return path.exists() or _sidecar(path).exists()
+
+
+def _kept(checkpoint: Checkpoint, path: Path, label: str) -> Path:
+    """Return the file that is already there, if it is right; record the hash of a new one."""
+    found = state(checkpoint)
+    if found == "changed":
+        raise BenchError(_changed(path))
+    if found == "unknown":
+        size = path.stat().st_size
+        if fetch.is_web_page(path):
+            fault = "is a web page and not the file"
+        elif checkpoint.size_bytes not in (None, size):
+            fault = f"has {size} bytes and should have {checkpoint.size_bytes}"
+        else:
+            _record(checkpoint, path, _sha256(path), size)
+            return path
+        raise BenchError(f"{label}: {path} {fault}; delete it, and save the right one there.")
+    return path
+
+
+def _accept(checkpoint: Checkpoint, part: Path, path: Path, label: str) -> None:
+    """Give a downloaded file its name, if its size and hash are right."""
+    found, expected, size = _sha256(part), expected_sha256(checkpoint), part.stat().st_size
+    fault = ""
+    if checkpoint.size_bytes not in (None, size):
+        fault = f"has {size} bytes and should have {checkpoint.size_bytes}"
+    elif expected not in (None, found):
+        fault = f"has the sha256 {found} and should have {expected}"
+        if checkpoint.sha256 is None:
+            fault += (
+                f", as at its first download; to accept the new file, delete {_sidecar(path)} "
+                "and run this again"
+            )
+    if fault:
+        fetch.discard(part)
+        raise BenchError(f"{label}: what {checkpoint.url} sends, and was not kept, {fault}.")
+    _record(checkpoint, path, found, size)  # before the name: a file there always has its hash
+    part.replace(path)
+    fetch.discard(part)
+
+
+def _record(checkpoint: Checkpoint, path: Path, sha256: str, size: int) -> None:
+    """Write the hash of a file beside it."""
+    about = {
+        "file": path.name,
+        "source": checkpoint.url or checkpoint.manual,
+        "bytes": size,
+        "sha256": sha256,
+        "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_bytes(_sidecar(path), f"{json.dumps(about, indent=1)}\n".encode())
+
+
+def _changed(path: Path) -> str:
+    return (
+        f"{path} is not the file that was downloaded: its hash is another; delete it and run "
+        "`python -m bench weights get` for it again."
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")

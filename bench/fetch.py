@@ -1,0 +1,207 @@
+"""One file from the network: resumed where it stopped, never put together from two versions.
+
+What has arrived lies in a partial file, with a note beside it of which version of the remote file
+it belongs to (ETag or Last-Modified, and size; RFC 9110, sections 8.8, 13.1.5 and 14). Another
+try asks for the rest of exactly that version. Where the server cannot do that, or has another
+version by now, the file is fetched anew. The caller gives the finished file its name.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from dataclasses import asdict, dataclass
+from http.client import HTTPResponse
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench import web
+from bench.errors import BenchError
+from bench.paths import write_bytes
+from bench.progress import Progress
+from bench.web import PassingError
+
+TRIES = 5
+WAIT_S = 1.0  # before the second try; twice as long before each further one
+MB = 10**6
+WEB_PAGE = re.compile(rb"(?is)(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)?<(!doctype\s+html|html)\b")
+
+
+@dataclass(frozen=True)
+class _Version:
+    """Which version of a remote file a partial file holds; `total` is its size in bytes."""
+
+    url: str
+    etag: str | None
+    modified: str | None
+    total: int | None
+
+    @property
+    def condition(self) -> str | None:
+        """Return what to make a range conditional on; a weak ETag does not tell bytes apart."""
+        strong = self.etag is not None and not self.etag.startswith("W/")
+        return self.etag if strong else self.modified
+
+
+def fetch(url: str, part: Path, size_bytes: int | None, label: str) -> None:
+    """Download `url` to the partial file `part` until it is whole.
+
+    `size_bytes` is the size it must have, or None. What has arrived stays for the next call.
+    `label` begins the error sentences and the lines of progress.
+    """
+    part.parent.mkdir(parents=True, exist_ok=True)
+    fault = ""
+    for attempt in range(TRIES):
+        if fault:
+            wait_s = WAIT_S * 2 ** (attempt - 1)
+            print(f"{label}: {fault}; trying again in {wait_s:.0f} s", file=sys.stderr)
+            time.sleep(wait_s)
+        try:
+            return _try(url, part, size_bytes, label)
+        except PassingError as error:
+            fault = str(error)
+            if error.status == 416:  # the part reaches beyond what the server has
+                discard(part)
+        except OSError as error:  # of the partial file; those of the network are PassingError
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise _no_room(label, part) from error
+            error.filename = error.filename or str(part)
+            raise
+    raise BenchError(
+        f"{label}: {fault}, at the last of {TRIES} tries; what arrived is kept, so run the same "
+        f"command again to go on, or fetch {url} by other means and give --weights PATH."
+    )
+
+
+def discard(part: Path) -> None:
+    """Delete a partial file and the note on its version."""
+    part.unlink(missing_ok=True)
+    _note(part).unlink(missing_ok=True)
+
+
+def is_web_page(path: Path) -> bool:
+    """Tell whether a file is HTML: a login or an apology instead of what was wanted."""
+    with path.open("rb") as file:
+        return WEB_PAGE.match(file.read(4096)) is not None
+
+
+def _try(url: str, part: Path, size_bytes: int | None, label: str) -> None:
+    """Fetch what is missing of the partial file over one connection."""
+    held, offset = _held(part, url)
+    host = urlsplit(url).netloc
+    headers = {"User-Agent": "retrieval-bench", "Accept-Encoding": "identity"}
+    if held is not None:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": held.condition or ""}
+    with web.opened(url, headers, label) as response:
+        if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
+            raise _web_page(label, host, url)
+        version = _version(response, url)
+        if response.status == 206:
+            if held is None or not _continues(response, held, version, offset):
+                discard(part)
+                raise PassingError(f"{host} sends another version of the file than before")
+        else:
+            offset = 0
+        total = version.total
+        if total is None and not response.chunked:
+            raise BenchError(
+                f"{label}: {host} does not say how long the file is, so that one cut short could "
+                f"not be told; fetch {url} by other means and give --weights PATH."
+            )
+        if size_bytes is not None and total not in (None, size_bytes):
+            raise BenchError(
+                f"{label}: the file at {url} has {total} bytes and should have {size_bytes}: it is "
+                "another file; give the path of the right one as --weights PATH."
+            )
+        if total is not None and shutil.disk_usage(part.parent).free < total - offset:
+            raise _no_room(label, part)
+        if offset == 0:
+            part.write_bytes(b"")  # before the note, which must not vouch for older bytes
+            write_bytes(_note(part), json.dumps(asdict(version)).encode())
+        _receive(response, part, offset, total, label)
+    if is_web_page(part):
+        discard(part)
+        raise _web_page(label, host, url)
+
+
+def _receive(
+    response: HTTPResponse, part: Path, offset: int, total: int | None, label: str
+) -> None:
+    """Append the body of a response to the partial file, which has `offset` bytes."""
+    host = urlsplit(response.url).netloc
+    done = offset
+    phase = f"{label}: from {offset // MB} MB on" if offset else label
+    megabytes = None if total is None else total // MB - offset // MB
+    with Progress(phase, megabytes, "MB") as progress:
+        with part.open("ab") as file:
+            while block := web.read(response, host):
+                file.write(block)
+                progress.advance((done + len(block)) // MB - done // MB)
+                done += len(block)
+            file.flush()
+            os.fsync(file.fileno())
+        if total is not None and done != total:
+            raise PassingError(f"{host} broke off after {done} of {total} bytes")
+    if done == 0:
+        raise BenchError(f"{label}: {host} sends an empty file.")
+
+
+def _held(part: Path, url: str) -> tuple[_Version | None, int]:
+    """Return the version and size of a partial file that can be continued, or None and 0."""
+    try:
+        held = _Version(**json.loads(_note(part).read_text(encoding="utf-8")))
+        size = part.stat().st_size
+    except (OSError, ValueError, TypeError):
+        return None, 0
+    whole = held.total is not None and size >= held.total
+    if held.url != url or held.condition is None or size == 0 or whole:
+        return None, 0
+    return held, size
+
+
+def _version(response: HTTPResponse, url: str) -> _Version:
+    """Return which version of the file a response is about."""
+    headers = response.headers
+    if response.status == 206:
+        found = re.fullmatch(r"bytes \d+-\d+/(\d+)", headers.get("Content-Range", "").strip())
+    else:
+        found = re.fullmatch(r"(\d+)", headers.get("Content-Length", "").strip())
+    total = int(found[1]) if found else None
+    return _Version(url, headers.get("ETag"), headers.get("Last-Modified"), total)
+
+
+def _continues(response: HTTPResponse, held: _Version, got: _Version, offset: int) -> bool:
+    """Tell whether a partial response is the rest of the version that is held.
+
+    A server that does not look at If-Range answers with the rest of whatever it has now.
+    """
+    first = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return (
+        first is not None
+        and int(first[1]) == offset
+        and got.condition == held.condition
+        and got.total == (held.total or got.total)
+    )
+
+
+def _web_page(label: str, host: str, url: str) -> BenchError:
+    return BenchError(
+        f"{label}: {host} answers with a web page instead of the file (a question, a quota or a "
+        f"login); open {url} in a browser, save the file and give --weights PATH."
+    )
+
+
+def _no_room(label: str, part: Path) -> BenchError:
+    return BenchError(
+        f"{label}: the disk of {part.parent} has no room for the file; make room, or let "
+        "RETRIEVAL_BENCH_CACHE name a folder on another disk, and run the same command again."
+    )
+
+
+def _note(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
