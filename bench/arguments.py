@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from bench import rerank
 from bench.errors import BenchError, unknown
 from bench.scoring import Options
 
@@ -76,6 +77,28 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         const="whole",
         dest="query_crop",
         help="the same as --query-crop whole",
+    )
+    run.add_argument(
+        "--rerank",
+        nargs="?",
+        const="deployable",
+        choices=list(rerank.RULES),
+        help="re-rank lists by geometric verification of local features; the candidates are the "
+        "first 100 of the list, or, official, the first 100 that a protocol does not ignore "
+        "(default: no re-ranking; without a value: %(const)s)",
+    )
+    run.add_argument(
+        "--ransac",
+        choices=["fast", "compatible"],
+        default=Options.ransac,
+        help="compatible: scikit-image, as in DELG's official program; fast: the same counts but "
+        "for rounding (default: %(default)s)",
+    )
+    run.add_argument(
+        "--local-precision",
+        choices=["float32", "float16"],
+        default=Options.local_precision,
+        help="how local descriptors are kept (default: %(default)s)",
     )
     run.add_argument(
         "--limit",

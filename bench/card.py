@@ -6,7 +6,7 @@ a score is here; what cannot (time, machine, paths) is in the record.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.canonical import canonical_json, plain, sha256_json
@@ -44,11 +44,13 @@ def make(
     *,
     unit_norm: bool,
     distractors: Sequence[tuple[str, int]] = (),
+    rerank: tuple[str, Mapping[str, Any]] | None = None,
 ) -> Card:
     """Return the card of scoring `dataset`.
 
     `preprocess` is None where descriptors were brought and nobody can say how they were made.
-    `distractors` names each added set and its number of rows.
+    `distractors` names each added set and its number of rows. `rerank` is what
+    `bench.rerank.card_of` says of a stage that changes the list.
     """
     crop = {"box": "query cropped to its box", "whole": "whole query image"}[dataset.crop]
     if dataset.crop == "box" and all(query.box is None for query in dataset.queries):
@@ -80,12 +82,14 @@ def make(
         "crop_rule": NOT_STATED if preprocess is None else crop,
         "preprocess": None if preprocess is None else plain(preprocess),
         "descriptors": "unit norm" if unit_norm else "as given, not normalised",
-        "candidates_rule": NO_RERANKING,
+        "candidates_rule": NO_RERANKING if rerank is None else rerank[0],
         "tie_rule": TIE_RULE,
         "compression": "none (float32)",
         "search": "exact",
         "limit": dataset.limit,
     }
+    if rerank is not None:
+        card["rerank"] = plain(dict(rerank[1]))
     return card
 
 

@@ -65,6 +65,9 @@ def _run(given: argparse.Namespace) -> int:
         memory_budget_mib=given.memory_budget_mib,
         limit=given.limit,
         force=given.force,
+        rerank=given.rerank,
+        ransac=given.ransac,
+        local_precision=given.local_precision,
         command=given.line,
     )
     failed = 0

@@ -15,7 +15,7 @@ from typing import Any, Literal, Union
 
 from bench.canonical import canonical_json
 from bench.errors import BenchError, unknown
-from bench.types import Checkpoint, Method, MethodInfo, Preprocess
+from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess
 
 WEIGHTS_KEYS = ("source", "licence", "sha256", "training_set", "trained")
 FILE_KEYS = ("file", "licence", "training_set")
@@ -42,7 +42,30 @@ def check(method: Any, name: str, variant: str) -> tuple[MethodInfo, Preprocess]
     weights = _plain_mapping(label, "weights", method.weights)
     _check_weights(label, weights)
     info = MethodInfo(name, variant, version, dim, config, weights)
+    local_rule(method, label)
     return info, preprocess(method.preprocess, label)
+
+
+def local_rule(method: Any, label: str) -> LocalRule | None:
+    """Return the rule of a method's local features, or None where it offers none."""
+    has = [hasattr(method, key) for key in ("local", "local_rule")]
+    if not any(has):
+        return None
+    if not all(has) or not callable(method.local):
+        raise BenchError(
+            f"{label} must have both local_rule and a function `local(batch)`, or neither "
+            "(see LocalMethod in bench/types.py)."
+        )
+    values = _fields(LocalRule, method.local_rule, label, "local_rule")
+    for key in ("dim", "stride_px"):
+        if key not in values:
+            raise BenchError(f"{label}: local_rule has no {key!r}.")
+    rule = LocalRule(**values)
+    _check_scales(label, "local_rule", rule.scales)
+    for key in ("dim", "stride_px", "max_features", "match_distance"):
+        if getattr(rule, key) <= 0:
+            raise _wrong(label, f"local_rule {key}", getattr(rule, key), "above 0")
+    return rule
 
 
 def preprocess(given: Any, label: str) -> Preprocess:
@@ -50,19 +73,10 @@ def preprocess(given: Any, label: str) -> Preprocess:
 
     Lists are taken for tuples and whole numbers for floats; nothing else is converted.
     """
-    if not isinstance(given, Mapping):
-        raise _wrong(label, "preprocess", given, "a mapping")
-    hints = typing.get_type_hints(Preprocess)
-    values = {}
-    for key, value in given.items():
-        if key not in hints:
-            raise BenchError(f"{label}: {unknown('preprocess key', str(key), hints)}")
-        values[key] = _typed(value, hints[key], lambda: f"{label}: preprocess", key)
-    rule = dataclasses.replace(Preprocess(), **values)
+    rule = dataclasses.replace(Preprocess(), **_fields(Preprocess, given, label, "preprocess"))
     if rule.max_side_px is not None and rule.max_side_px < 1:
         raise _wrong(label, "preprocess max_side_px", rule.max_side_px, "at least 1, or None")
-    if not rule.scales or min(rule.scales) <= 0 or len(set(rule.scales)) < len(rule.scales):
-        raise _wrong(label, "preprocess scales", rule.scales, "different positive numbers")
+    _check_scales(label, "preprocess", rule.scales)
     if min(rule.std) <= 0:
         raise _wrong(label, "preprocess std", rule.std, "three positive numbers")
     if rule.scale_sampling == "scale-factor" and rule.scale_size != "floor":
@@ -71,6 +85,24 @@ def preprocess(given: Any, label: str) -> Preprocess:
             "say so with scale_size 'floor'."
         )
     return rule
+
+
+def _fields(kind: type, given: Any, label: str, name: str) -> dict[str, Any]:
+    """Return the fields of a frozen dataclass that a plug-in's mapping gives, types checked."""
+    if not isinstance(given, Mapping):
+        raise _wrong(label, name, given, "a mapping")
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in given.items():
+        if key not in hints:
+            raise BenchError(f"{label}: {unknown(f'{name} key', str(key), hints)}")
+        values[key] = _typed(value, hints[key], lambda: f"{label}: {name}", key)
+    return values
+
+
+def _check_scales(label: str, name: str, scales: tuple[float, ...]) -> None:
+    if not scales or min(scales) <= 0 or len(set(scales)) < len(scales):
+        raise _wrong(label, f"{name} scales", scales, "different positive numbers")
 
 
 def checkpoints(given: Any, name: str, variants: Collection[str]) -> dict[str, Checkpoint]:
@@ -126,7 +158,7 @@ def _is_file_name(text: str) -> bool:
 
 
 def _typed(value: Any, hint: Any, where: Callable[[], str], key: str) -> Any:
-    """Return `value` if it is what the type hint of a field of `Preprocess` allows."""
+    """Return `value` if it is what the type hint of a field allows."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value in parts and isinstance(value, str):
@@ -141,6 +173,10 @@ def _typed(value: Any, hint: Any, where: Callable[[], str], key: str) -> Any:
         if value is None or type(value) is int:
             return value
         raise _wrong(where(), key, value, "an int or None")
+    if hint is int:
+        if type(value) is int:
+            return value
+        raise _wrong(where(), key, value, "an int")
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     raise _wrong(where(), key, value, "finite numbers")

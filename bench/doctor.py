@@ -45,7 +45,17 @@ def _python() -> list[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     old = sys.version_info < (3, 11)
     found = [(WRONG if old else OK, f"Python {version}", "use Python 3.11 or newer" if old else "")]
-    for name in ("torch", "timm", "faiss", "numpy", "scipy", "PIL", "pandas", "matplotlib"):
+    for name in (
+        "torch",
+        "timm",
+        "faiss",
+        "numpy",
+        "scipy",
+        "skimage",
+        "PIL",
+        "pandas",
+        "matplotlib",
+    ):
         try:
             module = importlib.import_module(name)
         except Exception as error:  # noqa: BLE001 - a broken binary raises anything

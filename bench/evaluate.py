@@ -47,17 +47,22 @@ def positive_ranks(ranks: LabelledRanks, protocol: Protocol) -> list[Rows]:
 
 
 def score(
-    ranks: LabelledRanks, protocols: Sequence[Protocol], n_rows: int, seed: int = 0
+    ranks: LabelledRanks | Sequence[LabelledRanks],
+    protocols: Sequence[Protocol],
+    n_rows: int,
+    seed: int = 0,
 ) -> Scores:
     """Score exact ranks under every protocol: {protocol: {metric id: Score}}.
 
+    `ranks` are those of all protocols, or one for each where re-ranking made them differ.
     `n_rows` is the number of database rows, distractors left out; `seed` is that of the bootstrap
     intervals.
     """
     groups = landmark_groups(protocols, n_rows)
+    each = [ranks] * len(protocols) if isinstance(ranks, LabelledRanks) else ranks
     out: Scores = {}
-    for protocol in protocols:
-        places = positive_ranks(ranks, protocol)
+    for protocol, of_protocol in zip(protocols, each, strict=True):
+        places = positive_ranks(of_protocol, protocol)
         counts = [len(truth.positive) for truth in protocol.truth]
         out[protocol.name] = {}
         for metric_id in protocol.metrics:

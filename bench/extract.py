@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,10 @@ from bench.types import Image, Method, MethodInfo, Preprocess
 CODE_VERSION = 1  # of the stages from file to descriptor; part of every key
 DECODE_AHEAD = 32
 ENDS_BYTES = 1 << 16
+
+Result = TypeVar("Result")
+Write = Callable[[store.Store, int, NDArray[Any]], None]
+Make = Callable[[Sequence[Image], Progress], tuple[NDArray[Any], list[str]]]
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,34 @@ def extract(
 ) -> tuple[list[Matrix], int]:
     """Return the descriptors of `wanted`, unit rows float32 in list order, and how many were there.
 
-    What is in the store is not computed again unless `force`. Images that cannot be decoded fail
-    the call at its end, all of them named, after everything else is computed and kept.
+    What is in the store is not computed again unless `force`.
     """
     kept = open_for(loaded, folder, wanted)
-    todo = list(kept.shards()) if force else store.missing(kept)
+
+    def make(part: Sequence[Image], progress: Progress) -> tuple[NDArray[np.float32], list[str]]:
+        return _describe(loaded, folder, part, progress)
+
+    done = fill(kept, kept.shards(), wanted, phase, make, store.write, force=force)
+    return store.matrices(kept, phase), len(wanted) - done
+
+
+def fill(
+    kept: store.Store,
+    shards: Iterable[int],
+    wanted: Sequence[Image],
+    phase: str,
+    make: Make,
+    write: Write,
+    *,
+    force: bool = False,
+) -> int:
+    """Make and write those of the shards that are not there; return how many images they hold.
+
+    `make` gives the array of a shard from its images, and a sentence per image that cannot be
+    decoded. Such images fail the call at its end, all of them named, after everything else is
+    computed and kept.
+    """
+    todo = [shard for shard in shards if force or not store.has(kept, shard)]
     if force:
         for shard in todo:
             kept.path(shard).with_suffix(".json").unlink(missing_ok=True)
@@ -82,21 +109,27 @@ def extract(
     with Progress(phase, rows_todo) as progress:
         for shard in store.claim(kept, todo):
             first, end = kept.span(shard)
-            rows, faults = _describe(loaded, folder, wanted[first:end], progress)
+            rows, faults = make(wanted[first:end], progress)
             broken += faults
             if not faults:
-                store.write(kept, shard, rows)
+                write(kept, shard, rows)
     if broken:
         raise BrokenImagesError(broken, len(wanted))
-    return store.matrices(kept, phase), len(wanted) - rows_todo
+    return rows_todo
 
 
 def open_for(loaded: Loaded, folder: Path, wanted: Sequence[Image]) -> store.Store:
     """Return the store that belongs to these images under this method."""
+    key = key_of(loaded, folder, wanted)
+    return store.open_store(cache_root(), key, len(wanted), loaded.info.dim)
+
+
+def key_of(loaded: Loaded, folder: Path, wanted: Sequence[Image]) -> dict[str, Any]:
+    """Return everything that determines the descriptors of these images under this method."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         prints = list(pool.map(_fingerprint, [folder / image.file for image in wanted]))
     info = loaded.info
-    key = {
+    return {
         "code": CODE_VERSION,
         "shard_rows": store.SHARD_ROWS,
         "images": [
@@ -114,7 +147,6 @@ def open_for(loaded: Loaded, folder: Path, wanted: Sequence[Image]) -> store.Sto
         "precision": "float32",
         "device": loaded.device.split(":")[0],
     }
-    return store.open_store(cache_root(), key, len(wanted), info.dim)
 
 
 def _rule_that_matters(rule: Preprocess, wanted: Sequence[Image]) -> dict[str, Any]:
@@ -142,6 +174,22 @@ def _describe(
     """Return the rows of one shard, and a sentence per image that could not be decoded."""
     rows = np.zeros((len(wanted), loaded.info.dim), dtype=np.float32)
     faults: list[str] = []
+    for positions, batch in batches(loaded, folder, wanted, progress, faults):
+        rows[positions] = describe(loaded, batch)
+    return rows, faults
+
+
+def batches(
+    loaded: Loaded,
+    folder: Path,
+    wanted: Sequence[Image],
+    progress: Progress,
+    faults: list[str],
+) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
+    """Yield (positions, decoded images of one shape), at most `batch_size` at a time.
+
+    A sentence per image that cannot be decoded is added to `faults`.
+    """
     for start, decoded in _decode_ahead(loaded.rule, folder, wanted):
         groups: dict[tuple[int, ...], list[int]] = {}
         for offset, pixels in enumerate(decoded):
@@ -152,9 +200,8 @@ def _describe(
         for members in groups.values():
             for low in range(0, len(members), loaded.batch_size):
                 batch = members[low : low + loaded.batch_size]
-                rows[[start + i for i in batch]] = describe(loaded, [decoded[i] for i in batch])
+                yield [start + i for i in batch], [decoded[i] for i in batch]
         progress.advance(len(decoded))
-    return rows, faults
 
 
 def _decode_ahead(
@@ -180,12 +227,22 @@ def _decode_ahead(
 
 def describe(loaded: Loaded, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """Return unit descriptors (n, dim) float32 of decoded images of one shape."""
-    name = f"{loaded.info.name}.{loaded.info.variant}"
-    try:
-        batch = pyramid.to_batch(pixels, loaded.rule, loaded.device)
+
+    def work(batch: Any) -> NDArray[np.float32]:
         rows = pyramid.describe_pyramid(loaded.method.describe, batch, loaded.rule, loaded.info.dim)
         out: NDArray[np.float32] = rows.cpu().numpy()
         return out
+
+    return on_batch(loaded, pixels, work)
+
+
+def on_batch(
+    loaded: Loaded, pixels: Sequence[NDArray[np.uint8]], work: Callable[[Any], Result]
+) -> Result:
+    """Return what `work` makes of decoded images of one shape; a failure names the method."""
+    name = f"{loaded.info.name}.{loaded.info.variant}"
+    try:
+        return work(pyramid.to_batch(pixels, loaded.rule, loaded.device))
     except BenchError as error:
         raise BenchError(f"the method {name}: {error}") from error
     except Exception as error:

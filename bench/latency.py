@@ -36,11 +36,12 @@ def measure(loaded: extract.Loaded, folder: Path, sample: Sequence[Image]) -> di
         "batch": 1,
         "images": len(chosen),
         "warm_up": WARM_UP,
-        "decode_ms": _percentiles(decode_ms[WARM_UP:]),
-        "describe_ms": _percentiles(describe_ms[WARM_UP:]),
+        "decode_ms": percentiles(decode_ms[WARM_UP:]),
+        "describe_ms": percentiles(describe_ms[WARM_UP:]),
     }
 
 
-def _percentiles(values: list[float]) -> dict[str, float]:
+def percentiles(values: list[float]) -> dict[str, float]:
+    """Return p50 and p95 of at least one value, rounded to microseconds."""
     p50, p95 = np.percentile(values, [50, 95])
     return {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}

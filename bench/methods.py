@@ -20,7 +20,7 @@ from typing import cast
 from bench import checkpoints, contract, plugins
 from bench.errors import BenchError, unknown
 from bench.plugins import ROOT
-from bench.types import Checkpoint, Method, MethodInfo, Preprocess
+from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess
 
 __path__ = [str(ROOT / "methods")]
 
@@ -127,6 +127,17 @@ def _files(module: ModuleType, name: str, variants: Mapping[str, str]) -> dict[s
     """Return the published files of a plug-in, by variant; most have none."""
     named = [variant for variant in variants if variant != ANY]
     return contract.checkpoints(getattr(module, "WEIGHTS", {}), name, named)
+
+
+def local_of(method: Method, info: MethodInfo) -> LocalRule:
+    """Return the rule of a method's local features, or refuse one that offers none."""
+    rule = contract.local_rule(method, f"the method {info.name}.{info.variant}")
+    if rule is None:
+        raise BenchError(
+            f"the method {info.name}.{info.variant} offers no local features, so its lists cannot "
+            "be re-ranked; leave --rerank out, or choose a method that does (see the README)."
+        )
+    return rule
 
 
 def _variants(module: ModuleType, name: str) -> dict[str, str]:

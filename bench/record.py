@@ -58,9 +58,16 @@ def _score_to_json(score: Score) -> dict[str, Any]:
 
 
 def arrays_of(
-    ranks: LabelledRanks, shortlist: Shortlist, protocols: tuple[Protocol, ...]
+    ranks: LabelledRanks,
+    shortlist: Shortlist,
+    protocols: tuple[Protocol, ...],
+    inliers: NDArray[np.int64] | None = None,
 ) -> Arrays:
-    """Return what the .npz holds; every ragged list is a flat array and an array of offsets."""
+    """Return what the .npz holds; every ragged list is a flat array and an array of offsets.
+
+    Ranks and shortlist are those before re-ranking; `inliers` says, per place of the shortlist,
+    what re-ranking found there (-1: no candidate), so that the ranks after it follow.
+    """
     arrays: Arrays = {
         "labelled_offsets": ranks.offsets,
         "labelled_row": ranks.row,
@@ -70,6 +77,8 @@ def arrays_of(
         "shortlist_row": shortlist.row,
         "shortlist_score": shortlist.score,
     }
+    if inliers is not None:
+        arrays["shortlist_inliers"] = inliers
     for protocol in protocols:
         for kind in ("positive", "ignored"):
             lists = [getattr(truth, kind) for truth in protocol.truth]

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench import card, datasets, extract, latency, machine, methods, store
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import card, datasets, extract, latency, local_store, machine, methods, rerank, store
 from bench.descriptors import Matrix
 from bench.scoring import Options, finish
-from bench.types import Dataset, Preprocess
+from bench.types import Dataset, Preprocess, Shortlist
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,12 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     info, method, rule = methods.load(method_name, options.weights, device)
     rule = with_query_crop(rule, options.query_crop)
     loaded = extract.Loaded(method, info, rule, device, options.batch_size)
-    return Plan(dataset, loaded, card.make(dataset, rule, unit_norm=True), options)
+    said = None
+    if options.rerank is not None:
+        local_rule = methods.local_of(method, info)
+        stage = rerank.Stage(options.rerank)
+        said = rerank.card_of(stage, local_rule, options.ransac, options.local_precision)
+    return Plan(dataset, loaded, card.make(dataset, rule, unit_norm=True, rerank=said), options)
 
 
 def with_query_crop(rule: Preprocess, query_crop: str | None) -> Preprocess:
@@ -57,6 +65,8 @@ def describe_plan(planned: Plan) -> list[str]:
         todo = sum(b - a for a, b in map(kept.span, store.missing(kept)))
         size = len(wanted) * info.dim * 4 / 1e6
         out.append(f"{what}: {len(wanted)} images, {todo} to describe, {size:.1f} MB in the store")
+    if planned.options.rerank is not None:
+        out.append(f"re-ranking: {planned.card['candidates_rule']}")
     out.append(f"device: {loaded.device}")
     out.append(f"card: {card.short(planned.card)}, {planned.card['crop_rule']}")
     return out
@@ -97,4 +107,50 @@ def run(planned: Plan) -> Path:
         options,
         timing,
         loaded.device,
+        None if options.rerank is None else reranking(planned),
     )
+
+
+def reranking(planned: Plan) -> rerank.Reranking:
+    """Return the stage that re-ranks the lists of this run; nothing is computed yet."""
+    dataset, loaded, options = planned.dataset, planned.loaded, planned.options
+    assert options.rerank is not None
+    rule = methods.local_of(loaded.method, loaded.info)
+
+    def verify(
+        shortlist: Shortlist, mask: NDArray[np.bool_], phases: dict[str, float]
+    ) -> rerank.Verified:
+        kept = []
+        for what, wanted, rows in (
+            ("database", dataset.database, np.unique(shortlist.row[mask])),
+            ("queries", datasets.shown_queries(dataset), np.flatnonzero(mask.any(axis=1))),
+        ):
+            start, phase = time.perf_counter(), f"local features, {what}"
+            kept.append(
+                local_store.extract_local(
+                    loaded,
+                    dataset.folder,
+                    wanted,
+                    rows,
+                    rule,
+                    options.local_precision,
+                    phase,
+                    force=options.force,
+                )
+            )
+            phases[phase] = time.perf_counter() - start
+        of_rows, of_queries = kept
+        start = time.perf_counter()
+        inliers, query_ms = rerank.count_inliers(
+            shortlist, mask, of_queries.read, of_rows.read, rule.match_distance, options.ransac
+        )
+        phases["re-rank"] = time.perf_counter() - start
+        about = {
+            "pairs": int(mask.sum()),
+            "ms_per_query": latency.percentiles(query_ms),
+            "features_per_image": of_rows.features,
+            "bytes_per_image": of_rows.bytes,
+        }
+        return rerank.Verified(inliers, about)
+
+    return rerank.Reranking(rerank.Stage(options.rerank), verify)

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import bring, card, datasets, descriptors, evaluate, machine, record, search
+from bench import bring, card, datasets, descriptors, evaluate, machine, record, rerank, search
 from bench.canonical import plain
 from bench.errors import BenchError
+from bench.geometry import Mode
 from bench.paths import ROOT
 from bench.progress import Progress
+from bench.rerank import Candidates, Precision, Reranking
 from bench.types import Dataset, LabelledRanks, MethodInfo
 
 UNIT_NORM_TOLERANCE = 1e-3
@@ -37,6 +39,9 @@ class Options:
     memory_budget_mib: int = 256
     limit: int | None = None
     force: bool = False
+    rerank: Candidates | None = None
+    ransac: Mode = "fast"
+    local_precision: Precision = "float32"
     command: str = ""
 
 
@@ -49,16 +54,27 @@ def finish(
     options: Options,
     timing: dict[str, Any],
     device: str | None,
+    reranking: Reranking | None = None,
 ) -> Path:
-    """Rank, score and write the record of descriptors that are there; return its path.
+    """Rank, re-rank where asked, score, write the record of descriptors; return its path.
 
     `timing` needs `phases_s` (what was done before) and `latency`; `device` is None where nothing
     ran on one.
     """
     phases = timing["phases_s"]
-    found = _search(dataset, parts, query_parts, options, phases)
+    depth = options.shortlist
+    if reranking is not None:
+        depth = max(depth, rerank.depth_needed(reranking.stage, dataset.protocols))
+    found = _search(dataset, parts, query_parts, depth, options, phases)
+    verified, ranks = None, [found.ranks] * len(dataset.protocols)
+    if reranking is not None:
+        mask = rerank.chosen(found.shortlist, dataset.protocols, reranking.stage)
+        verified = reranking.verify(found.shortlist, mask, phases)
+        ranks = rerank.ranks_under(
+            found.ranks, found.shortlist, verified.inliers, dataset.protocols, reranking.stage
+        )
     start = time.perf_counter()
-    scores = evaluate.score(found.ranks, dataset.protocols, len(dataset.database), SEED)
+    scores = evaluate.score(ranks, dataset.protocols, len(dataset.database), SEED)
     phases["score"] = time.perf_counter() - start
     phases |= {phase: round(seconds, 4) for phase, seconds in phases.items()}
     content = {
@@ -81,7 +97,10 @@ def finish(
         "source": machine.source(),
         "seed": SEED,
     }
-    arrays = record.arrays_of(found.ranks, found.shortlist, dataset.protocols)
+    if verified is not None:
+        content["rerank"] = dict(verified.about)
+    inliers = None if verified is None else verified.inliers
+    arrays = record.arrays_of(found.ranks, found.shortlist, dataset.protocols, inliers)
     return record.write(options.output, content, arrays)
 
 
@@ -130,6 +149,7 @@ def _search(
     dataset: Dataset,
     parts: list[descriptors.Matrix],
     query_parts: list[descriptors.Matrix],
+    depth: int,
     options: Options,
     phases: dict[str, float],
 ) -> search.Found:
@@ -144,7 +164,7 @@ def _search(
             parts,
             rows,
             labelled,
-            options.shortlist,
+            depth,
             options.memory_budget_mib << 20,
             progress.advance,
         )

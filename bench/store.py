@@ -1,5 +1,7 @@
 """Descriptors on disk in shards: `<cache>/descriptors/<key>/shard-00012.npy`.
 
+(Local features lie in the same way under `<cache>/local/`; see `bench.local_store`.)
+
 The key is the hash of everything that determines the content, and `key.json` holds the same in
 clear. A shard appears complete or not at all, with its sha256 beside it: killing a run loses the
 shard in work and nothing else, and a shard whose bytes changed is computed again alone. A lock
@@ -36,24 +38,32 @@ class Store:
     folder: Path
     rows: int
     dim: int
+    per_shard: int = SHARD_ROWS
 
     def shards(self) -> range:
         """Return the numbers of all shards."""
-        return range(-(-self.rows // SHARD_ROWS))
+        return range(-(-self.rows // self.per_shard))
 
     def span(self, shard: int) -> tuple[int, int]:
         """Return the first row of a shard and the first row after it."""
-        return shard * SHARD_ROWS, min((shard + 1) * SHARD_ROWS, self.rows)
+        return shard * self.per_shard, min((shard + 1) * self.per_shard, self.rows)
 
     def path(self, shard: int) -> Path:
         """Return where the rows of a shard lie."""
         return self.folder / f"shard-{shard:05d}.npy"
 
 
-def open_store(cache: Path, key: dict[str, Any], rows: int, dim: int) -> Store:
-    """Return the store for `key`, made if it is not there."""
+def open_store(
+    cache: Path,
+    key: dict[str, Any],
+    rows: int,
+    dim: int,
+    kind: str = "descriptors",
+    per_shard: int = SHARD_ROWS,
+) -> Store:
+    """Return the store for `key`, made if it is not there; `kind` is the folder it lies in."""
     digest = sha256_json(key)
-    folder = cache / "descriptors" / digest[:32]
+    folder = cache / kind / digest[:32]
     sidecar = folder / "key.json"
     text = json.dumps(plain(key), indent=1, sort_keys=True)
     if not sidecar.is_file():
@@ -68,7 +78,7 @@ def open_store(cache: Path, key: dict[str, Any], rows: int, dim: int) -> Store:
                 f"{sidecar} does not describe the store it lies in; delete the folder "
                 f"{folder} and run again."
             )
-    return Store(folder, rows, dim)
+    return Store(folder, rows, dim, per_shard)
 
 
 def has(store: Store, shard: int) -> bool:
@@ -87,6 +97,12 @@ def write(store: Store, shard: int, rows: NDArray[np.float32]) -> None:
     first, end = store.span(shard)
     if rows.shape != (end - first, store.dim) or rows.dtype != np.float32:
         raise ValueError(f"shard {shard} has {rows.dtype} {rows.shape}")
+    put(store, shard, rows)
+
+
+def put(store: Store, shard: int, rows: NDArray[Any]) -> None:
+    """Write any array as a shard, complete or absent; its checksum last."""
+    first, end = store.span(shard)
     buffer = io.BytesIO()
     np.save(buffer, rows, allow_pickle=False)
     content = buffer.getvalue()

@@ -50,6 +50,8 @@ def _marks(record: dict[str, Any]) -> list[str]:
     marks = []
     if weights["trained"] is False:
         marks.append("chance" if "chance" in weights["source"] else "untrained")
+    if "rerank" in record["card"]:
+        marks.append(f"re-ranked, {record['card']['rerank']['candidates']} candidates")
     if limit is not None:
         marks.append(f"partial: first {limit} images")
     return marks

@@ -109,6 +109,50 @@ class Preprocess:
     combine: Literal["sum-of-units"] = "sum-of-units"
 
 
+@dataclass(frozen=True)
+class LocalRule:
+    """How a method's local features are chosen and matched: data, as `Preprocess` is.
+
+    dim             numbers per descriptor
+    stride_px       position (row, column) of a map stands for the pixel stride * (row, column) +
+    offset_px       offset of the scaled image, in (y, x); with a receptive field of r pixels and a
+                    padding of p the offset is (r - 1) / 2 - p, which is 0 for DELG (291 and 145)
+    scales          factors of the image pyramid; not those of the global descriptor
+    threshold       least attention of a feature
+    threshold_rule  "at-least": attention >= threshold; "halved": at each scale attention >
+                    threshold, which is halved until `max_features` are left or the next would
+                    fall below 0.1 (DELG's PyTorch port)
+    max_features    features of an image, the strongest over all scales
+    match_distance  Euclidean distance of unit descriptors below which two features match
+    """
+
+    dim: int
+    stride_px: float
+    offset_px: float = 0.0
+    scales: tuple[float, ...] = (0.25, 0.35355338, 0.5, 0.70710677, 1.0, 1.4142135, 2.0)
+    threshold: float = 0.0
+    threshold_rule: Literal["at-least", "halved"] = "at-least"
+    max_features: int = 1000
+    match_distance: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class LocalFeatures:
+    """The local features of one image, strongest first; there may be none.
+
+    points       (n, 2) float32, (y, x) in pixels of the image as shown to the method: cropped and
+                 under its size cap, not scaled
+    attention    (n,) float32
+    scale        (n,) float32, the factor at which a feature was found
+    descriptors  (n, dim) float32 or float16, of unit norm
+    """
+
+    points: NDArray[np.float32]
+    attention: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    descriptors: NDArray[np.floating]
+
+
 class Method(Interface):
     """What a method plug-in's `load` returns; a plug-in need import nothing of ours.
 
@@ -128,6 +172,23 @@ class Method(Interface):
 
     def describe(self, batch: Any) -> Any:
         """Return descriptors (n, dim) of a batch (n, 3, height, width)."""
+        ...
+
+
+class LocalMethod(Method, Interface):
+    """A method that offers local features as well, so that its lists can be re-ranked.
+
+    `local_rule` is a mapping with the fields of `LocalRule`; `dim` and `stride_px` must be there.
+    `local` takes one scale of a batch, as `describe` does, and returns two float tensors as
+    convolutions give them: descriptors (n, dim, h, w) of any norm, and attention (n, 1, h, w);
+    an image too small for a feature may have h or w of 0. Scales, selection and unit norm are the
+    harness's.
+    """
+
+    local_rule: Mapping[str, Any]
+
+    def local(self, batch: Any) -> tuple[Any, Any]:
+        """Return descriptors (n, dim, h, w) and attention (n, 1, h, w)."""
         ...
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from bench import card as cards
-from bench import datasets, evaluate, record
+from bench import datasets, evaluate, record, rerank
 from bench.canonical import sha256_json
 from bench.errors import BenchError
 from bench.scoring import ties_of
-from bench.types import LabelledRanks, Protocol, Shortlist
+from bench.types import LabelledRanks, Protocol, Rows, Shortlist
 
 TOLERANCE = 1e-9
 
@@ -37,14 +37,19 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         protocols = record.protocols_of(arrays, card)
         faults = _card_faults(card, protocols, ranks)
         faults += _rank_faults(ranks, shortlist, card)
+        inliers = arrays.get("shortlist_inliers")
+        faults += _rerank_faults(card, shortlist, inliers, protocols)
         if not faults:
-            scores = evaluate.score(ranks, protocols, card["dataset"]["database"], held["seed"])
+            after = _ranks_after(card, ranks, shortlist, inliers, protocols)
+            scores = evaluate.score(after, protocols, card["dataset"]["database"], held["seed"])
             faults += _differences(held["scores"], record.scores_to_json(scores), "scores")
             faults += _differences(held["ties"], ties_of(ranks), "ties")
     except (LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise BenchError(
             f"the arrays of {path.name} are not those of a record: {type(error).__name__}: {error}."
         ) from error
+    if ("rerank" in held) != ("rerank" in card):
+        faults.append("the record and its card disagree on whether it is re-ranked")
     if held["partial"] != (card["limit"] is not None):
         faults.append("the record and its card disagree on whether it is partial")
     count = sum(len(table) for table in held["scores"].values())
@@ -115,6 +120,53 @@ def _rank_faults(ranks: LabelledRanks, shortlist: Shortlist, card: cards.Card) -
         if np.any(ranks.tied[part] < size[group] - 1) or np.any(ranks.tied[part] >= n_rows):
             return [f"the ties of query {query} contradict its scores"]
     return []
+
+
+def _rerank_faults(
+    card: cards.Card,
+    shortlist: Shortlist,
+    inliers: Rows | None,
+    protocols: tuple[Protocol, ...],
+) -> list[str]:
+    """Check that exactly the candidates of the card's rule were verified."""
+    if "rerank" not in card:
+        if inliers is not None:
+            return ["inliers are stored, but the card is of no re-ranking"]
+        if card["candidates_rule"] != cards.NO_RERANKING:
+            return ["the card names a rule for candidates, but nothing of how they are re-ranked"]
+        return []
+    stage = _stage(card)
+    if card["candidates_rule"] != stage.rule:
+        return ["the card names another rule for candidates than its re-ranking has"]
+    if inliers is None:
+        return ["the card is of a re-ranking, but no inliers are stored"]
+    if inliers.dtype != np.int64 or inliers.shape != shortlist.row.shape:
+        raise ValueError("inliers must be int64, one for each place of the shortlist")
+    n_rows = card["dataset"]["database"] + card["distractors"]["count"]
+    if shortlist.row.shape[1] < min(n_rows, rerank.depth_needed(stage, protocols)):
+        return ["the shortlist is too short for its candidates"]
+    least = np.where(rerank.chosen(shortlist, protocols, stage), 0, rerank.NOT_VERIFIED)
+    most = np.where(least == 0, card["rerank"]["local"]["max_features"], rerank.NOT_VERIFIED)
+    if np.any((inliers < least) | (inliers > most)):
+        return ["the stored inliers are not those of the candidates"]
+    return []
+
+
+def _ranks_after(
+    card: cards.Card,
+    ranks: LabelledRanks,
+    shortlist: Shortlist,
+    inliers: Rows | None,
+    protocols: tuple[Protocol, ...],
+) -> LabelledRanks | list[LabelledRanks]:
+    """Return the ranks that are scored: those stored, or those that follow from the inliers."""
+    if inliers is None:
+        return ranks
+    return rerank.ranks_under(ranks, shortlist, inliers, protocols, _stage(card))
+
+
+def _stage(card: cards.Card) -> rerank.Stage:
+    return rerank.Stage(card["rerank"]["candidates"], card["rerank"]["depth"])
 
 
 def _ground_truth(card: cards.Card) -> tuple[list[str], list[str]]:

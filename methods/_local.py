@@ -1,4 +1,4 @@
-"""The branch of local features and attention that DOLG and DELG's PyTorch port have in common."""
+"""Local features: the branch that DOLG and DELG's PyTorch port share, and one made by hand."""
 
 from __future__ import annotations
 
@@ -21,3 +21,14 @@ class LocalBranch(nn.Module):
         features = self.bn(self.conv1(third))
         attention = functional.softplus(self.conv2(functional.relu(features)))
         return functional.normalize(features, dim=1), attention
+
+
+def by_hand(model: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the feature map of timm's EfficientNet at stride 16, and its norms as attention.
+
+    Nothing of it is trained for the purpose; it lets a small network be re-ranked.
+    """
+    features = model.bn1(model.conv_stem(batch))
+    for stage in model.blocks[:5]:
+        features = stage(features)
+    return features, features.norm(dim=1, keepdim=True)

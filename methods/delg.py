@@ -32,6 +32,14 @@ VARIANTS = {
 P, EPS, LITE0_DIM = 3.0, 1e-6, 384
 SCALES = (0.70710677, 1.0, 1.4142135)
 WHITENING = Path(__file__).parent / "weights" / "delg_lite0_whitening.safetensors"
+BY_HAND = {
+    "dim": 112,
+    "stride_px": 16.0,
+    "offset_px": 7.5,
+    "scales": (0.5, 0.70710677, 1.0),
+    "max_features": 500,
+    "match_distance": 0.9,
+}
 FITTED = "PCA fitted on the database images of mini, transductive there"
 
 PORT = {
@@ -55,6 +63,14 @@ WEIGHTS = {
     },
 }
 PORT_SCALES = (0.7071, 1.0, 1.4142)
+PORT_LOCAL = {
+    "dim": 512,
+    "stride_px": 16.0,
+    "scales": (0.25, 0.3535, 0.5, 0.7071, 1.0, 1.4142, 2.0),
+    "threshold": 260.0,
+    "threshold_rule": "halved",
+    "match_distance": 0.99,
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,7 @@ class Delg:
     config: Mapping[str, Any]
     weights: Mapping[str, Any]
     preprocess: Mapping[str, Any]
+    local_rule: Mapping[str, Any]
     version: str = "1"
 
     @property
@@ -78,6 +95,12 @@ class Delg:
         from bench.methods._pooling import gem
 
         return self.whitening(gem(self.backbone(batch), P, EPS))
+
+    def local(self, batch: Any) -> Any:
+        """Return (n, 112, h, w) and (n, 1, h, w): made by hand, nothing of it is learned."""
+        from bench.methods._local import by_hand
+
+        return by_hand(self.backbone.model, batch)
 
 
 def load(variant: str, weights: str | None, device: str) -> Delg | SimpleNamespace:
@@ -119,7 +142,8 @@ def _port(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     config = {"backbone": f"resnet{depth}", "pooling": "gem", "p": float(network.p), "eps": EPS}
     rule = {**_opencv.RULE, "scales": PORT_SCALES}
     return SimpleNamespace(version="1", config=config, weights=facts, dim=_delg_port.DIM,
-                           preprocess=rule, describe=network)  # fmt: skip
+                           preprocess=rule, describe=network,
+                           local=network.local, local_rule=PORT_LOCAL)  # fmt: skip
 
 
 def _token(variant: str, weights: str | None, device: str) -> SimpleNamespace:
@@ -161,4 +185,4 @@ def _small(variant: str, weights: str | None, device: str) -> Delg:
         facts = backbones.facts(both, backbone.weights["source"], "none needed", "none", False)
     config = {"backbone": backbone.name, "pooling": "gem", "p": P, "eps": EPS, "whitening": fitted}
     rule = {**backbone.pixels, "max_side_px": 1024, "scales": SCALES}
-    return Delg(backbone, whitening, config, facts, rule)
+    return Delg(backbone, whitening, config, facts, rule, BY_HAND)

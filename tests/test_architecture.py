@@ -14,10 +14,10 @@ LAYERS = [
     {"cli"},
     {"arguments", "doctor", "verify", "run", "export", "official", "convert"},
     {"scoring", "golden", "latency"},
-    {"extract", "methods", "datasets", "record", "summary", "report"},
-    {"checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine", "pyramid"},
-    {"fetch", "evaluate", "counting", "images", "weights", "plugins"},
-    {"interval", "descriptors", "paths", "canonical", "progress", "web"},
+    {"extract", "local_store", "methods", "datasets", "record", "summary", "report"},
+    {"checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine"},
+    {"pyramid", "local", "rerank", "fetch", "evaluate", "counting", "images", "weights", "plugins"},
+    {"interval", "descriptors", "paths", "canonical", "geometry", "progress", "web"},
     {"types", "metrics", "errors"},
 ]
 

@@ -1,0 +1,162 @@
+"""Geometric verification of one pair of images: matches between local features, affine inliers.
+
+As DELG's official program does it (Cao, Araujo, Sim, ECCV 2020; `delf`, image_reranking): each
+feature of the query is matched with its nearest feature of the database image, if that is near
+enough; RANSAC looks for the affine map from the database image to the query that most matches
+follow; their number is the score. Two ways give it:
+
+compatible  a k-d tree and scikit-image's RANSAC, the official recipe
+fast        a matrix product, and the same RANSAC (the same samples, the same stopping rule) with
+            all hypotheses of a block in one product; so the counts are the same but for rounding
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.types import LocalFeatures, Rows
+
+LEAST_MATCHES = 4  # three matches fit any affine map
+INLIER_PX = 20.0
+TRIALS = 1000
+SEED = 0
+BLOCK = 100  # hypotheses at once
+
+Mode = Literal["fast", "compatible"]
+Points = NDArray[np.float64]
+
+
+def inliers(query: LocalFeatures, other: LocalFeatures, distance: float, mode: Mode) -> int:
+    """Return how many matches follow the best affine map from `other` to `query`.
+
+    `distance` is the Euclidean distance of descriptors below which two features match. With fewer
+    than LEAST_MATCHES matches, and where no sample of three gives a map, the answer is 0.
+    """
+    if min(len(query.points), len(other.points)) == 0:
+        return 0
+    match, ransac = (
+        (matches, affine_inliers)
+        if mode == "fast"
+        else (matches_compatible, affine_inliers_compatible)
+    )
+    mine, theirs = match(query.descriptors, other.descriptors, distance)
+    if len(mine) < LEAST_MATCHES:
+        return 0
+    return ransac(other.points[theirs].astype(float), query.points[mine].astype(float))
+
+
+def matches(
+    query: NDArray[np.floating], other: NDArray[np.floating], distance: float
+) -> tuple[Rows, Rows]:
+    """Return (rows of `query`, rows of `other`): nearest neighbours nearer than `distance`.
+
+    Both are unit descriptors, (n, d) and (m, d) with m at least 1, so the nearest is that with the
+    largest product. A row of `other` may be matched many times; equally near: the first.
+    """
+    products = query.astype(np.float32, copy=False) @ other.astype(np.float32, copy=False).T
+    nearest = products.argmax(axis=1)
+    best = products[np.arange(len(nearest)), nearest]
+    mine = np.flatnonzero(best > 1 - distance * distance / 2)
+    return mine, nearest[mine]
+
+
+def matches_compatible(
+    query: NDArray[np.floating], other: NDArray[np.floating], distance: float
+) -> tuple[Rows, Rows]:
+    """Return what `matches` does, from a k-d tree as in the official program."""
+    from scipy.spatial import cKDTree
+
+    _, nearest = cKDTree(other).query(query, distance_upper_bound=distance)
+    mine = np.flatnonzero(nearest < len(other))
+    return mine, np.asarray(nearest)[mine].astype(np.int64)
+
+
+def affine_inliers(source: Points, target: Points) -> int:
+    """Return the inliers of the best of up to TRIALS affine maps through three matches each.
+
+    `source` and `target` are (m, 2) in pixels, m at least 3; a match is an inlier where its mapped
+    source lies nearer than INLIER_PX to its target. Trials stop early as in scikit-image.
+    """
+    samples = _samples(len(source))
+    matched = np.vstack([source.T, np.ones(len(source)), target.T])  # (5, m)
+    best, trials = 0, TRIALS
+    for low in range(0, TRIALS, BLOCK):
+        if low >= trials:
+            break
+        maps = _maps(source, target, samples[low : low + BLOCK])
+        off = maps[0] @ matched[[0, 1, 2, 3]]
+        np.multiply(off, off, out=off)
+        across = maps[1] @ matched[[0, 1, 2, 4]]
+        off += np.multiply(across, across, out=across)
+        counts = np.count_nonzero(off < INLIER_PX * INLIER_PX, axis=1)
+        for at in np.flatnonzero(counts > best):
+            if low + at >= trials:
+                break
+            if counts[at] > best:
+                best = int(counts[at])
+                trials = min(trials, _trials_needed(best, len(source)))
+    return best
+
+
+def affine_inliers_compatible(source: Points, target: Points) -> int:
+    """Return the inliers that scikit-image's RANSAC finds; arguments as for `affine_inliers`.
+
+    Not for threads: it silences warnings while it runs.
+    """
+    from skimage import measure
+    from skimage.transform import AffineTransform
+
+    ransac: Any = measure.ransac  # not typed
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, found = ransac(
+            (source, target),
+            AffineTransform,
+            min_samples=3,
+            residual_threshold=INLIER_PX,
+            max_trials=TRIALS,
+            rng=SEED,
+        )
+    return 0 if found is None else int(np.count_nonzero(found))
+
+
+@lru_cache(maxsize=4096)
+def _samples(count: int) -> Rows:
+    """Return the samples (TRIALS, 3) of matches that scikit-image draws from `count` matches."""
+    draw = np.random.default_rng(SEED)
+    drawn = [draw.choice(count, 3, replace=False) for _ in range(TRIALS)]
+    return np.array(drawn, dtype=np.int64)
+
+
+def _maps(source: Points, target: Points, samples: Rows) -> NDArray[np.float64]:
+    """Return (2, n, 4): per sample and coordinate, the map's row and -1 for the target.
+
+    Three points on a line fix no map; theirs is NaN, and a match is never its inlier.
+    """
+    one, two, three = source[samples].transpose(1, 2, 0)  # each (2, n)
+    first, second = two - one, three - one
+    area = first[0] * second[1] - first[1] * second[0]
+    area[area == 0] = np.nan
+    begin, middle, end = target[samples].transpose(1, 2, 0)
+    along, beyond = middle - begin, end - begin
+    by_y = (along * second[1] - beyond * first[1]) / area
+    by_x = (beyond * first[0] - along * second[0]) / area
+    shift = begin - by_y * one[0] - by_x * one[1]
+    return np.stack([by_y, by_x, shift, np.full_like(shift, -1.0)], axis=2)
+
+
+def _trials_needed(found: int, count: int) -> int:
+    """Return after how many trials scikit-image stops, `found` of `count` being inliers.
+
+    The chance to have missed a better map is then below the rounding unit of float64.
+    """
+    tiny = np.finfo(float).eps
+    missed = min(max(1 - (found / count) ** 3, tiny), 1 - tiny)
+    return math.ceil(math.log(tiny) / math.log(missed))

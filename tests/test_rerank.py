@@ -1,0 +1,429 @@
+"""Re-ranking: both rules for candidates against full lists, and a run of it from end to end."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import card as cards
+from bench import evaluate, record, rerank, search
+from bench.canonical import sha256_json
+from bench.descriptors import from_array
+from bench.errors import BenchError
+from bench.types import GroundTruth, LabelledRanks, LocalFeatures, Protocol, Shortlist
+from bench.verify import verify
+
+RULES = pytest.mark.parametrize("candidates", list(rerank.RULES))
+METRICS = (
+    "map.trapezoid.junk-removed",
+    "mp@5.clipped.junk-removed",
+    "map@7.finite-sum.over-min-k-positives.junk-removed",
+    "recall@3.any-hit.junk-removed",
+)
+
+
+def rows(*values: int) -> np.ndarray:
+    return np.array(values, dtype=np.int64)
+
+
+# --- by hand ------------------------------------------------------------------------------------
+
+LIST = Shortlist(rows(7, 3, 9, 1, 5, 8).reshape(1, 6), np.array([[0.9, 0.8, 0.7, 0.7, 0.5, 0.4]]))
+INLIERS = rows(0, 4, 4, 9, 50, 60).reshape(1, 6)
+
+
+def test_the_first_places_change_among_themselves() -> None:
+    """Of 7 3 9 1 with 0 4 4 9 inliers: 1 first, 3 before 9 as before, 7 last; 5 and 8 stay."""
+    after = rerank.reorder(LIST, INLIERS, [rows()], 4)
+    assert after.row.tolist() == [[1, 3, 9, 7, 5, 8]]
+    assert after.score.tolist() == [[0.7, 0.8, 0.7, 0.9, 0.5, 0.4]]
+    assert LIST.row.tolist() == [[7, 3, 9, 1, 5, 8]], "the list given is not changed"
+
+
+def test_ignored_images_keep_their_places_and_let_others_in() -> None:
+    """Without 3 and 1 the first three are 7 9 5 with 0 4 50."""
+    after = rerank.reorder(LIST, INLIERS, [rows(1, 3)], 3)
+    assert after.row.tolist() == [[5, 3, 9, 1, 7, 8]]
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(0, LIST.row[0]), (1, LIST.row[0])])
+def test_fewer_than_two_candidates_change_nothing(depth: int, expected: np.ndarray) -> None:
+    assert rerank.reorder(LIST, INLIERS, [rows()], depth).row[0].tolist() == expected.tolist()
+
+
+def test_labelled_images_follow_their_list() -> None:
+    """Rows 1 and 5 are in the list; 2 is behind it, and stays."""
+    ranks = LabelledRanks(
+        rows(0, 3), rows(1, 2, 5), rows(3, 20, 4), np.array([0.7, 0.1, 0.5]), rows(1, 0, 0)
+    )
+    after = rerank.follow(ranks, rerank.reorder(LIST, INLIERS, [rows()], 5))
+    assert after.rank.tolist() == [1, 20, 0]
+    assert after.score is ranks.score
+
+
+def test_no_inliers_anywhere_change_nothing() -> None:
+    assert np.array_equal(rerank.reorder(LIST, 0 * INLIERS, [rows()], 6).row, LIST.row)
+
+
+def test_a_shortlist_is_as_long_as_the_rule_may_need() -> None:
+    truths = (GroundTruth(rows(1), rows(2, 3)), GroundTruth(rows(), rows(4, 5, 6)))
+    protocols = [Protocol("p", truths, METRICS)]
+    assert rerank.depth_needed(rerank.Stage("deployable"), protocols) == 100
+    assert rerank.depth_needed(rerank.Stage("official"), protocols) == 103
+
+
+# --- against full lists -------------------------------------------------------------------------
+
+
+@RULES
+@pytest.mark.parametrize("depth", [1, 7, 30, 100])
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_are_those_of_full_lists(
+    oracle: ModuleType, candidates: rerank.Candidates, depth: int, seed: int
+) -> None:
+    """Sixty rows with tied scores; three protocols; every list sorted whole and walked down."""
+    draw = np.random.default_rng([depth, seed])
+    database = draw.integers(-2, 3, (60, 3)).astype(np.float32)
+    database[~database.any(axis=1)] = 1
+    queries = draw.integers(-2, 3, (9, 3)).astype(np.float64)
+    queries[~queries.any(axis=1)] = 1
+    inliers = draw.integers(0, 6, (9, 60)) * draw.integers(0, 2, (9, 60))
+    protocols = []
+    for name in ("easy", "medium", "hard"):
+        truth = []
+        for _ in queries:
+            drawn = draw.permutation(60)
+            cut = draw.integers(0, 15, 2).cumsum()
+            truth.append(GroundTruth(*(np.sort(x) for x in np.split(drawn, cut)[:2])))
+        protocols.append(Protocol(name, tuple(truth), METRICS))
+
+    stage = rerank.Stage(candidates, depth)
+    needed = rerank.depth_needed(stage, protocols)
+    labelled = evaluate.labelled_rows(protocols)
+    found = search.search([from_array(database, "db")], queries, labelled, needed)
+    mask = rerank.chosen(found.shortlist, protocols, stage)
+    counted = np.full(found.shortlist.row.shape, rerank.NOT_VERIFIED)
+    for query, marked in enumerate(mask):
+        counted[query, marked] = inliers[query, found.shortlist.row[query, marked]]
+    after = rerank.ranks_under(found.ranks, found.shortlist, counted, protocols, stage)
+    scores = evaluate.score(after, protocols, 60)
+
+    for protocol in protocols:
+        for query, truth in enumerate(protocol.truth):
+            listed = oracle.ranking(oracle.scores(database, queries[query]))
+            if candidates == "official":
+                listed = oracle.without(listed, truth.ignored)
+            head = sorted(listed[:depth], key=lambda row: -inliers[query, row])
+            listed = head + listed[depth:]
+            for metric_id in METRICS:
+                ours = scores[protocol.name][metric_id].per_query[query]
+                wanted = oracle.value(metric_id, listed, truth.positive, truth.ignored)
+                assert ours == pytest.approx(wanted, abs=1e-12, nan_ok=True)
+
+
+@RULES
+def test_every_candidate_is_verified_once_and_nothing_else(candidates: rerank.Candidates) -> None:
+    truths = GroundTruth(rows(5), rows(3, 7)), GroundTruth(rows(1), rows(9))
+    protocols = [Protocol(str(i), (truth,), METRICS) for i, truth in enumerate(truths)]
+    mask = rerank.chosen(LIST, protocols, rerank.Stage(candidates, 3))
+    wanted = {"official": {9, 1, 5, 7, 3}, "deployable": {7, 3, 9}}  # 9 1 5 and 7 3 1
+    assert set(LIST.row[mask].tolist()) == wanted[candidates]
+
+
+@pytest.mark.parametrize("mode", ["fast", "compatible"])
+def test_inliers_are_counted_where_the_mask_is(mode: Any) -> None:
+    """Image 3 is the query itself, image 9 has other descriptors, image 1 has no features."""
+    draw = np.random.default_rng(0)
+
+    def features(count: int) -> LocalFeatures:
+        unit = draw.standard_normal((count, 8)).astype(np.float32)
+        unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+        points = draw.uniform(0, 500, (count, 2)).astype(np.float32)
+        return LocalFeatures(points, np.ones(count, "f4"), np.ones(count, "f4"), unit)
+
+    query = features(30)
+    kept = {3: query, 9: features(30), 1: features(0)}
+    mask = np.array([[False, True, True, True, False, False]])
+    inliers, query_ms = rerank.count_inliers(
+        LIST, mask, lambda _: query, kept.__getitem__, 0.4, mode
+    )
+    assert inliers.tolist() == [[-1, 30, 0, 0, -1, -1]]
+    assert len(query_ms) == 1
+
+
+# --- from end to end ----------------------------------------------------------------------------
+
+PATCHES = '''"""Grey patches, less their mean: local features without weights."""
+
+from types import SimpleNamespace
+
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, unfold
+
+VARIANTS = {"grey": "patches of 8 x 8 cells of 4 px, every 8 px"}
+
+
+def local(batch):
+    cells = avg_pool2d(batch.mean(dim=1, keepdim=True), 4)
+    height, width = (max(0, (side - 8) // 2 + 1) for side in cells.shape[2:])
+    if height * width == 0:
+        return batch.new_zeros(len(batch), 64, 0, 0), batch.new_zeros(len(batch), 1, 0, 0)
+    patches = unfold(cells, 8, stride=2).unflatten(2, (height, width))
+    patches = patches - patches.mean(dim=1, keepdim=True)
+    return patches, patches.norm(dim=1, keepdim=True)
+
+
+def load(variant, weights, device):
+    return SimpleNamespace(
+        version="1",
+        config={},
+        weights={"source": "none: nothing is learned", "licence": "none needed", "sha256": None,
+                 "training_set": "none", "trained": None},
+        dim=12,
+        preprocess={"max_side_px": 256},
+        describe=lambda batch: adaptive_avg_pool2d(batch, 2).flatten(1),
+        local=local,
+        local_rule={"dim": 64, "stride_px": 8, "offset_px": 15.5, "scales": (0.7071, 1),
+                    "max_features": 200, "match_distance": 0.6},
+    )
+'''
+
+
+@pytest.fixture
+def patches(tmp_path: Path) -> Path:
+    """Return a method of a file of its own that offers local features."""
+    path = tmp_path / "patches.py"
+    path.write_text(PATCHES, encoding="utf-8")
+    return path
+
+
+def made(cli: Callable[..., Any], patches: Path, *arguments: str) -> Path:
+    said = cli("run", "--method", patches, *arguments)
+    assert said.status == 0, said.err
+    return Path(said.out.splitlines()[-1])
+
+
+@RULES
+def test_a_run_is_re_ranked_and_verified(
+    cli: Callable[..., Any], patches: Path, candidates: str, oracle: ModuleType
+) -> None:
+    said = cli("run", "--method", patches, "--rerank", candidates)
+    assert said.status == 0, said.err
+    assert f"(re-ranked, {candidates} candidates)" in said.out.splitlines()[0]
+    path = Path(said.out.splitlines()[-1])
+    held = record.read(path)
+    card = held["card"]
+    assert card["candidates_rule"].startswith(f"{candidates}: ")
+    assert card["rerank"]["ransac"] == "fast"
+    assert card["rerank"]["local"]["max_features"] == 200
+    assert {"local features, database", "local features, queries", "re-rank"} <= set(
+        held["timing"]["phases_s"]
+    )
+    about = held["rerank"]
+    assert about["ms_per_query"]["p95"] >= about["ms_per_query"]["p50"] > 0
+    assert about["bytes_per_image"] == about["features_per_image"] * (20 + 4 * 64)
+    arrays = record.read_arrays(path, held)
+    assert about["pairs"] == np.count_nonzero(arrays["shortlist_inliers"] >= 0)
+    assert verify(path)[0] == []
+
+    # The list is whole (49 images), so the full re-ranked list follows from what is stored.
+    headline = card["metrics"][0]
+    for protocol in record.protocols_of(arrays, card):
+        values = held["scores"][protocol.name][headline]["per_query"]
+        for query, truth in enumerate(protocol.truth):
+            listed = arrays["shortlist_row"][query].tolist()
+            count = dict(zip(listed, arrays["shortlist_inliers"][query].tolist(), strict=True))
+            if candidates == "official":
+                listed = oracle.without(listed, truth.ignored)
+            listed.sort(key=lambda row, of=count: -of[row])
+            wanted = oracle.value(headline, listed, truth.positive, truth.ignored)
+            assert (values[query] or 0) == pytest.approx(np.nan_to_num(wanted))
+
+
+def test_re_ranking_is_another_card_and_leaves_the_other_as_it_was(
+    cli: Callable[..., Any], patches: Path
+) -> None:
+    plain = record.read(made(cli, patches, "--limit", "6"))
+    again = record.read(made(cli, patches, "--limit", "6", "--rerank"))
+    half = record.read(
+        made(cli, patches, "--limit", "6", "--rerank", "--local-precision", "float16")
+    )
+    slow = record.read(made(cli, patches, "--limit", "6", "--rerank", "--ransac", "compatible"))
+    assert "rerank" not in plain
+    assert "rerank" not in plain["card"]
+    assert plain["card"]["candidates_rule"] == cards.NO_RERANKING
+    assert again["card"]["rerank"]["candidates"] == "deployable", "without a value"
+    assert len({one["card_sha256"] for one in (plain, again, half, slow)}) == 4
+    assert half["rerank"]["bytes_per_image"] < again["rerank"]["bytes_per_image"]
+    assert record.same(slow["scores"], again["scores"]), "both ways count alike"
+
+
+def test_a_shifted_picture_of_the_same_thing_comes_first(
+    cli: Callable[..., Any], patches: Path, workplace: Any
+) -> None:
+    """Each query is a part of one photograph; colours alone do not find it, geometry does."""
+    from PIL import Image
+
+    folder = Path(__file__).parent.parent / "datasets" / "mini-data" / "jpg"
+    names = sorted(path.name for path in folder.glob("*.jpg"))[::5]
+    (workplace.folder / "jpg").mkdir()
+    queries, truth = [], []
+    for i, name in enumerate(names):
+        image = Image.open(folder / name).convert("L").convert("RGB").resize((256, 192))
+        image.save(workplace.folder / "jpg" / f"{name}.png")
+        image.crop((40, 24, 240, 176)).save(workplace.folder / "jpg" / f"q{i}.png")
+        queries.append({"file": f"q{i}.png"})
+        truth.append({"positive": [i]})
+    data = {
+        "name": "parts", "images": "jpg", "database": [f"{name}.png" for name in names],
+        "queries": queries, "protocols": {"all": truth},
+    }  # fmt: skip
+    file = workplace.folder / "dataset.json"
+    file.write_text(json.dumps(data), encoding="utf-8")
+    before = cli("run", "--method", patches, "--dataset", file)
+    after = cli("run", "--method", patches, "--dataset", file, "--rerank")
+    assert headline(after.out) == 100
+    assert headline(before.out) < 100
+
+
+def headline(out: str) -> float:
+    found = re.search(r"mAP all: ([0-9.]+)", out)
+    assert found is not None
+    return float(found.group(1))
+
+
+def test_the_untrained_network_is_re_ranked(cli: Callable[..., Any]) -> None:
+    said = cli("run", "--method", "delg.untrained", "--limit", "1", "--rerank", "official")
+    assert said.status == 0, said.err
+    assert "(untrained) (re-ranked, official candidates) (partial: first 1 images)" in said.out
+    assert verify(Path(said.out.splitlines()[-1]))[0] == []
+
+
+def test_a_method_without_local_features_is_refused(
+    cli: Callable[..., Any], refused: Callable[..., str]
+) -> None:
+    said = cli("run", "--method", "random-unit", "--rerank", "official")
+    assert "random-unit.seed0 offers no local features" in refused(said)
+
+
+def test_a_dry_run_says_the_rule(cli: Callable[..., Any], patches: Path) -> None:
+    said = cli("run", "--method", patches, "--rerank", "official", "--dry-run")
+    assert "re-ranking: official: of each protocol the first 100" in said.out
+
+
+# --- forgeries ----------------------------------------------------------------------------------
+
+
+def more_inliers(content: Any, arrays: Any) -> None:
+    """Lift the easy positives of every query."""
+    truth, at = arrays["truth_easy_positive"], arrays["truth_easy_positive_offsets"]
+    for query, listed in enumerate(arrays["shortlist_row"]):
+        here = np.isin(listed, truth[at[query] : at[query + 1]])
+        arrays["shortlist_inliers"][query, here] = 200
+
+
+def not_verified(content: Any, arrays: Any) -> None:
+    arrays["shortlist_inliers"][0, 0] = rerank.NOT_VERIFIED
+
+
+def too_many(content: Any, arrays: Any) -> None:
+    arrays["shortlist_inliers"][0, 0] = 201
+
+
+def none_stored(content: Any, arrays: Any) -> None:
+    del arrays["shortlist_inliers"]
+
+
+def other_rule(content: Any, arrays: Any) -> None:
+    content["card"]["rerank"]["candidates"] = "official"
+
+
+def other_rule_in_both_places(content: Any, arrays: Any) -> None:
+    content["card"]["rerank"]["candidates"] = "official"
+    content["card"]["candidates_rule"] = rerank.Stage("official").rule
+
+
+def shallower(content: Any, arrays: Any) -> None:
+    content["card"]["rerank"]["depth"] = 3
+    content["card"]["candidates_rule"] = rerank.Stage("deployable", 3).rule
+
+
+def short_list(content: Any, arrays: Any) -> None:
+    for name in ("row", "score", "inliers"):
+        arrays[f"shortlist_{name}"] = arrays[f"shortlist_{name}"][:, :4]
+
+
+def as_if_not_re_ranked(content: Any, arrays: Any) -> None:
+    del content["card"]["rerank"]
+    content["card"]["candidates_rule"] = cards.NO_RERANKING
+
+
+def without_inliers_too(content: Any, arrays: Any) -> None:
+    as_if_not_re_ranked(content, arrays)
+    del content["rerank"], arrays["shortlist_inliers"]
+
+
+def unsaid_rule(content: Any, arrays: Any) -> None:
+    del content["card"]["rerank"], content["rerank"], arrays["shortlist_inliers"]
+
+
+def no_account(content: Any, arrays: Any) -> None:
+    del content["rerank"]
+
+
+FORGERIES = {
+    more_inliers: r"scores\..* is .* in the record",
+    not_verified: "the stored inliers are not those of the candidates",
+    too_many: "the stored inliers are not those of the candidates",
+    none_stored: "of a re-ranking, but no inliers are stored",
+    other_rule: "names another rule for candidates",
+    other_rule_in_both_places: "not those of the candidates|scores",
+    shallower: "the stored inliers are not those of the candidates",
+    short_list: "the shortlist is too short",
+    as_if_not_re_ranked: "inliers are stored, but the card is of no re-ranking",
+    without_inliers_too: r"scores\..* is .* in the record",
+    unsaid_rule: "names a rule for candidates, but nothing of how",
+    no_account: "disagree on whether it is re-ranked",
+}
+
+
+@pytest.fixture(scope="module")
+def genuine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a record of a re-ranked run."""
+    from bench import run
+    from bench.scoring import Options
+
+    folder = tmp_path_factory.mktemp("genuine")
+    (folder / "patches.py").write_text(PATCHES, encoding="utf-8")
+    options = Options(output=folder, rerank="deployable", device="cpu")
+    return run.run(run.plan(str(folder / "patches.py"), "mini", options))
+
+
+@pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
+def test_a_forgery_with_right_checksums_differs(
+    genuine: Path, tmp_path: Path, forge: Callable[[Any, Any], None]
+) -> None:
+    content = record.read(genuine)
+    arrays = record.read_arrays(genuine, content)
+    forge(content, arrays)
+    for key in ("schema", "card_sha256", "ranks", "sha256"):
+        del content[key]
+    forged = record.write(tmp_path, content, arrays)
+    assert record.read(forged)["card_sha256"] == sha256_json(content["card"])
+    faults, _ = verify(forged)
+    assert any(re.search(FORGERIES[forge], fault) for fault in faults), faults
+
+
+def test_inliers_of_another_form_are_one_sentence(genuine: Path, tmp_path: Path) -> None:
+    content = record.read(genuine)
+    arrays = record.read_arrays(genuine, content)
+    for key in ("schema", "card_sha256", "ranks", "sha256"):
+        del content[key]
+    for wrong in (arrays["shortlist_inliers"].astype(np.int32), np.zeros((2, 2), np.int64)):
+        forged = record.write(tmp_path, content, {**arrays, "shortlist_inliers": wrong})
+        with pytest.raises(BenchError, match="inliers must be int64"):
+            verify(forged)
