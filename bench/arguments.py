@@ -122,7 +122,8 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
     extract.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="an .npz: ids and vectors"
     )
-    for describing in (run, extract):
+    made["check"].add_argument("method", metavar="METHOD", help="a method, or a plug-in file")
+    for describing in (run, extract, made["check"]):
         describing.add_argument(
             "--weights", metavar="PATH", help="weights to use instead of the variant's own"
         )
@@ -136,7 +137,8 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
             metavar="N",
             help="most images of one shape given to the network at once (default: %(default)s)",
         )
-        describing.add_argument(
+    for keeping in (run, extract):
+        keeping.add_argument(
             "--force",
             action="store_true",
             help="describe the images again even where the store has them",

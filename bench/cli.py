@@ -177,6 +177,22 @@ def _weights(given: argparse.Namespace) -> int:
     return act(given.method, _say)
 
 
+def _check(given: argparse.Namespace) -> int:
+    from bench import extract, machine, methods
+    from bench.check import check
+
+    device = machine.pick_device(given.device)
+    machine.set_exact_float32()
+    info, method, rule = methods.load(given.method, given.weights, device)
+    failed = 0
+    for state, text in check(extract.Loaded(method, info, rule, device, given.batch_size)):
+        print(f"{state:>5}  {text}", flush=True)
+        failed += state == "FAILS"
+    name = f"{info.name}.{info.variant}"
+    print(f"{name}: {f'{failed} checks fail' if failed else 'keeps the contract'}")
+    return int(failed > 0)
+
+
 def _report(given: argparse.Namespace) -> int:
     from bench.report.build import build
 
@@ -197,6 +213,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "extract": ("Describe images; write ids and unit vectors to an .npz.", _extract),
     "evaluate": ("Score descriptors that you bring; no images are needed.", _evaluate),
     "verify": ("Recompute the scores of records from their stored ranks.", _verify),
+    "check": ("Try whether a method keeps the contract of a plug-in.", _check),
     "weights": ("List, download, check and convert published weights.", _weights),
     "report": ("Rebuild report.md and its figures from the records.", _report),
     "doctor": ("Check this installation without a GPU or a download.", _doctor),

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"arguments", "doctor", "verify", "run", "export", "official", "convert"},
+    {"arguments", "doctor", "verify", "run", "export", "official", "convert", "check"},
     {"scoring", "golden", "latency"},
     {"extract", "local_store", "methods", "datasets", "record", "summary", "report"},
     {"checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine"},
