@@ -1,7 +1,7 @@
 """What all tests share: folders of their own, the conformance data, the oracle, the command line.
 
 No test may write into the checkout or the user's home: both roots point into a temporary folder
-for the whole session, and `workplace` gives a test that runs something its own.
+for the whole session, and `workspace` gives a test that runs something its own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Workplace:
+class Workspace:
     """Where one test works: the folders that the two variables name, and one for results."""
 
     folder: Path
@@ -69,23 +69,23 @@ def _roots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """Give the test its own roots."""
-    place = Workplace(tmp_path, tmp_path / "data", tmp_path / "cache", tmp_path / "results")
+    place = Workspace(tmp_path, tmp_path / "data", tmp_path / "cache", tmp_path / "results")
     monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(place.cache))
     monkeypatch.setenv("RETRIEVAL_BENCH_DATA", str(place.data))
     return place
 
 
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], workplace: Workplace) -> Callable[..., Said]:
+def cli(capsys: pytest.CaptureFixture[str], workspace: Workspace) -> Callable[..., Said]:
     """Return a function that runs the command line in this process and gives what it said."""
     from bench.cli import main
 
     def run(*arguments: object) -> Said:
         given = [str(argument) for argument in arguments]
         if given and given[0] in ("run", "evaluate") and "--output" not in given:
-            given += ["--output", str(workplace.results)]
+            given += ["--output", str(workspace.results)]
         capsys.readouterr()
         try:
             status = main(given)
@@ -98,7 +98,7 @@ def cli(capsys: pytest.CaptureFixture[str], workplace: Workplace) -> Callable[..
 
 
 @pytest.fixture
-def process(workplace: Workplace) -> Callable[..., Said]:
+def process(workspace: Workspace) -> Callable[..., Said]:
     """Return a function that runs `python -m bench` as a process of its own."""
 
     def run(*arguments: object, **settings: Any) -> Said:

@@ -35,8 +35,8 @@ def asked(cli, folder: Path, body: str):
     return cli("check", file, "--device", "cpu")
 
 
-def test_a_good_method_keeps_the_contract(workplace, cli) -> None:
-    said = asked(cli, workplace.folder, f"return {PLAIN}")
+def test_a_good_method_keeps_the_contract(workspace, cli) -> None:
+    said = asked(cli, workspace.folder, f"return {PLAIN}")
     assert said.status == 0, said.err
     assert "FAILS" not in said.out
     assert "bfloat16 instead of float32" in said.out
@@ -55,16 +55,16 @@ def test_a_good_method_keeps_the_contract(workplace, cli) -> None:
         (f"assert batch.shape[-1] != 64; return {PLAIN}", "is refused"),
     ],
 )
-def test_a_broken_promise_is_named(workplace, cli, body: str, broken: str) -> None:
-    said = asked(cli, workplace.folder, body)
+def test_a_broken_promise_is_named(workspace, cli, body: str, broken: str) -> None:
+    said = asked(cli, workspace.folder, body)
     assert said.status == 1
     assert any("FAILS" in line and broken in line for line in said.out.splitlines()), said.out
     assert said.out.splitlines()[-1].endswith("fail")
     assert "Traceback" not in said.err
 
 
-def test_a_small_image_may_be_refused(workplace, cli) -> None:
+def test_a_small_image_may_be_refused(workspace, cli) -> None:
     body = f"assert min(batch.shape[-2:]) > 3; return {PLAIN}"
-    said = asked(cli, workplace.folder, body)
+    said = asked(cli, workspace.folder, body)
     assert said.status == 0
     assert " note  tiny.png is refused: " in said.out

@@ -35,10 +35,10 @@ def only(paths: list[Path]) -> tuple[Path, dict[str, Any]]:
 # --- run ----------------------------------------------------------------------------------------
 
 
-def test_a_run_on_the_bundled_photographs_from_end_to_end(workplace, cli) -> None:
+def test_a_run_on_the_bundled_photographs_from_end_to_end(workspace, cli) -> None:
     said = cli(*RANDOM)
     assert said.status == 0, said.err
-    path, held = only(workplace.records())
+    path, held = only(workspace.records())
     means = {p: 100 * t[HEADLINE]["mean"] for p, t in held["scores"].items()}
     lines = said.out.splitlines()
     assert lines[-1] == str(path)
@@ -51,9 +51,9 @@ def test_a_run_on_the_bundled_photographs_from_end_to_end(workplace, cli) -> Non
     assert re.fullmatch(
         rf">> mini: mP@k\[1, 5, 10\] E: {three}, M: {three}, H: {three} \(chance\)", lines[-2]
     )
-    assert path.is_relative_to(workplace.results / "runs" / "mini" / "random-unit.seed0")
+    assert path.is_relative_to(workspace.results / "runs" / "mini" / "random-unit.seed0")
     assert held["command"] == "python -m bench run --method random-unit --device cpu --output " + (
-        str(workplace.results)
+        str(workspace.results)
     )
     assert held["method"]["weights"]["trained"] is False
     assert held["partial"] is False
@@ -72,91 +72,91 @@ def test_a_run_on_the_bundled_photographs_from_end_to_end(workplace, cli) -> Non
     ]
 
 
-def test_a_second_run_takes_everything_from_the_store_and_scores_the_same(workplace, cli) -> None:
+def test_a_second_run_takes_everything_from_the_store_and_scores_the_same(workspace, cli) -> None:
     assert cli(*RANDOM).status == 0
     assert cli(*RANDOM, "--batch-size", "3", "--memory-budget", "1").status == 0
-    first, second = (json.loads(p.read_text()) for p in workplace.records())
+    first, second = (json.loads(p.read_text()) for p in workspace.records())
     assert {first["timing"]["images_from_store"], second["timing"]["images_from_store"]} == {0, 64}
     assert first["scores"] == second["scores"]
     assert first["ranks"]["sha256"] == second["ranks"]["sha256"]
     assert first["card_sha256"] == second["card_sha256"]
 
 
-def test_variants_and_data_sets_are_repeatable(workplace, cli) -> None:
+def test_variants_and_data_sets_are_repeatable(workspace, cli) -> None:
     said = cli("run", "--method", "random-unit.seed1", "--method", "random-unit.seed2",
                "--dataset", "mini", "--limit", "6", "--device", "cpu")  # fmt: skip
     assert said.status == 0
-    assert [p.parent.name for p in workplace.records()] == [
+    assert [p.parent.name for p in workspace.records()] == [
         "random-unit.seed1",
         "random-unit.seed2",
     ]
     assert said.out.count("(chance) (partial: first 6 images)") == 4
-    for path in workplace.records():
+    for path in workspace.records():
         held = json.loads(path.read_text())
         assert held["partial"] is True
         assert held["card"]["limit"] == held["card"]["dataset"]["database"] == 6
         assert cli("verify", path).status == 0
 
 
-def test_the_crop_of_the_query_is_another_card(workplace, cli) -> None:
+def test_the_crop_of_the_query_is_another_card(workspace, cli) -> None:
     for crop in ("whole", "crop", "crop-relative"):
         assert cli(*RANDOM, "--query-crop", crop).status == 0
     assert cli(*RANDOM, "--no-crop").status == 0
-    records = [json.loads(p.read_text()) for p in workplace.records()]
+    records = [json.loads(p.read_text()) for p in workspace.records()]
     rules = {r["card"]["crop_rule"] for r in records}
     assert rules == {"query cropped to its box", "whole query image"}
     assert len({r["card_sha256"] for r in records}) == 3
     assert len({r["card"]["dataset"]["revision"] for r in records}) == 1
-    for path in workplace.records():
+    for path in workspace.records():
         assert cli("verify", path).status == 0
 
 
-def test_a_dry_run_says_what_would_be_done_and_does_nothing(workplace, cli) -> None:
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(workspace, cli) -> None:
     said = cli(*RANDOM, "--dry-run")
     assert said.status == 0
     assert "database: 49 images, 49 to describe, 0.0 MB in the store" in said.out
-    assert workplace.records() == []
-    assert not workplace.results.exists()
-    assert not list(workplace.cache.rglob("*.npy"))
+    assert workspace.records() == []
+    assert not workspace.results.exists()
+    assert not list(workspace.cache.rglob("*.npy"))
     assert cli(*RANDOM).status == 0
     assert "database: 49 images, 0 to describe" in cli(*RANDOM, "--dry-run").out
 
 
 @pytest.mark.parametrize("depth", [0, 1, 49, 1000])
-def test_the_length_of_the_shortlist_changes_no_score(workplace, cli, depth: int) -> None:
+def test_the_length_of_the_shortlist_changes_no_score(workspace, cli, depth: int) -> None:
     assert cli(*RANDOM, "--limit", "20").status == 0
     assert cli(*RANDOM, "--limit", "20", "--shortlist", depth).status == 0
-    records = [json.loads(p.read_text()) for p in workplace.records()]
+    records = [json.loads(p.read_text()) for p in workspace.records()]
     assert records[0]["scores"] == records[1]["scores"]
-    for path, held in zip(workplace.records(), records, strict=True):
+    for path, held in zip(workspace.records(), records, strict=True):
         with np.load(path.with_name(held["ranks"]["file"])) as arrays:
             assert arrays["shortlist_row"].shape[1] in (20, min(depth, 20))
         assert cli("verify", path).status == 0
 
 
-def test_what_works_is_done_where_something_fails(workplace, cli) -> None:
+def test_what_works_is_done_where_something_fails(workspace, cli) -> None:
     said = cli(*RANDOM, "--method", "random-unit.seed9", "--method", "no-such",
                "--dataset", "mini", "--dataset", "minny", "--limit", "3")  # fmt: skip
     assert said.status == 1
-    assert len(workplace.records()) == 1
+    assert len(workspace.records()) == 1
     assert len(said.errors) == 5
     assert said.errors[0].startswith("error: no variant of random-unit is called 'seed9'; did you")
     assert said.errors[1].startswith("error: no method is called 'no-such'. Known: ")
     assert said.errors[2].startswith("error: no data set is called 'minny'; did you mean mini?")
 
 
-def test_a_run_writes_nothing_into_the_checkout_or_the_home(workplace, process) -> None:
-    home = workplace.folder / "home"
+def test_a_run_writes_nothing_into_the_checkout_or_the_home(workspace, process) -> None:
+    home = workspace.folder / "home"
     home.mkdir()
 
     def listed() -> set[str]:
         return {str(p) for p in (ROOT / "results").rglob("*")}
 
     before = listed()
-    said = process(*RANDOM, "--output", workplace.results, env={"HOME": str(home)})
+    said = process(*RANDOM, "--output", workspace.results, env={"HOME": str(home)})
     assert said.status == 0, said.err
     assert "Warning" not in said.err
-    assert len(workplace.records()) == 1
+    assert len(workspace.records()) == 1
     assert [p.name for p in home.iterdir()] == []
     assert listed() == before
 
@@ -164,18 +164,18 @@ def test_a_run_writes_nothing_into_the_checkout_or_the_home(workplace, process) 
 # --- evaluate -----------------------------------------------------------------------------------
 
 
-def test_descriptors_extracted_and_brought_score_as_in_a_run(workplace, cli) -> None:
+def test_descriptors_extracted_and_brought_score_as_in_a_run(workspace, cli) -> None:
     """The way through files and the way through the store are one."""
     assert cli(*RANDOM).status == 0
     for which in ("database", "queries"):
         said = cli("extract", "--method", "random-unit", "--dataset", "mini", "--device", "cpu",
-                   "--which", which, "--output", workplace.folder / f"{which}.npz")  # fmt: skip
+                   "--which", which, "--output", workspace.folder / f"{which}.npz")  # fmt: skip
         assert said.status == 0, said.err
-    said = cli("evaluate", "--dataset", "mini", "--database", workplace.folder / "database.npz",
-               "--queries", workplace.folder / "queries.npz", "--name", "mine")  # fmt: skip
+    said = cli("evaluate", "--dataset", "mini", "--database", workspace.folder / "database.npz",
+               "--queries", workspace.folder / "queries.npz", "--name", "mine")  # fmt: skip
     assert said.status == 0, said.err
     by_run, by_file = sorted(
-        workplace.records(), key=lambda p: p.parent.name != "random-unit.seed0"
+        workspace.records(), key=lambda p: p.parent.name != "random-unit.seed0"
     )
     one, two = (json.loads(p.read_text()) for p in (by_run, by_file))
     assert by_file.parent.name == "brought.mine"
@@ -206,15 +206,15 @@ def bring(folder: Path, small_file: Path, suffix: str) -> list[str]:
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".mat"])
 def test_every_format_gives_what_the_oracle_says(
-    workplace, cli, small_file: Path, small: dict[str, Any], oracle: ModuleType, suffix: str
+    workspace, cli, small_file: Path, small: dict[str, Any], oracle: ModuleType, suffix: str
 ) -> None:
-    extra = workplace.folder / "extra.npy"
+    extra = workspace.folder / "extra.npy"
     added = np.random.default_rng(6).standard_normal((40, 6)).astype(np.float32)
     np.save(extra, added)
-    given = bring(workplace.folder, small_file, suffix)
+    given = bring(workspace.folder, small_file, suffix)
     said = cli(*given, "--distractors", extra, extra)
     assert said.status == 0, said.err
-    _, held = only(workplace.records())
+    _, held = only(workspace.records())
     assert held["card"]["distractors"] == {"count": 80, "sources": ["extra", "extra"]}
     assert held["card"]["descriptors"] == "as given, not normalised"
     draw = np.random.default_rng(5)
@@ -234,7 +234,7 @@ def test_every_format_gives_what_the_oracle_says(
 
 
 def test_the_official_answers_through_files_and_the_public_command(
-    workplace, process, oracle: ModuleType, shared: Callable[[str], Path]
+    workspace, process, oracle: ModuleType, shared: Callable[[str], Path]
 ) -> None:
     """The entry with distractors, from memory-mapped .npy files, with little memory."""
     entries = json.loads(shared("parity/revisitop_map.json").read_text(encoding="utf-8"))
@@ -245,16 +245,16 @@ def test_the_official_answers_through_files_and_the_public_command(
         zip(("db", "q", "more"), oracle.parity_descriptors(held["gnd"], entry), strict=True)
     )
     for key, array in rows.items():
-        np.save(workplace.folder / f"{key}.npy", array)
+        np.save(workspace.folder / f"{key}.npy", array)
     said = process(
-        "evaluate", "--dataset", name, "--database", workplace.folder / "db.npy",
-        "--queries", workplace.folder / "q.npy", "--distractors", workplace.folder / "more.npy",
-        "--memory-budget", "8", "--output", workplace.results,
+        "evaluate", "--dataset", name, "--database", workspace.folder / "db.npy",
+        "--queries", workspace.folder / "q.npy", "--distractors", workspace.folder / "more.npy",
+        "--memory-budget", "8", "--output", workspace.results,
         env={"RETRIEVAL_BENCH_DATA": str(shared("data"))},
     )  # fmt: skip
     assert said.status == 0, said.err
     assert said.errors == []
-    _, got = only(workplace.records())
+    _, got = only(workspace.records())
     assert got["card"]["descriptors"] == "unit norm"
     assert got["card"]["distractors"]["count"] == entry["distractors"]
     for level, known in entry["levels"].items():
@@ -280,7 +280,7 @@ def test_the_official_answers_through_files_and_the_public_command(
 )
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_bad_row_is_named_by_file_and_row(
-    workplace, cli, refused, small_file: Path, brought, value: float, what: str, which: int
+    workspace, cli, refused, small_file: Path, brought, value: float, what: str, which: int
 ) -> None:
     rows = np.load(brought[which])
     rows[2] = value
@@ -289,45 +289,45 @@ def test_a_bad_row_is_named_by_file_and_row(
                brought[1])  # fmt: skip
     assert refused(said).startswith(f"row 2 of {brought[which]} {what}; a descriptor must be")
     assert "Warning" not in said.err
-    assert workplace.records() == []
+    assert workspace.records() == []
 
 
 def test_a_bad_distractor_is_named_by_its_own_row(
-    workplace, cli, refused, small_file: Path, brought
+    workspace, cli, refused, small_file: Path, brought
 ) -> None:
     paths = []
     for n in range(3):
         rows = np.ones((50, 6), np.float32)
         if n:
             rows[17 + n] = np.nan
-        paths.append(workplace.folder / f"more{n}.npy")
+        paths.append(workspace.folder / f"more{n}.npy")
         np.save(paths[-1], rows)
     said = cli("evaluate", "--dataset", small_file, "--database", brought[0], "--queries",
                brought[1], "--distractors", *paths)  # fmt: skip
     assert refused(said).startswith(f"row 18 of {paths[1]} contains NaN; ")
 
 
-def test_descriptors_that_do_not_fit(workplace, cli, refused, small_file: Path, brought) -> None:
+def test_descriptors_that_do_not_fit(workspace, cli, refused, small_file: Path, brought) -> None:
     def told(**changed: Any) -> str:
         given = {"dataset": small_file, "database": brought[0], "queries": brought[1], **changed}
         flat = [x for key, value in given.items() for x in (f"--{key}", value)]
         return refused(cli("evaluate", *flat))
 
-    np.save(workplace.folder / "wide.npy", np.ones((5, 7), np.float32))
-    np.save(workplace.folder / "turned.npy", np.load(brought[0]).T)
-    np.savez(workplace.folder / "other.npz", vectors=np.load(brought[1]), ids=["q0", "q2", "q1"])
+    np.save(workspace.folder / "wide.npy", np.ones((5, 7), np.float32))
+    np.save(workspace.folder / "turned.npy", np.load(brought[0]).T)
+    np.savez(workspace.folder / "other.npz", vectors=np.load(brought[1]), ids=["q0", "q2", "q1"])
     assert "q.npy has 3 rows, but the data set has 8 database" in told(database=brought[1])
-    assert "It looks transposed" in told(database=workplace.folder / "turned.npy")
-    assert "row 1 of" in told(queries=workplace.folder / "other.npz")
-    assert "wide.npy has 7 numbers per row" in told(distractors=workplace.folder / "wide.npy")
-    assert "there is no file" in told(queries=workplace.folder / "absent.npy")
+    assert "It looks transposed" in told(database=workspace.folder / "turned.npy")
+    assert "row 1 of" in told(queries=workspace.folder / "other.npz")
+    assert "wide.npy has 7 numbers per row" in told(distractors=workspace.folder / "wide.npy")
+    assert "there is no file" in told(queries=workspace.folder / "absent.npy")
     assert "descriptors are read from .npy, .npz or .mat" in told(queries=small_file)
     assert "no data set is called 'smal'" in told(dataset="smal")
-    assert "there is no file" in told(dataset=workplace.folder / "absent.json")
+    assert "there is no file" in told(dataset=workspace.folder / "absent.json")
     assert "--name 'a/b' may hold letters" in told(name="a/b")
     assert "--name '.a' may hold letters" in told(name=".a")
     assert "--name '' may hold letters" in told(name="")
-    assert workplace.records() == []
+    assert workspace.records() == []
 
 
 @pytest.mark.parametrize(
@@ -352,9 +352,9 @@ def test_descriptors_that_do_not_fit(workplace, cli, refused, small_file: Path, 
         (["verify", str(ROOT / "datasets")], "is not a record: "),
     ],
 )
-def test_wrong_arguments(workplace, cli, refused, arguments: list[str], expected: str) -> None:
+def test_wrong_arguments(workspace, cli, refused, arguments: list[str], expected: str) -> None:
     assert expected in refused(cli(*arguments))
-    assert workplace.records() == []
+    assert workspace.records() == []
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_wrong_arguments(workplace, cli, refused, arguments: list[str], expected
         ["evaluate", "--dataset", "mini"], ["verify"], ["--nonsense"],
     ],
 )  # fmt: skip
-def test_wrong_usage_shows_the_usage(workplace, cli, arguments: list[str]) -> None:
+def test_wrong_usage_shows_the_usage(workspace, cli, arguments: list[str]) -> None:
     said = cli(*arguments)
     assert said.status in (1, 2)
     assert said.err
@@ -377,7 +377,7 @@ def test_wrong_usage_shows_the_usage(workplace, cli, arguments: list[str]) -> No
     assert said.out == ""
 
 
-def test_photographs_that_are_not_there(workplace, cli, refused, small_file: Path) -> None:
+def test_photographs_that_are_not_there(workspace, cli, refused, small_file: Path) -> None:
     given = ("run", "--method", "random-unit", "--dataset", small_file)
     text = refused(cli(*given))
     assert text.startswith(f"the image folder {small_file.parent / 'jpg'} does not exist.")
@@ -387,26 +387,26 @@ def test_photographs_that_are_not_there(workplace, cli, refused, small_file: Pat
     assert "d0.png, d1.png, d2.png, d3.png, d4.png and 6 more." in text
 
 
-def test_the_output_cannot_be_a_file(workplace, cli, refused) -> None:
-    (workplace.folder / "file").touch()
-    said = cli(*RANDOM, "--limit", "2", "--output", workplace.folder / "file")
-    assert str(workplace.folder / "file") in refused(said)
+def test_the_output_cannot_be_a_file(workspace, cli, refused) -> None:
+    (workspace.folder / "file").touch()
+    said = cli(*RANDOM, "--limit", "2", "--output", workspace.folder / "file")
+    assert str(workspace.folder / "file") in refused(said)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_cache_that_cannot_be_written(workplace, cli, refused) -> None:
-    workplace.cache.mkdir()
-    workplace.cache.chmod(0o500)
-    assert str(workplace.cache) in refused(cli(*RANDOM, "--limit", "2"))
+def test_a_cache_that_cannot_be_written(workspace, cli, refused) -> None:
+    workspace.cache.mkdir()
+    workspace.cache.chmod(0o500)
+    assert str(workspace.cache) in refused(cli(*RANDOM, "--limit", "2"))
 
 
-def test_a_cache_that_is_a_file(workplace, cli, refused) -> None:
-    workplace.cache.touch()
-    assert str(workplace.cache) in refused(cli(*RANDOM, "--limit", "2"))
+def test_a_cache_that_is_a_file(workspace, cli, refused) -> None:
+    workspace.cache.touch()
+    assert str(workspace.cache) in refused(cli(*RANDOM, "--limit", "2"))
 
 
 def test_the_traceback_is_there_for_those_who_ask(
-    workplace, cli, monkeypatch: pytest.MonkeyPatch
+    workspace, cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RETRIEVAL_BENCH_TRACEBACK", "1")
     said = cli("run", "--method", "no-such")
@@ -418,12 +418,12 @@ def test_the_traceback_is_there_for_those_who_ask(
 # --- verify -------------------------------------------------------------------------------------
 
 
-def test_verify_of_several_records_tells_all_and_fails_if_one_does(workplace, cli) -> None:
+def test_verify_of_several_records_tells_all_and_fails_if_one_does(workspace, cli) -> None:
     assert cli(*RANDOM).status == 0
-    path, _ = only(workplace.records())
-    changed = workplace.folder / "changed.json"
+    path, _ = only(workspace.records())
+    changed = workspace.folder / "changed.json"
     changed.write_text(path.read_text().replace('"mean": 0.', '"mean": 0.9', 1))
-    said = cli("verify", path, changed, workplace.folder / "absent.json", path)
+    said = cli("verify", path, changed, workspace.folder / "absent.json", path)
     assert said.status == 1
     assert said.out.count(": match") == 2
     assert len(said.errors) == 2
@@ -446,7 +446,7 @@ def test_help_and_list_name_everything(cli) -> None:
     assert re.search(r"^  mini: Real photographs", said.out, re.MULTILINE)
 
 
-def test_a_reader_that_stops_early_is_no_error(process, workplace) -> None:
+def test_a_reader_that_stops_early_is_no_error(process, workspace) -> None:
     code = "import sys, subprocess; from bench.cli import main; sys.exit(main(['list']))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     running = subprocess.Popen(
@@ -460,7 +460,7 @@ def test_a_reader_that_stops_early_is_no_error(process, workplace) -> None:
     assert "Traceback" not in err
 
 
-def test_ctrl_c_says_how_to_go_on(workplace, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_go_on(workspace, tmp_path: Path) -> None:
     method = tmp_path / "endless.py"
     method.write_text(
         '"""Endless."""\nimport time\nVARIANTS = {"x": "x"}\n'
@@ -469,7 +469,7 @@ def test_ctrl_c_says_how_to_go_on(workplace, tmp_path: Path) -> None:
     )
     running = subprocess.Popen(
         [sys.executable, "-m", "bench", "run", "--method", str(method), "--device", "cpu",
-         "--output", str(workplace.results)],
+         "--output", str(workspace.results)],
         cwd=ROOT, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -554,14 +554,14 @@ def test_wrong_options_are_one_sentence(cli, refused) -> None:
     assert "--queries" in refused(cli("evaluate", "--dataset", "mini", "--database", "x.npy"))
 
 
-def test_ties_are_said_before_the_scores(workplace, cli, small_file: Path) -> None:
+def test_ties_are_said_before_the_scores(workspace, cli, small_file: Path) -> None:
     data = json.loads(small_file.read_text(encoding="utf-8"))
     rows = np.ones((len(data["database"]), 4), dtype=np.float32)
-    np.save(workplace.folder / "same.npy", rows)
-    np.save(workplace.folder / "q.npy", rows[: len(data["queries"])])
+    np.save(workspace.folder / "same.npy", rows)
+    np.save(workspace.folder / "q.npy", rows[: len(data["queries"])])
     said = cli(
-        "evaluate", "--dataset", small_file, "--database", workplace.folder / "same.npy",
-        "--queries", workplace.folder / "q.npy", "--output", workplace.folder / "out",
+        "evaluate", "--dataset", small_file, "--database", workspace.folder / "same.npy",
+        "--queries", workspace.folder / "q.npy", "--output", workspace.folder / "out",
     )  # fmt: skip
     assert said.status == 0, said.err
     first, second = said.out.splitlines()[:2]

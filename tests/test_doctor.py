@@ -24,7 +24,7 @@ def no_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_methods", list)
 
 
-def test_nothing_is_wrong_here_without_data_gpu_or_network(workplace, process) -> None:
+def test_nothing_is_wrong_here_without_data_gpu_or_network(workspace, process) -> None:
     said = process("doctor")
     assert said.status == 0, said.out
     assert said.err == ""
@@ -33,10 +33,10 @@ def test_nothing_is_wrong_here_without_data_gpu_or_network(workplace, process) -
     assert "ok  metrics: 5 values worked by hand" in said.out
     assert "ok  mini: 64 of 64 images" in said.out
     assert "ok  method random-unit" in said.out
-    assert f"RETRIEVAL_BENCH_CACHE: {workplace.cache} (not there yet)" in said.out
+    assert f"RETRIEVAL_BENCH_CACHE: {workspace.cache} (not there yet)" in said.out
     assert len([x for x in lines(said.out, "note") if "ground truth" in x]) >= 2
-    assert not workplace.cache.exists()
-    assert not workplace.data.exists()
+    assert not workspace.cache.exists()
+    assert not workspace.data.exists()
 
 
 @pytest.mark.usefixtures("no_methods")
@@ -53,11 +53,11 @@ def test_genuine_ground_truth_gives_the_golden_scores(
 
 
 @pytest.mark.usefixtures("no_methods")
-def test_changed_ground_truth_is_wrong(workplace, cli, shared: Callable[[str], Path]) -> None:
+def test_changed_ground_truth_is_wrong(workspace, cli, shared: Callable[[str], Path]) -> None:
     genuine = shared("data/roxford5k/gnd_roxford5k.pkl")
     held = pickle.loads(genuine.read_bytes())
     held["gnd"][0]["easy"] = held["gnd"][0]["easy"][1:]
-    path = workplace.data / "roxford5k" / genuine.name
+    path = workspace.data / "roxford5k" / genuine.name
     path.parent.mkdir(parents=True)
     path.write_bytes(pickle.dumps(held))
     said = cli("doctor")

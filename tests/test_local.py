@@ -164,7 +164,7 @@ def test_local_features_are_optional() -> None:
 
 
 @pytest.fixture
-def loaded(monkeypatch: pytest.MonkeyPatch, workplace: Any) -> extract.Loaded:
+def loaded(monkeypatch: pytest.MonkeyPatch, workspace: Any) -> extract.Loaded:
     """Return a method whose local features are the cells of `maps`, seen as the pixels are."""
     info, method, rule = methods.load("random-unit")
     monkeypatch.setattr(local_store, "PER_SHARD", 4)
@@ -209,10 +209,10 @@ def test_only_shards_with_a_wanted_image_are_made_and_none_twice(
 
 
 def test_damage_is_mended_and_other_rules_lie_elsewhere(
-    loaded: extract.Loaded, workplace: Any, capsys: pytest.CaptureFixture[str]
+    loaded: extract.Loaded, workspace: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = kept_of(loaded, [0, 4]).read(0)
-    (folder,) = (workplace.cache / "local").iterdir()
+    (folder,) = (workspace.cache / "local").iterdir()
     with (folder / "shard-00000.npy").open("r+b") as file:
         file.seek(-3, 2)
         file.write(b"\xff\xff\xff")
@@ -224,8 +224,8 @@ def test_damage_is_mended_and_other_rules_lie_elsewhere(
     assert half.read(0).descriptors.dtype == np.float16
     assert half.bytes == half.features * (4 + 8 + 4 + 4 + 2 * 2)
     kept_of(loaded, [0], rule=changed(scales=(1.0,)))
-    assert len(list((workplace.cache / "local").iterdir())) == 3
-    assert not (workplace.cache / "descriptors").exists()
+    assert len(list((workspace.cache / "local").iterdir())) == 3
+    assert not (workspace.cache / "descriptors").exists()
 
 
 def test_images_without_features_are_kept_as_such(loaded: extract.Loaded) -> None:

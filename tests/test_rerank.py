@@ -263,26 +263,26 @@ def test_re_ranking_is_another_card_and_leaves_the_other_as_it_was(
 
 
 def test_a_shifted_picture_of_the_same_thing_comes_first(
-    cli: Callable[..., Any], patches: Path, workplace: Any
+    cli: Callable[..., Any], patches: Path, workspace: Any
 ) -> None:
     """Each query is a part of one photograph; colours alone do not find it, geometry does."""
     from PIL import Image
 
     folder = Path(__file__).parent.parent / "datasets" / "mini-data" / "jpg"
     names = sorted(path.name for path in folder.glob("*.jpg"))[::5]
-    (workplace.folder / "jpg").mkdir()
+    (workspace.folder / "jpg").mkdir()
     queries, truth = [], []
     for i, name in enumerate(names):
         image = Image.open(folder / name).convert("L").convert("RGB").resize((256, 192))
-        image.save(workplace.folder / "jpg" / f"{name}.png")
-        image.crop((40, 24, 240, 176)).save(workplace.folder / "jpg" / f"q{i}.png")
+        image.save(workspace.folder / "jpg" / f"{name}.png")
+        image.crop((40, 24, 240, 176)).save(workspace.folder / "jpg" / f"q{i}.png")
         queries.append({"file": f"q{i}.png"})
         truth.append({"positive": [i]})
     data = {
         "name": "parts", "images": "jpg", "database": [f"{name}.png" for name in names],
         "queries": queries, "protocols": {"all": truth},
     }  # fmt: skip
-    file = workplace.folder / "dataset.json"
+    file = workspace.folder / "dataset.json"
     file.write_text(json.dumps(data), encoding="utf-8")
     before = cli("run", "--method", patches, "--dataset", file)
     after = cli("run", "--method", patches, "--dataset", file, "--rerank")

@@ -128,11 +128,11 @@ GOOD: dict[str, Any] = {
 
 
 @pytest.fixture
-def write(workplace) -> Callable[[bytes | Any], Path]:
+def write(workspace) -> Callable[[bytes | Any], Path]:
     """Return a function that puts a ground truth where roxford5k looks for it."""
 
     def put(content: Any) -> Path:
-        path: Path = workplace.data / "roxford5k" / "gnd_roxford5k.pkl"
+        path: Path = workspace.data / "roxford5k" / "gnd_roxford5k.pkl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else pickle.dumps(content))
         return path
@@ -150,11 +150,11 @@ def test_another_file_is_read_and_says_so(write) -> None:
     assert (hard.positive.tolist(), hard.ignored.tolist()) == ([2], [0, 3])
 
 
-def test_a_missing_file_says_where_it_goes(workplace) -> None:
+def test_a_missing_file_says_where_it_goes(workspace) -> None:
     with pytest.raises(BenchError) as caught:
         datasets.load("roxford5k")
     text = str(caught.value)
-    assert str(workplace.data / "roxford5k" / "gnd_roxford5k.pkl") in text
+    assert str(workspace.data / "roxford5k" / "gnd_roxford5k.pkl") in text
     assert "RETRIEVAL_BENCH_DATA" in text
 
 

@@ -258,23 +258,23 @@ def test_a_full_disk_leaves_what_was_there(
     assert not list(kept.folder.glob(".*.tmp"))
 
 
-def test_a_limit_of_the_system_is_an_error_with_advice(workplace, process, refused) -> None:
+def test_a_limit_of_the_system_is_an_error_with_advice(workspace, process, refused) -> None:
     """No file may grow beyond 20,000 bytes: the shard does not fit; without the limit it does."""
     import resource
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    given = ("run", "--method", "random-unit", "--output", workplace.results)
+    given = ("run", "--method", "random-unit", "--output", workspace.results)
     said = process(*given, preexec_fn=limit)
     text = refused(said)
     assert "File too large" in text
-    assert re.search(rf"{re.escape(str(workplace.cache))}/descriptors/\w+/shard-00000\.npy", text)
+    assert re.search(rf"{re.escape(str(workspace.cache))}/descriptors/\w+/shard-00000\.npy", text)
     assert "run the same command again" in text
-    assert workplace.records() == []
-    assert not [p for p in workplace.cache.rglob("*") if p.name.endswith((".tmp", ".npy"))]
+    assert workspace.records() == []
+    assert not [p for p in workspace.cache.rglob("*") if p.name.endswith((".tmp", ".npy"))]
     assert process(*given).status == 0
-    assert len(workplace.records()) == 1
+    assert len(workspace.records()) == 1
 
 
 # --- killed -------------------------------------------------------------------------------------
@@ -422,21 +422,21 @@ def described(folder: Path) -> int:
 
 
 def test_a_run_killed_twice_ends_with_the_same_record_of_scores(
-    workplace, process, cli, tiny: Path
+    workspace, process, cli, tiny: Path
 ) -> None:
     given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu",
-             "--output", workplace.results, "--batch-size", "32")  # fmt: skip
+             "--output", workspace.results, "--batch-size", "32")  # fmt: skip
     (tiny / "slow").write_text("0.08")
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     running = subprocess.Popen(
         [sys.executable, "-m", "bench", *map(str, given)],
         cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    wait_for(lambda: list(workplace.cache.rglob("shard-00000.json")), 60)
+    wait_for(lambda: list(workspace.cache.rglob("shard-00000.json")), 60)
     running.kill()
     running.wait()
-    assert workplace.records() == []
-    done = len(list(workplace.cache.rglob("shard-*.json")))
+    assert workspace.records() == []
+    done = len(list(workspace.cache.rglob("shard-*.json")))
     assert done < 3
     (tiny / "slow").unlink()
     described(tiny)
@@ -444,17 +444,17 @@ def test_a_run_killed_twice_ends_with_the_same_record_of_scores(
     assert said.status == 0, said.err
     timed = 12  # images of the latency, with its warm-up
     assert described(tiny) == 605 - 256 * done + timed
-    (path,) = workplace.records()
+    (path,) = workspace.records()
     one = json.loads(path.read_text())
     assert one["timing"]["images_from_store"] == 256 * done
 
-    resumed = shards(workplace.cache)
+    resumed = shards(workspace.cache)
     assert cli(*given).status == 0
     assert described(tiny) == timed, "nothing is described again"
     assert cli(*given, "--force").status == 0
     assert described(tiny) == 605 + timed
-    assert shards(workplace.cache) == resumed, "the same bytes"
-    records = [json.loads(p.read_text()) for p in workplace.records()]
+    assert shards(workspace.cache) == resumed, "the same bytes"
+    records = [json.loads(p.read_text()) for p in workspace.records()]
     assert len(records) == 3
     assert len({json.dumps(r["scores"]) for r in records}) == 1
     assert len({r["ranks"]["sha256"] for r in records}) == 1
@@ -469,7 +469,7 @@ def shards(cache: Path) -> dict[str, bytes]:
     }
 
 
-def test_an_image_that_changes_is_described_again(workplace, cli, tiny: Path) -> None:
+def test_an_image_that_changes_is_described_again(workspace, cli, tiny: Path) -> None:
     given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu")
     assert cli(*given).status == 0
     described(tiny)
@@ -479,7 +479,7 @@ def test_an_image_that_changes_is_described_again(workplace, cli, tiny: Path) ->
 
 
 def test_images_that_cannot_be_decoded_are_all_named_and_the_rest_is_kept(
-    workplace, cli, refused, tiny: Path
+    workspace, cli, refused, tiny: Path
 ) -> None:
     whole = (tiny / "jpg" / "300.png").read_bytes()
     (tiny / "jpg" / "300.png").write_bytes(b"<html>")
@@ -489,9 +489,9 @@ def test_images_that_cannot_be_decoded_are_all_named_and_the_rest_is_kept(
     assert re.match(r"2 of \d+ images cannot be used: ", text)
     assert "300.png" in text
     assert "301.png" in text
-    assert workplace.records() == []
+    assert workspace.records() == []
     described(tiny)
     for name in ("300.png", "301.png"):
         (tiny / "jpg" / name).write_bytes(whole)
     assert cli(*given).status == 0
-    assert len(workplace.records()) == 1
+    assert len(workspace.records()) == 1

@@ -180,9 +180,9 @@ def write_method(folder: Path, **facts: Any) -> Path:
 
 
 @pytest.fixture
-def own(workplace, remote: Remote) -> Path:
+def own(workspace, remote: Remote) -> Path:
     """Return a plug-in whose file the server has."""
-    return write_method(workplace.folder, url=remote.url)
+    return write_method(workspace.folder, url=remote.url)
 
 
 def a_checkpoint(remote: Remote, **facts: Any) -> Checkpoint:
@@ -210,13 +210,13 @@ def kept(cache: Path) -> bytes:
 # --- what goes well -----------------------------------------------------------------------------
 
 
-def test_a_file_arrives_and_is_not_fetched_again(workplace, cli, own: Path, remote: Remote) -> None:
+def test_a_file_arrives_and_is_not_fetched_again(workspace, cli, own: Path, remote: Remote) -> None:
     said = cli("weights", "get", own)
     assert said.status == 0, said.err
-    path = workplace.cache / "weights" / "own" / "a" / "net.pth"
+    path = workspace.cache / "weights" / "own" / "a" / "net.pth"
     assert said.out == f"{path}\n"
     assert "own.a: 1 MB in " in said.err
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
     about = json.loads(path.with_name("net.pth.json").read_text())
     assert (about["source"], about["file"]) == (remote.url, "net.pth")
     assert remote.asked_ranges() == [None]
@@ -224,24 +224,24 @@ def test_a_file_arrives_and_is_not_fetched_again(workplace, cli, own: Path, remo
     assert len(remote.seen) == 1, "one file for both variants, fetched once"
 
 
-def test_redirects_are_followed_with_the_range(workplace, remote: Remote) -> None:
+def test_redirects_are_followed_with_the_range(workspace, remote: Remote) -> None:
     remote.faults = [400_000 - 1]
     moved = a_checkpoint(remote, url=remote.url.replace("/file", "/moved"))
     checkpoints.get(moved)
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
     assert remote.asked_ranges()[-2:] == ["bytes=399999-", "bytes=399999-"]
 
 
-def test_redirects_in_a_circle(workplace, cli, refused, remote: Remote) -> None:
-    own = write_method(workplace.folder, url=remote.url.replace("/file", "/round"))
+def test_redirects_in_a_circle(workspace, cli, refused, remote: Remote) -> None:
+    own = write_method(workspace.folder, url=remote.url.replace("/file", "/round"))
     assert " answers 302 (" in refused(cli("weights", "get", own))
 
 
-def test_a_length_in_chunks_needs_no_other(workplace, remote: Remote) -> None:
+def test_a_length_in_chunks_needs_no_other(workspace, remote: Remote) -> None:
     remote.chunked = True
     remote.faults = [700_000]
     checkpoints.get(a_checkpoint(remote))
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
     assert remote.asked_ranges() == [None, "bytes=700000-"]
 
 
@@ -257,13 +257,13 @@ def test_a_length_in_chunks_needs_no_other(workplace, remote: Remote) -> None:
     ],
 )
 def test_a_cut_connection_is_resumed(
-    workplace, capsys, remote: Remote, validators: dict[str, Any]
+    workspace, capsys, remote: Remote, validators: dict[str, Any]
 ) -> None:
     for name, value in validators.items():
         setattr(remote, name, value)
     remote.faults = [600_001, 300_000]
     checkpoints.get(a_checkpoint(remote))
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
     assert remote.asked_ranges() == [None, "bytes=600001-", "bytes=900001-"]
     strong = remote.modified or remote.etag
     assert [headers.get("If-Range") for headers in remote.seen] == [None, strong, strong]
@@ -273,24 +273,24 @@ def test_a_cut_connection_is_resumed(
 
 
 def test_tries_are_bounded_and_the_next_call_goes_on(
-    workplace, cli, refused, own: Path, remote: Remote
+    workspace, cli, refused, own: Path, remote: Remote
 ) -> None:
     remote.faults = [100_000] * fetch.TRIES
     text = refused(cli("weights", "get", own))
     assert re.match(r"own\.a: 127\S+ broke off after 500000 of 1500000 bytes, at the last", text)
     assert "what arrived is kept, so run the same command again to go on" in text
-    assert files(workplace.cache) == [".net.pth.part", ".net.pth.part.json"]
+    assert files(workspace.cache) == [".net.pth.part", ".net.pth.part.json"]
     assert refused(cli("run", "--method", own)).startswith("own.a needs the published file net.pth")
     assert cli("weights", "get", own).status == 0
     assert remote.asked_ranges()[-1] == "bytes=500000-"
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
-def test_a_killed_download_goes_on(workplace, own: Path, remote: Remote) -> None:
+def test_a_killed_download_goes_on(workspace, own: Path, remote: Remote) -> None:
     remote.pause_s = 0.05
     command = [sys.executable, "-m", "bench", "weights", "get", str(own)]
     running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    part = workplace.cache / "weights" / "own" / "a" / ".net.pth.part"
+    part = workspace.cache / "weights" / "own" / "a" / ".net.pth.part"
     end = time.monotonic() + 60
     while not (part.exists() and part.stat().st_size > 100_000):
         assert time.monotonic() < end
@@ -302,26 +302,26 @@ def test_a_killed_download_goes_on(workplace, own: Path, remote: Remote) -> None
     remote.pause_s = 0.0
     checkpoints.get(a_checkpoint(remote))
     assert remote.asked_ranges() == [None, f"bytes={size}-"]
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
-def test_a_server_without_ranges_sends_all_again(workplace, remote: Remote) -> None:
+def test_a_server_without_ranges_sends_all_again(workspace, remote: Remote) -> None:
     remote.ranges = False
     remote.faults = [600_000]
     checkpoints.get(a_checkpoint(remote))
     assert remote.asked_ranges() == [None, "bytes=600000-"]
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"'])
 def test_nothing_is_resumed_that_cannot_be_told_apart(
-    workplace, remote: Remote, etag: str | None
+    workspace, remote: Remote, etag: str | None
 ) -> None:
     remote.etag = etag
     remote.faults = [600_000]
     checkpoints.get(a_checkpoint(remote))
     assert remote.asked_ranges() == [None, None]
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
 # --- another version in between -----------------------------------------------------------------
@@ -330,7 +330,7 @@ def test_nothing_is_resumed_that_cannot_be_told_apart(
 @pytest.mark.parametrize("if_range", [True, False])
 @pytest.mark.parametrize("told_by", ["etag", "modified", "size"])
 def test_two_versions_are_never_put_together(
-    workplace, remote: Remote, if_range: bool, told_by: str
+    workspace, remote: Remote, if_range: bool, told_by: str
 ) -> None:
     first, second = "Mon, 05 Jan 2026 10:00:00 GMT", "Tue, 06 Jan 2026 10:00:00 GMT"
     remote.if_range = if_range
@@ -346,12 +346,12 @@ def test_two_versions_are_never_put_together(
     remote.faults = []
     checkpoints.get(a_checkpoint(remote))
     assert remote.asked_ranges()[fetch.TRIES] == "bytes=600000-"
-    assert kept(workplace.cache) == remote.content
+    assert kept(workspace.cache) == remote.content
 
 
 @pytest.mark.parametrize("told_by", ["etag", "modified"])
 def test_a_rest_that_does_not_say_of_what_is_not_used(
-    workplace, remote: Remote, told_by: str
+    workspace, remote: Remote, told_by: str
 ) -> None:
     if told_by == "modified":
         remote.etag, remote.modified = None, "Mon, 05 Jan 2026 10:00:00 GMT"
@@ -359,25 +359,25 @@ def test_a_rest_that_does_not_say_of_what_is_not_used(
     remote.bare_parts = True
     checkpoints.get(a_checkpoint(remote))
     assert remote.asked_ranges() == [None, "bytes=600000-", None]
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
-def test_a_part_of_another_address_is_not_continued(workplace, remote: Remote) -> None:
+def test_a_part_of_another_address_is_not_continued(workspace, remote: Remote) -> None:
     remote.faults = [120_000] * fetch.TRIES
     with pytest.raises(BenchError, match="broke off"):
         checkpoints.get(a_checkpoint(remote))
     checkpoints.get(a_checkpoint(remote, url=f"{remote.url}?new"))
     assert remote.asked_ranges()[-1] is None
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
 @pytest.mark.parametrize("damage", ["note", "too long", "empty", "absent"])
-def test_a_damaged_part_is_fetched_anew(workplace, remote: Remote, damage: str) -> None:
+def test_a_damaged_part_is_fetched_anew(workspace, remote: Remote, damage: str) -> None:
     remote.faults = [500_000] * fetch.TRIES
     remote.ranges = False
     with pytest.raises(BenchError, match="broke off after 500000"):
         checkpoints.get(a_checkpoint(remote))
-    part = workplace.cache / "weights" / "own" / "a" / ".net.pth.part"
+    part = workspace.cache / "weights" / "own" / "a" / ".net.pth.part"
     if damage == "note":
         part.with_name(".net.pth.part.json").write_text("{")
     elif damage == "absent":
@@ -387,14 +387,14 @@ def test_a_damaged_part_is_fetched_anew(workplace, remote: Remote, damage: str) 
     remote.ranges = True
     checkpoints.get(a_checkpoint(remote))
     assert remote.asked_ranges()[-1] is None
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
-def test_a_range_that_the_server_refuses_is_fetched_anew(workplace, remote: Remote) -> None:
+def test_a_range_that_the_server_refuses_is_fetched_anew(workspace, remote: Remote) -> None:
     remote.faults = [600_000, 416]
     checkpoints.get(a_checkpoint(remote))
     assert remote.asked_ranges() == [None, "bytes=600000-", None]
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
 # --- refused ------------------------------------------------------------------------------------
@@ -402,7 +402,7 @@ def test_a_range_that_the_server_refuses_is_fetched_anew(workplace, remote: Remo
 
 @pytest.mark.parametrize(("status", "says"), [(404, "Not Found"), (403, "Forb"), (401, "Unau")])
 def test_what_is_not_there_is_not_asked_for_again(
-    workplace, cli, refused, own: Path, remote: Remote, status: int, says: str
+    workspace, cli, refused, own: Path, remote: Remote, status: int, says: str
 ) -> None:
     remote.faults = [status]
     text = refused(cli("weights", "get", own))
@@ -410,22 +410,22 @@ def test_what_is_not_there_is_not_asked_for_again(
     assert remote.url in text
     assert text.endswith("give --weights PATH.")
     assert len(remote.seen) == 1
-    assert files(workplace.cache) == []
+    assert files(workspace.cache) == []
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 408])
 def test_passing_faults_of_a_server_are_tried_again(
-    workplace, cli, refused, own: Path, remote: Remote, status: int
+    workspace, cli, refused, own: Path, remote: Remote, status: int
 ) -> None:
     remote.faults = [status] * fetch.TRIES
     assert f" answers {status} (" in refused(cli("weights", "get", own))
     assert len(remote.seen) == fetch.TRIES
     remote.faults = [status, status]
     assert cli("weights", "get", own).status == 0
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
-def test_waits_become_longer(remote: Remote, workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waits_become_longer(remote: Remote, workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(fetch, "WAIT_S", 1.0)
     monkeypatch.setattr(fetch, "time", SimpleNamespace(sleep=waits.append))
@@ -438,92 +438,92 @@ def test_waits_become_longer(remote: Remote, workplace, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/octet-stream"])
 @pytest.mark.parametrize("page", [PAGE, b"\xef\xbb\xbf<HTML >", b" <!doctype HTML >x"])
 def test_a_web_page_is_not_the_file(
-    workplace, cli, refused, own: Path, remote: Remote, kind: str, page: bytes
+    workspace, cli, refused, own: Path, remote: Remote, kind: str, page: bytes
 ) -> None:
     remote.kind, remote.content = kind, page
     text = refused(cli("weights", "get", own))
     assert "answers with a web page instead of the file" in text
     assert text.endswith(f"open {remote.url} in a browser, save the file and give --weights PATH.")
     assert len(remote.seen) == 1
-    assert files(workplace.cache) == []
+    assert files(workspace.cache) == []
 
 
-def test_a_web_page_instead_of_the_rest_leaves_what_arrived(workplace, remote: Remote) -> None:
+def test_a_web_page_instead_of_the_rest_leaves_what_arrived(workspace, remote: Remote) -> None:
     remote.faults = [120_000] * fetch.TRIES
     with pytest.raises(BenchError, match="broke off"):
         checkpoints.get(a_checkpoint(remote))
     remote.kind = "text/html"
     with pytest.raises(BenchError, match="web page"):
         checkpoints.get(a_checkpoint(remote))
-    part = workplace.cache / "weights" / "own" / "a" / ".net.pth.part"
+    part = workspace.cache / "weights" / "own" / "a" / ".net.pth.part"
     assert part.read_bytes() == CONTENT[:600_000]
 
 
-def test_what_is_cut_short_every_time_is_refused(workplace, remote: Remote) -> None:
+def test_what_is_cut_short_every_time_is_refused(workspace, remote: Remote) -> None:
     remote.ranges = False
     remote.faults = [1_499_999] * fetch.TRIES
     with pytest.raises(BenchError, match="broke off after 1499999 of 1500000 bytes"):
         checkpoints.get(a_checkpoint(remote))
-    assert "net.pth" not in files(workplace.cache)
+    assert "net.pth" not in files(workspace.cache)
 
 
-def test_a_cut_that_could_not_be_seen_is_refused(workplace, remote: Remote) -> None:
+def test_a_cut_that_could_not_be_seen_is_refused(workspace, remote: Remote) -> None:
     remote.length = False
     with pytest.raises(BenchError, match="does not say how long the file is"):
         checkpoints.get(a_checkpoint(remote))
-    assert files(workplace.cache) == []
+    assert files(workspace.cache) == []
 
 
-def test_an_empty_file_is_refused(workplace, remote: Remote) -> None:
+def test_an_empty_file_is_refused(workspace, remote: Remote) -> None:
     remote.content = b""
     with pytest.raises(BenchError, match="sends an empty file"):
         checkpoints.get(a_checkpoint(remote))
-    assert "net.pth" not in files(workplace.cache)
+    assert "net.pth" not in files(workspace.cache)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_wrong_size_is_refused(workplace, remote: Remote, chunked: bool) -> None:
+def test_a_wrong_size_is_refused(workspace, remote: Remote, chunked: bool) -> None:
     remote.chunked = chunked
     with pytest.raises(BenchError, match=r"has 1500000 bytes and should have 1500001"):
         checkpoints.get(a_checkpoint(remote, size_bytes=1_500_001))
-    assert files(workplace.cache) == []
+    assert files(workspace.cache) == []
     checkpoints.get(a_checkpoint(remote, size_bytes=1_500_000))
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
-def test_a_wrong_hash_is_refused_and_thrown_away(workplace, cli, refused, remote: Remote) -> None:
+def test_a_wrong_hash_is_refused_and_thrown_away(workspace, cli, refused, remote: Remote) -> None:
     sha256 = hashlib.sha256(CONTENT).hexdigest()
-    own = write_method(workplace.folder, url=remote.url, sha256=sha256)
+    own = write_method(workspace.folder, url=remote.url, sha256=sha256)
     remote.content = OTHER
     text = refused(cli("weights", "get", own))
     assert f"should have {sha256}." in text
     assert hashlib.sha256(OTHER).hexdigest() in text
-    assert files(workplace.cache) == []
+    assert files(workspace.cache) == []
     remote.content = CONTENT
     assert cli("weights", "get", own).status == 0
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
 def test_the_hash_of_the_first_download_holds(
-    workplace, cli, refused, own: Path, remote: Remote
+    workspace, cli, refused, own: Path, remote: Remote
 ) -> None:
     assert cli("weights", "get", own).status == 0
-    path = workplace.cache / "weights" / "own" / "a" / "net.pth"
+    path = workspace.cache / "weights" / "own" / "a" / "net.pth"
     path.unlink()
     remote.content, remote.etag = OTHER, '"two"'
     text = refused(cli("weights", "get", own))
     assert hashlib.sha256(CONTENT).hexdigest() in text
     assert f"delete {path}.json and run this again" in text
-    assert files(workplace.cache) == ["net.pth.json"]
+    assert files(workspace.cache) == ["net.pth.json"]
     path.with_name("net.pth.json").unlink()
     assert cli("weights", "get", own).status == 0
-    assert kept(workplace.cache) == OTHER
+    assert kept(workspace.cache) == OTHER
 
 
 # --- the network is not what it should be -------------------------------------------------------
 
 
-def test_a_silent_server(workplace, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_server(workspace, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "TIMEOUT_S", 0.2)
     monkeypatch.setattr(fetch, "TRIES", 2)
     remote.faults = ["silent"] * 2
@@ -532,7 +532,7 @@ def test_a_silent_server(workplace, remote: Remote, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_server_that_falls_silent_in_the_middle(
-    workplace, remote: Remote, monkeypatch: pytest.MonkeyPatch
+    workspace, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web, "TIMEOUT_S", 0.2)
     monkeypatch.setattr(fetch, "TRIES", 1)
@@ -542,10 +542,10 @@ def test_a_server_that_falls_silent_in_the_middle(
     remote.pause_s = 0.0
     checkpoints.get(a_checkpoint(remote))
     assert (remote.asked_ranges()[-1] or "").startswith("bytes=50000-")
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
-def test_nobody_listens(workplace) -> None:
+def test_nobody_listens(workspace) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/file"
@@ -561,7 +561,7 @@ def test_nobody_listens(workplace) -> None:
     ],
 )
 def test_faults_that_do_not_pass(
-    workplace, monkeypatch: pytest.MonkeyPatch, reason: OSError, says: str
+    workspace, monkeypatch: pytest.MonkeyPatch, reason: OSError, says: str
 ) -> None:
     calls = []
 
@@ -575,7 +575,7 @@ def test_faults_that_do_not_pass(
     assert len(calls) == 1
 
 
-def test_no_redirect_away_from_encryption(workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_redirect_away_from_encryption(workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     there = contextlib.nullcontext()
     there.url = "http://example.com/file?signature=1"  # type: ignore[attr-defined]
     monkeypatch.setattr(web, "urlopen", lambda *given, **more: there)
@@ -588,18 +588,18 @@ def test_no_redirect_away_from_encryption(workplace, monkeypatch: pytest.MonkeyP
 
 
 def test_a_disk_without_room_is_seen_before(
-    workplace, remote: Remote, monkeypatch: pytest.MonkeyPatch
+    workspace, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     little = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=1_499_999))
     monkeypatch.setattr(fetch, "shutil", little)
     with pytest.raises(BenchError, match="has no room for the file; make room, or let RETRIEVAL_B"):
         checkpoints.get(a_checkpoint(remote))
-    assert files(workplace.cache) == []
+    assert files(workspace.cache) == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_disk_that_fills_up(
-    workplace, remote: Remote, monkeypatch: pytest.MonkeyPatch, number: int
+    workspace, remote: Remote, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def full(*given: Any) -> Any:
         raise OSError(number, os.strerror(number))
@@ -608,13 +608,13 @@ def test_a_disk_that_fills_up(
         patch.setattr(fetch.os, "fsync", full)
         with pytest.raises(BenchError, match="has no room for the file"):
             checkpoints.get(a_checkpoint(remote))
-    assert "net.pth" not in files(workplace.cache)
+    assert "net.pth" not in files(workspace.cache)
     checkpoints.get(a_checkpoint(remote))
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
 def test_another_fault_of_the_disk_names_the_file(
-    workplace, cli, refused, own: Path, monkeypatch: pytest.MonkeyPatch
+    workspace, cli, refused, own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*given: Any) -> Any:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -625,7 +625,7 @@ def test_another_fault_of_the_disk_names_the_file(
     )
 
 
-def test_two_at_once_fetch_once(workplace, own: Path, remote: Remote) -> None:
+def test_two_at_once_fetch_once(workspace, own: Path, remote: Remote) -> None:
     remote.pause_s = 0.05
     command = [sys.executable, "-m", "bench", "weights", "get", str(own)]
     both = [
@@ -638,10 +638,10 @@ def test_two_at_once_fetch_once(workplace, own: Path, remote: Remote) -> None:
     assert [process.returncode for process in both] == [0, 0], said
     assert said[0][0] == said[1][0]
     assert len(remote.seen) == 1
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
-def test_who_waits_says_so(workplace, capsys, remote: Remote) -> None:
+def test_who_waits_says_so(workspace, capsys, remote: Remote) -> None:
     remote.pause_s = 0.05
     first = threading.Thread(target=checkpoints.get, args=(a_checkpoint(remote),))
     first.start()
@@ -651,31 +651,31 @@ def test_who_waits_says_so(workplace, capsys, remote: Remote) -> None:
     first.join()
     assert "own.a: another process is getting it; waiting for that" in capsys.readouterr().err
     assert len(remote.seen) == 1
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
 # --- use ----------------------------------------------------------------------------------------
 
 
 def test_a_run_uses_the_file_of_the_cache(
-    workplace, cli, refused, own: Path, remote: Remote
+    workspace, cli, refused, own: Path, remote: Remote
 ) -> None:
     given = ("run", "--method", own, "--limit", "2", "--device", "cpu")
     text = refused(cli(*given))
     assert f"`python -m bench weights get {own}` downloads it from {remote.url}; or" in text
     assert cli("weights", "get", own).status == 0
-    path = workplace.cache / "weights" / "own" / "a" / "net.pth"
+    path = workspace.cache / "weights" / "own" / "a" / "net.pth"
     for variant in (own, f"{own}:b"):
         said = cli("run", "--method", variant, "--limit", "2", "--dry-run")
         assert f", {path}, 1500000 bytes\n" in said.out
     assert cli(*given).status == 0
 
-    mine = workplace.folder / "mine.pth"
+    mine = workspace.folder / "mine.pth"
     mine.write_bytes(b"x")
     said = cli(*given, "--weights", mine, "--dry-run")
     assert f", {mine}, 1 bytes\n" in said.out
     assert ", none\n" in cli("run", "--method", f"{own}:plain", "--dry-run").out
-    output = workplace.folder / "x.npz"
+    output = workspace.folder / "x.npz"
     images = ROOT / "datasets" / "mini-data" / "jpg"
     extract = ("extract", "--method", own, "--images", images, "--output", output)
     assert cli(*extract).status == 0
@@ -689,13 +689,13 @@ def test_a_run_uses_the_file_of_the_cache(
     assert cli(*given).status == 0
 
 
-def test_a_file_saved_by_hand_is_used_after_its_hash_is_recorded(workplace, cli, refused) -> None:
-    own = write_method(workplace.folder, manual="Baidu, code abcd", size_bytes=len(CONTENT))
+def test_a_file_saved_by_hand_is_used_after_its_hash_is_recorded(workspace, cli, refused) -> None:
+    own = write_method(workspace.folder, manual="Baidu, code abcd", size_bytes=len(CONTENT))
     text = refused(cli("run", "--method", own))
     assert text.endswith(
         "no program can download it, so get it from Baidu, code abcd, and give --weights PATH."
     )
-    path = workplace.cache / "weights" / "own" / "a" / "net.pth"
+    path = workspace.cache / "weights" / "own" / "a" / "net.pth"
     text = refused(cli("weights", "get", own))
     assert f"get it from Baidu, code abcd, then save it as {path} and run this again" in text
     path.write_bytes(PAGE)
@@ -708,26 +708,26 @@ def test_a_file_saved_by_hand_is_used_after_its_hash_is_recorded(workplace, cli,
         cli("weights", "verify", own).out == f"{own}: no hash recorded; `weights get` records it\n"
     )
     assert cli("weights", "get", own).status == 0
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
     assert cli("run", "--method", own, "--dry-run").status == 0
     assert cli("weights", "verify", own).status == 0
 
 
-def test_several_are_fetched_though_one_fails(workplace, cli, own: Path, remote: Remote) -> None:
+def test_several_are_fetched_though_one_fails(workspace, cli, own: Path, remote: Remote) -> None:
     said = cli("weights", "get", f"{own}:plain", "gem", own)
     assert said.status == 1
     assert said.errors == [
         "error: own.plain needs no published file; variants of own that do: own.a, own.b.",
         "error: gem.lite0 needs no published file; variants of gem that do: none.",
     ]
-    assert kept(workplace.cache) == CONTENT
+    assert kept(workspace.cache) == CONTENT
 
 
 # --- verify and list ----------------------------------------------------------------------------
 
 
-def test_verify_says_what_became_of_the_files(workplace, cli, own: Path, remote: Remote) -> None:
-    path = workplace.cache / "weights" / "own" / "a" / "net.pth"
+def test_verify_says_what_became_of_the_files(workspace, cli, own: Path, remote: Remote) -> None:
+    path = workspace.cache / "weights" / "own" / "a" / "net.pth"
     said = cli("weights", "verify", own)
     assert (said.status, said.out) == (1, f"{own}: missing\n")
     assert cli("weights", "get", own).status == 0
@@ -747,12 +747,12 @@ def test_verify_says_what_became_of_the_files(workplace, cli, own: Path, remote:
     ]
 
 
-def test_verify_without_names_takes_what_is_in_the_cache(workplace, cli) -> None:
+def test_verify_without_names_takes_what_is_in_the_cache(workspace, cli) -> None:
     said = cli("weights", "verify")
     assert (said.status, said.out) == (0, "no weights are in the cache\n")
     file = methods.published("dolg.r101-storedp")
     path = checkpoints.path_of(file)
-    assert path == workplace.cache / "weights" / "dolg" / "r101" / "r101_dolg_512.pt"
+    assert path == workspace.cache / "weights" / "dolg" / "r101" / "r101_dolg_512.pt"
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
     checkpoints.get(file)
@@ -763,7 +763,7 @@ def test_verify_without_names_takes_what_is_in_the_cache(workplace, cli) -> None
     assert (said.status, said.out) == (1, "dolg.r101: missing\n")
 
 
-def test_the_listing_of_what_is_published(workplace, cli) -> None:
+def test_the_listing_of_what_is_published(workspace, cli) -> None:
     said = cli("weights", "list")
     assert said.status == 0
     blocks = dict(re.findall(r"^(\S+)\n((?:  .*\n)+)", said.out, flags=re.MULTILINE))
@@ -788,7 +788,7 @@ def test_the_listing_of_what_is_published(workplace, cli) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["nope"], ["get"], ["list", "x"]])
-def test_wrong_usage(workplace, cli, refused, arguments: list[str]) -> None:
+def test_wrong_usage(workspace, cli, refused, arguments: list[str]) -> None:
     assert " --help`." in refused(cli("weights", *arguments))
 
 
@@ -841,7 +841,7 @@ def test_wrong_facts_are_one_sentence(given: Any, says: str) -> None:
 
 
 def test_a_method_with_wrong_facts_is_named_in_the_listing(
-    workplace, monkeypatch: pytest.MonkeyPatch, cli
+    workspace, monkeypatch: pytest.MonkeyPatch, cli
 ) -> None:
     from bench.methods import token
 
