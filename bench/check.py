@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from bench import datasets, evaluate, extract, images, pyramid, search
+from bench import datasets, engine, evaluate, extract, images, pyramid, search
 from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.progress import Progress
@@ -33,22 +33,22 @@ SAMPLE_SIZE = (224, 160)
 SAMPLES = 8
 
 
-def check(loaded: extract.Loaded) -> Iterator[Finding]:
+def check(loaded: engine.Loaded) -> Iterator[Finding]:
     """Yield a finding per promise: "ok", "FAILS", or "note" for what is measured and not judged."""
     dataset = datasets.load("mini")
     sample = _sample(dataset)
     try:
-        together = extract.describe(loaded, sample)
+        together = engine.describe(loaded, sample)
     except BenchError as error:
         yield "FAILS", str(error)
         return
     norms = np.linalg.norm(together.astype(np.float64), axis=1)
     yield _judged("rows have unit norm", float(np.abs(norms - 1).max()), 1e-5)
-    yield _same("run twice", together, extract.describe(loaded, sample))
-    alone = np.concatenate([extract.describe(loaded, [one]) for one in sample])
+    yield _same("run twice", together, engine.describe(loaded, sample))
+    alone = np.concatenate([engine.describe(loaded, [one]) for one in sample])
     yield _same(f"batch of 1 = batch of {SAMPLES}", together, alone)
     order = np.random.default_rng(0).permutation(SAMPLES)
-    shuffled = extract.describe(loaded, [sample[i] for i in order])
+    shuffled = engine.describe(loaded, [sample[i] for i in order])
     yield _same("batch in another order", together[order], shuffled)
     yield _input_kept(loaded, sample)
     yield from _odd_images(loaded)
@@ -76,7 +76,7 @@ def _same(what: str, one: NDArray[np.float32], other: NDArray[np.float32]) -> Fi
     return _judged(what, float(np.abs(one - other).max()), BATCH_TOLERANCE)
 
 
-def _input_kept(loaded: extract.Loaded, sample: list[Pixels]) -> Finding:
+def _input_kept(loaded: engine.Loaded, sample: list[Pixels]) -> Finding:
     batch = pyramid.to_batch(sample, loaded.rule, loaded.device)
     before = batch.clone()
     with torch.inference_mode():
@@ -86,13 +86,13 @@ def _input_kept(loaded: extract.Loaded, sample: list[Pixels]) -> Finding:
     return "FAILS", "describe changes its input; work on a copy, other scales need it"
 
 
-def _odd_images(loaded: extract.Loaded) -> Iterator[Finding]:
+def _odd_images(loaded: engine.Loaded) -> Iterator[Finding]:
     """Describe files of odd sizes and kinds; a refused size is a note, a refused kind a fault."""
     with tempfile.TemporaryDirectory() as folder:
         for name, small in write_odd_images(Path(folder)):
             path = Path(folder) / name
             try:
-                rows = extract.describe(loaded, [images.load(path, None, loaded.rule)])
+                rows = engine.describe(loaded, [images.load(path, None, loaded.rule)])
             except BenchError as error:
                 text = str(error).replace(f"{folder}/", "")
                 yield ("note" if small else "FAILS"), f"{name} is refused: {text}"
@@ -128,7 +128,7 @@ def write_odd_images(folder: Path) -> list[tuple[str, bool]]:
     return [(name, min(image.size) < 32) for name, (image, _) in files.items()]
 
 
-def _half_precision(loaded: extract.Loaded, dataset: Dataset) -> Finding:
+def _half_precision(loaded: engine.Loaded, dataset: Dataset) -> Finding:
     """Measure what bfloat16 does to the descriptors of mini and to the ranks of its labels."""
     kind = torch.device(loaded.device).type
 
@@ -162,13 +162,13 @@ class _Wrapped:
 
 
 def _all(
-    loaded: extract.Loaded, folder: Path, wanted: tuple[Image, ...], phase: str
+    loaded: engine.Loaded, folder: Path, wanted: tuple[Image, ...], phase: str
 ) -> NDArray[np.float32]:
     rows = np.zeros((len(wanted), loaded.info.dim), dtype=np.float32)
     faults: list[str] = []
     with Progress(phase, len(wanted)) as progress:
-        for positions, batch in extract.batches(loaded, folder, wanted, progress, faults):
-            rows[positions] = extract.describe(loaded, batch)
+        for positions, batch in engine.batches(loaded, folder, wanted, progress, faults):
+            rows[positions] = engine.describe(loaded, batch)
     if faults:
         raise extract.BrokenImagesError(faults, len(wanted))
     return rows

@@ -108,7 +108,7 @@ def _evaluate(given: argparse.Namespace) -> int:
 
 
 def _extract(given: argparse.Namespace) -> int:
-    from bench import export, extract, machine, methods
+    from bench import engine, export, machine, methods
 
     if given.images is not None:
         folder, wanted = export.images_in(given.images)
@@ -117,7 +117,7 @@ def _extract(given: argparse.Namespace) -> int:
     device = machine.pick_device(given.device)
     machine.set_exact_float32()
     info, method, rule = methods.load(given.method, given.weights, device)
-    loaded = extract.Loaded(method, info, rule, device, given.batch_size)
+    loaded = engine.Loaded(method, info, rule, device, given.batch_size)
     export.export(loaded, folder, wanted, given.output, force=given.force)
     print(given.output)
     return 0
@@ -178,14 +178,14 @@ def _weights(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    from bench import extract, machine, methods
+    from bench import engine, machine, methods
     from bench.check import check
 
     device = machine.pick_device(given.device)
     machine.set_exact_float32()
     info, method, rule = methods.load(given.method, given.weights, device)
     failed = 0
-    for state, text in check(extract.Loaded(method, info, rule, device, given.batch_size)):
+    for state, text in check(engine.Loaded(method, info, rule, device, given.batch_size)):
         print(f"{state:>5}  {text}", flush=True)
         failed += state == "FAILS"
     name = f"{info.name}.{info.variant}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import datasets, extract
+from bench import datasets, engine, extract
 from bench.descriptors import Matrix
 from bench.errors import BenchError
 from bench.paths import write_bytes
@@ -46,7 +46,7 @@ def write(output: Path, wanted: tuple[Image, ...], parts: list[Matrix]) -> None:
 
 
 def export(
-    loaded: extract.Loaded, folder: Path, wanted: tuple[Image, ...], output: Path, *, force: bool
+    loaded: engine.Loaded, folder: Path, wanted: tuple[Image, ...], output: Path, *, force: bool
 ) -> None:
     """Describe images, or take them from the store, and write them to `output`."""
     if output.suffix != ".npz":

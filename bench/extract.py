@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import images, plugins, pyramid, store
+from bench import engine, store
 from bench.canonical import plain
 from bench.descriptors import Matrix
 from bench.errors import BenchError, first_few
 from bench.paths import cache_root
 from bench.progress import Progress
-from bench.types import Image, Method, MethodInfo, Preprocess
+from bench.types import Image, Preprocess
 
 CODE_VERSION = 1  # of the stages from file to descriptor; part of every key
-DECODE_AHEAD = 32
 ENDS_BYTES = 1 << 16
 
-Result = TypeVar("Result")
 Write = Callable[[store.Store, int, NDArray[Any]], None]
 Make = Callable[[Sequence[Image], Progress], tuple[NDArray[Any], list[str]]]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A method ready to describe: the network, what a record keeps of it, rule and device."""
-
-    method: Method
-    info: MethodInfo
-    rule: Preprocess
-    device: str
-    batch_size: int
 
 
 class BrokenImagesError(BenchError):
@@ -69,7 +55,7 @@ def check_files(folder: Path, wanted: Sequence[Image]) -> None:
 
 
 def extract(
-    loaded: Loaded, folder: Path, wanted: Sequence[Image], phase: str, *, force: bool = False
+    loaded: engine.Loaded, folder: Path, wanted: Sequence[Image], phase: str, *, force: bool = False
 ) -> tuple[list[Matrix], int]:
     """Return the descriptors of `wanted`, unit rows float32 in list order, and how many were there.
 
@@ -78,7 +64,7 @@ def extract(
     kept = open_for(loaded, folder, wanted)
 
     def make(part: Sequence[Image], progress: Progress) -> tuple[NDArray[np.float32], list[str]]:
-        return _describe(loaded, folder, part, progress)
+        return engine.rows_of(loaded, folder, part, progress)
 
     done = fill(kept, kept.shards(), wanted, phase, make, store.write, force=force)
     return store.matrices(kept, phase), len(wanted) - done
@@ -118,13 +104,13 @@ def fill(
     return rows_todo
 
 
-def open_for(loaded: Loaded, folder: Path, wanted: Sequence[Image]) -> store.Store:
+def open_for(loaded: engine.Loaded, folder: Path, wanted: Sequence[Image]) -> store.Store:
     """Return the store that belongs to these images under this method."""
     key = key_of(loaded, folder, wanted)
     return store.open_store(cache_root(), key, len(wanted), loaded.info.dim)
 
 
-def key_of(loaded: Loaded, folder: Path, wanted: Sequence[Image]) -> dict[str, Any]:
+def key_of(loaded: engine.Loaded, folder: Path, wanted: Sequence[Image]) -> dict[str, Any]:
     """Return everything that determines the descriptors of these images under this method."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         prints = list(pool.map(_fingerprint, [folder / image.file for image in wanted]))
@@ -166,87 +152,3 @@ def _fingerprint(path: Path) -> str:
         file.seek(max(0, size - ENDS_BYTES))
         digest.update(file.read(ENDS_BYTES))
     return digest.hexdigest()[:32]
-
-
-def _describe(
-    loaded: Loaded, folder: Path, wanted: Sequence[Image], progress: Progress
-) -> tuple[NDArray[np.float32], list[str]]:
-    """Return the rows of one shard, and a sentence per image that could not be decoded."""
-    rows = np.zeros((len(wanted), loaded.info.dim), dtype=np.float32)
-    faults: list[str] = []
-    for positions, batch in batches(loaded, folder, wanted, progress, faults):
-        rows[positions] = describe(loaded, batch)
-    return rows, faults
-
-
-def batches(
-    loaded: Loaded,
-    folder: Path,
-    wanted: Sequence[Image],
-    progress: Progress,
-    faults: list[str],
-) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
-    """Yield (positions, decoded images of one shape), at most `batch_size` at a time.
-
-    A sentence per image that cannot be decoded is added to `faults`.
-    """
-    for start, decoded in _decode_ahead(loaded.rule, folder, wanted):
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for offset, pixels in enumerate(decoded):
-            if isinstance(pixels, BenchError):
-                faults.append(str(pixels))
-            else:
-                groups.setdefault(pixels.shape, []).append(offset)
-        for members in groups.values():
-            for low in range(0, len(members), loaded.batch_size):
-                batch = members[low : low + loaded.batch_size]
-                yield [start + i for i in batch], [decoded[i] for i in batch]
-        progress.advance(len(decoded))
-
-
-def _decode_ahead(
-    rule: Preprocess, folder: Path, wanted: Sequence[Image]
-) -> Iterator[tuple[int, list[Any]]]:
-    """Yield (first position, decoded images or their errors), the next lot already in work."""
-
-    def one(image: Image) -> Any:
-        try:
-            return images.load(folder / image.file, image.box, rule)
-        except BenchError as error:
-            return error
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        lots = range(0, len(wanted), DECODE_AHEAD)
-        waiting = [pool.submit(one, image) for image in wanted[:DECODE_AHEAD]]
-        for start in lots:
-            end = start + DECODE_AHEAD
-            following = [pool.submit(one, image) for image in wanted[end : end + DECODE_AHEAD]]
-            yield start, [future.result() for future in waiting]
-            waiting = following
-
-
-def describe(loaded: Loaded, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Return unit descriptors (n, dim) float32 of decoded images of one shape."""
-
-    def work(batch: Any) -> NDArray[np.float32]:
-        rows = pyramid.describe_pyramid(loaded.method.describe, batch, loaded.rule, loaded.info.dim)
-        out: NDArray[np.float32] = rows.cpu().numpy()
-        return out
-
-    return on_batch(loaded, pixels, work)
-
-
-def on_batch(
-    loaded: Loaded, pixels: Sequence[NDArray[np.uint8]], work: Callable[[Any], Result]
-) -> Result:
-    """Return what `work` makes of decoded images of one shape; a failure names the method."""
-    name = f"{loaded.info.name}.{loaded.info.variant}"
-    try:
-        return work(pyramid.to_batch(pixels, loaded.rule, loaded.device))
-    except BenchError as error:
-        raise BenchError(f"the method {name}: {error}") from error
-    except Exception as error:
-        shape = "x".join(str(n) for n in (len(pixels), *pixels[0].shape))
-        raise BenchError(
-            f"the method {name} failed on a batch of {shape}: {plugins.fault(error)}."
-        ) from error

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from bench import extract, images
+from bench import engine, images
 from bench.types import Image
 
 WARM_UP = 2
 SAMPLES = 10
 
 
-def measure(loaded: extract.Loaded, folder: Path, sample: Sequence[Image]) -> dict[str, Any]:
+def measure(loaded: engine.Loaded, folder: Path, sample: Sequence[Image]) -> dict[str, Any]:
     """Return p50 and p95 in milliseconds over up to `SAMPLES` images spread over `sample`.
 
     The first `WARM_UP` runs are thrown away. A descriptor is back on the host before the clock
@@ -29,7 +29,7 @@ def measure(loaded: extract.Loaded, folder: Path, sample: Sequence[Image]) -> di
         start = time.perf_counter()
         pixels = images.load(folder / image.file, image.box, loaded.rule)
         decoded = time.perf_counter()
-        extract.describe(loaded, [pixels])
+        engine.describe(loaded, [pixels])
         decode_ms.append(1e3 * (decoded - start))
         describe_ms.append(1e3 * (time.perf_counter() - decoded))
     return {

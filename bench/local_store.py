@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import extract, local, store
+from bench import engine, extract, local, store
 from bench.canonical import plain
-from bench.extract import Loaded
+from bench.engine import Loaded
 from bench.paths import cache_root
 from bench.progress import Progress
 from bench.rerank import Precision
@@ -142,8 +142,8 @@ def _describe(
     features: dict[int, LocalFeatures] = {}
     faults: list[str] = []
     method: Any = loaded.method
-    for positions, pixels in extract.batches(loaded, folder, wanted, progress, faults):
-        found = extract.on_batch(
+    for positions, pixels in engine.batches(loaded, folder, wanted, progress, faults):
+        found = engine.on_batch(
             loaded,
             pixels,
             lambda batch: local.describe_pyramid(method.local, batch, loaded.rule, rule),

@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import card, datasets, extract, latency, local_store, machine, methods, rerank, store
+from bench import (
+    card,
+    datasets,
+    engine,
+    extract,
+    latency,
+    local_store,
+    machine,
+    methods,
+    rerank,
+    store,
+)
 from bench.descriptors import Matrix
 from bench.scoring import Options, finish
 from bench.types import Dataset, Preprocess, Shortlist
@@ -21,7 +32,7 @@ class Plan:
     """A run that is about to start: everything loaded and checked, nothing computed."""
 
     dataset: Dataset
-    loaded: extract.Loaded
+    loaded: engine.Loaded
     card: card.Card
     options: Options
 
@@ -38,7 +49,7 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     machine.set_exact_float32()
     info, method, rule = methods.load(method_name, options.weights, device)
     rule = with_query_crop(rule, options.query_crop)
-    loaded = extract.Loaded(method, info, rule, device, options.batch_size)
+    loaded = engine.Loaded(method, info, rule, device, options.batch_size)
     said = None
     if options.rerank is not None:
         local_rule = methods.local_of(method, info)

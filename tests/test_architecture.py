@@ -15,7 +15,7 @@ LAYERS = [
     {"arguments", "doctor", "verify", "run", "export", "official", "convert", "check"},
     {"scoring", "golden", "latency"},
     {"extract", "local_store", "methods", "datasets", "record", "summary", "report"},
-    {"checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine"},
+    {"engine", "checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine"},
     {"pyramid", "local", "rerank", "fetch", "evaluate", "counting", "images", "weights", "plugins"},
     {"interval", "descriptors", "paths", "canonical", "geometry", "progress", "web"},
     {"types", "metrics", "errors"},

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench import extract, images, methods, pyramid
+from bench import engine, extract, images, methods, pyramid
 from bench.errors import BenchError
 from bench.methods import (
     _convert_delg,
@@ -94,13 +94,13 @@ def files(
 
 
 @pytest.fixture(scope="module", params=OFFICIAL)
-def case(request: pytest.FixtureRequest, files: Any, shared: Any) -> tuple[extract.Loaded, Any]:
+def case(request: pytest.FixtureRequest, files: Any, shared: Any) -> tuple[engine.Loaded, Any]:
     """Return a loaded method and the official answers."""
     variant, path = files(request.param)
     info, method, rule = methods.load(f"delg.{variant}", str(path))
     with np.load(shared(f"parity/{request.param}.npz"), allow_pickle=False) as stored:
         answers = dict(stored)
-    return extract.Loaded(method, info, rule, "cpu", batch_size=4), answers
+    return engine.Loaded(method, info, rule, "cpu", batch_size=4), answers
 
 
 def boxed(case: str) -> Image:
@@ -108,7 +108,7 @@ def boxed(case: str) -> Image:
     return Image(case, f"{name}.png", tuple(float(x) for x in box.split("x")) if box else None)
 
 
-def described(loaded: extract.Loaded, folder: Path, wanted: list[Image]) -> np.ndarray:
+def described(loaded: engine.Loaded, folder: Path, wanted: list[Image]) -> np.ndarray:
     parts, _ = extract.extract(loaded, folder, wanted, "describe", force=True)
     return np.concatenate([part.open() for part in parts])
 
@@ -139,7 +139,7 @@ def test_each_scale_is_the_official_one_and_another_rule_is_seen(case: Any, shar
     assert np.abs(rows[0] - answers["descriptors"][0]).max() > 3 * TOLERANCE
 
 
-def dense(loaded: extract.Loaded, folder: Path, name: str, scale: float = 1.0) -> Any:
+def dense(loaded: engine.Loaded, folder: Path, name: str, scale: float = 1.0) -> Any:
     """Return what the method's `local` gives for a case: (h, w, 128) and (h, w)."""
     image = boxed(name)
     pixels = images.load(folder / image.file, image.box, loaded.rule)

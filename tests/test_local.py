@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import contract, datasets, extract, images, local, local_store, methods, pyramid, store
+from bench import contract, datasets, engine, images, local, local_store, methods, pyramid, store
 from bench.errors import BenchError
 from bench.types import LocalFeatures, LocalRule, Preprocess
 
@@ -164,15 +164,15 @@ def test_local_features_are_optional() -> None:
 
 
 @pytest.fixture
-def loaded(monkeypatch: pytest.MonkeyPatch, workspace: Any) -> extract.Loaded:
+def loaded(monkeypatch: pytest.MonkeyPatch, workspace: Any) -> engine.Loaded:
     """Return a method whose local features are the cells of `maps`, seen as the pixels are."""
     info, method, rule = methods.load("random-unit")
     monkeypatch.setattr(local_store, "PER_SHARD", 4)
     described = SimpleNamespace(local=maps, **vars(method))
-    return extract.Loaded(described, info, replace(rule, max_side_px=128), "cpu", 2)  # type: ignore[arg-type]
+    return engine.Loaded(described, info, replace(rule, max_side_px=128), "cpu", 2)  # type: ignore[arg-type]
 
 
-def kept_of(loaded: extract.Loaded, rows: list[int], **changes: Any) -> local_store.Kept:
+def kept_of(loaded: engine.Loaded, rows: list[int], **changes: Any) -> local_store.Kept:
     mini = datasets.load("mini")
     arguments = {"rule": RULE, "precision": "float32", "phase": "local", **changes}
     return local_store.extract_local(
@@ -180,7 +180,7 @@ def kept_of(loaded: extract.Loaded, rows: list[int], **changes: Any) -> local_st
     )
 
 
-def test_what_is_kept_is_what_was_computed(loaded: extract.Loaded) -> None:
+def test_what_is_kept_is_what_was_computed(loaded: engine.Loaded) -> None:
     """Shards of images in any order of shapes; each image as if it were alone."""
     mini = datasets.load("mini")
     kept = kept_of(loaded, list(range(10)))
@@ -196,7 +196,7 @@ def test_what_is_kept_is_what_was_computed(loaded: extract.Loaded) -> None:
 
 
 def test_only_shards_with_a_wanted_image_are_made_and_none_twice(
-    loaded: extract.Loaded, capsys: pytest.CaptureFixture[str]
+    loaded: engine.Loaded, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept_of(loaded, [1, 9])
     assert "local: 6 images" in capsys.readouterr().err, "shards 0 and 2, of 4 and 2 images"
@@ -209,7 +209,7 @@ def test_only_shards_with_a_wanted_image_are_made_and_none_twice(
 
 
 def test_damage_is_mended_and_other_rules_lie_elsewhere(
-    loaded: extract.Loaded, workspace: Any, capsys: pytest.CaptureFixture[str]
+    loaded: engine.Loaded, workspace: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = kept_of(loaded, [0, 4]).read(0)
     (folder,) = (workspace.cache / "local").iterdir()
@@ -228,7 +228,7 @@ def test_damage_is_mended_and_other_rules_lie_elsewhere(
     assert not (workspace.cache / "descriptors").exists()
 
 
-def test_images_without_features_are_kept_as_such(loaded: extract.Loaded) -> None:
+def test_images_without_features_are_kept_as_such(loaded: engine.Loaded) -> None:
     nothing = kept_of(loaded, [0, 5], rule=changed(threshold=1e6))
     assert nothing.features == nothing.bytes == 0
     assert nothing.read(5).descriptors.shape == (0, 2)
@@ -236,7 +236,7 @@ def test_images_without_features_are_kept_as_such(loaded: extract.Loaded) -> Non
 
 
 def test_a_broken_image_is_named_and_the_other_shards_are_kept(
-    loaded: extract.Loaded, tmp_path: Path
+    loaded: engine.Loaded, tmp_path: Path
 ) -> None:
     mini = datasets.load("mini")
     for image in mini.database[:10]:
@@ -250,7 +250,7 @@ def test_a_broken_image_is_named_and_the_other_shards_are_kept(
     assert store.missing(kept) == [1]
 
 
-def test_a_method_that_fails_is_named(loaded: extract.Loaded) -> None:
+def test_a_method_that_fails_is_named(loaded: engine.Loaded) -> None:
     def fails(_: Any) -> Any:
         raise RuntimeError("no such layer")
 

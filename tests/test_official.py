@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bench import datasets, extract, images, methods, pyramid
+from bench import datasets, engine, extract, images, methods, pyramid
 from bench.types import Image
 
 TOLERANCE = 2e-5  # of unit vectors, float32 on a processor
@@ -77,7 +77,7 @@ class Case:
     """A loaded method with the answers that it must give."""
 
     official: Official
-    loaded: extract.Loaded
+    loaded: engine.Loaded
     answers: dict[str, Any]
     images: Path
 
@@ -119,7 +119,7 @@ def case(
     path.unlink()
     with np.load(shared(f"parity/{official.name}.npz"), allow_pickle=False) as stored:
         answers = dict(stored)
-    loaded = extract.Loaded(method, info, rule, "cpu", batch_size=8)
+    loaded = engine.Loaded(method, info, rule, "cpu", batch_size=8)
     return Case(official, loaded, answers, shared("parity/images"))
 
 
