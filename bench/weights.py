@@ -24,6 +24,9 @@ from bench.errors import BenchError, first_few
 # Under these keys training programs wrap the state; the first one present is taken.
 WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
 
+# What torch's wrappers for several GPUs put before every name; taken off where every name has it.
+PARALLEL = "module."
+
 # NumPy's numbers, for instance the learning rate that a cosine schedule left in the state of an
 # optimiser, beside that of the network; before NumPy 2 what makes them had another name.
 _MAKE_NUMBER: Any = np.float64(0).__reduce__()[0]
@@ -56,6 +59,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
         found = "is a folder" if path.is_dir() else "does not exist"
         raise BenchError(f"the weights file {path} {found}.")
     size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html")):
+            raise BenchError(
+                f"the weights file {path} is a web page (HTML): the download was answered with a "
+                "page instead of the file; open its address in a browser, or fetch it again."
+            )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -85,7 +94,8 @@ def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:
         inner = next((loaded[key] for key in WRAPPERS if key in loaded), loaded)
     if isinstance(inner, Mapping) and inner:
         if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in inner.items()):
-            return dict(inner)
+            parallel = all(name.startswith(PARALLEL) for name in inner)
+            return {name.removeprefix(PARALLEL if parallel else ""): v for name, v in inner.items()}
         found = f"the keys {first_few(inner)}"
     else:
         found = f"an object of type {type(inner).__name__}"

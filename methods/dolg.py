@@ -8,6 +8,7 @@ checkpoints have no multi-atrous module, unlike the paper, so the paper's number
 from __future__ import annotations
 
 import math
+import sys
 from types import SimpleNamespace
 
 VARIANTS = {
@@ -73,6 +74,11 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
         raise BenchError(f"{weights} stores the GeM exponent {stored_p}; it must be above 0.")
     if stored:
         network.p = stored_p
+    print(
+        f"dolg.{variant}: the checkpoint stores the GeM exponent {stored_p:g}; "
+        f"{network.p:g} is used",
+        file=sys.stderr,
+    )
     config = {
         "backbone": f"resnet{depth}",
         "multi_atrous": multi_atrous,

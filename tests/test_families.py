@@ -202,7 +202,9 @@ def test_every_other_key_must_fit(
 
 
 @pytest.mark.parametrize("key", ["pool_g.p", "pool1.p"])
-def test_the_stored_exponent_is_used_by_name_only(dolg: State, tmp_path: Path, key: str) -> None:
+def test_the_stored_exponent_is_used_by_name_only(
+    dolg: State, tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     state = {name: value for name, value in dolg.items() if name != "pool_g.p"}
     torch.save({**state, key: dolg["pool_g.p"]}, tmp_path / "w.pyth")
     batch = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -210,6 +212,8 @@ def test_the_stored_exponent_is_used_by_name_only(dolg: State, tmp_path: Path, k
     for variant, p in (("r50", 3.0), ("r50-storedp", 2.5)):
         info, method, _ = methods.load(f"dolg.{variant}", str(tmp_path / "w.pyth"))
         assert (info.config["p"], info.config["stored_p"]) == (p, 2.5)
+        said = f"dolg.{variant}: the checkpoint stores the GeM exponent 2.5; {p:g} is used\n"
+        assert capsys.readouterr().err == said
         with torch.inference_mode():
             rows.append(functional.normalize(method.describe(batch)))
     assert (rows[0] - rows[1]).abs().max() > 1e-3
