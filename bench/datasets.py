@@ -1,19 +1,25 @@
 """Data sets by name or by path, and the few things a run may do to one before it starts.
 
 A data set plug-in is a file in the folder `datasets/`; its `load(root)` returns a mapping in the
-form of a dataset.json, which `bench.folder` checks like anybody's.
+form of a dataset.json, which `bench.folder` checks like anybody's. It may have `VARIANTS`, a mapping
+from variant to one line, the default first; then it is `load(root, variant)`. It may have `FACTS`
+(`bench.facts`): what is known of it beforehand.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bench import folder, plugins
-from bench.errors import BenchError
+from bench import folder, layout, plugins
+from bench.errors import BenchError, first_few, unknown
+from bench.facts import Facts
 from bench.paths import ROOT, data_root
 from bench.types import Dataset, GroundTruth, Image, Protocol, Rows
 
@@ -22,32 +28,151 @@ __path__ = [str(ROOT / "datasets")]
 KIND = plugins.Kind("data set", ROOT / "datasets", "bench.datasets", "retrieval_bench.datasets")
 
 
+Mask = NDArray[np.bool_]
+
+
 def names() -> list[str]:
     """Return the names of the data sets in the folder and of installed packages; imports none."""
     return list(plugins.find(KIND))
 
 
 def load(name: str) -> Dataset:
-    """Return a data set by name, by the path of a dataset.json or its folder, or of a plug-in."""
+    """Return a data set by name, by the path of a dataset.json or its folder, or of a plug-in.
+
+    `name` is "name" or "name.variant"; without a variant it is the first. The name of what is
+    returned is the full one, so that no name stands for two lists.
+    """
     path = Path(name).expanduser()
     if path.suffix == ".json" or (path.is_dir() and name not in names()):
         return folder.read(path)
-    module = plugins.import_one(KIND, name)
+    entry, variant = find(name)
     try:
-        data = module.load(data_root())
+        data = (
+            entry.module.load(data_root(), variant) if variant else entry.module.load(data_root())
+        )
     except BenchError:
         raise
     except Exception as error:
         raise BenchError(
-            f"the data set {name!r} failed: {plugins.fault(error, module.__file__)}."
+            f"the data set {name!r} failed: {plugins.fault(error, entry.module.__file__)}."
         ) from error
     if not isinstance(data, Mapping):
         raise BenchError(
             f"the data set {name!r}: load() returned {type(data).__name__}, not a mapping in the "
             "form of a dataset.json."
         )
+    if variant:
+        data = {"variant": entry.variants[variant], **data, "name": f"{entry.name}.{variant}"}
     where = f"the data set {name!r}"
-    return folder.parse(data, where, Path(module.__file__ or ".").parent)
+    dataset = folder.parse(data, where, Path(entry.module.__file__ or ".").parent)
+    return replace(dataset, places=entry.places())
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set plug-in: its variants with a line each, and what it states of itself."""
+
+    name: str
+    module: ModuleType
+    variants: Mapping[str, str]
+    facts: Facts | None
+
+    def places(self) -> tuple[Path, ...]:
+        """Return the folders that may hold its files, the likeliest first, existing or not."""
+        others = () if self.facts is None else self.facts.folders
+        return layout.folders(data_root(), self.name, others)
+
+
+def find(text: str) -> tuple[Entry, str | None]:
+    """Return the plug-in that `text` names and the variant asked for; None: it has no variants."""
+    name, variant = (text, None) if text in names() else plugins.split(text)
+    entry = entry_of(name)
+    named = list(entry.variants)
+    if variant is None:
+        return entry, named[0] if named else None
+    if variant not in named:
+        raise unknown(f"variant of {entry.name}", variant, named)
+    return entry, variant
+
+
+def entry_of(name: str) -> Entry:
+    """Import the data set plug-in called `name`, and check what it states of itself."""
+    module = plugins.import_one(KIND, name)
+    if plugins.is_path(name):
+        name = plugins.name_of(Path(name))
+    variants, facts = getattr(module, "VARIANTS", {}), getattr(module, "FACTS", None)
+    well = isinstance(variants, Mapping) and all(
+        isinstance(word, str) and word for pair in variants.items() for word in pair
+    )
+    if not well:
+        raise BenchError(
+            f"the data set {name!r}: VARIANTS must map the names of variants to a line each."
+        )
+    if not isinstance(facts, Facts | None):
+        raise BenchError(
+            f"the data set {name!r}: FACTS is a {type(facts).__name__}, not bench.facts.Facts."
+        )
+    return Entry(name, module, variants, facts)
+
+
+def complete(dataset: Dataset) -> Dataset:
+    """Return the data set with the place of every image; refuse one whose images are not all there.
+
+    Images that are not in the folder of the data set are looked for by name in its places.
+    """
+    placed, match = _placed(dataset)
+    missing, total = len(match.missing), len(dataset.database) + len(dataset.queries)
+    if missing == total and not dataset.folder.is_dir():
+        raise BenchError(
+            f"the image folder {dataset.folder} does not exist. Put the {total} photographs there, "
+            "or set RETRIEVAL_BENCH_DATA to the folder that holds the data set."
+        )
+    if missing:
+        raise BenchError(
+            f"{missing} of {total} images are missing in {dataset.folder}: "
+            f"{first_few(match.missing)}. `data verify {dataset.name}` names all of them; "
+            "--allow-partial uses those that are there."
+        )
+    return placed
+
+
+def available(dataset: Dataset) -> Dataset:
+    """Return the part of the data set whose images are on this machine, the truth restricted."""
+    placed, match = _placed(dataset)
+    if not match.missing:
+        return placed
+    gone = set(match.missing)
+    rows = np.array([image.file not in gone for image in placed.database])
+    asked = [image.file not in gone for image in placed.queries]
+    if not rows.any() or not any(asked):
+        raise BenchError(
+            f"nothing of {dataset.name} can be scored: {int(rows.sum())} of {len(rows)} database "
+            f"images and {sum(asked)} of {len(asked)} queries are in {dataset.folder}."
+        )
+    absent = int((~rows).sum()), asked.count(False)
+    return replace(_restricted(placed, rows, np.array(asked)), absent=absent)
+
+
+def _placed(dataset: Dataset) -> tuple[Dataset, layout.Match]:
+    """Return the data set with the place of each image that is there, and what was found."""
+    wanted = dict.fromkeys(image.file for image in (*dataset.database, *dataset.queries))
+    elsewhere = [file for file in wanted if not (dataset.folder / file).is_file()]
+    if not elsewhere:
+        return dataset, layout.Match({}, [], {})
+    match = layout.match(dataset.places, elsewhere)
+    if match.ambiguous:
+        file, paths = next(iter(match.ambiguous.items()))
+        raise BenchError(
+            f"{len(match.ambiguous)} images of {dataset.name} lie in several places with different "
+            f"content, for instance {file}: {first_few(paths)}; keep one of them."
+        )
+
+    def place(image: Image) -> Image:
+        path = match.found.get(image.file)
+        return image if path is None else replace(image, found=str(path))
+
+    database, queries = map(place, dataset.database), map(place, dataset.queries)
+    return replace(dataset, database=tuple(database), queries=tuple(queries)), match
 
 
 def shown_queries(dataset: Dataset) -> tuple[Image, ...]:
@@ -63,15 +188,25 @@ def limited(dataset: Dataset, count: int) -> Dataset:
         raise BenchError(f"--limit must be 1 or more, but is {count}.")
     if count >= len(dataset.database):
         return dataset
-    kept = min(count, len(dataset.queries))
+    rows, asked = np.arange(len(dataset.database)), np.arange(len(dataset.queries))
+    return replace(_restricted(dataset, rows < count, asked < count), limit=count)
 
-    def inside(rows: Rows) -> Rows:
-        return np.asarray(rows[rows < count])
+
+def _restricted(dataset: Dataset, rows: Mask, asked: Mask) -> Dataset:
+    """Return the data set with only these database rows and queries; rows are numbered anew."""
+    number = np.cumsum(rows) - 1
+
+    def inside(labelled: Rows) -> Rows:
+        kept: Rows = number[labelled[rows[labelled]]]
+        return kept
 
     protocols = tuple(
         Protocol(
             p.name,
-            tuple(GroundTruth(inside(t.positive), inside(t.ignored)) for t in p.truth[:kept]),
+            tuple(
+                GroundTruth(inside(p.truth[i].positive), inside(p.truth[i].ignored))
+                for i in np.flatnonzero(asked)
+            ),
             p.metrics,
             p.empty,
         )
@@ -79,8 +214,7 @@ def limited(dataset: Dataset, count: int) -> Dataset:
     )
     return replace(
         dataset,
-        database=dataset.database[:count],
-        queries=dataset.queries[:kept],
+        database=tuple(itertools.compress(dataset.database, rows)),
+        queries=tuple(itertools.compress(dataset.queries, asked)),
         protocols=protocols,
-        limit=count,
     )

@@ -20,11 +20,18 @@ class Image:
     """One photograph: `file` is relative to the folder of its dataset.
 
     `box` is (left, top, right, bottom) in pixels of the original, or None for the whole image.
+    `found` is where the file lies on this machine, if that is another path than `file`.
     """
 
     id: str
     file: str
     box: Box | None = None
+    found: str | None = None
+
+    @property
+    def path(self) -> str:
+        """Return the path to open: relative to the folder of the dataset, or absolute."""
+        return self.file if self.found is None else self.found
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +62,9 @@ class Dataset:
 
     `folder` holds the images, and may be absent where only descriptors are scored. `crop` says
     what of a query is shown to the method: its box, or the whole image. `limit` is the number of
-    database images kept, where a run asked for fewer.
+    database images kept, where a run asked for fewer. `places` are folders in which images are
+    looked for by name when they are not in `folder`. `absent` counts the database images and the
+    queries that were left out because they are not on this machine.
     """
 
     name: str
@@ -69,6 +78,8 @@ class Dataset:
     description: str = ""
     crop: Literal["box", "whole"] = "box"
     limit: int | None = None
+    places: tuple[Path, ...] = ()
+    absent: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

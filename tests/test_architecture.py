@@ -17,8 +17,9 @@ LAYERS = [
     {"extract", "local_store", "methods", "datasets", "record", "summary", "report"},
     {"engine", "checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine"},
     {"pyramid", "local", "rerank", "fetch", "evaluate", "counting", "images", "weights", "plugins"},
+    {"truth", "layout"},
     {"interval", "descriptors", "paths", "canonical", "geometry", "progress", "web"},
-    {"types", "metrics", "errors"},
+    {"types", "metrics", "errors", "facts"},
 ]
 
 
