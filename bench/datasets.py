@@ -21,7 +21,7 @@ from bench import folder, layout, plugins
 from bench.errors import BenchError, first_few, unknown
 from bench.facts import Facts
 from bench.paths import ROOT, data_root
-from bench.types import Dataset, GroundTruth, Image, Protocol, Rows
+from bench.types import Areas, Dataset, GroundTruth, Image, Protocol, Rows
 
 __path__ = [str(ROOT / "datasets")]
 
@@ -193,7 +193,13 @@ def limited(dataset: Dataset, count: int) -> Dataset:
 
 
 def _restricted(dataset: Dataset, rows: Mask, asked: Mask) -> Dataset:
-    """Return the data set with only these database rows and queries; rows are numbered anew."""
+    """Return the data set with only these database rows and queries; rows are numbered anew.
+
+    Queries whose area is left without rows go too.
+    """
+    if dataset.areas is not None:
+        left = np.isin(dataset.areas.queries, dataset.areas.database[rows])
+        asked = asked & left
     number = np.cumsum(rows) - 1
 
     def inside(labelled: Rows) -> Rows:
@@ -209,11 +215,15 @@ def _restricted(dataset: Dataset, rows: Mask, asked: Mask) -> Dataset:
             ),
             p.metrics,
             p.empty,
+            None if p.asked is None else tuple(itertools.compress(p.asked, asked)),
         )
         for p in dataset.protocols
     )
+    areas = dataset.areas
     return replace(
         dataset,
+        areas=None if areas is None else Areas(areas.database[rows], areas.queries[asked]),
+        groups=None if dataset.groups is None else dataset.groups[rows],
         database=tuple(itertools.compress(dataset.database, rows)),
         queries=tuple(itertools.compress(dataset.queries, asked)),
         protocols=protocols,

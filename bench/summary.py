@@ -41,7 +41,7 @@ def lines(record: dict[str, Any]) -> list[str]:
                 f"R@{k}: {_percent(table[m]['mean'], 1)}"
                 for k, m in _at(metrics, "recall@").items()
             )
-            out.append(values if len(scores) == 1 else f"{p}: {values}")
+            out.append((values if len(scores) == 1 else f"{p}: {values}") + marks)
     return out
 
 
