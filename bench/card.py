@@ -88,6 +88,8 @@ def make(
         "search": "exact",
         "limit": dataset.limit,
     }
+    if dataset.absent is not None:
+        card["absent"] = dict(zip(("database", "queries"), dataset.absent, strict=True))
     if rerank is not None:
         card["rerank"] = plain(dict(rerank[1]))
     return card
