@@ -128,6 +128,8 @@ def make(
             "groups": len(np.unique(dataset.groups)),
             "sha256": sha256_json(dataset.groups.tolist()),
         }
+    if dataset.absent is not None:
+        card["absent"] = dict(zip(("database", "queries"), dataset.absent, strict=True))
     if rerank is not None:
         card["rerank"] = plain(dict(rerank[1]))
     return card

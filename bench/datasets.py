@@ -1,15 +1,15 @@
 """Data sets by name or by path, and the few things a run may do to one before it starts.
 
 A data set plug-in is a file in the folder `datasets/`; its `load(root)` returns a mapping in the
-form of a dataset.json, which `bench.folder` checks like anybody's. It may have `VARIANTS`, a mapping
-from variant to one line, the default first; then it is `load(root, variant)`. It may have `FACTS`
-(`bench.facts`): what is known of it beforehand.
+form of a dataset.json, which `bench.folder` checks like anybody's. It may have `VARIANTS`, a
+mapping from variant to one line, the default first; then it is `load(root, variant)`. It may have
+`FACTS` (`bench.facts`): what is known of it beforehand.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -115,64 +115,84 @@ def entry_of(name: str) -> Entry:
     return Entry(name, module, variants, facts)
 
 
-def complete(dataset: Dataset) -> Dataset:
-    """Return the data set with the place of every image; refuse one whose images are not all there.
+def images_here(
+    dataset: Dataset, wanted: Sequence[Image], *, allow_partial: bool = False
+) -> tuple[tuple[Image, ...], list[str]]:
+    """Return those of the wanted images that are on this machine, and the names of the others.
 
-    Images that are not in the folder of the data set are looked for by name in its places.
+    An image that is not in the folder of the data set is looked for by name in its places. Unless
+    `allow_partial`, images that are not there are refused.
     """
-    placed, match = _placed(dataset)
-    missing, total = len(match.missing), len(dataset.database) + len(dataset.queries)
-    if missing == total and not dataset.folder.is_dir():
-        raise BenchError(
-            f"the image folder {dataset.folder} does not exist. Put the {total} photographs there, "
-            "or set RETRIEVAL_BENCH_DATA to the folder that holds the data set."
-        )
-    if missing:
-        raise BenchError(
-            f"{missing} of {total} images are missing in {dataset.folder}: "
-            f"{first_few(match.missing)}. `data verify {dataset.name}` names all of them; "
-            "--allow-partial uses those that are there."
-        )
-    return placed
-
-
-def available(dataset: Dataset) -> Dataset:
-    """Return the part of the data set whose images are on this machine, the truth restricted."""
-    placed, match = _placed(dataset)
-    if not match.missing:
-        return placed
-    gone = set(match.missing)
-    rows = np.array([image.file not in gone for image in placed.database])
-    asked = [image.file not in gone for image in placed.queries]
-    if not rows.any() or not any(asked):
-        raise BenchError(
-            f"nothing of {dataset.name} can be scored: {int(rows.sum())} of {len(rows)} database "
-            f"images and {sum(asked)} of {len(asked)} queries are in {dataset.folder}."
-        )
-    absent = int((~rows).sum()), asked.count(False)
-    return replace(_restricted(placed, rows, np.array(asked)), absent=absent)
-
-
-def _placed(dataset: Dataset) -> tuple[Dataset, layout.Match]:
-    """Return the data set with the place of each image that is there, and what was found."""
-    wanted = dict.fromkeys(image.file for image in (*dataset.database, *dataset.queries))
-    elsewhere = [file for file in wanted if not (dataset.folder / file).is_file()]
-    if not elsewhere:
-        return dataset, layout.Match({}, [], {})
-    match = layout.match(dataset.places, elsewhere)
+    files = dict.fromkeys(image.file for image in wanted)
+    match = layout.match(
+        dataset.places, [file for file in files if not (dataset.folder / file).is_file()]
+    )
     if match.ambiguous:
         file, paths = next(iter(match.ambiguous.items()))
         raise BenchError(
             f"{len(match.ambiguous)} images of {dataset.name} lie in several places with different "
             f"content, for instance {file}: {first_few(paths)}; keep one of them."
         )
+    if match.missing and not allow_partial:
+        raise _missing(dataset, match.missing, len(files))
+    gone = set(match.missing)
+    here = (image for image in wanted if image.file not in gone)
+    return tuple(
+        replace(image, found=str(match.found[image.file])) if image.file in match.found else image
+        for image in here
+    ), match.missing
 
-    def place(image: Image) -> Image:
-        path = match.found.get(image.file)
-        return image if path is None else replace(image, found=str(path))
 
-    database, queries = map(place, dataset.database), map(place, dataset.queries)
-    return replace(dataset, database=tuple(database), queries=tuple(queries)), match
+def complete(dataset: Dataset) -> Dataset:
+    """Return the data set with the place of every image; refuse one that is not complete."""
+    images, _ = images_here(dataset, (*dataset.database, *dataset.queries))
+    count = len(dataset.database)
+    return replace(dataset, database=images[:count], queries=images[count:])
+
+
+def available(dataset: Dataset) -> Dataset:
+    """Return the part of the data set whose images are on this machine, the truth restricted."""
+    both = (*dataset.database, *dataset.queries)
+    images, missing = images_here(dataset, both, allow_partial=True)
+    if not missing:
+        return complete(dataset)
+    gone, placed = set(missing), {image.file: image.found for image in images}
+    rows = np.array([image.file not in gone for image in dataset.database])
+    asked = np.array([image.file not in gone for image in dataset.queries])
+    if not rows.any() or not asked.any():
+        raise BenchError(
+            f"nothing of {dataset.name} can be scored: {rows.sum()} of {len(rows)} database "
+            f"images and {asked.sum()} of {len(asked)} queries are in {dataset.folder}."
+        )
+    part = _restricted(dataset, rows, asked)
+    return replace(
+        part,
+        database=tuple(replace(image, found=placed[image.file]) for image in part.database),
+        queries=tuple(replace(image, found=placed[image.file]) for image in part.queries),
+        absent=(int((~rows).sum()), int((~asked).sum())),
+    )
+
+
+def _missing(dataset: Dataset, missing: Sequence[str], total: int) -> BenchError:
+    if len(missing) == total and not dataset.folder.is_dir():
+        return BenchError(
+            f"the image folder {dataset.folder} does not exist. Put the {total} photographs there, "
+            "or set RETRIEVAL_BENCH_DATA to the folder that holds the data set."
+        )
+    return BenchError(
+        f"{len(missing)} of {total} images are missing in {dataset.folder}: {first_few(missing)}. "
+        f"`data verify {dataset.name} --list FILE` names all of them; --allow-partial uses those "
+        "that are there."
+    )
+
+
+def check_queries(dataset: Dataset) -> None:
+    """Refuse a data set without queries: there is nothing to score."""
+    if not dataset.queries:
+        raise BenchError(
+            f"{dataset.name} has no queries: its {len(dataset.database)} images are distractors "
+            "for other data sets."
+        )
 
 
 def shown_queries(dataset: Dataset) -> tuple[Image, ...]:

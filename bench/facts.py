@@ -15,10 +15,11 @@ from typing import Literal
 class Download:
     """One published file.
 
-    `urls` are tried in order. A file that ends in .tar, .tar.gz, .tgz or .zip is unpacked, and its
-    members go to `into`, a folder relative to that of the data set ("" is that folder itself);
-    any other file is kept there under the name `file`. `kind` says which are the photographs.
-    `size_bytes`, `sha256` and `md5` are exact, or None where nobody published them.
+    `urls` are tried in order. An archive (.tar, .tar.gz, .tgz, .zip) is unpacked into `into`, a
+    folder relative to that of the data set ("" is that folder itself); any other file is kept
+    there. `kind` says which are the photographs. `size_bytes`, `sha256` and `md5` must hold; they
+    are None where nobody verified them. `reported` is the md5 or sha256 that third parties report:
+    it is compared, and what comes of that is said, but a file is not refused for it.
     """
 
     file: str
@@ -28,20 +29,22 @@ class Download:
     size_bytes: int | None = None
     sha256: str | None = None
     md5: str | None = None
+    reported: str | None = None
 
 
 @dataclass(frozen=True)
 class Expected:
     """What one variant must hold; None is what nobody has verified.
 
-    The hashes are those of the names joined with newlines, in list order, without the ending where
-    `names` is "stem". `positives` is the number of (query, positive) pairs of a protocol.
+    The hashes are those of the names joined with newlines, in list order; without the ending of
+    each name where `names` is "stem"; several where the list is known in several orders.
+    `positives` and `ignored` count the pairs of a query and an image, per protocol.
     """
 
     database: int | None = None
     queries: int | None = None
-    database_sha256: str | None = None
-    queries_sha256: str | None = None
+    database_sha256: str | tuple[str, ...] | None = None
+    queries_sha256: str | tuple[str, ...] | None = None
     names: Literal["file", "stem"] = "file"
     positives: Mapping[str, int] = field(default_factory=dict)
     ignored: Mapping[str, int] = field(default_factory=dict)
@@ -56,13 +59,17 @@ class Facts:
     size_bytes    about what the unpacked data set takes on disk
     licence       the terms in a sentence, and `licence_url` where they stand
     downloads     what `data get` fetches; empty where nothing may be fetched
-    ask           where and how a person gets what may not be fetched by a program
-    folders       names of other folders below the data root that may hold the files
+    ask           where and how a person gets what no program may fetch
+    truth         names of the files with lists and ground truth, of which any one suffices; *
+                  stands for any letters
+    folders       paths below the data root of other folders that may hold the files
     expected      per variant; the key is "" for a data set without variants
     prefixes      images per beginning of their names: the cheapest check of an unpacked folder
-    not_images    names (without ending) of files that the archive holds and that are no images
-    longest_px    longest side of every database image
-    notes         a sentence each, printed by `data verify`: known re-packs and defects
+    not_images    names (without ending) of files in the archive that are no images
+    sizes         of the database images: how many are WIDTHxHEIGHT, "landscape", "portrait" and
+                  "square"; "longest" is the longest side of each, "pixels" the sum over all
+    unblurred     sha256 of images, by name without ending, with faces that are not obscured
+    notes         a sentence each, shown by `data verify`: known re-packs and defects
     """
 
     tier: Literal[1, 2]
@@ -72,9 +79,11 @@ class Facts:
     licence_url: str
     downloads: tuple[Download, ...] = ()
     ask: str = ""
+    truth: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     expected: Mapping[str, Expected] = field(default_factory=dict)
     prefixes: Mapping[str, int] = field(default_factory=dict)
     not_images: tuple[str, ...] = ()
-    longest_px: int | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    unblurred: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from bench.metrics import REVISITED_METRICS, families, metric
 from bench.paths import ROOT
 from bench.types import Areas, Box, Dataset, GroundTruth, Image, Protocol
 
-_USUAL = re.compile(r"(?:[\w@+,-][\w@+,.-]*/)*[\w@+,-][\w@+,.-]*\.[A-Za-z]+", re.ASCII)
+PLAIN = re.compile(r"(?:[\w@+,-][\w@+,.-]*/)*[\w@+,-][\w@+,.-]*\.[A-Za-z]+", re.ASCII)
 _LARGEST = 2**63 - 1
 MOST_ERRORS = 10_000  # looked at to name the first
 
@@ -58,10 +58,13 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
     `where` begins the error sentences; `base` is what a relative `images` is relative to.
     """
     data = _json_form(data)
-    errors = itertools.islice(_validator().iter_errors(_without_the_plain(data)), MOST_ERRORS)
+    errors = itertools.islice(_validator().iter_errors(_shortened(data)), MOST_ERRORS)
     first = min(errors, key=_order, default=None)
     if first is not None:
         raise BenchError(f"{where}: {_place(first.absolute_path)}{_sentence(first)}.")
+    if bool(data["queries"]) != bool(data["protocols"]):
+        empty = "protocols" if data["queries"] else "queries"
+        raise BenchError(f"{where}: {empty}: must not be empty.")
     if not _can_be_a_path(data["images"]):
         raise BenchError(f"{where}: images: {data['images']!r} cannot be the name of a folder.")
     database = tuple(
@@ -160,7 +163,7 @@ def _numbers(values: list[int], count: int, place: str) -> NDArray[np.int64]:
     return np.array(values, dtype=np.int64)
 
 
-def _without_the_plain(data: Any) -> Any:
+def _shortened(data: Any) -> Any:
     """Return what the schema must still look at: long lists that are plainly right are cut short.
 
     A validator in Python needs minutes for the millions of names and rows of a large data set.
@@ -279,13 +282,13 @@ def _can_be_a_path(text: str) -> bool:
 
 def _id(file: str) -> str:
     """Return the id of an image: its file name, folders included, without the suffix."""
-    if _USUAL.fullmatch(file):
+    if PLAIN.fullmatch(file):
         return file[: file.rindex(".")]
     return str(PurePosixPath(file).with_suffix("")) if PurePosixPath(file).name else file
 
 
 def _inside(file: str, place: str) -> str:
-    if _USUAL.fullmatch(file):
+    if PLAIN.fullmatch(file):
         return file
     parts = PurePosixPath(file).parts
     if not _can_be_a_path(file) or file.startswith("/") or ".." in parts or not parts:

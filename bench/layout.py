@@ -66,12 +66,14 @@ def find(places: Iterable[Path], file: str) -> Path | None:
 
     A file at the top of a place is found without a search.
     """
-    for place in places:
+    there = list(places)
+    for place in there:
         if (place / file).is_file():
             return place / file
-        for folder, names in _walk(place):
+    for place in there:
+        for folder, names in walk([place]):
             if file in names:
-                return Path(folder, file)
+                return folder / file
     return None
 
 
@@ -79,11 +81,10 @@ def match(places: Iterable[Path], files: Iterable[str]) -> Match:
     """Find the wanted files, relative paths with forward slashes, below `places`."""
     wanted = list(files)
     index: dict[str, list[Path]] = {stem(file): [] for file in wanted}
-    for place in places:
-        for folder, names in _walk(place):
-            for name in names:
-                if (there := index.get(stem(name))) is not None:
-                    there.append(Path(folder, name))
+    for folder, names in walk(places):
+        for name in names:
+            if (there := index.get(stem(name))) is not None:
+                there.append(folder / name)
     result = Match({}, [], {})
     for file in wanted:
         best = _nearest(file, index[stem(file)])
@@ -94,6 +95,23 @@ def match(places: Iterable[Path], files: Iterable[str]) -> Match:
         else:
             result.ambiguous[file] = best
     return result
+
+
+def walk(places: Iterable[Path]) -> Iterator[tuple[Path, list[str]]]:
+    """Yield (folder, names of its files) below the places, in sorted order, nothing hidden.
+
+    A folder that lies below two of the places comes once; links to folders are followed.
+    """
+    seen: set[str] = set()
+    for place in places:
+        for folder, inner, names in os.walk(place, followlinks=True):
+            real = os.path.realpath(folder)
+            inner[:] = sorted(name for name in inner if not name.startswith("."))
+            if real in seen:
+                inner[:] = []
+                continue
+            seen.add(real)
+            yield Path(folder), sorted(name for name in names if not name.startswith("."))
 
 
 def stem(file: str) -> str:
@@ -126,10 +144,3 @@ def _same_bytes(paths: list[Path]) -> bool:
         return False
     first = paths[0].read_bytes()
     return all(path.read_bytes() == first for path in paths[1:])
-
-
-def _walk(place: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield (folder, names of its files) below a place in sorted order; hidden folders are not."""
-    for folder, inner, names in os.walk(place):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        yield folder, sorted(name for name in names if not name.startswith("."))

@@ -50,6 +50,7 @@ class Options:
     shortlist: int = 100
     memory_budget_mib: int = 256
     limit: int | None = None
+    allow_partial: bool = False
     force: bool = False
     rerank: Candidates | None = None
     ransac: Mode = "fast"
@@ -109,7 +110,7 @@ def finish(
             "peak_device_bytes": None if device is None else machine.peak_device_bytes(device),
         },
         "bytes_per_image": parts[0].shape[1] * parts[0].open().dtype.itemsize,
-        "partial": dataset.limit is not None,
+        "partial": dataset.limit is not None or dataset.absent is not None,
         "machine": machine.describe(device),
         "libraries": machine.libraries(),
         "source": machine.source(),
@@ -155,6 +156,7 @@ def score_brought(
 ) -> Path:
     """Score descriptors that the user brings; no images are needed. Returns the record's path."""
     dataset = datasets.load(dataset_name)
+    datasets.check_queries(dataset)
     brought = bring.read(database, "database")
     bring.check_rows(brought, dataset.database, "database images")
     asked = bring.read(queries, "queries")

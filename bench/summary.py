@@ -54,6 +54,12 @@ def _marks(record: dict[str, Any]) -> list[str]:
         marks.append(f"re-ranked, {record['card']['rerank']['candidates']} candidates")
     if limit is not None:
         marks.append(f"partial: first {limit} images")
+    if "absent" in record["card"]:
+        used, absent = record["card"]["dataset"], record["card"]["absent"]
+        marks.append(
+            f"partial: {used['database']} database images and {used['queries']} queries; "
+            f"{absent['database']} and {absent['queries']} are not there"
+        )
     return marks
 
 

@@ -34,7 +34,7 @@ def plain_pickle(content: bytes, where: object) -> Any:
 
 
 def once(paths: Sequence[Path], reader: str, read: Callable[[list[bytes]], Any]) -> Any:
-    """Return what `read` makes of the contents of `paths`: JSON data, from the cache if it is there.
+    """Return what `read` makes of the contents of `paths`, as JSON data that is kept in the cache.
 
     `reader` names the reading code and its version; a change of that code needs another name. A
     kept answer that was damaged is made again.

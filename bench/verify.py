@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench import card as cards
-from bench import datasets, evaluate, record, rerank, suppression
+from bench import datasets, evaluate, plugins, record, rerank, suppression
 from bench.canonical import sha256_json
 from bench.errors import BenchError
 from bench.scoring import final_ranks, ties_of
@@ -55,7 +55,7 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         ) from error
     if ("rerank" in held) != ("rerank" in card):
         faults.append("the record and its card disagree on whether it is re-ranked")
-    if held["partial"] != (card["limit"] is not None):
+    if held["partial"] != (card["limit"] is not None or "absent" in card):
         faults.append("the record and its card disagree on whether it is partial")
     count = sum(len(table) for table in held["scores"].values())
     notes = [f"{count} scores over {len(protocols)} protocols recomputed from stored ranks"]
@@ -210,7 +210,9 @@ def _stage(card: cards.Card) -> rerank.Stage:
 def _ground_truth(card: cards.Card) -> tuple[list[str], list[str]]:
     """Compare what the card says of lists and labels with the data set here, if there is one."""
     name = card["dataset"]["name"]
-    if name not in datasets.names():
+    if "absent" in card:
+        return [], ["ground truth not compared: it is that of the images that were there"]
+    if name not in datasets.names() and plugins.split(name)[0] not in datasets.names():
         return [], [f"ground truth not compared: no data set {name} is known here"]
     try:
         here = datasets.load(name)

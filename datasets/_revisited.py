@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import layout, truth
+from bench.datasets import _vgg
 from bench.errors import BenchError, MissingDataError
 
 CITATION = (
     "F. Radenović, A. Iscen, G. Tolias, Y. Avrithis, O. Chum: Revisiting Oxford and Paris: "
     "Large-Scale Image Retrieval Benchmarking, CVPR 2018"
-)
-LICENCE = (
-    "photographs from Flickr under the VGG terms of access, no redistribution; "
-    "ground truth published without a licence"
 )
 _KINDS = ("easy", "hard", "junk")
 _PROTOCOLS = (
@@ -43,7 +40,7 @@ def load(root: Path, name: str, sha256: str, others: tuple[str, ...] = ()) -> di
         "variant": "revisited" if known else "revisited, ground truth with another sha256",
         "description": about,
         "images": str(root / name / "jpg"),
-        "licence": LICENCE,
+        "licence": _vgg.LICENCE,
         "citation": CITATION,
         **read,
     }
