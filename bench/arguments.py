@@ -139,6 +139,11 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         )
     for keeping in (run, extract):
         keeping.add_argument(
+            "--allow-partial",
+            action="store_true",
+            help="use those images of a data set that are there; the result is marked partial",
+        )
+        keeping.add_argument(
             "--force",
             action="store_true",
             help="describe the images again even where the store has them",

@@ -9,33 +9,66 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from bench.canonical import canonical_json, plain, sha256_json
-from bench.evaluate import skipped
-from bench.types import Dataset, Preprocess, Protocol
+from bench.evaluate import asked, skipped
+from bench.types import Dataset, Preprocess, Protocol, Rows
 
 Card = dict[str, Any]
 
 SCHEMA = 1
 TIE_RULE = "score descending, then database row ascending; scores are float64 dot products"
 JUNK_RULE = "ignored images are taken out of the list before places are counted"
+AREA_RULE = "a query is searched among the database rows of its own area, and places count there"
+SUPPRESSION_RULE = "of a group of database rows a list keeps the first, and places count after that"
 NO_RERANKING = "none: the list of the global descriptors is not re-ranked"
 NOT_STATED = "not stated: descriptors were brought"
 
 
 def revision(dataset: Dataset) -> str:
     """Return the sha256 of the image lists, boxes and ground truth: what the labels say."""
-    return sha256_json(
-        {
-            "database": [image.file for image in dataset.database],
-            "queries": [[image.file, image.box] for image in dataset.queries],
-            "protocols": {p.name: truth_lists(p) for p in dataset.protocols},
-        }
-    )
+    said: dict[str, Any] = {
+        "database": [image.file for image in dataset.database],
+        "queries": [[image.file, image.box] for image in dataset.queries],
+        "protocols": {p.name: truth_lists(p) for p in dataset.protocols},
+    }
+    if dataset.areas is not None:
+        said["areas"] = areas_sha256(dataset.areas.database, dataset.areas.queries)
+    if dataset.groups is not None:
+        said["groups"] = sha256_json(dataset.groups.tolist())
+    return sha256_json(said)
 
 
 def truth_lists(protocol: Protocol) -> list[Any]:
-    """Return the ground truth of a protocol as plain lists, one [positive, ignored] per query."""
-    return [[t.positive.tolist(), t.ignored.tolist()] for t in protocol.truth]
+    """Return the ground truth of a protocol as plain lists.
+
+    One [positive, ignored] per query, and None for a query that the protocol does not ask.
+    """
+    return [
+        [t.positive.tolist(), t.ignored.tolist()] if one else None
+        for t, one in zip(protocol.truth, asked(protocol), strict=True)
+    ]
+
+
+def areas_sha256(database: Rows, queries: Rows) -> str:
+    """Return the hash of which rows each query searches."""
+    return sha256_json([database.tolist(), queries.tolist()])
+
+
+def protocol_entry(protocol: Protocol) -> dict[str, Any]:
+    """Return what a card says of a protocol: its counts, and the hash of its ground truth."""
+    asks = int(asked(protocol).sum())
+    left_out = skipped(protocol) if protocol.empty == "skip" else 0
+    entry = {
+        "scored": asks - left_out,
+        "skipped": left_out,
+        "empty": protocol.empty,
+        "truth_sha256": sha256_json(truth_lists(protocol)),
+    }
+    if protocol.asked is not None:
+        entry["not_asked"] = len(protocol.truth) - asks
+    return entry
 
 
 def make(
@@ -68,15 +101,7 @@ def make(
             "count": sum(count for _, count in distractors),
             "sources": [name for name, _ in distractors],
         },
-        "protocols": {
-            p.name: {
-                "scored": len(p.truth) - (skipped(p) if p.empty == "skip" else 0),
-                "skipped": skipped(p) if p.empty == "skip" else 0,
-                "empty": p.empty,
-                "truth_sha256": sha256_json(truth_lists(p)),
-            }
-            for p in dataset.protocols
-        },
+        "protocols": {p.name: protocol_entry(p) for p in dataset.protocols},
         "metrics": list(dataset.protocols[0].metrics),
         "junk_rule": JUNK_RULE,
         "crop_rule": NOT_STATED if preprocess is None else crop,
@@ -88,6 +113,23 @@ def make(
         "search": "exact",
         "limit": dataset.limit,
     }
+    if dataset.rules:
+        card["dataset"]["rules"] = plain(dict(dataset.rules))
+    if dataset.areas is not None:
+        areas = dataset.areas
+        card["areas"] = {
+            "rule": AREA_RULE,
+            "count": len(np.unique(areas.queries)),
+            "sha256": areas_sha256(areas.database, areas.queries),
+        }
+    if dataset.groups is not None:
+        card["suppression"] = {
+            "rule": SUPPRESSION_RULE,
+            "groups": len(np.unique(dataset.groups)),
+            "sha256": sha256_json(dataset.groups.tolist()),
+        }
+    if dataset.absent is not None:
+        card["absent"] = dict(zip(("database", "queries"), dataset.absent, strict=True))
     if rerank is not None:
         card["rerank"] = plain(dict(rerank[1]))
     return card

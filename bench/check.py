@@ -62,7 +62,7 @@ def _sample(dataset: Dataset) -> list[Pixels]:
     """Return a few photographs of one shape, uint8 (160, 224, 3)."""
     chosen = []
     for image in dataset.database[:SAMPLES]:
-        with Pillow.open(dataset.folder / image.file) as stored:
+        with Pillow.open(dataset.folder / image.path) as stored:
             chosen.append(np.array(stored.convert("RGB").resize(SAMPLE_SIZE)))
     return chosen
 

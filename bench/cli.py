@@ -64,6 +64,7 @@ def _run(given: argparse.Namespace) -> int:
         shortlist=given.shortlist,
         memory_budget_mib=given.memory_budget_mib,
         limit=given.limit,
+        allow_partial=given.allow_partial,
         force=given.force,
         rerank=given.rerank,
         ransac=given.ransac,
@@ -113,7 +114,9 @@ def _extract(given: argparse.Namespace) -> int:
     if given.images is not None:
         folder, wanted = export.images_in(given.images)
     else:
-        folder, wanted = export.images_of(given.dataset, given.which)
+        folder, wanted = export.images_of(
+            given.dataset, given.which, allow_partial=given.allow_partial
+        )
     device = machine.pick_device(given.device)
     machine.set_exact_float32()
     info, method, rule = methods.load(given.method, given.weights, device)

@@ -1,25 +1,34 @@
 """Data sets by name or by path, and the few things a run may do to one before it starts.
 
 A data set plug-in is a file in the folder `datasets/`; its `load(root)` returns a mapping in the
-form of a dataset.json, which `bench.folder` checks like anybody's.
+form of a dataset.json, which `bench.folder` checks like anybody's. It may have `VARIANTS`, a
+mapping from variant to one line, the default first; then it is `load(root, variant)`. It may have
+`FACTS` (`bench.facts`): what is known of it beforehand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bench import folder, plugins
-from bench.errors import BenchError
+from bench import folder, layout, plugins
+from bench.errors import BenchError, first_few, unknown
+from bench.facts import Facts
 from bench.paths import ROOT, data_root
-from bench.types import Dataset, GroundTruth, Image, Protocol, Rows
+from bench.types import Areas, Dataset, GroundTruth, Image, Protocol, Rows
 
 __path__ = [str(ROOT / "datasets")]
 
 KIND = plugins.Kind("data set", ROOT / "datasets", "bench.datasets", "retrieval_bench.datasets")
+
+
+Mask = NDArray[np.bool_]
 
 
 def names() -> list[str]:
@@ -28,26 +37,162 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Dataset:
-    """Return a data set by name, by the path of a dataset.json or its folder, or of a plug-in."""
+    """Return a data set by name, by the path of a dataset.json or its folder, or of a plug-in.
+
+    `name` is "name" or "name.variant"; without a variant it is the first. The name of what is
+    returned is the full one, so that no name stands for two lists.
+    """
     path = Path(name).expanduser()
     if path.suffix == ".json" or (path.is_dir() and name not in names()):
         return folder.read(path)
-    module = plugins.import_one(KIND, name)
+    entry, variant = find(name)
     try:
-        data = module.load(data_root())
+        data = (
+            entry.module.load(data_root(), variant) if variant else entry.module.load(data_root())
+        )
     except BenchError:
         raise
     except Exception as error:
         raise BenchError(
-            f"the data set {name!r} failed: {plugins.fault(error, module.__file__)}."
+            f"the data set {name!r} failed: {plugins.fault(error, entry.module.__file__)}."
         ) from error
     if not isinstance(data, Mapping):
         raise BenchError(
             f"the data set {name!r}: load() returned {type(data).__name__}, not a mapping in the "
             "form of a dataset.json."
         )
+    if variant:
+        data = {"variant": entry.variants[variant], **data, "name": f"{entry.name}.{variant}"}
     where = f"the data set {name!r}"
-    return folder.parse(data, where, Path(module.__file__ or ".").parent)
+    dataset = folder.parse(data, where, Path(entry.module.__file__ or ".").parent)
+    return replace(dataset, places=entry.places())
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set plug-in: its variants with a line each, and what it states of itself."""
+
+    name: str
+    module: ModuleType
+    variants: Mapping[str, str]
+    facts: Facts | None
+
+    def places(self) -> tuple[Path, ...]:
+        """Return the folders that may hold its files, the likeliest first, existing or not."""
+        others = () if self.facts is None else self.facts.folders
+        return layout.folders(data_root(), self.name, others)
+
+
+def find(text: str) -> tuple[Entry, str | None]:
+    """Return the plug-in that `text` names and the variant asked for; None: it has no variants."""
+    name, variant = (text, None) if text in names() else plugins.split(text)
+    entry = entry_of(name)
+    named = list(entry.variants)
+    if variant is None:
+        return entry, named[0] if named else None
+    if variant not in named:
+        raise unknown(f"variant of {entry.name}", variant, named)
+    return entry, variant
+
+
+def entry_of(name: str) -> Entry:
+    """Import the data set plug-in called `name`, and check what it states of itself."""
+    module = plugins.import_one(KIND, name)
+    if plugins.is_path(name):
+        name = plugins.name_of(Path(name))
+    variants, facts = getattr(module, "VARIANTS", {}), getattr(module, "FACTS", None)
+    well = isinstance(variants, Mapping) and all(
+        isinstance(word, str) and word for pair in variants.items() for word in pair
+    )
+    if not well:
+        raise BenchError(
+            f"the data set {name!r}: VARIANTS must map the names of variants to a line each."
+        )
+    if not isinstance(facts, Facts | None):
+        raise BenchError(
+            f"the data set {name!r}: FACTS is a {type(facts).__name__}, not bench.facts.Facts."
+        )
+    return Entry(name, module, variants, facts)
+
+
+def images_here(
+    dataset: Dataset, wanted: Sequence[Image], *, allow_partial: bool = False
+) -> tuple[tuple[Image, ...], list[str]]:
+    """Return those of the wanted images that are on this machine, and the names of the others.
+
+    An image that is not in the folder of the data set is looked for by name in its places. Unless
+    `allow_partial`, images that are not there are refused.
+    """
+    files = dict.fromkeys(image.file for image in wanted)
+    match = layout.match(
+        dataset.places, [file for file in files if not (dataset.folder / file).is_file()]
+    )
+    if match.ambiguous:
+        file, paths = next(iter(match.ambiguous.items()))
+        raise BenchError(
+            f"{len(match.ambiguous)} images of {dataset.name} lie in several places with different "
+            f"content, for instance {file}: {first_few(paths)}; keep one of them."
+        )
+    if match.missing and not allow_partial:
+        raise _missing(dataset, match.missing, len(files))
+    gone = set(match.missing)
+    here = (image for image in wanted if image.file not in gone)
+    return tuple(
+        replace(image, found=str(match.found[image.file])) if image.file in match.found else image
+        for image in here
+    ), match.missing
+
+
+def complete(dataset: Dataset) -> Dataset:
+    """Return the data set with the place of every image; refuse one that is not complete."""
+    images, _ = images_here(dataset, (*dataset.database, *dataset.queries))
+    count = len(dataset.database)
+    return replace(dataset, database=images[:count], queries=images[count:])
+
+
+def available(dataset: Dataset) -> Dataset:
+    """Return the part of the data set whose images are on this machine, the truth restricted."""
+    both = (*dataset.database, *dataset.queries)
+    images, missing = images_here(dataset, both, allow_partial=True)
+    if not missing:
+        return complete(dataset)
+    gone, placed = set(missing), {image.file: image.found for image in images}
+    rows = np.array([image.file not in gone for image in dataset.database])
+    asked = np.array([image.file not in gone for image in dataset.queries])
+    if not rows.any() or not asked.any():
+        raise BenchError(
+            f"nothing of {dataset.name} can be scored: {rows.sum()} of {len(rows)} database "
+            f"images and {asked.sum()} of {len(asked)} queries are in {dataset.folder}."
+        )
+    part = _restricted(dataset, rows, asked)
+    return replace(
+        part,
+        database=tuple(replace(image, found=placed[image.file]) for image in part.database),
+        queries=tuple(replace(image, found=placed[image.file]) for image in part.queries),
+        absent=(int((~rows).sum()), int((~asked).sum())),
+    )
+
+
+def _missing(dataset: Dataset, missing: Sequence[str], total: int) -> BenchError:
+    if len(missing) == total and not dataset.folder.is_dir():
+        return BenchError(
+            f"the image folder {dataset.folder} does not exist. Put the {total} photographs there, "
+            "or set RETRIEVAL_BENCH_DATA to the folder that holds the data set."
+        )
+    return BenchError(
+        f"{len(missing)} of {total} images are missing in {dataset.folder}: {first_few(missing)}. "
+        f"`data verify {dataset.name} --list FILE` names all of them; --allow-partial uses those "
+        "that are there."
+    )
+
+
+def check_queries(dataset: Dataset) -> None:
+    """Refuse a data set without queries: there is nothing to score."""
+    if not dataset.queries:
+        raise BenchError(
+            f"{dataset.name} has no queries: its {len(dataset.database)} images are distractors "
+            "for other data sets."
+        )
 
 
 def shown_queries(dataset: Dataset) -> tuple[Image, ...]:
@@ -63,24 +208,43 @@ def limited(dataset: Dataset, count: int) -> Dataset:
         raise BenchError(f"--limit must be 1 or more, but is {count}.")
     if count >= len(dataset.database):
         return dataset
-    kept = min(count, len(dataset.queries))
+    rows, asked = np.arange(len(dataset.database)), np.arange(len(dataset.queries))
+    return replace(_restricted(dataset, rows < count, asked < count), limit=count)
 
-    def inside(rows: Rows) -> Rows:
-        return np.asarray(rows[rows < count])
+
+def _restricted(dataset: Dataset, rows: Mask, asked: Mask) -> Dataset:
+    """Return the data set with only these database rows and queries; rows are numbered anew.
+
+    Queries whose area is left without rows go too.
+    """
+    if dataset.areas is not None:
+        left = np.isin(dataset.areas.queries, dataset.areas.database[rows])
+        asked = asked & left
+    number = np.cumsum(rows) - 1
+
+    def inside(labelled: Rows) -> Rows:
+        kept: Rows = number[labelled[rows[labelled]]]
+        return kept
 
     protocols = tuple(
         Protocol(
             p.name,
-            tuple(GroundTruth(inside(t.positive), inside(t.ignored)) for t in p.truth[:kept]),
+            tuple(
+                GroundTruth(inside(p.truth[i].positive), inside(p.truth[i].ignored))
+                for i in np.flatnonzero(asked)
+            ),
             p.metrics,
             p.empty,
+            None if p.asked is None else tuple(itertools.compress(p.asked, asked)),
         )
         for p in dataset.protocols
     )
+    areas = dataset.areas
     return replace(
         dataset,
-        database=dataset.database[:count],
-        queries=dataset.queries[:kept],
+        areas=None if areas is None else Areas(areas.database[rows], areas.queries[asked]),
+        groups=None if dataset.groups is None else dataset.groups[rows],
+        database=tuple(itertools.compress(dataset.database, rows)),
+        queries=tuple(itertools.compress(dataset.queries, asked)),
         protocols=protocols,
-        limit=count,
     )

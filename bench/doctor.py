@@ -126,7 +126,7 @@ def _data() -> list[Finding]:
             else (OK, f"{name}: ground truth of {len(dataset.queries)} queries", "")
         )
         wanted = [*dataset.database, *dataset.queries]
-        here = sum(Path(dataset.folder / image.file).is_file() for image in wanted)
+        here = sum(Path(dataset.folder / image.path).is_file() for image in wanted)
         complete = here == len(wanted)
         advice = (
             "" if complete else f"put the photographs into {dataset.folder}; `evaluate` needs none"

@@ -76,7 +76,7 @@ def _decode_ahead(
 
     def one(image: Image) -> Any:
         try:
-            return images.load(folder / image.file, image.box, rule)
+            return images.load(folder / image.path, image.box, rule)
         except BenchError as error:
             return error
 

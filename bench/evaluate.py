@@ -23,6 +23,7 @@ class Score:
     per_query: NDArray[np.float64]
 
 
+ABSENT = np.iinfo(np.int64).max  # the rank of an image that is not in the list
 Scores = dict[str, dict[str, Score]]
 
 
@@ -41,6 +42,7 @@ def positive_ranks(ranks: LabelledRanks, protocol: Protocol) -> list[Rows]:
         part = ranks.of_query(i)
         rows, places = ranks.row[part], ranks.rank[part]
         positive = places[_find(rows, truth.positive, i)]
+        positive = positive[positive != ABSENT]
         ignored = places[_find(rows, truth.ignored, i)]
         out.append(junk_removed(positive, ignored))
     return out
@@ -64,20 +66,32 @@ def score(
     for protocol, of_protocol in zip(protocols, each, strict=True):
         places = positive_ranks(of_protocol, protocol)
         counts = [len(truth.positive) for truth in protocol.truth]
+        asks = asked(protocol)
         out[protocol.name] = {}
         for metric_id in protocol.metrics:
             one = metric(metric_id).score
             values = np.array([one(p, n) for p, n in zip(places, counts, strict=True)])
-            counted = np.nan_to_num(values) if protocol.empty == "miss" else values
+            missed = protocol.empty == "miss"
+            counted = np.where(asks & np.isnan(values), 0.0, values) if missed else values
             out[protocol.name][metric_id] = Score(
-                mean_over_queries(values, protocol.empty), bootstrap(counted, groups, seed), values
+                mean_over_queries(values[asks], protocol.empty),
+                bootstrap(counted, groups, seed),
+                values,
             )
     return out
 
 
+def asked(protocol: Protocol) -> NDArray[np.bool_]:
+    """Return which queries the protocol asks (n_queries,)."""
+    if protocol.asked is None:
+        return np.ones(len(protocol.truth), dtype=np.bool_)
+    return np.array(protocol.asked, dtype=np.bool_)
+
+
 def skipped(protocol: Protocol) -> int:
-    """Return how many queries have no positive under this protocol."""
-    return sum(len(truth.positive) == 0 for truth in protocol.truth)
+    """Return how many of the queries that this protocol asks have no positive."""
+    pairs = zip(protocol.truth, asked(protocol), strict=True)
+    return sum(bool(one) and len(truth.positive) == 0 for truth, one in pairs)
 
 
 def _find(rows: Rows, wanted: Rows, query: int) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,24 @@ from bench.types import Image
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2")
 
 
-def images_of(dataset_name: str, which: str) -> tuple[Path, tuple[Image, ...]]:
-    """Return folder and images of a data set's "database" or "queries" (with their boxes)."""
+def images_of(
+    dataset_name: str, which: str, *, allow_partial: bool = False
+) -> tuple[Path, tuple[Image, ...]]:
+    """Return folder and images of a data set's "database" or "queries" (with their boxes).
+
+    All of them must be there, unless `allow_partial`: then they are those that are, and standard
+    error says how many are not.
+    """
     dataset = datasets.load(dataset_name)
-    return dataset.folder, dataset.database if which == "database" else dataset.queries
+    part = dataset.database if which == "database" else dataset.queries
+    wanted, missing = datasets.images_here(dataset, part, allow_partial=allow_partial)
+    if missing:
+        print(
+            f"partial: {missing} of {len(part)} images of the {which} of {dataset.name} are not "
+            "here, and are left out",
+            file=sys.stderr,
+        )
+    return dataset.folder, wanted
 
 
 def images_in(folder: Path) -> tuple[Path, tuple[Image, ...]]:

@@ -113,7 +113,7 @@ def open_for(loaded: engine.Loaded, folder: Path, wanted: Sequence[Image]) -> st
 def key_of(loaded: engine.Loaded, folder: Path, wanted: Sequence[Image]) -> dict[str, Any]:
     """Return everything that determines the descriptors of these images under this method."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        prints = list(pool.map(_fingerprint, [folder / image.file for image in wanted]))
+        prints = list(pool.map(_fingerprint, [folder / image.path for image in wanted]))
     info = loaded.info
     return {
         "code": CODE_VERSION,

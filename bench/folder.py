@@ -17,12 +17,15 @@ from typing import Any
 
 import jsonschema
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.errors import BenchError, unknown
 from bench.metrics import REVISITED_METRICS, families, metric
 from bench.paths import ROOT
-from bench.types import Box, Dataset, GroundTruth, Image, Protocol
+from bench.types import Areas, Box, Dataset, GroundTruth, Image, Protocol
 
+PLAIN = re.compile(r"(?:[\w@+,-][\w@+,.-]*/)*[\w@+,-][\w@+,.-]*\.[A-Za-z]+", re.ASCII)
+_LARGEST = 2**63 - 1
 MOST_ERRORS = 10_000  # looked at to name the first
 
 
@@ -55,10 +58,13 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
     `where` begins the error sentences; `base` is what a relative `images` is relative to.
     """
     data = _json_form(data)
-    errors = itertools.islice(_validator().iter_errors(data), MOST_ERRORS)
+    errors = itertools.islice(_validator().iter_errors(_shortened(data)), MOST_ERRORS)
     first = min(errors, key=_order, default=None)
     if first is not None:
         raise BenchError(f"{where}: {_place(first.absolute_path)}{_sentence(first)}.")
+    if bool(data["queries"]) != bool(data["protocols"]):
+        empty = "protocols" if data["queries"] else "queries"
+        raise BenchError(f"{where}: {empty}: must not be empty.")
     if not _can_be_a_path(data["images"]):
         raise BenchError(f"{where}: images: {data['images']!r} cannot be the name of a folder.")
     database = tuple(
@@ -98,7 +104,8 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
                 "entry per query, in the same order."
             )
         truth = tuple(_truth(e, len(database), f"{place}[{i}]") for i, e in enumerate(entries))
-        protocols.append(Protocol(name, truth, metrics, data.get("empty", "skip")))
+        asked = None if None not in entries else tuple(e is not None for e in entries)
+        protocols.append(Protocol(name, truth, metrics, data.get("empty", "skip"), asked))
     return Dataset(
         name=data["name"],
         variant=data.get("variant", data["name"]),
@@ -109,6 +116,89 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
         licence=data.get("licence", "not stated"),
         citation=data.get("citation", "not stated"),
         description=data.get("description", ""),
+        rules=data.get("rules", {}),
+        areas=_areas(data, len(database), len(queries), where),
+        groups=_groups(data, len(database), metrics, where),
+    )
+
+
+def _areas(data: dict[str, Any], n_rows: int, n_queries: int, where: str) -> Areas | None:
+    if "areas" not in data:
+        return None
+    numbers = {}
+    for kind, count in (("database", n_rows), ("queries", n_queries)):
+        numbers[kind] = _numbers(data["areas"][kind], count, f"{where}: areas.{kind}")
+    if np.any(np.diff(numbers["database"]) < 0):
+        raise BenchError(
+            f"{where}: areas.database must ascend: the images of an area lie together in the list."
+        )
+    bare = np.flatnonzero(~np.isin(numbers["queries"], numbers["database"]))
+    if len(bare):
+        area = numbers["queries"][bare[0]]
+        raise BenchError(
+            f"{where}: areas.queries[{bare[0]}] is {area}, an area without database images."
+        )
+    return Areas(numbers["database"], numbers["queries"])
+
+
+def _groups(
+    data: dict[str, Any], n_rows: int, metrics: tuple[str, ...], where: str
+) -> NDArray[np.int64] | None:
+    if "groups" not in data:
+        return None
+    other = [name for name in metrics if not name.startswith("recall@")]
+    if other:
+        raise BenchError(
+            f"{where}: groups go with Recall@k alone, and metrics has {other[0]!r}, which is not "
+            "defined on a list that lacks images."
+        )
+    return _numbers(data["groups"], n_rows, f"{where}: groups")
+
+
+def _numbers(values: list[int], count: int, place: str) -> NDArray[np.int64]:
+    if len(values) != count:
+        raise BenchError(f"{place} has {len(values)} numbers for {count} images.")
+    if any(type(value) is not int or abs(value) > _LARGEST for value in values):
+        raise BenchError(f"{place}: must be whole numbers that 64 bits hold.")
+    return np.array(values, dtype=np.int64)
+
+
+def _shortened(data: Any) -> Any:
+    """Return what the schema must still look at: long lists that are plainly right are cut short.
+
+    A validator in Python needs minutes for the millions of names and rows of a large data set.
+    """
+    if not isinstance(data, dict):
+        return data
+    short = dict(data)
+    files, protocols, areas = data.get("database"), data.get("protocols"), data.get("areas")
+    if isinstance(files, list) and all(type(file) is str and file for file in files):
+        short["database"] = files[:1]
+    if isinstance(protocols, dict):
+        short["protocols"] = {
+            name: entries[:1] if type(entries) is list and all(map(_plain, entries)) else entries
+            for name, entries in protocols.items()
+        }
+    if "groups" in data:
+        short["groups"] = _cut(data["groups"])
+    if isinstance(areas, dict):
+        short["areas"] = {kind: _cut(numbers) for kind, numbers in areas.items()}
+    return short
+
+
+def _cut(numbers: Any) -> Any:
+    return numbers[:1] if type(numbers) is list and set(map(type, numbers)) <= {int} else numbers
+
+
+def _plain(entry: Any) -> bool:
+    """Tell whether an entry of a protocol is surely as the schema wants it."""
+    if entry is None:
+        return True
+    if type(entry) is not dict or not {"positive"} <= entry.keys() <= {"positive", "ignored"}:
+        return False
+    return all(
+        type(rows) is list and set(map(type, rows)) <= {int} and min(rows, default=0) >= 0
+        for rows in entry.values()
     )
 
 
@@ -122,7 +212,11 @@ def _json_form(value: Any) -> Any:
     """Return plug-in data as JSON would have it: lists for tuples, whole numbers for numpy's."""
     if isinstance(value, Mapping):
         return {str(key): _json_form(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        if set(map(type, value)) <= {int, str}:
+            return list(value)
         return [_json_form(item) for item in value]
     if isinstance(value, np.generic):
         return value.item()
@@ -188,10 +282,14 @@ def _can_be_a_path(text: str) -> bool:
 
 def _id(file: str) -> str:
     """Return the id of an image: its file name, folders included, without the suffix."""
+    if PLAIN.fullmatch(file):
+        return file[: file.rindex(".")]
     return str(PurePosixPath(file).with_suffix("")) if PurePosixPath(file).name else file
 
 
 def _inside(file: str, place: str) -> str:
+    if PLAIN.fullmatch(file):
+        return file
     parts = PurePosixPath(file).parts
     if not _can_be_a_path(file) or file.startswith("/") or ".." in parts or not parts:
         raise BenchError(f"{place}: {file!r} must be a file name inside the folder `images`.")
@@ -213,8 +311,9 @@ def _box(value: list[float] | None, place: str) -> Box | None:
     return left, top, right, bottom
 
 
-def _truth(entry: dict[str, list[int]], n_rows: int, place: str) -> GroundTruth:
+def _truth(entry: dict[str, list[int]] | None, n_rows: int, place: str) -> GroundTruth:
     sets = {}
+    entry = {} if entry is None else entry
     for kind in ("positive", "ignored"):
         rows = entry.get(kind, [])
         if any(not isinstance(row, int) for row in rows):

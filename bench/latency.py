@@ -27,7 +27,7 @@ def measure(loaded: engine.Loaded, folder: Path, sample: Sequence[Image]) -> dic
     decode_ms, describe_ms = [], []
     for image in [*chosen[:1] * WARM_UP, *chosen]:
         start = time.perf_counter()
-        pixels = images.load(folder / image.file, image.box, loaded.rule)
+        pixels = images.load(folder / image.path, image.box, loaded.rule)
         decoded = time.perf_counter()
         engine.describe(loaded, [pixels])
         decode_ms.append(1e3 * (decoded - start))

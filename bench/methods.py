@@ -10,7 +10,6 @@ the path of that file in the cache as its `weights` where the user names none.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ __path__ = [str(ROOT / "methods")]
 
 KIND = plugins.Kind("method", ROOT / "methods", "bench.methods", "retrieval_bench.methods")
 ANY = "*"
+split = plugins.split
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,6 @@ def entries() -> list[Entry]:
                 entry = replace(entry, error=str(fault))
         lines.append(entry)
     return lines
-
-
-def split(text: str) -> tuple[str, str | None]:
-    """Split "name.variant" at the first dot, or "file.py:variant"; no variant means the default.
-
-    >>> split("gem.resnet50.a1_in1k"), split("gem"), split("my/own.py:large")
-    (('gem', 'resnet50.a1_in1k'), ('gem', None), ('my/own.py', 'large'))
-    """
-    path = re.fullmatch(r"(?P<file>.*\.py)(?::(?P<variant>.+))?", text)
-    if path:
-        return path["file"], path["variant"]
-    name, _, variant = text.partition(".")
-    return name, variant or None
 
 
 def load(

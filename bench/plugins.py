@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 import traceback
 from dataclasses import dataclass
@@ -72,6 +73,19 @@ def name_of(path: Path) -> str:
 def is_path(name: str) -> bool:
     """Tell whether `name` is the path of a file rather than the name of a plug-in."""
     return name.endswith(".py") or "/" in name or "\\" in name
+
+
+def split(text: str) -> tuple[str, str | None]:
+    """Split "name.variant" at the first dot, or "file.py:variant"; no variant means the default.
+
+    >>> split("gem.resnet50.a1_in1k"), split("gem"), split("my/own.py:large")
+    (('gem', 'resnet50.a1_in1k'), ('gem', None), ('my/own.py', 'large'))
+    """
+    path = re.fullmatch(r"(?P<file>.*\.py)(?::(?P<variant>.+))?", text)
+    if path:
+        return path["file"], path["variant"]
+    name, _, variant = text.partition(".")
+    return name, variant or None
 
 
 def import_one(kind: Kind, name: str) -> ModuleType:

@@ -27,7 +27,7 @@ from bench.card import Card, short
 from bench.errors import BenchError
 from bench.evaluate import Score, Scores
 from bench.paths import ROOT, write_bytes
-from bench.types import GroundTruth, LabelledRanks, Protocol, Shortlist
+from bench.types import Dataset, GroundTruth, LabelledRanks, Protocol, Shortlist
 
 SCHEMA = 1
 Arrays = dict[str, NDArray[Any]]
@@ -60,13 +60,14 @@ def _score_to_json(score: Score) -> dict[str, Any]:
 def arrays_of(
     ranks: LabelledRanks,
     shortlist: Shortlist,
-    protocols: tuple[Protocol, ...],
+    dataset: Dataset,
     inliers: NDArray[np.int64] | None = None,
 ) -> Arrays:
     """Return what the .npz holds; every ragged list is a flat array and an array of offsets.
 
     Ranks and shortlist are those before re-ranking; `inliers` says, per place of the shortlist,
-    what re-ranking found there (-1: no candidate), so that the ranks after it follow.
+    what re-ranking found there (-1: no candidate), so that the ranks after it follow. Areas and
+    groups of the data set are there if it has them.
     """
     arrays: Arrays = {
         "labelled_offsets": ranks.offsets,
@@ -79,7 +80,16 @@ def arrays_of(
     }
     if inliers is not None:
         arrays["shortlist_inliers"] = inliers
-    for protocol in protocols:
+    if dataset.areas is not None:
+        arrays["database_area"], arrays["query_area"] = (
+            dataset.areas.database,
+            dataset.areas.queries,
+        )
+    if dataset.groups is not None:
+        arrays["database_group"] = dataset.groups
+    for protocol in dataset.protocols:
+        if protocol.asked is not None:
+            arrays[f"truth_{protocol.name}_asked"] = np.array(protocol.asked, dtype=np.bool_)
         for kind in ("positive", "ignored"):
             lists = [getattr(truth, kind) for truth in protocol.truth]
             arrays[f"truth_{protocol.name}_{kind}_offsets"] = np.cumsum(
@@ -111,6 +121,7 @@ def protocols_of(arrays: Arrays, card: Card) -> tuple[Protocol, ...]:
             ),
             tuple(card["metrics"]),
             entry["empty"],
+            tuple(arrays[f"truth_{name}_asked"].tolist()) if "not_asked" in entry else None,
         )
         for name, entry in card["protocols"].items()
     )

@@ -184,6 +184,16 @@ def follow(ranks: LabelledRanks, after: Shortlist) -> LabelledRanks:
     return replace(ranks, rank=rank)
 
 
+def lists_under(
+    shortlist: Shortlist, inliers: Rows, protocols: Sequence[Protocol], stage: Stage
+) -> list[Shortlist]:
+    """Return the lists after re-ranking, one per protocol."""
+    return [
+        reorder(shortlist, inliers, ignored_of(stage, protocol), stage.depth)
+        for protocol in protocols
+    ]
+
+
 def ranks_under(
     ranks: LabelledRanks,
     shortlist: Shortlist,
@@ -192,7 +202,4 @@ def ranks_under(
     stage: Stage,
 ) -> list[LabelledRanks]:
     """Return the ranks after re-ranking, one per protocol."""
-    return [
-        follow(ranks, reorder(shortlist, inliers, ignored_of(stage, protocol), stage.depth))
-        for protocol in protocols
-    ]
+    return [follow(ranks, one) for one in lists_under(shortlist, inliers, protocols, stage)]

@@ -40,11 +40,14 @@ class Plan:
 def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     """Load data set and method, apply the options, and refuse what cannot work."""
     dataset = datasets.load(dataset_name)
+    datasets.check_queries(dataset)
+    if options.allow_partial:
+        dataset = datasets.available(dataset)
     if options.limit is not None:
         dataset = datasets.limited(dataset, options.limit)
     if options.query_crop == "whole":
         dataset = replace(dataset, crop="whole")
-    extract.check_files(dataset.folder, [*dataset.database, *dataset.queries])
+    dataset = datasets.complete(dataset)
     device = machine.pick_device(options.device)
     machine.set_exact_float32()
     info, method, rule = methods.load(method_name, options.weights, device)
@@ -69,6 +72,9 @@ def describe_plan(planned: Plan) -> list[str]:
     dataset, loaded = planned.dataset, planned.loaded
     info, out = loaded.info, []
     out.append(f"method: {info.name}.{info.variant} ({info.dim}-d), {info.weights['source']}")
+    if dataset.absent is not None:
+        gone = "{} database images and {} queries are not here".format(*dataset.absent)
+        out.append(f"partial: {gone}, and are left out")
     lists = (("database", dataset.database), ("queries", datasets.shown_queries(dataset)))
     out.append(f"data set: {dataset.name} ({dataset.variant}), {dataset.folder}")
     for what, wanted in lists:

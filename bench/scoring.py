@@ -13,14 +13,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import bring, card, datasets, descriptors, evaluate, machine, record, rerank, search
+from bench import (
+    areas,
+    bring,
+    card,
+    datasets,
+    descriptors,
+    evaluate,
+    machine,
+    record,
+    rerank,
+    search,
+    suppression,
+)
 from bench.canonical import plain
 from bench.errors import BenchError
 from bench.geometry import Mode
 from bench.paths import ROOT
 from bench.progress import Progress
 from bench.rerank import Candidates, Precision, Reranking
-from bench.types import Dataset, LabelledRanks, MethodInfo
+from bench.types import Dataset, LabelledRanks, MethodInfo, Protocol, Rows, Shortlist
 
 UNIT_NORM_TOLERANCE = 1e-3
 SEED = 0
@@ -38,6 +50,7 @@ class Options:
     shortlist: int = 100
     memory_budget_mib: int = 256
     limit: int | None = None
+    allow_partial: bool = False
     force: bool = False
     rerank: Candidates | None = None
     ransac: Mode = "fast"
@@ -65,15 +78,21 @@ def finish(
     depth = options.shortlist
     if reranking is not None:
         depth = max(depth, rerank.depth_needed(reranking.stage, dataset.protocols))
+    if dataset.groups is not None:
+        depth = max(depth, suppression.depth_needed(dataset.groups, dataset.protocols))
     found = _search(dataset, parts, query_parts, depth, options, phases)
-    verified, ranks = None, [found.ranks] * len(dataset.protocols)
+    verified = None
     if reranking is not None:
         mask = rerank.chosen(found.shortlist, dataset.protocols, reranking.stage)
         verified = reranking.verify(found.shortlist, mask, phases)
-        ranks = rerank.ranks_under(
-            found.ranks, found.shortlist, verified.inliers, dataset.protocols, reranking.stage
-        )
     start = time.perf_counter()
+    ranks = final_ranks(
+        found.ranks,
+        found.shortlist,
+        dataset.protocols,
+        None if reranking is None or verified is None else (reranking.stage, verified.inliers),
+        dataset.groups,
+    )
     scores = evaluate.score(ranks, dataset.protocols, len(dataset.database), SEED)
     phases["score"] = time.perf_counter() - start
     phases |= {phase: round(seconds, 4) for phase, seconds in phases.items()}
@@ -91,7 +110,7 @@ def finish(
             "peak_device_bytes": None if device is None else machine.peak_device_bytes(device),
         },
         "bytes_per_image": parts[0].shape[1] * parts[0].open().dtype.itemsize,
-        "partial": dataset.limit is not None,
+        "partial": dataset.limit is not None or dataset.absent is not None,
         "machine": machine.describe(device),
         "libraries": machine.libraries(),
         "source": machine.source(),
@@ -100,8 +119,31 @@ def finish(
     if verified is not None:
         content["rerank"] = dict(verified.about)
     inliers = None if verified is None else verified.inliers
-    arrays = record.arrays_of(found.ranks, found.shortlist, dataset.protocols, inliers)
+    arrays = record.arrays_of(found.ranks, found.shortlist, dataset, inliers)
     return record.write(options.output, content, arrays)
+
+
+def final_ranks(
+    ranks: LabelledRanks,
+    shortlist: Shortlist,
+    protocols: Sequence[Protocol],
+    reranked: tuple[rerank.Stage, Rows] | None,
+    groups: Rows | None,
+) -> list[LabelledRanks]:
+    """Return the ranks that are scored, one per protocol: after re-ranking, after suppression.
+
+    `ranks` and `shortlist` are those of the search, `reranked` is a stage and its inliers, `groups`
+    are those of the data set.
+    """
+    lists, out = [shortlist] * len(protocols), [ranks] * len(protocols)
+    if reranked is not None:
+        stage, inliers = reranked
+        lists = rerank.lists_under(shortlist, inliers, protocols, stage)
+        out = [rerank.follow(ranks, one) for one in lists]
+    if groups is not None:
+        pairs = zip(out, lists, strict=True)
+        out = [suppression.follow(one, listed, groups) for one, listed in pairs]
+    return out
 
 
 def score_brought(
@@ -114,6 +156,7 @@ def score_brought(
 ) -> Path:
     """Score descriptors that the user brings; no images are needed. Returns the record's path."""
     dataset = datasets.load(dataset_name)
+    datasets.check_queries(dataset)
     brought = bring.read(database, "database")
     bring.check_rows(brought, dataset.database, "database images")
     asked = bring.read(queries, "queries")
@@ -157,19 +200,23 @@ def _search(
     descriptors.check_block(query_parts, 0, queries)
     labelled = evaluate.labelled_rows(dataset.protocols)
     rows: NDArray[np.float64] = queries.astype(np.float64)
-    passes = search.passes(parts, len(rows), labelled, options.memory_budget_mib << 20)
-    total = passes * sum(part.shape[0] for part in parts)
+    budget, total = options.memory_budget_mib << 20, 0
+    jobs = areas.jobs(dataset.areas, parts, labelled)
+    for job in jobs:
+        passes = search.passes(job.parts, len(job.queries), job.labelled, budget)
+        total += passes * len(job.number)
     with Progress("search", total, "rows") as progress:
-        found = search.search(
-            parts,
-            rows,
-            labelled,
-            depth,
-            options.memory_budget_mib << 20,
-            progress.advance,
-        )
+        searched = [
+            (
+                job,
+                search.search(
+                    job.parts, rows[job.queries], job.labelled, depth, budget, progress.advance
+                ),
+            )
+            for job in jobs
+        ]
     phases["search"] = progress.seconds
-    return found
+    return searched[0][1] if dataset.areas is None else areas.join(searched, len(rows))
 
 
 def ties_of(ranks: LabelledRanks) -> dict[str, int]:

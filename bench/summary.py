@@ -41,7 +41,7 @@ def lines(record: dict[str, Any]) -> list[str]:
                 f"R@{k}: {_percent(table[m]['mean'], 1)}"
                 for k, m in _at(metrics, "recall@").items()
             )
-            out.append(values if len(scores) == 1 else f"{p}: {values}")
+            out.append((values if len(scores) == 1 else f"{p}: {values}") + marks)
     return out
 
 
@@ -54,6 +54,12 @@ def _marks(record: dict[str, Any]) -> list[str]:
         marks.append(f"re-ranked, {record['card']['rerank']['candidates']} candidates")
     if limit is not None:
         marks.append(f"partial: first {limit} images")
+    if "absent" in record["card"]:
+        used, absent = record["card"]["dataset"], record["card"]["absent"]
+        marks.append(
+            f"partial: {used['database']} database images and {used['queries']} queries; "
+            f"{absent['database']} and {absent['queries']} are not there"
+        )
     return marks
 
 

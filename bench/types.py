@@ -15,16 +15,23 @@ Rows = NDArray[np.int64]
 Box = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Image:
     """One photograph: `file` is relative to the folder of its dataset.
 
     `box` is (left, top, right, bottom) in pixels of the original, or None for the whole image.
+    `found` is where the file lies on this machine, if that is another path than `file`.
     """
 
     id: str
     file: str
     box: Box | None = None
+    found: str | None = None
+
+    @property
+    def path(self) -> str:
+        """Return the path to open: relative to the folder of the dataset, or absolute."""
+        return self.file if self.found is None else self.found
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +47,27 @@ class Protocol:
     """What counts as right for each query, and how it is scored.
 
     `metrics` are ids of `bench.metrics`; the first is the headline. `empty` says what a query
-    without positives does to a mean: "skip" leaves it out, "miss" counts it as zero.
+    without positives does to a mean: "skip" leaves it out, "miss" counts it as zero. `asked` says
+    which queries the protocol asks at all (day, or one city), and is None where it asks all; the
+    truth of the others is empty, and they count nowhere.
     """
 
     name: str
     truth: tuple[GroundTruth, ...]
     metrics: tuple[str, ...]
     empty: Literal["skip", "miss"] = "skip"
+    asked: tuple[bool, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Areas:
+    """Which part of the database each query searches: a query sees the rows of its own area.
+
+    Numbers of areas, int64: one per database row, ascending, and one per query.
+    """
+
+    database: Rows
+    queries: Rows
 
 
 @dataclass(frozen=True)
@@ -55,7 +76,12 @@ class Dataset:
 
     `folder` holds the images, and may be absent where only descriptors are scored. `crop` says
     what of a query is shown to the method: its box, or the whole image. `limit` is the number of
-    database images kept, where a run asked for fewer.
+    database images kept, where a run asked for fewer. `places` are folders in which images are
+    looked for by name when they are not in `folder`. `absent` counts the database images and the
+    queries that were left out because they are not on this machine. `rules` is what the card says
+    of how positives were decided. `areas` is None where every query searches the whole database.
+    `groups` has a number per database row, int64; where it is given, only the first row of each
+    group counts in a list.
     """
 
     name: str
@@ -69,6 +95,11 @@ class Dataset:
     description: str = ""
     crop: Literal["box", "whole"] = "box"
     limit: int | None = None
+    places: tuple[Path, ...] = ()
+    absent: tuple[int, int] | None = None
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    areas: Areas | None = None
+    groups: Rows | None = None
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from bench import card as cards
-from bench import datasets, evaluate, record, rerank
+from bench import datasets, evaluate, plugins, record, rerank, suppression
 from bench.canonical import sha256_json
 from bench.errors import BenchError
-from bench.scoring import ties_of
+from bench.scoring import final_ranks, ties_of
 from bench.types import LabelledRanks, Protocol, Rows, Shortlist
 
 TOLERANCE = 1e-9
@@ -39,8 +39,13 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         faults += _rank_faults(ranks, shortlist, card)
         inliers = arrays.get("shortlist_inliers")
         faults += _rerank_faults(card, shortlist, inliers, protocols)
+        groups = arrays.get("database_group")
         if not faults:
-            after = _ranks_after(card, ranks, shortlist, inliers, protocols)
+            faults += _area_faults(card, arrays, ranks, shortlist)
+            faults += _group_faults(card, groups, shortlist, protocols)
+        if not faults:
+            reranked = None if inliers is None else (_stage(card), inliers)
+            after = final_ranks(ranks, shortlist, protocols, reranked, groups)
             scores = evaluate.score(after, protocols, card["dataset"]["database"], held["seed"])
             faults += _differences(held["scores"], record.scores_to_json(scores), "scores")
             faults += _differences(held["ties"], ties_of(ranks), "ties")
@@ -50,7 +55,7 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         ) from error
     if ("rerank" in held) != ("rerank" in card):
         faults.append("the record and its card disagree on whether it is re-ranked")
-    if held["partial"] != (card["limit"] is not None):
+    if held["partial"] != (card["limit"] is not None or "absent" in card):
         faults.append("the record and its card disagree on whether it is partial")
     count = sum(len(table) for table in held["scores"].values())
     notes = [f"{count} scores over {len(protocols)} protocols recomputed from stored ranks"]
@@ -86,10 +91,10 @@ def _card_faults(
         entry = card["protocols"][protocol.name]
         if len(protocol.truth) != n_queries:
             faults.append(f"the ground truth of {protocol.name} is not of {n_queries} queries")
-        if sha256_json(cards.truth_lists(protocol)) != entry["truth_sha256"]:
+        fresh = cards.protocol_entry(protocol)
+        if fresh.pop("truth_sha256") != entry["truth_sha256"]:
             faults.append(f"the stored ground truth of {protocol.name} is not the card's")
-        skipped = evaluate.skipped(protocol) if protocol.empty == "skip" else 0
-        if (entry["scored"], entry["skipped"]) != (len(protocol.truth) - skipped, skipped):
+        if any(entry.get(key) != value for key, value in fresh.items()):
             faults.append(f"the card miscounts the queries of {protocol.name}")
     return faults
 
@@ -152,17 +157,50 @@ def _rerank_faults(
     return []
 
 
-def _ranks_after(
-    card: cards.Card,
-    ranks: LabelledRanks,
-    shortlist: Shortlist,
-    inliers: Rows | None,
-    protocols: tuple[Protocol, ...],
-) -> LabelledRanks | list[LabelledRanks]:
-    """Return the ranks that are scored: those stored, or those that follow from the inliers."""
-    if inliers is None:
-        return ranks
-    return rerank.ranks_under(ranks, shortlist, inliers, protocols, _stage(card))
+def _area_faults(
+    card: cards.Card, arrays: record.Arrays, ranks: LabelledRanks, shortlist: Shortlist
+) -> list[str]:
+    """Check that every query was searched in its own area of the database."""
+    database, queries = arrays.get("database_area"), arrays.get("query_area")
+    if "areas" not in card:
+        stored = database is not None or queries is not None
+        return ["areas are stored, but the card names none"] if stored else []
+    if database is None or queries is None:
+        return ["the card names areas, but they are not stored"]
+    if card["areas"]["rule"] != cards.AREA_RULE:
+        return [f"the card's rule of areas is not {cards.AREA_RULE!r}"]
+    sizes = len(database), len(queries)
+    if sizes != (card["dataset"]["database"], card["dataset"]["queries"]):
+        return ["the stored areas are of another number of images than the card's"]
+    if cards.areas_sha256(database, queries) != card["areas"]["sha256"]:
+        return ["the stored areas are not the card's"]
+    for query, area in enumerate(queries):
+        seen = np.concatenate([ranks.row[ranks.of_query(query)], shortlist.row[query]])
+        if np.any(database[seen[seen < len(database)]] != area):
+            return [f"the list of query {query} leaves its area"]
+    return []
+
+
+def _group_faults(
+    card: cards.Card, groups: Rows | None, shortlist: Shortlist, protocols: tuple[Protocol, ...]
+) -> list[str]:
+    """Check that the lists are deep enough for the suppression that the card names."""
+    if "suppression" not in card:
+        return (
+            ["groups are stored, but the card names no suppression"] if groups is not None else []
+        )
+    if groups is None:
+        return ["the card names a suppression, but no groups are stored"]
+    if card["suppression"]["rule"] != cards.SUPPRESSION_RULE:
+        return [f"the card's rule of suppression is not {cards.SUPPRESSION_RULE!r}"]
+    if len(groups) != card["dataset"]["database"]:
+        return ["the stored groups are of another number of images than the card's"]
+    if sha256_json(groups.tolist()) != card["suppression"]["sha256"]:
+        return ["the stored groups are not the card's"]
+    n_rows = card["dataset"]["database"] + card["distractors"]["count"]
+    if shortlist.row.shape[1] < min(n_rows, suppression.depth_needed(groups, protocols)):
+        return ["the shortlist is too short for its suppression"]
+    return []
 
 
 def _stage(card: cards.Card) -> rerank.Stage:
@@ -172,7 +210,9 @@ def _stage(card: cards.Card) -> rerank.Stage:
 def _ground_truth(card: cards.Card) -> tuple[list[str], list[str]]:
     """Compare what the card says of lists and labels with the data set here, if there is one."""
     name = card["dataset"]["name"]
-    if name not in datasets.names():
+    if "absent" in card:
+        return [], ["ground truth not compared: it is that of the images that were there"]
+    if name not in datasets.names() and plugins.split(name)[0] not in datasets.names():
         return [], [f"ground truth not compared: no data set {name} is known here"]
     try:
         here = datasets.load(name)

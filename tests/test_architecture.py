@@ -14,11 +14,13 @@ LAYERS = [
     {"cli"},
     {"arguments", "doctor", "verify", "run", "export", "official", "convert", "check"},
     {"scoring", "golden", "latency"},
-    {"extract", "local_store", "methods", "datasets", "record", "summary", "report"},
+    {"extract", "local_store", "methods", "datasets", "record", "summary", "report", "areas"},
     {"engine", "checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine"},
+    {"suppression"},
     {"pyramid", "local", "rerank", "fetch", "evaluate", "counting", "images", "weights", "plugins"},
+    {"truth", "layout"},
     {"interval", "descriptors", "paths", "canonical", "geometry", "progress", "web"},
-    {"types", "metrics", "errors"},
+    {"types", "metrics", "errors", "facts"},
 ]
 
 

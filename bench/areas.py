@@ -1,0 +1,90 @@
+"""Areas: each query is searched in its own part of the database, and ranks count there.
+
+Mapillary's program does so city by city (Warburg et al., Mapillary Street-Level Sequences, CVPR
+2020); the rows of an area lie together in the database, so that it is a slice of each part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.descriptors import Matrix
+from bench.search import Found
+from bench.types import Areas, LabelledRanks, Rows, Shortlist
+
+
+@dataclass(frozen=True)
+class Job:
+    """The search of one area: its rows, its queries, and what they label, numbered inside it.
+
+    `number` has the row of the whole database for every row of the area, distractors at the end.
+    """
+
+    parts: list[Matrix]
+    queries: Rows
+    labelled: list[Rows]
+    number: Rows
+
+
+def jobs(areas: Areas | None, parts: Sequence[Matrix], labelled: Sequence[Rows]) -> list[Job]:
+    """Return the searches to make; `parts` is the database, and then distractors for every area."""
+    total = sum(part.shape[0] for part in parts)
+    if areas is None:
+        return [Job(list(parts), np.arange(len(labelled)), list(labelled), np.arange(total))]
+    count, out = len(areas.database), []
+    for area in np.unique(areas.queries):
+        low, high = (int(x) for x in np.searchsorted(areas.database, [area, area + 1]))
+        asked = np.flatnonzero(areas.queries == area)
+        number = np.concatenate([np.arange(low, high), np.arange(count, total)])
+        sliced = _slice(parts, low, high) + _slice(parts, count, total)
+        out.append(Job(sliced, asked, [labelled[int(i)] - low for i in asked], number))
+    return out
+
+
+def join(searched: Sequence[tuple[Job, Found]], n_queries: int) -> Found:
+    """Return what the searches found as one, in the order of queries and rows of the whole.
+
+    All lists are as long as the shortest of them.
+    """
+    depth = min((found.shortlist.row.shape[1] for _, found in searched), default=0)
+    row = np.zeros((n_queries, depth), dtype=np.int64)
+    score = np.zeros((n_queries, depth), dtype=np.float64)
+    counts = np.zeros(n_queries, dtype=np.int64)
+    for job, found in searched:
+        row[job.queries] = job.number[found.shortlist.row[:, :depth]]
+        score[job.queries] = found.shortlist.score[:, :depth]
+        counts[job.queries] = np.diff(found.ranks.offsets)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    ranks = LabelledRanks(
+        offsets,
+        *(np.zeros(offsets[-1], dtype=kind) for kind in (np.int64, np.int64, np.float64, np.int64)),
+    )
+    for job, found in searched:
+        for i, query in enumerate(job.queries):
+            to, of = ranks.of_query(query), found.ranks.of_query(i)
+            ranks.row[to] = job.number[found.ranks.row[of]]
+            ranks.rank[to], ranks.tied[to] = found.ranks.rank[of], found.ranks.tied[of]
+            ranks.score[to] = found.ranks.score[of]
+    least = min((found.norms[0] for _, found in searched), default=np.inf)
+    most = max((found.norms[1] for _, found in searched), default=0.0)
+    return Found(ranks, Shortlist(row, score), (least, most))
+
+
+def _slice(parts: Sequence[Matrix], low: int, high: int) -> list[Matrix]:
+    """Return the rows low:high of parts laid end to end, without copying."""
+    out, start = [], 0
+    for part in parts:
+        a, b = max(low - start, 0), min(high - start, part.shape[0])
+        if (a, b) == (0, part.shape[0]):
+            out.append(part)
+        elif a < b:
+            rows = part.open()[a:b]
+            label = f"{part.label} from row {a}"
+            out.append(
+                replace(part, label=label, shape=rows.shape, array=rows, path=None, ids=None)
+            )
+        start += part.shape[0]
+    return out

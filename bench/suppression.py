@@ -1,0 +1,47 @@
+"""Suppression: of each group of near-identical database images a list keeps the first.
+
+The cut-outs of one panorama are such a group (Torii et al., 24/7 place recognition by view
+synthesis, CVPR 2015; NetVLAD's program for Tokyo 24/7). Recall@k is counted after it.
+
+The place of an image in the suppressed list is the number of groups that come before it in the
+full list. So the first k places follow exactly from the first k · (largest group) rows of the full
+list: k groups have no more rows than that, and no row behind them can come before them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bench.evaluate import ABSENT
+from bench.types import LabelledRanks, Protocol, Rows, Shortlist
+
+
+def depth_needed(groups: Rows, protocols: Sequence[Protocol]) -> int:
+    """Return how long a list must be for every Recall@k of the protocols to be exact.
+
+    `groups` is int64, one number per database row; ignored images stand in the list as well.
+    """
+    ks = [int(re.split(r"[@.]", name)[1]) for p in protocols for name in p.metrics]
+    ignored = max((len(truth.ignored) for p in protocols for truth in p.truth), default=0)
+    return int(np.unique(groups, return_counts=True)[1].max()) * (max(ks) + ignored)
+
+
+def follow(ranks: LabelledRanks, listed: Shortlist, groups: Rows) -> LabelledRanks:
+    """Return the ranks of the labelled images once only the first row of each group is kept.
+
+    `listed` is the list as it is before that. Rows beyond `groups` (distractors) are groups of one.
+    An image that is suppressed, or that is not in the list, gets the rank `ABSENT`.
+    """
+    rank = np.full_like(ranks.rank, ABSENT)
+    for query, rows in enumerate(listed.row):
+        inside = rows < len(groups)
+        group = np.where(inside, groups[np.where(inside, rows, 0)], groups.max() + 1 + rows)
+        kept = rows[np.sort(np.unique(group, return_index=True)[1])]
+        part = ranks.of_query(query)
+        _, of_kept, of_labelled = np.intersect1d(kept, ranks.row[part], return_indices=True)
+        rank[part.start + of_labelled] = of_kept
+    return replace(ranks, rank=rank)

@@ -1,0 +1,70 @@
+"""Ground truth as somebody published it, read once without trusting it, and kept as our own JSON.
+
+What is kept is named by the hash of what it was read from, so that another file, or another
+reader, never meets an old answer: `<cache>/truth/<sha256>.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.paths import cache_root, write_bytes
+
+
+class _DataOnly(pickle.Unpickler):
+    """Unpickles dicts, lists, strings and numbers; anything that names code is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, and data needs no code")
+
+
+def plain_pickle(content: bytes, where: object) -> Any:
+    """Return what a pickle of plain data holds; `where` begins the sentence of a refusal."""
+    try:
+        return _DataOnly(io.BytesIO(content)).load()
+    except Exception as error:  # a hostile pickle can raise anything
+        raise BenchError(f"{where} cannot be read as ground truth: {error}.") from error
+
+
+def once(paths: Sequence[Path], reader: str, read: Callable[[list[bytes]], Any]) -> Any:
+    """Return what `read` makes of the contents of `paths`, as JSON data that is kept in the cache.
+
+    `reader` names the reading code and its version; a change of that code needs another name. A
+    kept answer that was damaged is made again.
+    """
+    contents = [path.read_bytes() for path in paths]
+    digest = hashlib.sha256(_text([reader, *map(len, contents)]))
+    for content in contents:
+        digest.update(content)
+    kept = cache_root() / "truth" / f"{digest.hexdigest()}.json"
+    try:
+        held = json.loads(kept.read_text(encoding="utf-8"))
+        if held["sha256"] == hashlib.sha256(_text(held["truth"])).hexdigest():
+            return held["truth"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass  # not there, or damaged
+    truth = read(contents)
+    try:
+        text = _text(truth)
+    except (TypeError, ValueError, RecursionError):
+        return truth  # not JSON: for the check of the data set to refuse in its own words
+    about = {
+        "reader": reader,
+        "files": [path.name for path in paths],
+        "sha256": hashlib.sha256(text).hexdigest(),
+        "truth": truth,
+    }
+    write_bytes(kept, _text(about))
+    return json.loads(text)  # as it will be the next time
+
+
+def _text(value: Any) -> bytes:
+    """Return JSON that keeps the order of keys: that of protocols is the order of the tables."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
