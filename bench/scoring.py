@@ -13,14 +13,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import bring, card, datasets, descriptors, evaluate, machine, record, rerank, search
+from bench import (
+    bring,
+    card,
+    datasets,
+    descriptors,
+    evaluate,
+    interval,
+    machine,
+    record,
+    rerank,
+    search,
+)
 from bench.canonical import plain
 from bench.errors import BenchError
 from bench.geometry import Mode
 from bench.paths import ROOT
 from bench.progress import Progress
 from bench.rerank import Candidates, Precision, Reranking
-from bench.types import Dataset, LabelledRanks, MethodInfo
+from bench.types import Dataset, LabelledRanks, MethodInfo, Protocol
 
 UNIT_NORM_TOLERANCE = 1e-3
 SEED = 0
@@ -84,6 +95,7 @@ def finish(
         "card": make_card(found),
         "method": plain(info),
         "scores": record.scores_to_json(scores),
+        "intervals": intervals_of(dataset.protocols, len(dataset.database)),
         "ties": ties_of(found.ranks),
         "timing": timing,
         "memory": {
@@ -170,6 +182,18 @@ def _search(
         )
     phases["search"] = progress.seconds
     return found
+
+
+def intervals_of(
+    protocols: Sequence[Protocol], n_rows: int, method: str = interval.METHOD
+) -> dict[str, Any]:
+    """Return what a record says of its intervals: method, level, number of landmarks."""
+    groups = interval.landmark_groups(protocols, n_rows, method)
+    return {
+        "method": method,
+        "level": interval.LEVEL,
+        "landmarks": int(groups.max(initial=-1)) + 1,
+    }
 
 
 def ties_of(ranks: LabelledRanks) -> dict[str, int]:

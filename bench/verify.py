@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from bench import card as cards
-from bench import datasets, evaluate, record, rerank
+from bench import datasets, evaluate, interval, record, rerank
 from bench.canonical import sha256_json
 from bench.errors import BenchError
-from bench.scoring import ties_of
+from bench.scoring import intervals_of, ties_of
 from bench.types import LabelledRanks, Protocol, Rows, Shortlist
 
 TOLERANCE = 1e-9
@@ -41,8 +41,13 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         faults += _rerank_faults(card, shortlist, inliers, protocols)
         if not faults:
             after = _ranks_after(card, ranks, shortlist, inliers, protocols)
-            scores = evaluate.score(after, protocols, card["dataset"]["database"], held["seed"])
+            n_rows = card["dataset"]["database"]
+            said = held.get("intervals", {"method": interval.FIRST})
+            scores = evaluate.score(after, protocols, n_rows, held["seed"], said["method"])
             faults += _differences(held["scores"], record.scores_to_json(scores), "scores")
+            if "intervals" in held:
+                again = intervals_of(protocols, n_rows, said["method"])
+                faults += _differences(said, again, "intervals")
             faults += _differences(held["ties"], ties_of(ranks), "ties")
     except (LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise BenchError(
