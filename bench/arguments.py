@@ -201,6 +201,7 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
             help="about what the search may take (default: %(default)s)",
         )
     made["verify"].add_argument("record", nargs="+", type=Path, help="path of a record's .json")
+    _compare(made["compare"])
     weights = made["weights"].add_subparsers(dest="action", required=True, metavar="ACTION")
     for action, (text, count) in WEIGHTS_ACTIONS.items():
         acting = weights.add_parser(action, help=text, description=text)
@@ -210,14 +211,36 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         "convert", help=CONVERT, description=CONVERT, allow_abbrev=False
     )
     _convert(made["weights convert"])
-    made["report"].add_argument(
-        "--results",
-        type=Path,
-        default=Options.output,
-        metavar="DIR",
-        help="folder of records and published.toml (default: results/ of the checkout)",
-    )
+    for reading in (made["report"], made["compare"]):
+        reading.add_argument(
+            "--results",
+            type=Path,
+            default=Options.output,
+            metavar="DIR",
+            help="folder of records and published.toml (default: results/ of the checkout)",
+        )
     return top, made
+
+
+def _compare(compare: argparse.ArgumentParser) -> None:
+    compare.add_argument(
+        "result",
+        nargs="+",
+        metavar="RESULT",
+        help="path of a record's .json, or METHOD[.VARIANT] for its newest record on --dataset; "
+        "two or more, later ones minus earlier ones",
+    )
+    compare.add_argument("--dataset", metavar="NAME", help="data set of methods given by name")
+    compare.add_argument("--protocol", metavar="NAME", help="one protocol (default: all)")
+    compare.add_argument(
+        "--metric", metavar="ID", help="a metric's id or label (default: the headline)"
+    )
+    compare.add_argument(
+        "--across-cards",
+        action="store_true",
+        help="also compare results made under different rules, and say in what they differ",
+    )
+    compare.add_argument("--json", action="store_true", help="print the numbers as JSON")
 
 
 def _convert(convert: argparse.ArgumentParser) -> None:

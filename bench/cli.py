@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -196,6 +197,19 @@ def _check(given: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
+def _compare(given: argparse.Namespace) -> int:
+    from bench import compare, verdict
+
+    entries = compare.load(compare.find(given.result, given.dataset, given.results))
+    differing = compare.check(entries, given.across_cards)
+    pairs = compare.compare(entries, given.protocol, given.metric)
+    if given.json:
+        print(json.dumps({"cards_differ": differing, "comparisons": pairs}, indent=1))
+    else:
+        print("\n".join(verdict.lines(entries, differing, pairs)))
+    return 0
+
+
 def _report(given: argparse.Namespace) -> int:
     from bench.report.build import build
 
@@ -218,6 +232,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "verify": ("Recompute the scores of records from their stored ranks.", _verify),
     "check": ("Try whether a method keeps the contract of a plug-in.", _check),
     "weights": ("List, download, check and convert published weights.", _weights),
+    "compare": ("Test whether results differ, paired over landmarks.", _compare),
     "report": ("Rebuild report.md and its figures from the records.", _report),
     "doctor": ("Check this installation without a GPU or a download.", _doctor),
 }

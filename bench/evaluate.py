@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import interval
 from bench.errors import BenchError
-from bench.interval import bootstrap, landmark_groups
 from bench.metrics import junk_removed, mean_over_queries, metric
 from bench.types import LabelledRanks, Protocol, Rows
 
@@ -53,14 +53,15 @@ def score(
     protocols: Sequence[Protocol],
     n_rows: int,
     seed: int = 0,
+    intervals: str = interval.METHOD,
 ) -> Scores:
     """Score exact ranks under every protocol: {protocol: {metric id: Score}}.
 
     `ranks` are those of all protocols, or one for each where re-ranking made them differ.
     `n_rows` is the number of database rows, distractors left out; `seed` is that of the bootstrap
-    intervals.
+    intervals, which are made by the method `intervals`.
     """
-    groups = landmark_groups(protocols, n_rows)
+    groups = interval.landmark_groups(protocols, n_rows, intervals)
     each = [ranks] * len(protocols) if isinstance(ranks, LabelledRanks) else ranks
     out: Scores = {}
     for protocol, of_protocol in zip(protocols, each, strict=True):
@@ -73,11 +74,9 @@ def score(
             values = np.array([one(p, n) for p, n in zip(places, counts, strict=True)])
             missed = protocol.empty == "miss"
             counted = np.where(asks & np.isnan(values), 0.0, values) if missed else values
-            out[protocol.name][metric_id] = Score(
-                mean_over_queries(values[asks], protocol.empty),
-                bootstrap(counted, groups, seed),
-                values,
-            )
+            around = interval.bootstrap(counted, groups, seed, intervals)
+            mean = mean_over_queries(values[asks], protocol.empty)
+            out[protocol.name][metric_id] = Score(mean, around, values)
     return out
 
 

@@ -20,6 +20,7 @@ from bench import (
     datasets,
     descriptors,
     evaluate,
+    interval,
     machine,
     record,
     rerank,
@@ -103,6 +104,7 @@ def finish(
         "card": make_card(found),
         "method": plain(info),
         "scores": record.scores_to_json(scores),
+        "intervals": intervals_of(dataset.protocols, len(dataset.database)),
         "ties": ties_of(found.ranks),
         "timing": timing,
         "memory": {
@@ -217,6 +219,18 @@ def _search(
         ]
     phases["search"] = progress.seconds
     return searched[0][1] if dataset.areas is None else areas.join(searched, len(rows))
+
+
+def intervals_of(
+    protocols: Sequence[Protocol], n_rows: int, method: str = interval.METHOD
+) -> dict[str, Any]:
+    """Return what a record says of its intervals: method, level, number of landmarks."""
+    groups = interval.landmark_groups(protocols, n_rows, method)
+    return {
+        "method": method,
+        "level": interval.LEVEL,
+        "landmarks": int(groups.max(initial=-1)) + 1,
+    }
 
 
 def ties_of(ranks: LabelledRanks) -> dict[str, int]:

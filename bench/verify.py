@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from bench import card as cards
-from bench import datasets, evaluate, plugins, record, rerank, suppression
+from bench import datasets, evaluate, interval, plugins, record, rerank, suppression
 from bench.canonical import sha256_json
 from bench.errors import BenchError
-from bench.scoring import final_ranks, ties_of
+from bench.scoring import final_ranks, intervals_of, ties_of
 from bench.types import LabelledRanks, Protocol, Rows, Shortlist
 
 TOLERANCE = 1e-9
@@ -46,8 +46,13 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         if not faults:
             reranked = None if inliers is None else (_stage(card), inliers)
             after = final_ranks(ranks, shortlist, protocols, reranked, groups)
-            scores = evaluate.score(after, protocols, card["dataset"]["database"], held["seed"])
+            n_rows = card["dataset"]["database"]
+            said = held.get("intervals", {"method": interval.FIRST})
+            scores = evaluate.score(after, protocols, n_rows, held["seed"], said["method"])
             faults += _differences(held["scores"], record.scores_to_json(scores), "scores")
+            if "intervals" in held:
+                again = intervals_of(protocols, n_rows, said["method"])
+                faults += _differences(said, again, "intervals")
             faults += _differences(held["ties"], ties_of(ranks), "ties")
     except (LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise BenchError(

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"arguments", "doctor", "verify", "run", "export", "official", "convert", "check"},
+    {"arguments", "doctor", "verify", "run", "export", "official", "convert", "check", "verdict"},
+    {"compare"},
     {"scoring", "golden", "latency"},
     {"extract", "local_store", "methods", "datasets", "record", "summary", "report", "areas"},
     {"engine", "checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine"},

@@ -1,0 +1,291 @@
+"""Are two results different? Paired over queries, by landmarks: an interval, a test, a sentence.
+
+Only what was scored against the same labels is compared. The test flips the sign of whole
+landmarks: under the null hypothesis the two methods are exchangeable, but queries of one landmark
+agree with each other, so that only the landmark can be flipped (Good, Permutation, Parametric and
+Bootstrap Tests of Hypotheses, 2005; Smucker, Allan, Carterette, CIKM 2007, for retrieval). All
+flips are tried where there are at most 2^16, else 20,000 drawn ones; more than two results are
+corrected by Holm (Scandinavian Journal of Statistics, 1979).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import interval, record
+from bench.canonical import canonical_json
+from bench.card import Card
+from bench.errors import BenchError, first_few, unknown
+from bench.report.cards import ABSENT, flat, label, metric_label, say
+
+EXACT = 16
+FLIPS = 20_000
+BLOCK = 1 << 20
+SIGNIFICANT = 0.05
+SEED = 0
+OF_METHODS = ("preprocess", "descriptors", "precision")  # a method's own; may differ without a word
+ROUNDING = 1e-12
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A record that takes part; `landmark` has the number of every query's landmark."""
+
+    path: Path
+    name: str
+    record: Mapping[str, Any]
+    landmark: NDArray[np.int64]
+
+    @property
+    def card(self) -> Card:
+        """Return the card of the record."""
+        card: Card = self.record["card"]
+        return card
+
+    def values(self, protocol: str, metric: str) -> Values:
+        """Return one score per query, float64; NaN where the query is left out of the mean."""
+        held = self.record["scores"][protocol][metric]["per_query"]
+        values = np.array([np.nan if value is None else value for value in held], dtype=np.float64)
+        miss = self.card["protocols"][protocol]["empty"] == "miss"
+        return np.nan_to_num(values) if miss else values
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """A permutation test: its p, the flips tried, and the landmarks that can be flipped."""
+
+    p: float
+    flips: int
+    landmarks: int
+    exact: bool
+
+
+def find(given: Sequence[str], dataset: str | None, results: Path) -> list[Path]:
+    """Return the paths of records: those given, or the newest of METHOD[.VARIANT] on `dataset`.
+
+    Of several runs of a method those under rules that all the methods named have are taken first.
+    Runs of a part of the images are not taken.
+    """
+    named = [text for text in given if not (Path(text).suffix == ".json" or Path(text).is_file())]
+    if named and dataset is None:
+        raise BenchError(
+            f"{named[0]!r} is not a record; to compare methods by name give --dataset NAME as well."
+        )
+    held: dict[str, list[tuple[str, str, Path]]] = {}  # per method: created, rules, path
+    for path in record.find(results) if named else []:
+        if path.parent.parent.name == dataset:
+            one = record.read(path)
+            if not one["partial"]:
+                when = one["created"] + one["run_id"]
+                held.setdefault(path.parent.name, []).append((when, _rules(one["card"]), path))
+    found = {text: _runs_of(text, dataset, held) for text in named}
+    shared = [{rules for _, rules, _ in runs} for runs in found.values()]
+    common = set.intersection(*shared) if shared else set()
+    paths = {
+        text: max(runs, key=lambda run: (run[1] in common, run[0]))[2]
+        for text, runs in found.items()
+    }
+    return [paths.get(text, Path(text)) for text in given]
+
+
+def load(paths: Sequence[Path]) -> list[Entry]:
+    """Return the records to compare, their names made different where they are the same."""
+    if len(paths) < 2:
+        raise BenchError("compare needs two records or more.")
+    entries = []
+    for path in paths:
+        held = record.read(path)
+        protocols = record.protocols_of(record.read_arrays(path, held), held["card"])
+        groups = interval.landmark_groups(protocols, held["card"]["dataset"]["database"])
+        name = f"{held['method']['name']}.{held['method']['variant']}"
+        entries.append(Entry(path, name, held, groups))
+    ids = [entry.record["sha256"] for entry in entries]
+    if len(set(ids)) < len(ids):
+        raise BenchError("the same record is given twice; a result is not compared with itself.")
+    return _different_names(entries)
+
+
+def check(entries: Sequence[Entry], across_cards: bool) -> list[str]:
+    """Return in words in what the cards differ; refuse what may not be compared."""
+    first = entries[0]
+    for entry in entries[1:]:
+        one, other = first.card["dataset"], entry.card["dataset"]
+        for key in ("name", "variant", "revision", "queries"):
+            if one[key] != other[key]:
+                raise BenchError(
+                    f"{first.name} and {entry.name} have another {label(f'dataset.{key}')} "
+                    f"({one[key]} / {other[key]}): their queries cannot be paired."
+                )
+    lines, unlike = [], []
+    leaves = [flat(entry.card) for entry in entries]
+    for path in sorted(set().union(*leaves)):
+        if len({canonical_json(each.get(path, ABSENT)) for each in leaves}) == 1:
+            continue
+        words = [
+            str(say(path, each[path], entry.card)) if path in each else ABSENT
+            for each, entry in zip(leaves, entries, strict=True)
+        ]
+        lines.append(f"{label(path)}: {' / '.join(words)}")
+        if path.split(".")[0] not in (*OF_METHODS, "metrics"):
+            unlike.append(lines[-1])
+    if unlike and not across_cards:
+        raise BenchError(
+            f"these results were made under different rules: {first_few(unlike)}. "
+            "If this difference is what you ask about, add --across-cards."
+        )
+    return lines
+
+
+def compare(
+    entries: Sequence[Entry], protocol: str | None = None, metric: str | None = None
+) -> list[dict[str, Any]]:
+    """Return one comparison per protocol and pair, later minus earlier; Holm per protocol."""
+    chosen = _metric(entries, metric)
+    out = []
+    for name in _protocols(entries, protocol):
+        pairs = [_pair(a, b, name, chosen) for a, b in itertools.combinations(entries, 2)]
+        for pair, p in zip(pairs, holm([pair["p"] for pair in pairs]), strict=True):
+            pair |= {"p_holm": p, "comparisons": len(pairs)}
+        out += pairs
+    return out
+
+
+def permutation(difference: Values, landmark: NDArray[np.int64], seed: int = SEED) -> Permutation:
+    """Test "the mean difference is zero", two-sided.
+
+    `difference` has one float64 per query, NaN where it is left out. Every landmark keeps or
+    changes its sign as a whole; p is the share of flips whose mean is as far from zero as the one
+    found, which itself counts among drawn flips (Phipson, Smyth, SAGMB 2010), so that p is never 0.
+    Landmarks without a difference change nothing; where there is no other, p is 1.
+    """
+    sums, _ = interval.sums(difference, landmark)
+    sums = sums[np.abs(sums) > ROUNDING]
+    k = len(sums)
+    found = abs(sums.sum()) - ROUNDING * k
+    if k <= EXACT:
+        bits = np.arange(1 << k)[:, None] >> np.arange(k) & 1
+        far = int(np.count_nonzero(np.abs((1 - 2 * bits) @ sums) >= found))
+        return Permutation(far / (1 << k), 1 << k, k, exact=True)
+    rng, far = np.random.default_rng(seed), 0
+    step = max(1, BLOCK // k)
+    for start in range(0, FLIPS, step):
+        signs = 1.0 - 2.0 * rng.integers(0, 2, size=(min(step, FLIPS - start), k), dtype=np.int8)
+        far += int(np.count_nonzero(np.abs(signs @ sums) >= found))
+    return Permutation((1 + far) / (1 + FLIPS), FLIPS, k, exact=False)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return the p of several tests, corrected by Holm's step-down; in the order given."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    out, most = [0.0] * len(p), 0.0
+    for place, i in enumerate(order):
+        most = max(most, min(1.0, (len(p) - place) * p[i]))
+        out[i] = most
+    return out
+
+
+def _pair(a: Entry, b: Entry, protocol: str, metric: str) -> dict[str, Any]:
+    one, other = a.values(protocol, metric), b.values(protocol, metric)
+    difference = other - one
+    scored = difference[~np.isnan(difference)]
+    test = permutation(difference, a.landmark)
+    around = interval.of_difference(difference, a.landmark, SEED)
+    return {
+        "dataset": a.card["dataset"]["name"],
+        "protocol": protocol,
+        "metric": metric,
+        "a": a.name,
+        "b": b.name,
+        "mean_a": _mean(one),
+        "mean_b": _mean(other),
+        "difference": _mean(difference),
+        "interval": None if around is None else list(around),
+        "queries": len(scored),
+        "landmarks": len(interval.sums(difference, a.landmark)[0]),
+        "won": int(np.count_nonzero(scored > ROUNDING)),
+        "lost": int(np.count_nonzero(scored < -ROUNDING)),
+        "tied": int(np.count_nonzero(np.abs(scored) <= ROUNDING)),
+        "landmarks_that_differ": test.landmarks,
+        "p": test.p,
+        "flips": test.flips,
+        "exact": test.exact,
+    }
+
+
+def _mean(values: Values) -> float | None:
+    kept = values[~np.isnan(values)]
+    return float(kept.mean()) if len(kept) else None
+
+
+def _runs_of(
+    given: str, dataset: str | None, held: Mapping[str, list[tuple[str, str, Path]]]
+) -> list[tuple[str, str, Path]]:
+    runs = [run for name, of in held.items() if given in (name, name.split(".")[0]) for run in of]
+    if not runs:
+        raise unknown(f"method with a whole record of {dataset}", given, held)
+    return runs
+
+
+def _rules(card: Card) -> str:
+    """Return what of a card is not a method's own."""
+    return canonical_json({k: v for k, v in card.items() if k not in (*OF_METHODS, "metrics")})
+
+
+def _metric(entries: Sequence[Entry], asked: str | None) -> str:
+    """Return the metric of all records: the headline, or the one asked for by id or label."""
+    shared: list[str] = [
+        m for m in entries[0].card["metrics"] if all(m in e.card["metrics"] for e in entries)
+    ]
+    if asked is None:
+        heads = {entry.card["metrics"][0] for entry in entries}
+        if len(heads) > 1:
+            raise BenchError(
+                f"the results have different headline metrics ({first_few(sorted(heads))}); "
+                "name one with --metric."
+            )
+        asked = heads.pop()
+    for metric in shared:
+        if asked in (metric, metric_label(metric)):
+            return metric
+    raise unknown("metric that all these results have", asked, shared)
+
+
+def _protocols(entries: Sequence[Entry], asked: str | None) -> list[str]:
+    shared = [
+        name
+        for name, entry in entries[0].card["protocols"].items()
+        if all(
+            e.card["protocols"].get(name, {}).get("truth_sha256") == entry["truth_sha256"]
+            and e.card["protocols"][name]["empty"] == entry["empty"]
+            for e in entries
+        )
+    ]
+    if asked is not None and asked not in shared:
+        raise unknown("protocol that all these results share", asked, shared)
+    if not shared:
+        raise BenchError("these results share no protocol with the same ground truth.")
+    return shared if asked is None else [asked]
+
+
+def _different_names(entries: Sequence[Entry]) -> list[Entry]:
+    """Add the card, and where that is the same too the run, to names that are not unique."""
+    names = [entry.name for entry in entries]
+    for key in ("card_sha256", "run_id"):
+        told = [str(entry.record[key]) for entry in entries]
+        told = [text[:8] for text in told] if key == "card_sha256" else told
+        names = [
+            f"{name} ({more})" if names.count(name) > 1 else name
+            for name, more in zip(names, told, strict=True)
+        ]
+    return [
+        Entry(e.path, name, e.record, e.landmark) for name, e in zip(names, entries, strict=True)
+    ]

@@ -1,0 +1,104 @@
+"""A comparison in words: a table for the terminal, and the sentence that a reviewer wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.compare import SIGNIFICANT, Entry
+from bench.report.cards import metric_label
+from bench.report.markdown import clean
+
+
+def lines(
+    entries: Sequence[Entry], differing: Sequence[str], pairs: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Return what `compare` prints: the records, what differs, a table and sentences."""
+    out = [f"{clean(e.name)}: card {e.record['card_sha256'][:8]}, {e.path}" for e in entries]
+    if differing:
+        out.append("the cards differ in:")
+        out += [f"  {clean(line)}" for line in differing]
+    if marks := [clean(e.name) for e in entries if e.record["partial"]]:
+        out.append(f"partial: {', '.join(marks)} saw a part of the images only")
+    for place, pair in enumerate(pairs):
+        before = pairs[place - 1] if place else {}
+        if pair["protocol"] != before.get("protocol"):
+            out += ["", _heading(pair)]
+        out.append(_row(pair))
+    out.append("")
+    out += [sentence(pair) for pair in pairs]
+    return out
+
+
+def sentence(pair: Mapping[str, Any]) -> str:
+    """Return one comparison as a sentence for a paper."""
+    where = f"{pair['dataset']} ({clean(pair['protocol'])})"
+    what = metric_label(pair["metric"])
+    if pair["difference"] is None:
+        return f"On {where} no query has a score for {what}: nothing can be compared."
+    a, b = clean(pair["a"]), clean(pair["b"])
+    said = (
+        f"On {where}, {b} reaches {100 * pair['mean_b']:.2f} {what} and {a} "
+        f"{100 * pair['mean_a']:.2f}, a paired difference of {_points(pair['difference'])} points"
+    )
+    if pair["interval"] is not None:
+        said += f" (95 % interval {_interval(pair)})"
+    said += (
+        f"; {b} is better on {pair['won']}, worse on {pair['lost']} and equal on {pair['tied']} of "
+        f"{pair['queries']:,} queries"
+    )
+    return f"{said}. {_test(pair)}"
+
+
+def _test(pair: Mapping[str, Any]) -> str:
+    differ, k = pair["landmarks_that_differ"], pair["landmarks"]
+    if differ == 0:
+        return "No landmark tells them apart, so there is nothing to test."
+    kind = "all" if pair["exact"] else "drawn"
+    p = pair["p"]
+    said = (
+        f"Paired permutation test over the {differ:,} of {k:,} landmarks that tell them apart "
+        f"({pair['flips']:,} sign flips, {kind}): p = {_p(p)}"
+    )
+    if pair["comparisons"] > 1:
+        p = pair["p_holm"]
+        said += f", {_p(p)} after Holm's correction for {pair['comparisons']} comparisons"
+    least = 2 / pair["flips"]
+    if least >= SIGNIFICANT:
+        return f"{said}; so few landmarks give no p below {_p(least)}, and nothing can be shown."
+    if p < SIGNIFICANT:
+        return f"{said}: significant at {SIGNIFICANT}."
+    return f"{said}: not significant at {SIGNIFICANT}; this does not show that they are equal."
+
+
+def _heading(pair: Mapping[str, Any]) -> str:
+    return (
+        f"{pair['dataset']}, {clean(pair['protocol'])}, {metric_label(pair['metric'])}, %: "
+        f"{pair['queries']:,} queries of {pair['landmarks']:,} landmarks"
+    )
+
+
+def _row(pair: Mapping[str, Any]) -> str:
+    if pair["difference"] is None:
+        return f"  {clean(pair['b'])} - {clean(pair['a'])}: no query has a score"
+    around = "no interval" if pair["interval"] is None else f"[{_interval(pair)}]"
+    corrected = f", Holm {_p(pair['p_holm'])}" if pair["comparisons"] > 1 else ""
+    return (
+        f"  {clean(pair['b'])} - {clean(pair['a'])}: {100 * pair['mean_b']:.2f} - "
+        f"{100 * pair['mean_a']:.2f} = {_points(pair['difference'])} {around}, "
+        f"p = {_p(pair['p'])}{corrected}, "
+        f"won {pair['won']}, lost {pair['lost']}, tied {pair['tied']}"
+    )
+
+
+def _interval(pair: Mapping[str, Any]) -> str:
+    low, high = pair["interval"]
+    return f"{_points(low)} to {_points(high)}"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.2f}"
+
+
+def _p(p: float) -> str:
+    return f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
