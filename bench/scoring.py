@@ -157,7 +157,7 @@ def _search(
     descriptors.check_block(query_parts, 0, queries)
     labelled = evaluate.labelled_rows(dataset.protocols)
     rows: NDArray[np.float64] = queries.astype(np.float64)
-    passes = search.passes(parts, len(rows), labelled, options.memory_budget_mib << 20)
+    passes = search.passes(parts, len(rows), labelled, depth, options.memory_budget_mib << 20)
     total = passes * sum(part.shape[0] for part in parts)
     with Progress("search", total, "rows") as progress:
         found = search.search(
