@@ -81,10 +81,8 @@ def _slice(parts: Sequence[Matrix], low: int, high: int) -> list[Matrix]:
         if (a, b) == (0, part.shape[0]):
             out.append(part)
         elif a < b:
-            rows = part.open()[a:b]
-            label = f"{part.label} from row {a}"
-            out.append(
-                replace(part, label=label, shape=rows.shape, array=rows, path=None, ids=None)
-            )
+            rows, label = part.stored()[a:b], f"{part.label} from row {a}"
+            shape = (b - a, part.shape[1])
+            out.append(replace(part, label=label, shape=shape, array=rows, path=None, ids=None))
         start += part.shape[0]
     return out

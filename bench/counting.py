@@ -6,6 +6,7 @@ that fall too near one to trust a fast score are scored again in float64.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +28,17 @@ def exact_scores(rows: NDArray[np.floating], query: Float64) -> Float64:
     scores wherever they stand.
     """
     out = np.empty(len(rows), dtype=np.float64)
-    for low in range(0, len(rows), 1024):
-        part = np.ascontiguousarray(rows[low : low + 1024], dtype=np.float64)
-        out[low : low + 1024] = (part * query).sum(axis=1)
+    for low in range(0, len(rows), 128):
+        part = np.ascontiguousarray(rows[low : low + 128], dtype=np.float64)
+        out[low : low + 128] = (part * query).sum(axis=1)
+    return out
+
+
+def true_scores(parts: Sequence[Matrix], rows: Rows, query: Float64) -> Float64:
+    """Return the scores (m,) of the named rows of the database, as in `exact_scores`."""
+    out = np.empty(len(rows), dtype=np.float64)
+    for low in range(0, len(rows), 512):
+        out[low : low + 512] = exact_scores(take(parts, rows[low : low + 512]), query)
     return out
 
 
@@ -140,7 +149,7 @@ class Candidates:
         """Lower the floor: from here on a fast score may be off by up to `near`."""
         self.floor = self.last - 2 * near
 
-    def add(self, seen: Seen, near: float, parts: list[Matrix], query: Float64) -> None:
+    def add(self, seen: Seen, near: float, parts: Sequence[Matrix], query: Float64) -> None:
         """Take the rows of a block that could still be in the list."""
         rows, scores = seen.hopeful
         if len(rows) == 0:
@@ -158,17 +167,12 @@ class Candidates:
         self.last = last
         self.doubt(near)
 
-    def _cut(self, parts: list[Matrix], query: Float64) -> None:
-        exact = np.concatenate(
-            [
-                exact_scores(take(parts, self.rows[low : low + 4096]), query)
-                for low in range(0, len(self.rows), 4096)
-            ]
-        )
+    def _cut(self, parts: Sequence[Matrix], query: Float64) -> None:
+        exact = true_scores(parts, self.rows, query)
         best = np.lexsort((self.rows, -exact))[: self.depth]
         self.rows, self.scores = self.rows[best], exact[best]
 
-    def result(self, parts: list[Matrix], query: Float64) -> tuple[Rows, Float64]:
+    def result(self, parts: Sequence[Matrix], query: Float64) -> tuple[Rows, Float64]:
         """Return the list, best first, with float64 scores; ties by row."""
         if self.depth:
             self._cut(parts, query)

@@ -205,7 +205,7 @@ def _search(
     budget, total = options.memory_budget_mib << 20, 0
     jobs = areas.jobs(dataset.areas, parts, labelled)
     for job in jobs:
-        passes = search.passes(job.parts, len(job.queries), job.labelled, budget)
+        passes = search.passes(job.parts, len(job.queries), job.labelled, depth, budget)
         total += passes * len(job.number)
     with Progress("search", total, "rows") as progress:
         searched = [

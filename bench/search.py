@@ -10,14 +10,16 @@ the threads or the library that multiplies.
 
 How near is near is measured, not guessed: the fast scores of all labelled rows and of a sample
 of others are compared with their float64 scores, and `SAFETY` times the largest difference
-(relative to the norms) is the distance within which a row is scored again.
+(relative to the norms) is the distance within which a row is scored again. So the fast product
+may as well be made on a GPU.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -26,15 +28,17 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bench.counting import Candidates, Gaps, Seen, Truth, exact_scores, look_at, table_size
-from bench.descriptors import Matrix, blocks, check_block, take
+from bench.counting import Candidates, Gaps, Seen, Truth, look_at, table_size, true_scores
+from bench.descriptors import Matrix, blocks, check_block, count_rows, read, take
 from bench.types import LabelledRanks, Rows, Shortlist
 
 SAFETY = 6.0
 LEAST_ERROR = 2.0**-23
 SAMPLE_ROWS = 1024
+LEAST_BLOCK, MOST_BLOCK = 256, 8192
 
 Float64 = NDArray[np.float64]
+Product = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,15 @@ class Found:
     norms: tuple[float, float]
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """How much is done at a time: queries, rows of a block, blocks side by side."""
+
+    queries: int
+    rows: int
+    threads: int
+
+
 def search(
     parts: Sequence[Matrix],
     queries: NDArray[np.float64],
@@ -53,6 +66,8 @@ def search(
     depth: int,
     memory_bytes: int = 256 << 20,
     advance: Callable[[int], None] = lambda rows: None,
+    device: str = "cpu",
+    threads: int | None = None,
 ) -> Found:
     """Rank the labelled rows of every query exactly, and keep the first `depth` rows.
 
@@ -60,22 +75,27 @@ def search(
     queries       (n_queries, dim) float64, finite, no zero rows
     labelled      per query the rows to rank, int64, sorted, unique
     depth         length of the shortlist; cut to the number of rows
-    memory_bytes  about what the working arrays may take; the answer does not depend on it
+    memory_bytes  what blocks of rows, tables and lists may take together; where it is too little
+                  for one query and one small block, that much is taken
     advance       called with the number of rows done, for progress
+    device        where the fast product is made: "cpu", or a GPU by its name in torch
+    threads       blocks looked at side by side; None: as many as there are cores
+
+    The answer does not depend on the last four.
 
     Raises BenchError for a database row that holds NaN or infinity or is all zeros.
     """
     parts = list(parts)
-    n_rows = sum(part.shape[0] for part in parts)
+    n_rows = count_rows(parts)
     depth = min(depth, n_rows)
-    at_once, rows = _plan(parts, len(queries), labelled, memory_bytes)
+    plan = _plan(parts, len(queries), labelled, depth, memory_bytes, threads)
     ranked: list[tuple[Rows, Rows, Float64, Rows]] = []
     lists: list[tuple[Rows, Float64]] = []
     norms = (np.inf, 0.0)
-    for first in range(0, len(queries), at_once):
-        chosen = slice(first, first + at_once)
+    for first in range(0, len(queries), plan.queries):
+        chosen = slice(first, first + plan.queries)
         results, seen = _search_block(
-            parts, queries[chosen], labelled[chosen], depth, rows, advance
+            parts, queries[chosen], labelled[chosen], depth, plan, advance, device
         )
         ranked += [one for one, _ in results]
         lists += [short for _, short in results]
@@ -99,21 +119,60 @@ def search(
 
 
 def passes(
-    parts: Sequence[Matrix], n_queries: int, labelled: Sequence[Rows], memory_bytes: int
+    parts: Sequence[Matrix],
+    n_queries: int,
+    labelled: Sequence[Rows],
+    depth: int,
+    memory_bytes: int,
 ) -> int:
     """Return how many times `search` will read the database, for progress."""
-    return -(-n_queries // _plan(list(parts), n_queries, labelled, memory_bytes)[0])
+    return -(-n_queries // _plan(parts, n_queries, labelled, depth, memory_bytes).queries)
 
 
 def _plan(
-    parts: list[Matrix], n_queries: int, labelled: Sequence[Rows], memory_bytes: int
-) -> tuple[int, int]:
-    """Return how many queries and how many database rows to take at a time."""
-    n_rows, dim = sum(part.shape[0] for part in parts), parts[0].shape[1]
+    parts: Sequence[Matrix],
+    n_queries: int,
+    labelled: Sequence[Rows],
+    depth: int,
+    memory_bytes: int,
+    threads: int | None = None,
+) -> _Plan:
+    """Divide the memory: half for the tables and lists of queries, half for blocks of rows."""
+    n_rows, dim = count_rows(parts), parts[0].shape[1]
     table_bytes = 4 * table_size(n_rows, max(map(len, labelled), default=0))
-    at_once = max(1, min(n_queries, memory_bytes // 2 // table_bytes, 512))
-    row_bytes = 8 * dim + 4 * at_once + 64
-    return at_once, max(256, min(16384, memory_bytes // 2 // row_bytes))
+    list_bytes = 32 * (5 * min(depth, n_rows) + 1024)
+    at_once = max(1, min(n_queries, memory_bytes // 2 // (table_bytes + list_bytes), 512))
+    stored = max(part.dtype().itemsize for part in parts)
+    row_bytes = dim * (stored + (4 if stored != 4 else 0)) + 4 * at_once + 64
+    together = memory_bytes // 2 // row_bytes
+    side_by_side = max(1, min(threads or _cores(), together // LEAST_BLOCK))
+    return _Plan(at_once, max(LEAST_BLOCK, min(MOST_BLOCK, together // side_by_side)), side_by_side)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _product_on(device: str, fast_queries: NDArray[np.float32]) -> Product:
+    """Return the function that multiplies rows (m, dim) float32: scores (n_queries, m) float32.
+
+    A GPU gets the queries once, and each block as it comes; float32 there is float32, not TF32.
+    """
+    if device == "cpu":
+        return lambda rows: fast_queries @ rows.T
+    import torch
+
+    there = torch.from_numpy(fast_queries).to(device)
+
+    def product(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            out: NDArray[np.float32] = (there @ torch.from_numpy(rows).to(device).T).cpu().numpy()
+        return out
+
+    return product
 
 
 def _search_block(
@@ -121,8 +180,9 @@ def _search_block(
     queries: Float64,
     labelled: Sequence[Rows],
     depth: int,
-    rows: int,
+    plan: _Plan,
     advance: Callable[[int], None],
+    device: str,
 ) -> tuple[
     list[tuple[tuple[Rows, Rows, Float64, Rows], tuple[Rows, Float64]]], tuple[float, float]
 ]:
@@ -132,10 +192,11 @@ def _search_block(
     Returns ranks and list per query, and the least and largest norm of a row.
     """
     fast_queries = queries.astype(np.float32)
-    n_rows = sum(part.shape[0] for part in parts)
-    error, largest = _fast_error(parts, fast_queries, queries, labelled, n_rows)
+    n_rows = count_rows(parts)
+    product = _product_on(device, fast_queries)
+    error, largest = _fast_error(parts, product, queries, labelled, n_rows)
     truths = [
-        Truth(labels, exact_scores(take(parts, labels), query))
+        Truth(labels, true_scores(parts, labels, query))
         for labels, query in zip(labelled, queries, strict=True)
     ]
     shorts = [Candidates(depth) for _ in queries]
@@ -148,12 +209,18 @@ def _search_block(
 
     state = trusted(largest)
 
-    def look(start: int, stored: NDArray[Any]) -> tuple[tuple[float, float], list[Seen] | None]:
+    held = threading.local()
+
+    def look(start: int) -> tuple[tuple[float, float], list[Seen] | None]:
+        if not hasattr(held, "scratch"):
+            size = plan.rows * parts[0].shape[1] * max(part.dtype().itemsize for part in parts)
+            held.scratch = np.empty(size, dtype=np.uint8)
+        stored = read(parts, start, min(start + plan.rows, n_rows), held.scratch)
         largest, _, tables = state
         block, norms = check_block(parts, start, stored)
         if norms[1] > largest:
             return norms, None
-        fast = fast_queries @ block.T
+        fast = product(block)
         seen = [
             look_at(
                 start, fast[i], stored, queries[i], truths[i].labels, tables[i], shorts[i].floor
@@ -163,22 +230,21 @@ def _search_block(
         return norms, seen
 
     span = (np.inf, 0.0)
-    threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool, threadpool_limits(1, "blas"):
-        for start, stored, ((least, most), seen) in _in_order(
-            pool, threads, look, blocks(parts, rows)
-        ):
+    with ThreadPoolExecutor(plan.threads) as pool, threadpool_limits(1, "blas"):
+        starts = range(0, n_rows, plan.rows)
+        for start, ((least, most), seen) in _in_order(pool, plan.threads, look, starts):
             span = min(span[0], least), max(span[1], most)
             if most > state[0]:
                 state = trusted(most * 1.01)
                 for i, short in enumerate(shorts):
                     short.doubt(float(state[1][i]))
             if seen is None:
-                _, seen = look(start, stored)
+                _, seen = look(start)
+            assert seen is not None
             for i, one in enumerate(seen):
                 truths[i].add(one)
                 shorts[i].add(one, float(state[1][i]), parts, queries[i])
-            advance(len(stored))
+            advance(min(plan.rows, n_rows - start))
     results = [
         (truth.result(), short.result(parts, query))
         for truth, short, query in zip(truths, shorts, queries, strict=True)
@@ -187,25 +253,22 @@ def _search_block(
 
 
 def _in_order(
-    pool: ThreadPoolExecutor,
-    ahead: int,
-    look: Callable[[int, NDArray[Any]], Any],
-    work: Iterator[tuple[int, NDArray[Any]]],
-) -> Iterator[tuple[int, NDArray[Any], Any]]:
+    pool: ThreadPoolExecutor, ahead: int, look: Callable[[int], Any], starts: Iterable[int]
+) -> Iterator[tuple[int, Any]]:
     """Run `look` on the blocks, a few ahead of the one whose result is given back."""
-    waiting: deque[tuple[int, NDArray[Any], Future[Any]]] = deque()
-    for start, stored in work:
-        waiting.append((start, stored, pool.submit(look, start, stored)))
+    waiting: deque[tuple[int, Future[Any]]] = deque()
+    for start in starts:
+        waiting.append((start, pool.submit(look, start)))
         if len(waiting) > ahead:
-            start, stored, future = waiting.popleft()
-            yield start, stored, future.result()
-    for start, stored, future in waiting:
-        yield start, stored, future.result()
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for first, future in waiting:
+        yield first, future.result()
 
 
 def _fast_error(
     parts: list[Matrix],
-    fast_queries: NDArray[np.float32],
+    product: Product,
     queries: Float64,
     labelled: Sequence[Rows],
     n_rows: int,
@@ -219,16 +282,16 @@ def _fast_error(
     known = np.unique(np.concatenate([spread, *labelled]))
     worst, largest = LEAST_ERROR * max(1.0, np.sqrt(parts[0].shape[1]) / 64), 0.0
     query_norms = np.sqrt((queries * queries).sum(axis=1))
-    for low in range(0, len(known), 2048):
-        rows = take(parts, known[low : low + 2048])
+    for low in range(0, len(known), 512):
+        rows = take(parts, known[low : low + 512])
         with np.errstate(over="ignore"):
             single = rows.astype(np.float32)
         squares = np.einsum("ij,ij->i", single, single)
         if not np.all(np.isfinite(squares) & (squares > 0)):
-            for start, stored in blocks(parts, 4096):
+            for start, stored in blocks(parts, 512):
                 check_block(parts, start, stored)
         norms = np.sqrt((rows * rows).sum(axis=1))
         largest = max(largest, float(norms.max()) * 1.01)
-        off = np.abs(fast_queries @ single.T - queries @ rows.T) / np.outer(query_norms, norms)
+        off = np.abs(product(single) - queries @ rows.T) / np.outer(query_norms, norms)
         worst = max(worst, float(off.max()))
     return SAFETY * worst, largest
