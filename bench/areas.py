@@ -83,6 +83,8 @@ def _slice(parts: Sequence[Matrix], low: int, high: int) -> list[Matrix]:
         elif a < b:
             rows, label = part.stored()[a:b], f"{part.label} from row {a}"
             shape = (b - a, part.shape[1])
-            out.append(replace(part, label=label, shape=shape, array=rows, path=None, ids=None))
+            out.append(
+                replace(part, label=label, shape=shape, array=rows, path=None, ids=None, key=None)
+            )
         start += part.shape[0]
     return out
