@@ -50,6 +50,16 @@ def load(name: str) -> Dataset:
     return folder.parse(data, where, Path(module.__file__ or ".").parent)
 
 
+def check_queries(dataset: Dataset) -> Dataset:
+    """Return the data set, or refuse one that has no queries and so cannot be scored."""
+    if not dataset.queries:
+        raise BenchError(
+            f"the data set {dataset.name} has no queries and cannot be scored; its images can be "
+            f"added to another data set: --distractors {dataset.name}."
+        )
+    return dataset
+
+
 def shown_queries(dataset: Dataset) -> tuple[Image, ...]:
     """Return the queries as the method sees them: without their boxes where `crop` is "whole"."""
     if dataset.crop == "box":

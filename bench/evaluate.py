@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.interval import bootstrap, landmark_groups
 from bench.metrics import junk_removed, mean_over_queries, metric
-from bench.types import LabelledRanks, Protocol, Rows
+from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,17 @@ def labelled_rows(protocols: Sequence[Protocol]) -> list[Rows]:
 
 
 def positive_ranks(ranks: LabelledRanks, protocol: Protocol) -> list[Rows]:
-    """Return per query the zero-based places of its positives once ignored images are removed."""
+    """Return per query the zero-based places of its positives once ignored images are removed.
+
+    Positives that an approximate search did not retrieve have no place.
+    """
     out = []
     for i, truth in enumerate(protocol.truth):
         part = ranks.of_query(i)
         rows, places = ranks.row[part], ranks.rank[part]
         positive = places[_find(rows, truth.positive, i)]
         ignored = places[_find(rows, truth.ignored, i)]
-        out.append(junk_removed(positive, ignored))
+        out.append(junk_removed(positive[positive != NOT_RETRIEVED], ignored))
     return out
 
 

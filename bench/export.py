@@ -19,7 +19,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", "
 def images_of(dataset_name: str, which: str) -> tuple[Path, tuple[Image, ...]]:
     """Return folder and images of a data set's "database" or "queries" (with their boxes)."""
     dataset = datasets.load(dataset_name)
-    return dataset.folder, dataset.database if which == "database" else dataset.queries
+    if which == "database":
+        return dataset.folder, dataset.database
+    return dataset.folder, datasets.check_queries(dataset).queries
 
 
 def images_in(folder: Path) -> tuple[Path, tuple[Image, ...]]:
