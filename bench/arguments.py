@@ -112,6 +112,15 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         metavar="N",
         help="use the first N images only; the result is marked partial",
     )
+    run.add_argument(
+        "--distractors",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="data sets, or paths of a dataset.json, whose database images are described and added "
+        "as negatives for every query, for instance revisitop1m",
+    )
     run.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
     extract = made["extract"]
     extract.add_argument("--method", required=True, metavar="NAME[.VARIANT]", help="a method")
@@ -183,7 +192,24 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         metavar="LABEL",
         help="what to call them in records and tables (default: %(default)s)",
     )
+    evaluate.add_argument(
+        "--device", help="where the matrix product is made: cpu, cuda or cuda:N (default: cpu)"
+    )
     for searching in (run, evaluate):
+        searching.add_argument(
+            "--compression",
+            default=Options.compression,
+            metavar="NAME",
+            help="how database descriptors are kept: none, float16, or pqMxB for product "
+            "quantisation in M sub-vectors of B bits, as in pq64x8 (default: %(default)s)",
+        )
+        searching.add_argument(
+            "--search",
+            default=Options.search,
+            metavar="NAME",
+            help="exact, or an index of faiss: ivfN,flat,nprobeP; ivfN,pqMxB,nprobeP; hnswN,efE; "
+            "each may end with ,kL for the length of a list (default: %(default)s)",
+        )
         searching.add_argument(
             "--output",
             type=Path,
@@ -204,7 +230,8 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
             default=Options.memory_budget_mib,
             metavar="MIB",
             dest="memory_budget_mib",
-            help="about what the search may take (default: %(default)s)",
+            help="MiB that the exact search may take for blocks of rows, tables and lists; the "
+            "answer does not depend on it (default: %(default)s)",
         )
     made["verify"].add_argument("record", nargs="+", type=Path, help="path of a record's .json")
     _compare(made["compare"])

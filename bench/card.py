@@ -78,12 +78,15 @@ def make(
     unit_norm: bool,
     distractors: Sequence[tuple[str, int]] = (),
     rerank: tuple[str, Mapping[str, Any]] | None = None,
+    compression: str = "none (float32)",
+    search: str = "exact",
 ) -> Card:
     """Return the card of scoring `dataset`.
 
     `preprocess` is None where descriptors were brought and nobody can say how they were made.
     `distractors` names each added set and its number of rows. `rerank` is what
-    `bench.rerank.card_of` says of a stage that changes the list.
+    `bench.rerank.card_of` says of a stage that changes the list; `compression` and `search` are
+    the sentences of `bench.compress` and `bench.approximate`.
     """
     crop = {"box": "query cropped to its box", "whole": "whole query image"}[dataset.crop]
     if dataset.crop == "box" and all(query.box is None for query in dataset.queries):
@@ -109,8 +112,8 @@ def make(
         "descriptors": "unit norm" if unit_norm else "as given, not normalised",
         "candidates_rule": NO_RERANKING if rerank is None else rerank[0],
         "tie_rule": TIE_RULE,
-        "compression": "none (float32)",
-        "search": "exact",
+        "compression": compression,
+        "search": search,
         "limit": dataset.limit,
     }
     if dataset.rules:

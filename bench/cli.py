@@ -70,6 +70,9 @@ def _run(given: argparse.Namespace) -> int:
         rerank=given.rerank,
         ransac=given.ransac,
         local_precision=given.local_precision,
+        distractors=tuple(given.distractors),
+        compression=given.compression,
+        search=given.search,
         command=given.line,
     )
     failed = 0
@@ -95,6 +98,9 @@ def _evaluate(given: argparse.Namespace) -> int:
         output=given.output,
         shortlist=given.shortlist,
         memory_budget_mib=given.memory_budget_mib,
+        device=given.device,
+        compression=given.compression,
+        search=given.search,
         command=given.line,
     )
     path = scoring.score_brought(

@@ -189,13 +189,14 @@ def _missing(dataset: Dataset, missing: Sequence[str], total: int) -> BenchError
     )
 
 
-def check_queries(dataset: Dataset) -> None:
-    """Refuse a data set without queries: there is nothing to score."""
+def check_queries(dataset: Dataset) -> Dataset:
+    """Return the data set, or refuse one that has no queries and so cannot be scored."""
     if not dataset.queries:
         raise BenchError(
-            f"{dataset.name} has no queries: its {len(dataset.database)} images are distractors "
-            "for other data sets."
+            f"the data set {dataset.name} has no queries and cannot be scored; its images can be "
+            f"added to another data set: --distractors {dataset.name}."
         )
+    return dataset
 
 
 def shown_queries(dataset: Dataset) -> tuple[Image, ...]:

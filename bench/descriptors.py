@@ -7,6 +7,7 @@ their neighbourhood.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import mmap
 from collections.abc import Callable, Iterator, Sequence
@@ -224,6 +225,14 @@ def _stored_rows(part: Matrix, rows: NDArray[np.int64]) -> NDArray[Any]:
         for place, row in enumerate(rows.tolist()):
             _read_at(file, layout, row, out[place : place + 1])
     return out
+
+
+def content_sha256(part: Matrix) -> str:
+    """Return a sha256 of type, dimension and all rows of one part, wherever they lie."""
+    digest = hashlib.sha256(f"{part.dtype().str} {part.shape[1]}".encode())
+    for _, rows in blocks([part], 4096):
+        digest.update(np.ascontiguousarray(rows, dtype=part.dtype()).tobytes())
+    return digest.hexdigest()
 
 
 def row_name(parts: Sequence[Matrix], row: int) -> str:

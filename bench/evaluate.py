@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench import interval
 from bench.errors import BenchError
 from bench.metrics import junk_removed, mean_over_queries, metric
-from bench.types import LabelledRanks, Protocol, Rows
+from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ def labelled_rows(protocols: Sequence[Protocol]) -> list[Rows]:
 
 
 def positive_ranks(ranks: LabelledRanks, protocol: Protocol) -> list[Rows]:
-    """Return per query the zero-based places of its positives once ignored images are removed."""
+    """Return per query the zero-based places of its positives once ignored images are removed.
+
+    Positives that an approximate search did not retrieve have no place.
+    """
     out = []
     for i, truth in enumerate(protocol.truth):
         part = ranks.of_query(i)
@@ -44,7 +47,7 @@ def positive_ranks(ranks: LabelledRanks, protocol: Protocol) -> list[Rows]:
         positive = places[_find(rows, truth.positive, i)]
         positive = positive[positive != ABSENT]
         ignored = places[_find(rows, truth.ignored, i)]
-        out.append(junk_removed(positive, ignored))
+        out.append(junk_removed(positive[positive != NOT_RETRIEVED], ignored))
     return out
 
 

@@ -87,6 +87,13 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
         )
         for i, query in enumerate(data["queries"])
     )
+    if bool(queries) != bool(data["protocols"]):
+        raise BenchError(
+            f"{where}: protocols: must not be empty."
+            if queries
+            else f"{where}: queries: must not be empty where there are protocols; without both a "
+            "data set is a set of distractors."
+        )
     metrics = tuple(data.get("metrics", REVISITED_METRICS))
     for metric_id in metrics:
         try:

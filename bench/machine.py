@@ -103,6 +103,18 @@ def peak_device_bytes(device: str) -> int | None:
     return int(torch.cuda.max_memory_allocated(device)) if device.startswith("cuda") else None
 
 
+def available_bytes() -> int | None:
+    """Return how much memory a new program could take; None where the system does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    for line in text.splitlines():
+        if line.startswith("MemAvailable:"):
+            return 1024 * int(line.split()[1])
+    return None
+
+
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import (
+    approximate,
     areas,
     bring,
     card,
+    compress,
     datasets,
     descriptors,
     evaluate,
@@ -56,6 +58,9 @@ class Options:
     rerank: Candidates | None = None
     ransac: Mode = "fast"
     local_precision: Precision = "float32"
+    distractors: tuple[str, ...] = ()
+    compression: str = "none"
+    search: str = "exact"
     command: str = ""
 
 
@@ -81,7 +86,15 @@ def finish(
         depth = max(depth, rerank.depth_needed(reranking.stage, dataset.protocols))
     if dataset.groups is not None:
         depth = max(depth, suppression.depth_needed(dataset.groups, dataset.protocols))
-    found = _search(dataset, parts, query_parts, depth, options, phases)
+    choice = compress.parse(options.compression)
+    if choice is not None:
+        start = time.perf_counter()
+        parts = compress.compress(parts, choice, force=options.force)
+        phases[f"compress to {choice.name}"] = time.perf_counter() - start
+    exact = _search(dataset, parts, query_parts, depth, options, phases, device)
+    found, about = _approximately(dataset, parts, query_parts, depth, options, phases, exact)
+    if (reranking is not None or dataset.groups is not None) and about is not None:
+        _check_candidates(found.shortlist, depth, parts)
     verified = None
     if reranking is not None:
         mask = rerank.chosen(found.shortlist, dataset.protocols, reranking.stage)
@@ -111,7 +124,7 @@ def finish(
             "peak_resident_bytes": machine.peak_resident_bytes(),
             "peak_device_bytes": None if device is None else machine.peak_device_bytes(device),
         },
-        "bytes_per_image": parts[0].shape[1] * parts[0].open().dtype.itemsize,
+        "bytes_per_image": parts[0].row_bytes(),
         "partial": dataset.limit is not None or dataset.absent is not None,
         "machine": machine.describe(device),
         "libraries": machine.libraries(),
@@ -122,6 +135,12 @@ def finish(
         content["rerank"] = dict(verified.about)
     inliers = None if verified is None else verified.inliers
     arrays = record.arrays_of(found.ranks, found.shortlist, dataset, inliers)
+    if about is not None:
+        content["approximate"] = about
+        arrays |= {
+            "exact_rank": exact.ranks.rank,
+            "exact_shortlist_row": exact.shortlist.row,
+        }
     return record.write(options.output, content, arrays)
 
 
@@ -157,21 +176,24 @@ def score_brought(
     options: Options,
 ) -> Path:
     """Score descriptors that the user brings; no images are needed. Returns the record's path."""
-    dataset = datasets.load(dataset_name)
-    datasets.check_queries(dataset)
+    dataset = datasets.check_queries(datasets.load(dataset_name))
     brought = bring.read(database, "database")
     bring.check_rows(brought, dataset.database, "database images")
     asked = bring.read(queries, "queries")
     bring.check_rows(asked, dataset.queries, "queries")
     added = [bring.read(path, "distractors") for path in distractors]
     bring.check_dim([brought, asked, *added])
+    n_rows = descriptors.count_rows([brought, *added])
+    choice, index = compress.parse(options.compression), approximate.parse(options.search)
+    compression = compress.sentence(choice, brought.shape[1], n_rows, str(brought.open().dtype))
+    searched = approximate.sentence(index, brought.shape[1], n_rows)
     sources = [(path.stem, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
 
     def make_card(found: search.Found) -> card.Card:
         least, most = found.norms
         unit = max(abs(least - 1), abs(most - 1)) < UNIT_NORM_TOLERANCE
         made = card.make(dataset, None, unit_norm=unit, distractors=sources)
-        return made | {"compression": f"none ({brought.open().dtype})"}
+        return made | {"compression": compression, "search": searched}
 
     info = MethodInfo(
         name="brought",
@@ -187,7 +209,10 @@ def score_brought(
         },
     )
     timing: dict[str, Any] = {"phases_s": {}, "latency": None}
-    return finish(dataset, [brought, *added], [asked], make_card, info, options, timing, None)
+    device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
+    if device is not None:
+        machine.set_exact_float32()
+    return finish(dataset, [brought, *added], [asked], make_card, info, options, timing, device)
 
 
 def _search(
@@ -197,11 +222,10 @@ def _search(
     depth: int,
     options: Options,
     phases: dict[str, float],
+    device: str | None,
 ) -> search.Found:
-    queries = np.concatenate([np.asarray(part.open()) for part in query_parts])
-    descriptors.check_block(query_parts, 0, queries)
+    rows = _query_rows(query_parts)
     labelled = evaluate.labelled_rows(dataset.protocols)
-    rows: NDArray[np.float64] = queries.astype(np.float64)
     budget, total = options.memory_budget_mib << 20, 0
     jobs = areas.jobs(dataset.areas, parts, labelled)
     for job in jobs:
@@ -212,7 +236,13 @@ def _search(
             (
                 job,
                 search.search(
-                    job.parts, rows[job.queries], job.labelled, depth, budget, progress.advance
+                    job.parts,
+                    rows[job.queries],
+                    job.labelled,
+                    depth,
+                    budget,
+                    progress.advance,
+                    device or "cpu",
                 ),
             )
             for job in jobs
@@ -231,6 +261,63 @@ def intervals_of(
         "level": interval.LEVEL,
         "landmarks": int(groups.max(initial=-1)) + 1,
     }
+
+
+def _check_candidates(shortlist: Shortlist, depth: int, parts: list[descriptors.Matrix]) -> None:
+    """Refuse to re-rank lists that an index cut short of the candidates."""
+    found, wanted = shortlist.row.shape[1], min(depth, descriptors.count_rows(parts))
+    if found < wanted:
+        raise BenchError(
+            f"re-ranking needs lists of {wanted} images, and the index found only {found} for some "
+            "query; look into more lists (nprobe) or ask for a longer list (k)."
+        )
+
+
+def _query_rows(query_parts: list[descriptors.Matrix]) -> NDArray[np.float64]:
+    queries = np.concatenate([np.asarray(part.open()) for part in query_parts])
+    descriptors.check_block(query_parts, 0, queries)
+    rows: NDArray[np.float64] = queries.astype(np.float64)
+    return rows
+
+
+def _approximately(
+    dataset: Dataset,
+    parts: list[descriptors.Matrix],
+    query_parts: list[descriptors.Matrix],
+    depth: int,
+    options: Options,
+    phases: dict[str, float],
+    exact: search.Found,
+) -> tuple[search.Found, dict[str, Any] | None]:
+    """Return what an approximate search finds and its section of the record; or `exact`, None."""
+    index = approximate.parse(options.search)
+    if index is None:
+        return exact, None
+    if dataset.areas is not None:
+        raise BenchError(
+            f"{dataset.name} is searched area by area, and an index over the whole database cannot "
+            "do that; use --search exact."
+        )
+    start = time.perf_counter()
+    got = approximate.retrieve(index, parts, _query_rows(query_parts))
+    labelled = evaluate.labelled_rows(dataset.protocols)
+    ranks, shortlist = approximate.ranks_of(got.lists, labelled, depth)
+    phases["approximate search"] = time.perf_counter() - start
+    seconds = got.seconds | {"exact_search": phases["search"]}
+    about = {
+        "index": index.name,
+        "seconds": {name: round(value, 4) for name, value in seconds.items()},
+        "index_bytes": got.index_bytes,
+        **approximate.loss(
+            dataset.protocols,
+            len(dataset.database),
+            ranks,
+            shortlist,
+            exact.ranks.rank,
+            exact.shortlist.row,
+        ),
+    }
+    return search.Found(ranks, shortlist, exact.norms), about
 
 
 def ties_of(ranks: LabelledRanks) -> dict[str, int]:

@@ -149,9 +149,9 @@ def matrices(store: Store, label: str) -> list[Matrix]:
     """Return the rows of a complete store: in memory where small, else a file per shard."""
     if store.rows * store.dim * 4 <= IN_MEMORY_BYTES:
         rows = [np.load(store.path(shard), allow_pickle=False) for shard in store.shards()]
-        return [from_array(np.concatenate(rows), label)]
+        return [from_array(np.concatenate(rows), label, store.folder.name)]
     return [
-        Matrix(label, (end - first, store.dim), path=store.path(shard))
+        Matrix(label, (end - first, store.dim), path=store.path(shard), key=store.folder.name)
         for shard in store.shards()
         for first, end in [store.span(shard)]
     ]

@@ -52,6 +52,13 @@ def _marks(record: dict[str, Any]) -> list[str]:
         marks.append("chance" if "chance" in weights["source"] else "untrained")
     if "rerank" in record["card"]:
         marks.append(f"re-ranked, {record['card']['rerank']['candidates']} candidates")
+    card = record["card"]
+    if card["distractors"]["count"]:
+        marks.append(f"with {card['distractors']['count']:,} distractors")
+    if not card["compression"].startswith("none"):
+        marks.append(f"compressed: {card['compression'].split(':')[0]}")
+    if card["search"] != "exact":
+        marks.append(card["search"].split(";")[0])
     if limit is not None:
         marks.append(f"partial: first {limit} images")
     if "absent" in record["card"]:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 Rows = NDArray[np.int64]
 Box = tuple[float, float, float, float]
 
+NOT_RETRIEVED = int(np.iinfo(np.int64).max)  # the rank of what an approximate search did not find
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -252,8 +254,8 @@ class LabelledRanks:
 
     Flat arrays, one entry per (query, labelled image); query i owns offsets[i]:offsets[i + 1],
     sorted by database row. `rank` is zero-based among all database rows (score descending, then
-    row ascending), nothing removed. `score` is float64. `tied` counts the other rows of the
-    database with exactly this score.
+    row ascending), nothing removed; NOT_RETRIEVED where an approximate search did not find the
+    image. `score` is float64. `tied` counts the other rows of the database with exactly this score.
     """
 
     offsets: Rows

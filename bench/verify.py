@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from bench import approximate, datasets, evaluate, interval, plugins, record, rerank, suppression
 from bench import card as cards
-from bench import datasets, evaluate, interval, plugins, record, rerank, suppression
 from bench.canonical import sha256_json
 from bench.errors import BenchError
 from bench.scoring import final_ranks, intervals_of, ties_of
-from bench.types import LabelledRanks, Protocol, Rows, Shortlist
+from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
 
 TOLERANCE = 1e-9
 
@@ -37,6 +37,7 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         protocols = record.protocols_of(arrays, card)
         faults = _card_faults(card, protocols, ranks)
         faults += _rank_faults(ranks, shortlist, card)
+        faults += _approximate_faults(held, ranks, arrays)
         inliers = arrays.get("shortlist_inliers")
         faults += _rerank_faults(card, shortlist, inliers, protocols)
         groups = arrays.get("database_group")
@@ -54,6 +55,7 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
                 again = intervals_of(protocols, n_rows, said["method"])
                 faults += _differences(said, again, "intervals")
             faults += _differences(held["ties"], ties_of(ranks), "ties")
+            faults += _loss_differences(held, protocols, ranks, shortlist, arrays)
     except (LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise BenchError(
             f"the arrays of {path.name} are not those of a record: {type(error).__name__}: {error}."
@@ -110,8 +112,14 @@ def _rank_faults(ranks: LabelledRanks, shortlist: Shortlist, card: cards.Card) -
     for query in range(len(ranks.offsets) - 1):
         part = ranks.of_query(query)
         row, rank, score = ranks.row[part], ranks.rank[part], ranks.score[part]
+        tied = ranks.tied[part]
         if np.any(np.diff(row) <= 0) or np.any((row < 0) | (row >= n_rows)):
             return [f"the labelled rows of query {query} are not sorted rows of the database"]
+        if card["search"] != "exact":  # what was not retrieved has no rank to contradict
+            kept = rank != NOT_RETRIEVED
+            if np.any(score[~kept] != -np.inf) or np.any(tied[~kept] != 0):
+                return [f"images of query {query} that were not retrieved have a score"]
+            row, rank, score, tied = row[kept], rank[kept], score[kept], tied[kept]
         best_first = np.lexsort((row, -score))
         places = rank[best_first]
         if np.any(np.diff(places) <= 0) or np.any((rank < 0) | (rank >= n_rows)):
@@ -127,9 +135,50 @@ def _rank_faults(ranks: LabelledRanks, shortlist: Shortlist, card: cards.Card) -
         if np.any(shortlist.score[query][rank[inside]] != score[inside]):
             return [f"the scores of query {query} contradict its shortlist"]
         _, group, size = np.unique(score, return_inverse=True, return_counts=True)
-        if np.any(ranks.tied[part] < size[group] - 1) or np.any(ranks.tied[part] >= n_rows):
+        if np.any(tied < size[group] - 1) or np.any(tied >= n_rows):
             return [f"the ties of query {query} contradict its scores"]
     return []
+
+
+def _approximate_faults(
+    held: dict[str, Any], ranks: LabelledRanks, arrays: record.Arrays
+) -> list[str]:
+    """Check that an approximate search, and no other, has the exact ranks beside its own."""
+    card = held["card"]
+    stored = {"exact_rank", "exact_shortlist_row"} & arrays.keys()
+    if card["search"] == "exact":
+        return ["the search is exact, but there is a loss"] if "approximate" in held else []
+    if "approximate" not in held or len(stored) < 2:
+        return ["the card is of an approximate search, but the exact ranks are not stored"]
+    exact, listed = arrays["exact_rank"], arrays["exact_shortlist_row"]
+    if exact.dtype != np.int64 or exact.shape != ranks.rank.shape or listed.dtype != np.int64:
+        raise ValueError("exact ranks must be int64, one for each labelled image")
+    n_rows = card["dataset"]["database"] + card["distractors"]["count"]
+    for query in range(len(ranks.offsets) - 1):
+        places = exact[ranks.of_query(query)]
+        if np.any((places < 0) | (places >= n_rows)) or len(np.unique(places)) < len(places):
+            return [f"the exact ranks of query {query} are not those of one list"]
+        rows, inside = ranks.row[ranks.of_query(query)], places < listed.shape[1]
+        if np.any(listed[query][places[inside]] != rows[inside]):
+            return [f"the exact ranks of query {query} contradict its exact shortlist"]
+    return []
+
+
+def _loss_differences(
+    held: dict[str, Any],
+    protocols: tuple[Protocol, ...],
+    ranks: LabelledRanks,
+    shortlist: Shortlist,
+    arrays: record.Arrays,
+) -> list[str]:
+    """Compare the stored loss of an approximate search with what the stored ranks give."""
+    if "approximate" not in held:
+        return []
+    n_rows = held["card"]["dataset"]["database"]
+    exact, listed = arrays["exact_rank"], arrays["exact_shortlist_row"]
+    again = approximate.loss(protocols, n_rows, ranks, shortlist, exact, listed)
+    stored = {key: held["approximate"][key] for key in again}
+    return _differences(stored, again, "approximate")
 
 
 def _rerank_faults(
@@ -226,7 +275,7 @@ def _ground_truth(card: cards.Card) -> tuple[list[str], list[str]]:
     if card["limit"] is not None:
         here = datasets.limited(here, card["limit"])
     fresh = cards.make(here, None, unit_norm=True)
-    if any(card[key] != fresh[key] for key in ("dataset", "protocols", "limit")):
+    if any(card[key] != fresh[key] for key in ("dataset", "protocols")):
         return [f"lists and ground truth are not those of {name} here"], []
     return [], [f"lists and ground truth are those of {name} here"]
 

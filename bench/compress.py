@@ -1,0 +1,215 @@
+"""Compressed descriptors: float16 and product quantisation, kept on disk, scored as decoded.
+
+What is searched are the rows that the codes decode to, exactly; queries are not compressed (the
+asymmetric rule of Jégou, Douze and Schmid, Product Quantization for Nearest Neighbor Search, PAMI
+2011, section III-A). Codes lie in `<cache>/compressed/<key>/part-00012.npy`. The key is made of
+what the descriptors are and of the compression, and `key.json` says both in clear, so that codes
+are made once. A file appears complete or not at all, and its sha256 stands beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from bench import quantise
+from bench.canonical import sha256_json
+from bench.descriptors import Decode, Matrix, check_block, content_sha256, count_rows, read
+from bench.errors import BenchError
+from bench.paths import cache_root, write_bytes
+from bench.progress import Progress
+
+CODE_VERSION = 1
+ROWS_PER_FILE = 8192
+TRAINING_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class Compression:
+    """A compression by its name: "float16", or "pq64x8" for 64 sub-vectors of 8 bits each."""
+
+    name: str
+    sub_vectors: int = 0
+    bits: int = 0
+
+
+def parse(name: str) -> Compression | None:
+    """Return the compression of that name, or None for "none"."""
+    if name == "none":
+        return None
+    if name == "float16":
+        return Compression(name)
+    found = re.fullmatch(r"pq([1-9][0-9]{0,4})x([1-8])", name)
+    if found is None:
+        raise BenchError(
+            f"--compression {name!r} is not known; it is none, float16, or pqMxB for M sub-vectors "
+            "of B bits each, B from 1 to 8, for instance pq64x8."
+        )
+    return Compression(name, int(found.group(1)), int(found.group(2)))
+
+
+def bytes_per_row(choice: Compression, dim: int) -> int:
+    """Return the bytes of one compressed descriptor."""
+    return 2 * dim if choice.bits == 0 else -(-choice.sub_vectors * choice.bits // 8)
+
+
+def sentence(choice: Compression | None, dim: int, n_rows: int, given: str = "float32") -> str:
+    """Return what a card says; refuse a compression that does not fit dimension and number.
+
+    `n_rows` counts database and distractors; `given` is the type of uncompressed rows.
+    """
+    if choice is None:
+        return f"none ({given})"
+    size = f"{bytes_per_row(choice, dim)} bytes per image"
+    decoded = "searched as decoded, not normalised again; queries are not compressed"
+    if choice.bits == 0:
+        return f"float16: {size}; {decoded}"
+    quantise.check_sub_vectors(choice.name, choice.sub_vectors, choice.bits, dim, n_rows)
+    return (
+        f"{choice.name}: product quantisation, {choice.sub_vectors} sub-vectors of {choice.bits} "
+        f"bits, {size}; trained on {min(n_rows, TRAINING_ROWS)} of the {n_rows} database rows "
+        f"(distractors included), seed {quantise.SEED}; {decoded}"
+    )
+
+
+def compress(parts: Sequence[Matrix], choice: Compression, *, force: bool = False) -> list[Matrix]:
+    """Return the rows of the parts compressed, with what decodes them; codes there are used again.
+
+    Raises BenchError for rows that are no descriptors, and for those float16 cannot hold.
+    """
+    key = _key(parts, choice)
+    folder = cache_root() / "compressed" / sha256_json(key)[:32]
+    _describe(folder, key)
+    with FileLock(folder / "lock"):
+        quantiser = _quantiser(folder, parts, choice, force=force) if choice.bits else None
+        files = _write_codes(folder, parts, choice, quantiser, force=force)
+    decode = None if quantiser is None else _decoder(quantiser)
+    dim, out, row = parts[0].shape[1], [], 0
+    for path in files:
+        rows = min(ROWS_PER_FILE, count_rows(parts) - row)
+        label = f"{choice.name} of {parts[0].label}"
+        out.append(Matrix(label, (rows, dim), path=path, decode=decode))
+        row += rows
+    return out
+
+
+def _key(parts: Sequence[Matrix], choice: Compression) -> dict[str, Any]:
+    """Return what determines the codes: the rows, by their store's key or by their content."""
+    base: list[list[Any]] = []
+    for part in parts:
+        if part.key is not None and base and base[-1][0] == part.key:
+            base[-1][1] += part.shape[0]
+        else:
+            base.append([part.key or content_sha256(part), part.shape[0]])
+    key = {"code": CODE_VERSION, "compression": choice.name, "base": base, "dim": parts[0].shape[1]}
+    if choice.bits:
+        key["training"] = [TRAINING_ROWS, quantise.SEED, quantise.KMEANS_SEED]
+        key["faiss"] = importlib.metadata.version("faiss-cpu")
+    return key
+
+
+def _describe(folder: Path, key: dict[str, Any]) -> None:
+    sidecar = folder / "key.json"
+    if not sidecar.is_file():
+        write_bytes(sidecar, f"{json.dumps(key, indent=1, sort_keys=True)}\n".encode())
+
+
+def _write_codes(
+    folder: Path, parts: Sequence[Matrix], choice: Compression, quantiser: Any, *, force: bool
+) -> list[Path]:
+    """Write what is not there or damaged; return all files in order."""
+    n_rows = count_rows(parts)
+    files = []
+    with Progress(f"compress to {choice.name}", n_rows, "rows") as progress:
+        for number, low in enumerate(range(0, n_rows, ROWS_PER_FILE)):
+            path = folder / f"part-{number:05d}.npy"
+            high = min(low + ROWS_PER_FILE, n_rows)
+            if force or _held(path) is None:
+                _put(path, _encode(parts, low, high, quantiser))
+            files.append(path)
+            progress.advance(high - low)
+    return files
+
+
+def _encode(parts: Sequence[Matrix], low: int, high: int, quantiser: Any) -> NDArray[Any]:
+    stored = read(parts, low, high)
+    rows, _ = check_block(parts, low, stored)
+    if quantiser is not None:
+        with quantise.one_thread():
+            codes: NDArray[np.uint8] = quantiser.compute_codes(rows)
+        return codes
+    with np.errstate(over="ignore", under="ignore"):
+        halved = rows.astype(np.float16)
+    held = np.isfinite(halved).all(axis=1) & halved.any(axis=1)
+    if not held.all():
+        at = int(np.argmin(held))
+        largest = float(np.abs(rows[at]).max())
+        raise BenchError(
+            f"row {low + at} of the database has {largest:.3g} as its largest number, which "
+            "float16 cannot hold; bring descriptors of unit norm, or leave out --compression."
+        )
+    return halved
+
+
+def _quantiser(folder: Path, parts: Sequence[Matrix], choice: Compression, *, force: bool) -> Any:
+    """Return the product quantiser of these rows, trained here or read back."""
+    import faiss
+
+    made = faiss.ProductQuantizer(parts[0].shape[1], choice.sub_vectors, choice.bits)
+    path = folder / "centroids.npy"
+    held = None if force else _held(path)
+    if held is None:
+        rows = quantise.training_rows(parts, TRAINING_ROWS)
+        quantise.set_clustering(made.cp)
+        with Progress(f"train {choice.name}", len(rows), "rows") as progress:
+            with quantise.one_thread():
+                made.train(rows)
+            progress.advance(len(rows))
+        _put(path, faiss.vector_to_array(made.centroids))
+    else:
+        faiss.copy_array_to_vector(held, made.centroids)
+    return made
+
+
+def _decoder(quantiser: Any) -> Decode:
+    def decode(codes: NDArray[Any]) -> NDArray[np.float32]:
+        import faiss
+
+        faiss.omp_set_num_threads(1)  # of this thread: those of the search are the workers
+        rows: NDArray[np.float32] = quantiser.decode(np.ascontiguousarray(codes))
+        return rows
+
+    return decode
+
+
+def _put(path: Path, array: NDArray[Any]) -> None:
+    """Write an array, complete or absent; its checksum last."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    content = buffer.getvalue()
+    write_bytes(path, content)
+    write_bytes(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest().encode())
+
+
+def _held(path: Path) -> NDArray[Any] | None:
+    """Return the array of a file that has the bytes it was written with, else None."""
+    try:
+        content = path.read_bytes()
+        expected = path.with_suffix(".sha256").read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    if hashlib.sha256(content).hexdigest() != expected:
+        return None
+    array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+    return array

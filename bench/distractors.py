@@ -1,0 +1,60 @@
+"""Distractors: the database images of other data sets, added as negatives for every query."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from bench import datasets
+from bench.canonical import sha256_lines
+from bench.errors import BenchError
+from bench.types import Dataset
+
+
+def load(names: Sequence[str], dataset: Dataset, limit: int | None) -> tuple[Dataset, ...]:
+    """Return the data sets of those names, whose database images are added to `dataset`.
+
+    With `limit` each gives its first images only. A set whose images are not all there is refused,
+    and one that shares files with the database, the queries or another set.
+    """
+    sets = []
+    for name in names:
+        added = datasets.load(name)
+        if limit is not None and limit < len(added.database):
+            added = replace(added, database=added.database[:limit], limit=limit)
+        images, _ = datasets.images_here(added, added.database)
+        sets.append(replace(added, database=images))
+    seen = dict.fromkeys(_places(dataset, with_queries=True), dataset.name)
+    for added in sets:
+        for place, file in _places(added).items():
+            if place in seen:
+                raise BenchError(
+                    f"{file} of the distractors {added.name} is the same file as one of "
+                    f"{seen[place]}; distractors must be other images, as each counts as wrong."
+                )
+        seen |= dict.fromkeys(_places(added), f"the distractors {added.name}")
+    return tuple(sets)
+
+
+def on_card(sets: Sequence[Dataset]) -> list[dict[str, Any]]:
+    """Return what the card says of each set: name, number of images, hash of their list."""
+    return [
+        {
+            "name": added.name,
+            "count": len(added.database),
+            "list_sha256": sha256_lines([image.file for image in added.database]),
+        }
+        for added in sets
+    ]
+
+
+def _places(dataset: Dataset, *, with_queries: bool = False) -> dict[tuple[int, int], str]:
+    """Return device and number of every file, so that links to one file are one."""
+    images = [*dataset.database, *(dataset.queries if with_queries else ())]
+    out = {}
+    for image in images:
+        state = os.stat(dataset.folder / image.path)
+        out[state.st_dev, state.st_ino] = image.file
+    return out

@@ -1,0 +1,70 @@
+"""What compression and approximate search share: names with numbers, training rows, one thread.
+
+faiss trains its quantisers by k-means. Its result depends on the training rows, on the seed, and
+on the number of threads; so the rows are drawn by a seed of ours, and one thread does the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from bench.descriptors import Matrix, check_block, count_rows, take
+from bench.errors import BenchError, first_few
+
+SEED = 0
+KMEANS_SEED = 1234
+
+
+def training_rows(parts: Sequence[Matrix], most: int) -> NDArray[np.float32]:
+    """Return up to `most` rows of the database, float32, drawn without replacement by the seed."""
+    n_rows = count_rows(parts)
+    rows = np.arange(n_rows)
+    if n_rows > most:
+        rows = np.sort(np.random.default_rng(SEED).choice(n_rows, most, replace=False))
+    out = np.empty((len(rows), parts[0].shape[1]), dtype=np.float32)
+    for low in range(0, len(rows), 512):
+        out[low : low + 512] = take(parts, rows[low : low + 512])
+    check_block([Matrix("the sample for training", out.shape, array=out)], 0, out)
+    return out
+
+
+def set_clustering(parameters: Any) -> None:
+    """Set the seed of a k-means of faiss, and let it have few rows without complaint."""
+    parameters.seed = KMEANS_SEED
+    parameters.min_points_per_centroid = 1
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let faiss and the library it multiplies with use one thread inside the block."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        with threadpool_limits(1, "blas"):
+            yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def check_sub_vectors(name: str, sub_vectors: int, bits: int, dim: int, n_rows: int) -> None:
+    """Refuse a product quantiser that does not fit the descriptors."""
+    if dim % sub_vectors:
+        fitting = [m for m in range(1, dim + 1) if dim % m == 0]
+        near = sorted(fitting, key=lambda m: (abs(m - sub_vectors), m))[:4]
+        raise BenchError(
+            f"{name} cuts a descriptor into {sub_vectors} parts, and {dim} numbers cannot be cut "
+            f"into so many equal parts; use for instance {first_few(sorted(near))} parts."
+        )
+    if n_rows < 1 << bits:
+        raise BenchError(
+            f"{name} needs at least {1 << bits} database rows to train on, but there are {n_rows}; "
+            f"use fewer bits, for instance pq{sub_vectors}x4."
+        )
