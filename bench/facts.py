@@ -56,7 +56,7 @@ class Facts:
 
     tier          1: the data sets this suite is for; 2: those its numbers are compared on
     headline      the number that papers print, in words
-    size_bytes    about what the unpacked data set takes on disk
+    size_bytes    about what the unpacked data set takes on disk, or None where nobody says
     licence       the terms in a sentence, and `licence_url` where they stand
     downloads     what `data get` fetches; empty where nothing may be fetched
     ask           where and how a person gets what no program may fetch
@@ -76,7 +76,7 @@ class Facts:
 
     tier: Literal[1, 2]
     headline: str
-    size_bytes: int
+    size_bytes: int | None
     licence: str
     licence_url: str
     downloads: tuple[Download, ...] = ()

@@ -1,0 +1,168 @@
+"""Arrays of lists in `.npy` and `.npz` files, read without running anything that they contain.
+
+An array of objects is a pickle. Of its instructions those that make arrays, types of plain items,
+lists, strings and numbers are followed, by stand-ins of our own: none of numpy's code that takes
+such a state apart ever sees it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import BenchError
+
+
+def strings(content: bytes, where: object) -> list[str]:
+    """Return the strings of a .npy file (n,); `where` begins the sentence of a refusal."""
+    values = _read(content, where)
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if not isinstance(values, list) or any(type(value) is not str for value in values):
+        raise BenchError(f"{where} must hold a list of names, one string each.")
+    return values
+
+
+def rows(content: bytes, where: object) -> list[list[int]]:
+    """Return the lists of whole numbers of a .npy file: of objects, or (n, m) of whole numbers."""
+    values = _read(content, where)
+    values = values.tolist() if isinstance(values, np.ndarray) else values
+    try:
+        out = [[value] if type(value) is int else _flat(value) for value in values]
+    except TypeError:
+        out = [[None]]
+    if any(type(row) is not int or row < 0 for one in out for row in one):
+        raise BenchError(f"{where} must hold lists of whole numbers from 0, one for each query.")
+    return out
+
+
+def pairs(content: bytes, where: object) -> list[tuple[int, list[int]]]:
+    """Return (query, rows) of a .npy file of objects (n, 2), the form of VPR-Bench."""
+    held = rows(content, where)
+    if any(not one for one in held):
+        raise BenchError(f"{where} must hold pairs of a query and its list.")
+    return [(one[0], one[1:]) for one in held]
+
+
+def arrays(content: bytes, where: object) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a .npz file of numbers, by name."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    except Exception as error:  # a damaged archive can raise anything
+        raise BenchError(f"{where} cannot be read as .npz: {error}.") from error
+
+
+def _flat(values: Any) -> list[Any]:
+    values = values.tolist() if isinstance(values, np.ndarray) else values
+    out = []
+    for value in values:
+        out += _flat(value) if isinstance(value, list | np.ndarray) else [value]
+    return out
+
+
+def _read(content: bytes, where: object) -> Any:
+    """Return an array, or the list that an array of objects is."""
+    file = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(file)
+        header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        _, _, kind = header(file)
+        if kind != np.dtype(object):
+            file.seek(0)
+            return np.load(file, allow_pickle=False)
+        held = _Arrays(file).load()
+        return held.value if isinstance(held, _Array) else held
+    except Exception as error:  # a hostile file can raise anything
+        raise BenchError(
+            f"{where} cannot be read as a .npy file of plain data: {error or type(error).__name__}."
+        ) from error
+
+
+class _Array:
+    """Stands for an array while it is unpickled; `value` is an array, or a list of objects."""
+
+    value: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        """Take (version, shape, type, whether columns come first, content)."""
+        _, shape, kind, fortran, held = state
+        if not isinstance(kind, _Kind):
+            raise pickle.UnpicklingError("an array must have a type of plain items")
+        if any(type(side) is not int or side < 0 for side in shape):
+            raise pickle.UnpicklingError(f"an array cannot have the shape {shape}")
+        if kind.code == "O":
+            if type(held) is not list:
+                raise pickle.UnpicklingError("an array of objects must be a list")
+            values = [item.value if isinstance(item, _Array) else item for item in held]
+            if len(shape) == 2 and shape[0]:
+                values = (
+                    [values[i :: shape[0]] for i in range(shape[0])]
+                    if fortran
+                    else _split(values, shape[1])
+                )
+            self.value = values
+        else:
+            if type(held) is not bytes:
+                raise pickle.UnpicklingError("an array of numbers must be bytes")
+            flat = np.frombuffer(held, dtype=kind.code)
+            self.value = flat.reshape(tuple(shape), order="F" if fortran else "C")
+
+
+def _split(values: list[Any], width: int) -> list[list[Any]]:
+    return [values[low : low + width] for low in range(0, len(values), width)] if width else []
+
+
+class _Kind:
+    """Stands for a type of items while it is unpickled: whole numbers, decimals, text, objects."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        """Take the code of numpy, such as i8 or U15."""
+        if type(code) is not str or not re.fullmatch(r"[iuU][1-9][0-9]{0,5}|O8?", code):
+            raise pickle.UnpicklingError(f"items of type {code!r} are no plain data")
+        self.code = "O" if code == "O8" else code
+
+    def __setstate__(self, state: Any) -> None:
+        """Take the byte order, the second of the state, and nothing else."""
+        if self.code != "O" and state[1] in ("<", ">"):
+            self.code = state[1] + self.code
+
+
+def _scalar(kind: Any, held: Any) -> Any:
+    if not isinstance(kind, _Kind) or type(held) is not bytes or kind.code == "O":
+        raise pickle.UnpicklingError("a number must be bytes of a plain type")
+    return np.frombuffer(held, dtype=kind.code)[0].item()
+
+
+def _bytes(text: Any, encoding: Any) -> bytes:
+    """Do what the second protocol of pickle asks of `codecs` for every string of bytes."""
+    if type(text) is not str or encoding != "latin1":
+        raise pickle.UnpicklingError("bytes must be latin1")
+    return text.encode("latin1")
+
+
+_ALLOWED = {
+    ("multiarray", "_reconstruct"): lambda *_: _Array(),
+    ("multiarray", "scalar"): _scalar,
+    ("numpy", "ndarray"): None,  # an argument of _reconstruct, never called
+    ("numpy", "dtype"): _Kind,
+    ("_codecs", "encode"): _bytes,
+}
+
+
+class _Arrays(pickle.Unpickler):
+    """Unpickles arrays of plain data; whatever else is named is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        short = "multiarray" if module.endswith("core.multiarray") else module
+        if (short, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, and data needs no code")
+        return _ALLOWED[short, name]

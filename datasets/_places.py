@@ -1,0 +1,97 @@
+"""What the data sets of place recognition share: how they are found, their form, their metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import layout
+from bench.errors import BenchError, MissingDataError
+from bench.facts import Facts
+
+RECALLS = (1, 5, 10, 20, 100)
+METRICS = tuple(f"recall@{k}.any-hit.junk-removed" for k in RECALLS)
+DISTANCE_M = 25.0
+GOOGLE = "Google Street View imagery, for research, on request; no redistribution"
+
+
+def find(root: Path, name: str, facts: Facts, *files: str) -> list[Path] | None:
+    """Return where these files lie, or None if one of them is nowhere.
+
+    A file that is given with folders must lie just there below the data set, others at any depth.
+    """
+    places = layout.folders(root, name, facts.folders)
+    found = []
+    for file in files:
+        direct = [place / file for place in places if (place / file).is_file()]
+        path = direct[0] if direct else None if "/" in file else layout.find(places, file)
+        if path is None:
+            return None
+        found.append(path)
+    return found
+
+
+def missing(root: Path, name: str, wanted: str, facts: Facts) -> MissingDataError:
+    """Return the error for a data set whose lists are not there."""
+    return MissingDataError(
+        f"the lists of {name} are missing: neither {root / name} nor a folder beside it that may "
+        f"hold them has {wanted}. {facts.ask or f'`data get {name}` fetches them'}".rstrip(".")
+        + ". Or set RETRIEVAL_BENCH_DATA to the folder that holds the data set."
+    )
+
+
+def dataset(
+    root: Path,
+    name: str,
+    facts: Facts,
+    citation: str,
+    read: Mapping[str, Any],
+    *,
+    rules: Mapping[str, Any],
+    images: Path | None = None,
+    empty: str = "miss",
+    protocols: Mapping[str, Sequence[Any]] | None = None,
+    metrics: Sequence[str] = METRICS,
+) -> dict[str, Any]:
+    """Return the form of a dataset.json.
+
+    `read` has the lists `database` and `queries` of names, and `positive`, the rows of each query;
+    `protocols` stands in its place where there are several.
+    """
+    for kind in ("database", "queries"):
+        if not read[kind]:
+            raise BenchError(f"{name}: the list of {kind} is empty.")
+    entries = None if protocols else [{"positive": rows} for rows in read["positive"]]
+    return {
+        "name": name,
+        "images": str(images or root / name),
+        "database": read["database"],
+        "queries": [{"file": file} for file in read["queries"]],
+        "protocols": protocols or {"all": entries},
+        "metrics": metrics,
+        "empty": empty,
+        "rules": rules,
+        "licence": facts.licence,
+        "citation": citation,
+    }
+
+
+def split(positive: Sequence[Any], part: Sequence[bool]) -> list[Any]:
+    """Return the entries of a protocol that asks only the queries marked in `part`."""
+    pairs = zip(positive, part, strict=True)
+    return [{"positive": rows} if asked else None for rows, asked in pairs]
+
+
+def without_first(name: str) -> str:
+    """Return a name of Patch-NetVLAD's lists without `./` and the folder of the data set."""
+    return name.removeprefix("./").partition("/")[2]
+
+
+def text_lines(content: bytes, where: object) -> list[str]:
+    """Return the lines of a list of names that are not blank."""
+    try:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{where} is not UTF-8 text: {error}.") from error
+    return [line.strip() for line in lines if line.strip()]

@@ -1,0 +1,154 @@
+"""Robot data sets: poses in one table, and a protocol: who asks whom, and how near is right.
+
+A session is one drive. Either some sessions are the database and others ask, or every session asks
+every other, one at a time (pairs): then an image stands in the list of queries once for each
+session that it asks, and each search is in that session alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.datasets import _near
+from bench.errors import BenchError
+
+COLUMNS = ("session", "timestamp", "x", "y")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Who asks whom, and what is right.
+
+    database, queries  sessions; both empty: all pairs of two different sessions
+    threshold_m        a positive is at most that far (`strict`: nearer), None: it must be stated
+    empty              what a query without positives does to a mean
+    regions            the least corners (x, y) of squares `region_m` wide, in which queries must
+                       lie; none: everywhere
+    heading_degrees    the most that headings of positives differ, None: they do not matter
+    """
+
+    database: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
+    threshold_m: float | None = None
+    strict: bool = False
+    empty: str = "skip"
+    regions: tuple[tuple[float, float], ...] = ()
+    region_m: float = 0.0
+    heading_degrees: float | None = None
+
+    def rules(self) -> dict[str, Any]:
+        """Return what the card says."""
+        assert self.threshold_m is not None
+        said = _near.rules(self.threshold_m, strict=self.strict)
+        said["pairing"] = "database and queries" if self.database else "all pairs of sessions"
+        if self.regions:
+            said |= {"regions_xy": [list(one) for one in self.regions], "region_m": self.region_m}
+        if self.heading_degrees is not None:
+            said["heading_degrees"] = self.heading_degrees
+        return said
+
+
+def completed(protocol: Protocol, name: str, path: Path) -> Protocol:
+    """Return the protocol; one that leaves its threshold open has it from the file."""
+    if protocol.threshold_m is not None:
+        return protocol
+    wanted = f'{{"{name}": {{"threshold_m": 25}}}}'
+    if not path.is_file():
+        raise BenchError(
+            f"the protocol {name} states no threshold: its positives are published as pickles. "
+            f"State the threshold in {path}, such as {wanted}."
+        )
+    try:
+        threshold = float(json.loads(path.read_text(encoding="utf-8"))[name]["threshold_m"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BenchError(f"{path} must read like {wanted}: {error!r}.") from error
+    if not 0 < threshold < np.inf:
+        raise BenchError(f"{path}: threshold_m must be above zero, but is {threshold}.")
+    return dataclasses.replace(protocol, threshold_m=threshold)
+
+
+def load(
+    path: Path, protocol: Protocol
+) -> tuple[dict[str, Any], dict[str, list[int]] | None, list[str]]:
+    """Return lists and positives, areas where sessions ask in pairs, the session of each query."""
+    table = _table(path, protocol)
+    if protocol.database:
+        for session in (*protocol.database, *protocol.queries):
+            if not (table["session"] == session).any():
+                raise BenchError(f"{path} has no poses of the session {session}.")
+        chosen = table[table["session"].isin(protocol.database)]
+        asking = _inside(table[table["session"].isin(protocol.queries)], protocol)
+        parts = [(chosen, asking)]
+    else:
+        chosen = table.sort_values(["session", "timestamp"], kind="stable")
+        sessions = chosen["session"].unique()
+        if len(sessions) < 2:
+            raise BenchError(f"{path} has one session; sessions ask each other, so it takes two.")
+        parts = [
+            (chosen[chosen["session"] == one], _inside(chosen[chosen["session"] != one], protocol))
+            for one in sessions
+        ]
+    read: dict[str, Any] = {"database": [], "queries": [], "positive": []}
+    areas: dict[str, list[int]] = {"database": [], "queries": []}
+    asked_by: list[str] = []
+    for area, (rows, queries) in enumerate(parts):
+        first = len(read["database"])
+        read["positive"] += [near + first for near in _positives(rows, queries, protocol)]
+        read["database"] += rows["file"].tolist()
+        read["queries"] += queries["file"].tolist()
+        areas["database"] += [area] * len(rows)
+        areas["queries"] += [area] * len(queries)
+        asked_by += queries["session"].tolist()
+    return read, areas if len(parts) > 1 else None, asked_by
+
+
+def _positives(rows: Any, queries: Any, protocol: Protocol) -> list[NDArray[np.int64]]:
+    assert protocol.threshold_m is not None
+    xy, asked = (part[["x", "y"]].to_numpy(dtype=np.float64) for part in (rows, queries))
+    near = _near.positives(xy, asked, protocol.threshold_m, strict=protocol.strict)
+    if protocol.heading_degrees is None:
+        return near
+    of_rows, of_queries = (part["heading"].to_numpy(dtype=np.float64) for part in (rows, queries))
+    most = protocol.heading_degrees
+    return [
+        _near.within_angle(one, angle, of_rows, most)
+        for one, angle in zip(near, of_queries, strict=True)
+    ]
+
+
+def _inside(queries: Any, protocol: Protocol) -> Any:
+    if not protocol.regions:
+        return queries
+    kept = np.zeros(len(queries), dtype=np.bool_)
+    for x, y in protocol.regions:
+        wide = protocol.region_m
+        kept |= (queries["x"].between(x, x + wide) & queries["y"].between(y, y + wide)).to_numpy()
+    return queries[kept]
+
+
+def _table(path: Path, protocol: Protocol) -> Any:
+    try:
+        text = {"session": str, "timestamp": str, "file": str}
+        table = pd.read_csv(io.BytesIO(path.read_bytes()), dtype=text)
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise BenchError(f"{path} cannot be read as a table: {error}.") from error
+    needed = COLUMNS if protocol.heading_degrees is None else (*COLUMNS, "heading")
+    lacking = [column for column in needed if column not in table]
+    if lacking:
+        raise BenchError(f"{path} has no column {lacking[0]!r}; it needs {', '.join(needed)}.")
+    if table[["session", "timestamp"]].isna().any().any():
+        raise BenchError(f"{path}: a row has no session or no timestamp.")
+    _near.checked(table[["x", "y"]].to_numpy(), len(table), path)
+    table[["x", "y"]] = table[["x", "y"]].astype(np.float64)
+    if "file" not in table:
+        table["file"] = table["session"] + "/" + table["timestamp"] + ".jpg"
+    return table

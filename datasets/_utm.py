@@ -1,0 +1,111 @@
+"""Data sets whose file names carry positions: `@east@north@zone@...@.jpg`, in metres of UTM.
+
+The form of the VPR-datasets-downloader (Berton et al., Deep Visual Geo-localization Benchmark,
+CVPR 2022): folders `images/test/database` and `images/test/queries`, sorted by name; positives lie
+within 25 m; Recall@k is over all queries, and one without positives is a miss. A file with the
+list of names serves as well as the folder: `<name>_dbImages.npy` and `<name>_qImages.npy`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import layout
+from bench.datasets import _near, _numpy, _places
+from bench.errors import BenchError
+from bench.facts import Facts
+
+ENDINGS = (".jpg", ".jpeg", ".png")
+CITATION = (
+    "G. Berton, R. Mereu, G. Trivigno, C. Masone, G. Csurka, T. Sattler, B. Caputo: Deep Visual "
+    "Geo-localization Benchmark, CVPR 2022"
+)
+
+
+def load(
+    root: Path,
+    name: str,
+    facts: Facts,
+    citation: str,
+    *,
+    splits: Sequence[str] = ("images/test", "test", ""),
+    database: str = "database",
+    queries: str = "queries",
+    lists: tuple[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return a data set in the form of a dataset.json.
+
+    `splits` are the folders, relative to that of the data set, which may hold the folders called
+    `database` and `queries`; `lists` are the files that serve instead, if there are such.
+    """
+    stem = name.replace("-", "_")
+    lists = lists or (f"{stem}_dbImages.npy", f"{stem}_qImages.npy")
+    read, images = listed(root, name, facts, lists), None
+    if read is None:
+        for place in layout.folders(root, name, facts.folders):
+            for split in splits:
+                if images is None and (place / split / queries).is_dir():
+                    images = place / split
+        if images is None or not (images / database).is_dir():
+            wanted = f"{splits[0]}/{database} with {splits[0]}/{queries}, or {' with '.join(lists)}"
+            raise _places.missing(root, name, wanted.replace("//", "/"), facts)
+        read = {"database": names(images, database), "queries": names(images, queries)}
+    return _places.dataset(
+        root,
+        name,
+        facts,
+        citation,
+        {**read, "positive": near(read, name)},
+        rules=_near.rules(_places.DISTANCE_M),
+        images=images,
+    )
+
+
+def listed(
+    root: Path, name: str, facts: Facts, lists: tuple[str, str]
+) -> dict[str, list[str]] | None:
+    """Return the names in the two files, or None where they do not lie beside the folders."""
+    paths = _places.find(root, name, facts, *(f"./{file}" for file in lists))
+    if paths is None:
+        return None
+    return {
+        kind: _numpy.strings(path.read_bytes(), path)
+        for kind, path in zip(("database", "queries"), paths, strict=True)
+    }
+
+
+def names(images: Path, folder: str) -> list[str]:
+    """Return the images below a folder, sorted, relative to `images`; no file is looked at."""
+    found: list[str] = []
+    for place, _, files in os.walk(images / folder):
+        inner = Path(place).relative_to(images).as_posix()
+        found += [f"{inner}/{file}" for file in files if file.lower().endswith(ENDINGS)]
+    return sorted(found)
+
+
+def near(read: Mapping[str, list[str]], name: str) -> list[NDArray[np.int64]]:
+    """Return the positives of every query, by the positions in the names."""
+    if not read["database"] or not read["queries"]:
+        return []
+    database, queries = (
+        _near.checked([position(f) for f in read[kind]], len(read[kind]), f"{name}: {kind}")
+        for kind in ("database", "queries")
+    )
+    return _near.positives(database, queries, _places.DISTANCE_M)
+
+
+def position(file: str) -> tuple[float, float]:
+    """Return (east, north) in metres from a file name."""
+    fields = file.rsplit("/", 1)[-1].split("@")
+    try:
+        return float(fields[1]), float(fields[2])
+    except (IndexError, ValueError):
+        raise BenchError(
+            f"{file!r} does not say where it was taken: a name must begin @east@north@, in metres."
+        ) from None

@@ -1,0 +1,58 @@
+"""Pittsburgh 30k: views out of Street View panoramas, asked by panoramas of another year."""
+
+from pathlib import Path
+from typing import Any
+
+from bench.datasets import _lists, _near, _places, _positions
+from bench.facts import Expected, Facts
+
+VARIANTS = {"test": "the test split", "val": "the validation split"}
+CITATION = (
+    "R. Arandjelović, P. Gronat, A. Torii, T. Pajdla, J. Sivic: NetVLAD: CNN architecture for "
+    "weakly supervised place recognition, CVPR 2016"
+)
+FACTS = Facts(
+    tier=2,
+    headline="Recall@1",
+    size_bytes=None,
+    licence=_places.GOOGLE,
+    licence_url="https://www.di.ens.fr/willow/research/netvlad/",
+    ask=(
+        "Ask for the images by mail (relja@relja.info); pitts30k_test.mat and pitts30k_val.mat are "
+        "in https://www.di.ens.fr/willow/research/netvlad/data/netvlad_v100_datasets.tar.gz"
+    ),
+    truth=("pitts30k_test.mat", "pitts30k_val.mat", "pitts30k_*.npz", "pitts30k_*_gt.npy"),
+    folders=("Pittsburgh250k", "pitts250k", "Pittsburgh"),
+    expected={
+        "test": Expected(
+            database=10000,
+            queries=6816,
+            database_sha256="960912c39f2d7c50cfe1b6edafd1c287321d9addf755879e613cd2d73b49e6aa",
+            queries_sha256="fc435c08dd855e74921669d24735101971b0a8337ea0d9d2225dbd13aa9912cf",
+            positives={"all": 968448},
+        ),
+        "val": Expected(
+            database=10000,
+            queries=7608,
+            database_sha256="385819e848624c65fe944776079c8d25bf07838d3682e12bad621e8d15e21421",
+            queries_sha256="bf045e9af970e36c998fbdbcc5245b65b54ed6601f26015fa0f5d3fdc257ffc9",
+        ),
+    },
+    notes=("VPR-Bench's Pittsburgh is another list, of 1,000 queries.",),
+)
+
+
+def load(root: Path, variant: str) -> dict[str, Any]:
+    """Return a split from NetVLAD's .mat, Patch-NetVLAD's .npz with lists, or GSV-Cities' .npy.
+
+    Positives lie within 25 m, and a query without one is a miss.
+    """
+    stem = f"pitts30k_{variant}"
+    names = "pitts30k" if variant == "test" else None  # Patch-NetVLAD lists the test split alone
+    read = _positions.load(root, "pitts30k", FACTS, stem, names)
+    read = read or _lists.load(root, "pitts30k", FACTS, stem)
+    if read is None:
+        wanted = f"{stem}.mat, or {stem}_dbImages.npy, {stem}_qImages.npy and {stem}_gt.npy"
+        raise _places.missing(root, "pitts30k", wanted, FACTS)
+    rules = _near.rules(_places.DISTANCE_M)
+    return _places.dataset(root, "pitts30k", FACTS, CITATION, read, rules=rules)

@@ -1,0 +1,34 @@
+"""SF-XL test: crops of panoramas from all of San Francisco, and four lists of queries."""
+
+from pathlib import Path
+from typing import Any
+
+from bench.datasets import _utm
+from bench.facts import Expected, Facts
+
+VARIANTS = {
+    "v1": "queries v1",
+    "v2": "queries v2, with labels from San Francisco Landmark",
+    "night": "queries by night",
+    "occlusion": "queries with occlusions",
+}
+CITATION = "G. Berton, C. Masone, B. Caputo: Rethinking Visual Geo-localization, CVPR 2022"
+FACTS = Facts(
+    tier=2,
+    headline="Recall@1",
+    size_bytes=None,
+    licence="on request, for research; no redistribution",
+    licence_url="https://github.com/gmberton/CosPlace",
+    ask="Ask for it with the form https://forms.gle/wpyDzhDyoWLQygAT9",
+    truth=("sf_xl_dbImages.npy", "@*@.jpg"),
+    folders=("sf_xl",),
+    expected={"v1": Expected(queries=1000)},
+)
+
+
+def load(root: Path, variant: str) -> dict[str, Any]:
+    """Return one list of queries; `sf_xl/processed/test` holds the folders."""
+    queries = f"queries_{variant}"
+    lists = ("sf_xl_dbImages.npy", f"sf_xl_{queries}.npy")
+    splits = ("processed/test", "test", "sf_xl/processed/test", "")
+    return _utm.load(root, "sf-xl", FACTS, CITATION, splits=splits, queries=queries, lists=lists)

@@ -1,0 +1,97 @@
+"""Tokyo 24/7: phone pictures by day, at sunset and by night among cut-outs of panoramas."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.datasets import _near, _places, _positions
+from bench.errors import BenchError
+from bench.facts import Expected, Facts
+
+VARIANTS = {
+    "full": "every cut-out counts: CosPlace, MixVPR, SALAD and the programs after them",
+    "suppressed": "one cut-out of each panorama counts: NetVLAD, Patch-NetVLAD, OpenIBL",
+}
+CUTOUTS = 12  # of each panorama, in a row in the list
+TIMES = ("day", "sunset", "night")  # queries come in threes, one of each
+CITATION = (
+    "A. Torii, R. Arandjelović, J. Sivic, M. Okutomi, T. Pajdla: 24/7 place recognition by view "
+    "synthesis, CVPR 2015"
+)
+_EXPECTED = Expected(
+    database=75984,
+    queries=315,
+    positives={"all": 37260},
+)
+FACTS = Facts(
+    tier=1,
+    headline="Recall@1",
+    size_bytes=None,
+    licence=_places.GOOGLE,
+    licence_url="http://www.ok.ctrl.titech.ac.jp/~torii/project/247/",
+    ask=(
+        "Ask its authors for it (http://www.ok.ctrl.titech.ac.jp/~torii/project/247/): the "
+        "database as database_gsv_vga (03814 to 03829), the queries as 247query_subset_v2, and "
+        "tokyo247.mat of netvlad_v100_datasets.tar.gz"
+    ),
+    truth=("tokyo247.mat", "tokyo247.npz"),
+    folders=("Tokyo247", "247_Tokyo_GSV_Perspective"),
+    expected={"full": _EXPECTED, "suppressed": _EXPECTED},
+    notes=(
+        "Lists say .jpg where database files are .png; both are found.",
+        "Queries v3 have more images and other positives; the papers use the 315 of v2.",
+    ),
+)
+
+
+def load(root: Path, variant: str) -> dict[str, Any]:
+    """Return the data set from NetVLAD's tokyo247.mat, or Patch-NetVLAD's tokyo247.npz and lists.
+
+    Positives lie within 25 m. The protocols are all queries, and those of each time of the day.
+    """
+    read = _positions.load(root, "tokyo247", FACTS, "tokyo247", "tokyo247")
+    if read is None:
+        raise _places.missing(root, "tokyo247", "tokyo247.mat", FACTS)
+    # Names as in tokyo247.mat, whichever file they come from.
+    read["database"] = [f"{name.rpartition('.')[0]}.jpg" for name in read["database"]]
+    read["queries"] = [name.rpartition("/")[2] for name in read["queries"]]
+    held = _places.dataset(
+        root,
+        "tokyo247",
+        FACTS,
+        CITATION,
+        read,
+        rules=_near.rules(_places.DISTANCE_M),
+        protocols=_protocols(read),
+    )
+    if variant == "suppressed":
+        held["groups"] = _panoramas(read)
+    return held
+
+
+def _protocols(read: dict[str, Any]) -> dict[str, list[Any]]:
+    places = np.array(read["queries_xy"])
+    if len(places) % 3 or np.any(places.reshape(-1, 3, 2) != places.reshape(-1, 3, 2)[:, :1]):
+        raise BenchError(
+            f"tokyo247: its {len(places)} queries are not threes of one position each, day, sunset "
+            "and night, so these are not the queries v2."
+        )
+    out = {"all": _places.split(read["positive"], [True] * len(places))}
+    for i, time in enumerate(TIMES):
+        out[time] = _places.split(
+            read["positive"], [query % 3 == i for query in range(len(places))]
+        )
+    return out
+
+
+def _panoramas(read: dict[str, Any]) -> list[int]:
+    """Return the panorama of each cut-out; those of one panorama have one position."""
+    places = np.array(read["database_xy"])
+    by_panorama = places.reshape(-1, CUTOUTS, 2) if len(places) % CUTOUTS == 0 else None
+    if by_panorama is None or np.any(by_panorama != by_panorama[:, :1]):
+        raise BenchError(
+            f"tokyo247: its {len(places)} database images are not panoramas of {CUTOUTS} cut-outs "
+            "with one position each, so it is not known which to suppress."
+        )
+    return (np.arange(len(places)) // CUTOUTS).tolist()
