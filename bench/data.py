@@ -68,7 +68,9 @@ def lines() -> list[str]:
         out.append(f"  {entry.name}: {summary.description}")
         facts = entry.facts
         if facts is not None:
-            out.append(f"    tier {facts.tier}, about {size(facts.size_bytes)}")
+            takes = facts.size_bytes
+            about = "size not stated" if takes is None else f"about {size(takes)}"
+            out.append(f"    tier {facts.tier}, {about}")
             out.append(f"    headline: {facts.headline}")
             out.append(f"    licence: {facts.licence}")
         out.append(f"    here: {presence(entry)}")
