@@ -68,6 +68,7 @@ def _run(given: argparse.Namespace) -> int:
         rerank=given.rerank,
         ransac=given.ransac,
         local_precision=given.local_precision,
+        measure=given.measure,
         command=given.line,
     )
     failed = 0
@@ -82,7 +83,9 @@ def _run(given: argparse.Namespace) -> int:
             except BenchError as error:
                 failed = _say(error)
                 continue
-            _print_result(record.read(path), path, summary.lines)
+            held = record.read(path)
+            print("\n".join([*summary.latency(held), *summary.lines(held)]))
+            print(path)
     return failed
 
 
@@ -93,6 +96,7 @@ def _evaluate(given: argparse.Namespace) -> int:
         output=given.output,
         shortlist=given.shortlist,
         memory_budget_mib=given.memory_budget_mib,
+        measure=given.measure,
         command=given.line,
     )
     path = scoring.score_brought(
@@ -103,7 +107,8 @@ def _evaluate(given: argparse.Namespace) -> int:
         scoring.check_label(given.name),
         options,
     )
-    _print_result(record.read(path), path, summary.lines)
+    print("\n".join(summary.lines(record.read(path))))
+    print(path)
     return 0
 
 
@@ -121,13 +126,6 @@ def _extract(given: argparse.Namespace) -> int:
     export.export(loaded, folder, wanted, given.output, force=given.force)
     print(given.output)
     return 0
-
-
-def _print_result(
-    held: dict[str, object], path: Path, lines: Callable[[dict[str, object]], list[str]]
-) -> None:
-    print("\n".join(lines(held)))
-    print(path)
 
 
 def _list(given: argparse.Namespace) -> int:

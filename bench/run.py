@@ -21,6 +21,7 @@ from bench import (
     methods,
     rerank,
     store,
+    timing,
 )
 from bench.descriptors import Matrix
 from bench.scoring import Options, finish
@@ -105,10 +106,16 @@ def run(planned: Plan) -> Path:
         phases[f"describe {what}"] = time.perf_counter() - start
     if faults:
         raise extract.BrokenImagesError(faults, len(dataset.database) + len(shown))
-    start = time.perf_counter()
-    measured = latency.measure(loaded, dataset.folder, dataset.database)
-    phases["latency"] = time.perf_counter() - start
-    timing = {"phases_s": phases, "images_from_store": from_store, "latency": measured}
+    measured = None
+    if options.measure != "none":
+        start = time.perf_counter()
+        measured = latency.measure(loaded, dataset.folder, dataset.database, options.measure)
+        phases["latency"] = time.perf_counter() - start
+    taken = {
+        "phases_s": phases,
+        "images_from_store": from_store,
+        "latency": measured and measured.latency,
+    }
     return finish(
         dataset,
         described[0],
@@ -116,9 +123,10 @@ def run(planned: Plan) -> Path:
         lambda _: planned.card,
         loaded.info,
         options,
-        timing,
+        taken,
         loaded.device,
         None if options.rerank is None else reranking(planned),
+        measured,
     )
 
 
@@ -158,7 +166,7 @@ def reranking(planned: Plan) -> rerank.Reranking:
         phases["re-rank"] = time.perf_counter() - start
         about = {
             "pairs": int(mask.sum()),
-            "ms_per_query": latency.percentiles(query_ms),
+            "ms_per_query": timing.summarise(timing.in_blocks(query_ms)),
             "features_per_image": of_rows.features,
             "bytes_per_image": of_rows.bytes,
         }

@@ -13,13 +13,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import bring, card, datasets, descriptors, evaluate, machine, record, rerank, search
+from bench import (
+    bring,
+    card,
+    costs,
+    datasets,
+    descriptors,
+    evaluate,
+    machine,
+    record,
+    rerank,
+    search,
+)
 from bench.canonical import plain
 from bench.errors import BenchError
 from bench.geometry import Mode
 from bench.paths import ROOT
 from bench.progress import Progress
 from bench.rerank import Candidates, Precision, Reranking
+from bench.timing import Measure
 from bench.types import Dataset, LabelledRanks, MethodInfo
 
 UNIT_NORM_TOLERANCE = 1e-3
@@ -42,6 +54,7 @@ class Options:
     rerank: Candidates | None = None
     ransac: Mode = "fast"
     local_precision: Precision = "float32"
+    measure: Measure = "none"
     command: str = ""
 
 
@@ -55,11 +68,12 @@ def finish(
     timing: dict[str, Any],
     device: str | None,
     reranking: Reranking | None = None,
+    measured: costs.Measured | None = None,
 ) -> Path:
     """Rank, re-rank where asked, score, write the record of descriptors; return its path.
 
     `timing` needs `phases_s` (what was done before) and `latency`; `device` is None where nothing
-    ran on one.
+    ran on one; `measured` is what describing costs, where that was measured.
     """
     phases = timing["phases_s"]
     depth = options.shortlist
@@ -99,6 +113,10 @@ def finish(
     }
     if verified is not None:
         content["rerank"] = dict(verified.about)
+    budget = options.memory_budget_mib << 20
+    costs.add(
+        content, parts, query_parts, options.shortlist, budget, device, options.measure, measured
+    )
     inliers = None if verified is None else verified.inliers
     arrays = record.arrays_of(found.ranks, found.shortlist, dataset.protocols, inliers)
     return record.write(options.output, content, arrays)
