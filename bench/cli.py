@@ -8,7 +8,6 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from bench.errors import BenchError, unknown
 from bench.paths import cache_root

@@ -18,6 +18,7 @@ from bench import (
     latency,
     local_store,
     machine,
+    memory,
     methods,
     rerank,
     store,
@@ -87,6 +88,7 @@ def describe_plan(planned: Plan) -> list[str]:
 def run(planned: Plan) -> Path:
     """Describe, search, score, measure; return the path of the record."""
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
+    memory.reset_peaks(loaded.device)
     shown = datasets.shown_queries(dataset)
     phases: dict[str, float] = {}
     described: list[list[Matrix]] = []
