@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from bench import rerank
 from bench.errors import BenchError, unknown
 from bench.scoring import Options
+from bench.timing import Measure
 
 DATA_ACTIONS = {
     "list": "List data sets: tier, size, licence, headline, what is on this machine.",
@@ -23,6 +24,7 @@ WEIGHTS_ACTIONS = {
     "verify": ("Hash files of the cache again (default: all).", "*"),
 }
 CONVERT = "Make a TensorFlow model into a file for a method, and prove that it answers alike."
+MEASURES = get_args(Measure)
 DESCRIPTION = "A benchmark suite for image retrieval: every number carries its protocol card."
 
 
@@ -194,6 +196,19 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
     )
     evaluate.add_argument(
         "--device", help="where the matrix product is made: cpu, cuda or cuda:N (default: cpu)"
+    )
+    run.add_argument(
+        "--measure",
+        choices=list(MEASURES),
+        default="sample",
+        help="latency and memory: latency, in full; sample, in some seconds; none "
+        "(default: %(default)s)",
+    )
+    evaluate.add_argument(
+        "--measure",
+        choices=list(MEASURES),
+        default="none",
+        help="time of a search, likewise (default: %(default)s)",
     )
     for searching in (run, evaluate):
         searching.add_argument(

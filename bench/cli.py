@@ -9,7 +9,6 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from bench.errors import BenchError, unknown
 from bench.paths import cache_root
@@ -73,6 +72,7 @@ def _run(given: argparse.Namespace) -> int:
         distractors=tuple(given.distractors),
         compression=given.compression,
         search=given.search,
+        measure=given.measure,
         command=given.line,
     )
     failed = 0
@@ -87,7 +87,9 @@ def _run(given: argparse.Namespace) -> int:
             except BenchError as error:
                 failed = _say(error)
                 continue
-            _print_result(record.read(path), path, summary.lines)
+            held = record.read(path)
+            print("\n".join([*summary.latency(held), *summary.lines(held)]))
+            print(path)
     return failed
 
 
@@ -101,6 +103,7 @@ def _evaluate(given: argparse.Namespace) -> int:
         device=given.device,
         compression=given.compression,
         search=given.search,
+        measure=given.measure,
         command=given.line,
     )
     path = scoring.score_brought(
@@ -111,7 +114,8 @@ def _evaluate(given: argparse.Namespace) -> int:
         scoring.check_label(given.name),
         options,
     )
-    _print_result(record.read(path), path, summary.lines)
+    print("\n".join(summary.lines(record.read(path))))
+    print(path)
     return 0
 
 
@@ -131,13 +135,6 @@ def _extract(given: argparse.Namespace) -> int:
     export.export(loaded, folder, wanted, given.output, force=given.force)
     print(given.output)
     return 0
-
-
-def _print_result(
-    held: dict[str, object], path: Path, lines: Callable[[dict[str, object]], list[str]]
-) -> None:
-    print("\n".join(lines(held)))
-    print(path)
 
 
 def _list(given: argparse.Namespace) -> int:

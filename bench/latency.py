@@ -1,47 +1,199 @@
-"""Latency at batch 1: file to pixels, and pixels to descriptor over all scales, timed apart."""
+"""Latency of describing and of searching: phase by phase at batch 1, and images/s in batches.
+
+decode      file to pixels: read, decode, turn, crop, size cap; one thread of the processor
+preprocess  upload, normalisation and the resizing for every scale
+network     the method's `describe` at every scale, unit norm, the sum, and the way back to the host
+describe    preprocess and network: pixels to descriptor
+search      one query against the whole database, to its shortlist
+
+A phase ends when the device has finished it: on a GPU its own events are read, on a processor
+`time.perf_counter`. Every image of a round is decoded and described once, so the phases alternate.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from bench import engine, images
+from bench import engine, footprint, images, throughput, timing
+from bench.costs import Measured
+from bench.memory import Peaks
+from bench.progress import Progress
 from bench.types import Image
 
-WARM_UP = 2
-SAMPLES = 10
+PHASES = ("decode", "preprocess", "network", "describe")
+SLOW_S = 2.0  # a run that takes this long is warm-up enough
+SIZES_READ = 256  # of so many images the sizes are read, to spread the sample over them
 
 
-def measure(loaded: engine.Loaded, folder: Path, sample: Sequence[Image]) -> dict[str, Any]:
-    """Return p50 and p95 in milliseconds over up to `SAMPLES` images spread over `sample`.
+class Clock:
+    """Marks in time on one device, and the milliseconds between two of them."""
 
-    The first `WARM_UP` runs are thrown away. A descriptor is back on the host before the clock
-    stops, so work that a device still had to do is inside.
+    def __init__(self, device: str) -> None:
+        """Take the device as the command line names it."""
+        self.gpu = torch.device(device) if device.startswith("cuda") else None
+
+    def settle(self) -> None:
+        """Wait until the device has nothing left to do."""
+        if self.gpu is not None:
+            torch.cuda.synchronize(self.gpu)
+
+    def mark(self) -> Any:
+        """Return this moment: of the host, or of the device's queue of work."""
+        if self.gpu is None:
+            return time.perf_counter()
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self.gpu))
+        return event
+
+    def ms(self, start: Any, end: Any) -> float:
+        """Return the time between two marks; the device must have reached both."""
+        return float(1e3 * (end - start) if self.gpu is None else start.elapsed_time(end))
+
+
+class Watched:
+    """A method whose `describe` leaves a mark before and after each call; all else is its own."""
+
+    def __init__(self, method: Any, clock: Clock) -> None:
+        """Keep both."""
+        self.method, self.clock = method, clock
+        self.marks: list[tuple[Any, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the method has under this name."""
+        return getattr(self.method, name)
+
+    def describe(self, batch: Any) -> Any:
+        """Describe and mark."""
+        start = self.clock.mark()
+        rows = self.method.describe(batch)
+        self.marks.append((start, self.clock.mark()))
+        return rows
+
+
+def measure(
+    loaded: engine.Loaded, folder: Path, candidates: Sequence[Image], how: timing.Measure
+) -> Measured:
+    """Time the phases on images spread over the sizes of `candidates`, and count operations.
+
+    The first run, under the counter of operations, is warm-up; so are, unless it was slow, a
+    second one and one of every image. `how` is not "none".
     """
-    spread = np.linspace(0, len(sample) - 1, min(SAMPLES, len(sample))).astype(int)
-    chosen = [sample[i] for i in spread]
-    decode_ms, describe_ms = [], []
-    for image in [*chosen[:1] * WARM_UP, *chosen]:
-        start = time.perf_counter()
-        pixels = images.load(folder / image.path, image.box, loaded.rule)
-        decoded = time.perf_counter()
-        engine.describe(loaded, [pixels])
-        decode_ms.append(1e3 * (decoded - start))
-        describe_ms.append(1e3 * (time.perf_counter() - decoded))
-    return {
+    effort, load = timing.EFFORTS[how], os.getloadavg()[0]
+    by_size = _by_size(folder, candidates)
+    middle = by_size[len(by_size) // 2]
+    pixels = images.load(folder / middle.path, middle.box, loaded.rule)
+    peaks = Peaks(loaded.device)
+    with Progress("measure", None) as progress:
+        with peaks.phase() as batch_1:
+            flops, run_s = _first_runs(loaded, pixels)
+            chosen = _spread(by_size, timing.affordable(run_s, effort))
+            warm_up = 1
+            if run_s < SLOW_S:
+                warm_up = 2 + len(chosen)
+                for image in chosen:
+                    _one(loaded, folder, image)
+
+            def once(image: Image) -> dict[Any, float]:
+                progress.advance()
+                return _one(loaded, folder, image)
+
+            by_round = timing.in_rounds(effort, chosen, once)
+        described = _of(by_round, "describe")
+        batches, best = throughput.measure(loaded, pixels, effort, described["p50"], peaks)
+    latency = {
+        "measure": how,
         "batch": 1,
         "images": len(chosen),
-        "warm_up": WARM_UP,
-        "decode_ms": percentiles(decode_ms[WARM_UP:]),
-        "describe_ms": percentiles(describe_ms[WARM_UP:]),
+        "warm_up": warm_up,
+        "image_px": [pixels.shape[1], pixels.shape[0]],
+        "precision": precision_of(loaded),
+        "threads": torch.get_num_threads(),
+        "load_average": round(load, 2),
+        **{f"{phase}_ms": _of(by_round, phase) for phase in PHASES},
+        "scales": [
+            {"scale": scale, "network_ms": _of(by_round, place)}
+            for place, scale in enumerate(loaded.rule.scales)
+        ],
+        "throughput": batches,
+        "flops_per_image": flops,
     }
+    weight = footprint.parameters(loaded.method)
+    return Measured(latency, {**weight, "batch_1": batch_1, "best_batch": best}, peaks)
 
 
-def percentiles(values: list[float]) -> dict[str, float]:
-    """Return p50 and p95 of at least one value, rounded to microseconds."""
-    p50, p95 = np.percentile(values, [50, 95])
-    return {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}
+def precision_of(loaded: engine.Loaded) -> str:
+    """Return the precision that the network works in."""
+    return str(getattr(loaded, "precision", "float32"))
+
+
+def _first_runs(loaded: engine.Loaded, pixels: NDArray[np.uint8]) -> tuple[int | None, float]:
+    """Return the operations of one image, and about how many seconds it takes."""
+    seconds: list[float] = []
+
+    def run() -> None:
+        start = time.perf_counter()
+        engine.describe(loaded, [pixels])
+        seconds.append(time.perf_counter() - start)
+
+    flops = footprint.flops(run)
+    if seconds[0] < SLOW_S:
+        run()
+    return flops, seconds[-1]
+
+
+def _one(loaded: engine.Loaded, folder: Path, image: Image) -> dict[Any, float]:
+    """Decode and describe one image; return the milliseconds of every phase and scale."""
+    clock = Clock(loaded.device)
+    watched = Watched(loaded.method, clock)
+    method: Any = watched
+    start = time.perf_counter()
+    pixels = images.load(folder / image.path, image.box, loaded.rule)
+    decode_ms = 1e3 * (time.perf_counter() - start)
+    clock.settle()
+    begun = clock.mark()
+    engine.describe(replace(loaded, method=method), [pixels])
+    end = clock.mark()
+    clock.settle()
+    describe_ms = clock.ms(begun, end)
+    preprocess_ms, before = 0.0, begun
+    scales: dict[Any, float] = {}
+    for place, (first, last) in enumerate(watched.marks):
+        preprocess_ms += clock.ms(before, first)
+        scales[place] = clock.ms(first, last)
+        before = last
+    phases = {
+        "decode": decode_ms,
+        "preprocess": preprocess_ms,
+        "network": describe_ms - preprocess_ms,
+        "describe": describe_ms,
+    }
+    return {**phases, **scales}
+
+
+def _of(by_round: Sequence[Sequence[dict[Any, float]]], phase: str | int) -> dict[str, Any]:
+    return timing.summarise([[run[phase] for run in runs] for runs in by_round])
+
+
+def _by_size(folder: Path, candidates: Sequence[Image]) -> list[Image]:
+    """Return up to `SIZES_READ` of the images, spread over the list, the smallest first."""
+    spread = np.linspace(0, len(candidates) - 1, min(SIZES_READ, len(candidates))).astype(int)
+    images_read = [candidates[i] for i in spread]
+    areas = [math.prod(images.header_size(folder / image.path)) for image in images_read]
+    order = np.argsort(areas, kind="stable")
+    return [images_read[i] for i in order]
+
+
+def _spread(by_size: Sequence[Image], count: int) -> list[Image]:
+    """Return images of evenly spaced ranks by size; with an odd count the middle one is among."""
+    count = min(count, len(by_size) - (len(by_size) + 1) % 2)
+    return [by_size[(2 * i + 1) * len(by_size) // (2 * count)] for i in range(count)]

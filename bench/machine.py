@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import resource
+import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import threadpoolctl
+
+from bench import memory
 from bench.errors import BenchError
 from bench.paths import ROOT
 
@@ -56,11 +58,22 @@ def describe(device: str | None) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
+    about |= {"blas_threads": _blas_threads(), **clocks(device)}
     if device is not None:
         import torch
 
         about["threads"] = torch.get_num_threads()
+        about["interop_threads"] = torch.get_num_interop_threads()
+        about["tf32"] = bool(
+            torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+        )
     return about
+
+
+def _blas_threads() -> int | None:
+    """Return the threads of the library that multiplies NumPy's matrices."""
+    pools = threadpoolctl.threadpool_info()
+    return max((int(p["num_threads"]) for p in pools if p["user_api"] == "blas"), default=None)
 
 
 def libraries() -> dict[str, str]:
@@ -83,24 +96,48 @@ def source() -> dict[str, Any]:
 
 
 def peak_resident_bytes() -> int:
-    """Return the largest resident memory of this process so far.
-
-    Linux keeps it per program in VmHWM; ru_maxrss would count what the parent held before exec.
-    """
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return 1024 * int(status.split("VmHWM:")[1].split()[0])
-    except (OSError, IndexError, ValueError):
-        pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """Return the largest resident memory of this process so far, or since it was set back."""
+    return memory.peak_resident_bytes()
 
 
 def peak_device_bytes(device: str) -> int | None:
     """Return the most memory torch had allocated on the device, or None on a CPU."""
+    return memory.peaks(device)["device_allocated_bytes"]
+
+
+def clocks(device: str | None) -> dict[str, float | None]:
+    """Return the clocks at this moment in MHz: mean over the processor's cores, and of a GPU.
+
+    None where they cannot be read.
+    """
+    mhz = None
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        cores = [float(n) for n in re.findall(r"^cpu MHz\s*: ([0-9.]+)", text, re.MULTILINE)]
+        mhz = round(sum(cores) / len(cores), 1) if cores else None
+    except (OSError, ValueError):
+        pass
+    return {"processor_mhz": mhz, "device_mhz": _gpu_mhz(device)}
+
+
+def _gpu_mhz(device: str | None) -> float | None:
+    if device is None or not device.startswith("cuda"):
+        return None
     import torch
 
-    return int(torch.cuda.max_memory_allocated(device)) if device.startswith("cuda") else None
+    try:
+        which = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+        asked = [
+            "nvidia-smi",
+            "-i",
+            which,
+            "--query-gpu=clocks.sm",
+            "--format=csv,noheader,nounits",
+        ]
+        done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10)
+        return float(done.stdout)
+    except (AttributeError, OSError, subprocess.SubprocessError, ValueError):
+        return None
 
 
 def available_bytes() -> int | None:

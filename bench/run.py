@@ -22,9 +22,11 @@ from bench import (
     latency,
     local_store,
     machine,
+    memory,
     methods,
     rerank,
     store,
+    timing,
 )
 from bench.descriptors import Matrix
 from bench.scoring import Options, finish
@@ -126,6 +128,7 @@ def _lists(planned: Plan) -> list[tuple[str, Path, tuple[Image, ...]]]:
 def run(planned: Plan) -> Path:
     """Describe, search, score, measure; return the path of the record."""
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
+    memory.reset_peaks(loaded.device)
     lists = _lists(planned)
     phases: dict[str, float] = {}
     described: list[list[Matrix]] = []
@@ -145,10 +148,16 @@ def run(planned: Plan) -> Path:
         phases[f"describe {what}"] = time.perf_counter() - start
     if faults:
         raise extract.BrokenImagesError(faults, sum(len(wanted) for _, _, wanted in lists))
-    start = time.perf_counter()
-    measured = latency.measure(loaded, dataset.folder, dataset.database)
-    phases["latency"] = time.perf_counter() - start
-    timing = {"phases_s": phases, "images_from_store": from_store, "latency": measured}
+    measured = None
+    if options.measure != "none":
+        start = time.perf_counter()
+        measured = latency.measure(loaded, dataset.folder, dataset.database, options.measure)
+        phases["latency"] = time.perf_counter() - start
+    taken = {
+        "phases_s": phases,
+        "images_from_store": from_store,
+        "latency": measured and measured.latency,
+    }
     return finish(
         dataset,
         [part for parts in described[:-1] for part in parts],
@@ -156,9 +165,10 @@ def run(planned: Plan) -> Path:
         lambda _: planned.card,
         loaded.info,
         options,
-        timing,
+        taken,
         loaded.device,
         None if options.rerank is None else reranking(planned),
+        measured,
     )
 
 
@@ -209,7 +219,7 @@ def reranking(planned: Plan) -> rerank.Reranking:
         phases["re-rank"] = time.perf_counter() - start
         about = {
             "pairs": int(mask.sum()),
-            "ms_per_query": latency.percentiles(query_ms),
+            "ms_per_query": timing.summarise(timing.in_blocks(query_ms)),
             "features_per_image": sum(n * kept.features for _, n, kept in of_rows) / len(wanted),
             "bytes_per_image": sum(n * kept.bytes for _, n, kept in of_rows) / len(wanted),
         }

@@ -19,6 +19,7 @@ from bench import (
     bring,
     card,
     compress,
+    costs,
     datasets,
     descriptors,
     evaluate,
@@ -35,6 +36,7 @@ from bench.geometry import Mode
 from bench.paths import ROOT
 from bench.progress import Progress
 from bench.rerank import Candidates, Precision, Reranking
+from bench.timing import Measure
 from bench.types import Dataset, LabelledRanks, MethodInfo, Protocol, Rows, Shortlist
 
 UNIT_NORM_TOLERANCE = 1e-3
@@ -61,6 +63,7 @@ class Options:
     distractors: tuple[str, ...] = ()
     compression: str = "none"
     search: str = "exact"
+    measure: Measure = "none"
     command: str = ""
 
 
@@ -74,11 +77,12 @@ def finish(
     timing: dict[str, Any],
     device: str | None,
     reranking: Reranking | None = None,
+    measured: costs.Measured | None = None,
 ) -> Path:
     """Rank, re-rank where asked, score, write the record of descriptors; return its path.
 
     `timing` needs `phases_s` (what was done before) and `latency`; `device` is None where nothing
-    ran on one.
+    ran on one; `measured` is what describing costs, where that was measured.
     """
     phases = timing["phases_s"]
     depth = options.shortlist
@@ -133,6 +137,10 @@ def finish(
     }
     if verified is not None:
         content["rerank"] = dict(verified.about)
+    budget = options.memory_budget_mib << 20
+    costs.add(
+        content, parts, query_parts, options.shortlist, budget, device, options.measure, measured
+    )
     inliers = None if verified is None else verified.inliers
     arrays = record.arrays_of(found.ranks, found.shortlist, dataset, inliers)
     if about is not None:

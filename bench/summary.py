@@ -45,6 +45,22 @@ def lines(record: dict[str, Any]) -> list[str]:
     return out
 
 
+def latency(record: dict[str, Any]) -> list[str]:
+    """Return p50 and its spread, p95, and throughput, where they were measured."""
+    said = record["timing"]["latency"]
+    if said is None or "throughput" not in said:
+        return []
+    time, batched = said["describe_ms"], said["throughput"]
+    low, high = time["p50_interval"]
+    line = (
+        f"latency: describe {time['p50']:.1f} ms p50 ({low:.1f} to {high:.1f}), "
+        f"{time['p95']:.1f} ms p95, decode {said['decode_ms']['p50']:.1f} ms; "
+        f"{batched['images_per_s']:.1f} images/s at batch {batched['batch']}; "
+        f"{said['precision']} on {record['machine']['device_name']}"
+    )
+    return [line]
+
+
 def _marks(record: dict[str, Any]) -> list[str]:
     weights, limit = record["method"]["weights"], record["card"]["limit"]
     marks = []

@@ -12,6 +12,7 @@ import sys
 from types import SimpleNamespace
 
 VARIANTS = {
+    "untrained": "the network of r50 with random weights, seed 0; needs no download",
     "r101": "ResNet-101, 512-d, GeM exponent 3 as in the published test program",
     "r50": "ResNet-50, 512-d, GeM exponent 3 as in the published test program",
     "r101-storedp": "r101 with the GeM exponent that the checkpoint stores",
@@ -55,6 +56,8 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     from bench.errors import BenchError
     from bench.methods import _dolg, _families, _opencv
 
+    if variant == "untrained":
+        return _untrained(weights, device)
     size, _, stored = variant.partition("-")
     depth = int(size.removeprefix("r"))
     release = _families.Release(
@@ -90,3 +93,32 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     rule = {**_opencv.RULE, "scales": SCALES}
     return SimpleNamespace(version="1", config=config, weights=facts, dim=_dolg.DIM,
                            preprocess=rule, describe=network)  # fmt: skip
+
+
+def _untrained(weights: str | None, device: str) -> SimpleNamespace:
+    """Return the network of the published `r50` checkpoint, without multi-atrous module, untaught.
+
+    It costs exactly what the published one costs; what it finds means nothing.
+    """
+    from bench.errors import BenchError
+    from bench.methods import _backbones, _dolg, _opencv, _resnet
+
+    if weights is not None:
+        raise BenchError(
+            "dolg.untrained has random weights; for a file of weights name the variant that it is "
+            "for: dolg.r101 or dolg.r50."
+        )
+    network = _resnet.blank(lambda: _dolg.Dolg(50, multi_atrous=False))
+    _backbones.randomise(network, seed=0)
+    source = "untrained: random initialisation, seed 0"
+    facts = _backbones.facts(network, source, "none needed", "none", False)
+    config = {
+        "backbone": "resnet50",
+        "multi_atrous": False,
+        "pooling": "gem",
+        "p": network.p,
+        "eps": _dolg.EPS,
+    }
+    rule = {**_opencv.RULE, "scales": SCALES}
+    return SimpleNamespace(version="1", config=config, weights=facts, dim=_dolg.DIM,
+                           preprocess=rule, describe=network.to(device))  # fmt: skip

@@ -13,6 +13,7 @@ from bench import record as records
 from bench.canonical import sha256_json
 from bench.errors import BenchError
 
+from . import expense
 from .markdown import LONGEST, clean
 
 Card = Mapping[str, Any]
@@ -53,6 +54,7 @@ class Run:
     device: str
     machine: str
     code: str
+    cost: expense.Cost
 
     @property
     def card8(self) -> str:
@@ -167,6 +169,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         device=": ".join(str(machine[key]) for key in ("device", "device_name") if key in machine),
         machine=sha256_json({key: machine.get(key) for key in MACHINE}),
         code=(commit or "not known")[:9] + (" with changes" if dirty else ""),
+        cost=expense.of_record(record),
     )
 
 

@@ -15,15 +15,17 @@ LAYERS = [
     {"arguments", "doctor", "verify", "run", "export", "official", "convert", "check", "verdict"},
     {"compare", "data"},
     {"scoring", "golden", "latency", "acquire", "datacheck"},
+    {"throughput", "costs"},
     {"distractors", "approximate"},
     {"extract", "local_store", "methods", "datasets", "record", "summary", "report", "areas"},
     {"compress"},
     {"engine", "checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine"},
     {"sources", "pictures", "suppression"},
     {"pyramid", "local", "rerank", "fetch", "evaluate", "counting", "images", "weights", "plugins"},
-    {"archives", "quantise"},
+    {"archives", "quantise", "footprint"},
     {"truth", "layout"},
     {"interval", "descriptors", "paths", "canonical", "geometry", "progress", "web"},
+    {"timing", "memory"},
     {"types", "metrics", "errors", "facts"},
 ]
 

@@ -36,7 +36,7 @@ def only(paths: list[Path]) -> tuple[Path, dict[str, Any]]:
 
 
 def test_a_run_on_the_bundled_photographs_from_end_to_end(workspace, cli) -> None:
-    said = cli(*RANDOM)
+    said = cli(*RANDOM, "--measure", "sample")
     assert said.status == 0, said.err
     path, held = only(workspace.records())
     means = {p: 100 * t[HEADLINE]["mean"] for p, t in held["scores"].items()}
@@ -52,8 +52,9 @@ def test_a_run_on_the_bundled_photographs_from_end_to_end(workspace, cli) -> Non
         rf">> mini: mP@k\[1, 5, 10\] E: {three}, M: {three}, H: {three} \(chance\)", lines[-2]
     )
     assert path.is_relative_to(workspace.results / "runs" / "mini" / "random-unit.seed0")
-    assert held["command"] == "python -m bench run --method random-unit --device cpu --output " + (
-        str(workspace.results)
+    assert held["command"] == (
+        "python -m bench run --method random-unit --device cpu --measure sample --output "
+        f"{workspace.results}"
     )
     assert held["method"]["weights"]["trained"] is False
     assert held["partial"] is False

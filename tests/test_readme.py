@@ -66,7 +66,9 @@ def test_the_method_of_the_readme_runs_from_its_file(
         ["run", "--method", f"{file}:grid2", "--output", str(tmp_path)], tmp_path, monkeypatch
     )
     assert done.returncode == 0, done.stderr
-    assert re.match(r">> mini: mAP E: \d+\.\d\d, M: \d+\.\d\d, H: \d+\.\d\d\n", done.stdout)
+    assert re.match(
+        r"latency: .*\n>> mini: mAP E: \d+\.\d\d, M: \d+\.\d\d, H: \d+\.\d\d\n", done.stdout
+    )
     record = json.loads(Path(done.stdout.splitlines()[-1]).read_text(encoding="utf-8"))
     assert (record["method"]["name"], record["method"]["variant"]) == ("mean-colour", "grid2")
 

@@ -1,0 +1,108 @@
+"""What a record says of costs besides scores: its sections `timing.search` and `memory`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import search, timing
+from bench.descriptors import Matrix, take
+from bench.memory import Peaks, peaks
+from bench.progress import Progress
+
+Rows = NDArray[np.float64]
+Ask = Callable[[Rows], object]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What describing costs: `timing.latency`, parts of `memory`, and the peaks before them."""
+
+    latency: dict[str, Any]
+    memory: dict[str, Any]
+    peaks: Peaks
+
+
+def add(
+    content: dict[str, Any],
+    parts: Sequence[Matrix],
+    queries: Sequence[Matrix],
+    depth: int,
+    memory_bytes: int,
+    device: str | None,
+    measure: timing.Measure,
+    measured: Measured | None = None,
+) -> None:
+    """Add the costs to the content of a record that has everything else.
+
+    parts, queries  descriptors as they are searched: distractors are among the parts
+    depth           length of the shortlist
+    memory_bytes    what the search may take
+    device          None where nothing ran on one
+    measured        what describing costs, where that was measured
+    """
+    if measure != "none":
+
+        def ask(query: Rows) -> object:
+            nothing = np.empty(0, dtype=np.int64)
+            return search.search(
+                parts, query, [nothing], depth, memory_bytes, device=device or "cpu"
+            )
+
+        content["timing"]["search"] = {
+            "measure": measure,
+            "rows": count_of(parts),
+            "dim": parts[0].shape[1],
+            "shortlist": min(depth, count_of(parts)),
+            **searching(ask, queries, timing.EFFORTS[measure]),
+        }
+    total = peaks(device) if measured is None else measured.peaks.total()
+    rows, kept = count_of(parts), content["memory"]
+    kept |= {
+        "peak_resident_bytes": total["resident_bytes"],
+        "peak_device_bytes": total["device_allocated_bytes"],
+        "peak_device_reserved_bytes": total["device_reserved_bytes"],
+        "index_rows": rows,
+        "index_bytes": round(rows * content["bytes_per_image"]),
+    }
+    if "rerank" in content:
+        kept["local_features_bytes"] = round(rows * content["rerank"]["bytes_per_image"])
+    if measured is not None:
+        kept |= measured.memory
+
+
+def searching(ask: Ask, queries: Sequence[Matrix], effort: timing.Effort) -> dict[str, Any]:
+    """Return what `ask` takes for one query at a time, after one that is warm-up.
+
+    The queries are spread over the list; each is given as float64 (1, dim).
+    """
+    asked = count_of(queries)
+
+    def row(index: int) -> Rows:
+        return take(list(queries), np.array([index]))
+
+    start = time.perf_counter()
+    ask(row(0))
+    count = min(timing.affordable(time.perf_counter() - start, effort), asked)
+    chosen = [row(int(i)) for i in np.linspace(0, asked - 1, count)]
+    with Progress("measure search", None, "queries") as progress:
+
+        def once(query: Rows) -> float:
+            start = time.perf_counter()
+            ask(query)
+            ms = 1e3 * (time.perf_counter() - start)
+            progress.advance()
+            return ms
+
+        by_round = timing.in_rounds(effort, chosen, once)
+    return {"queries": count, "warm_up": 1, "ms_per_query": timing.summarise(by_round)}
+
+
+def count_of(parts: Sequence[Matrix]) -> int:
+    """Return the rows of all parts."""
+    return sum(part.shape[0] for part in parts)

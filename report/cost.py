@@ -1,0 +1,152 @@
+"""Costs: a table and pictures per dataset and machine; timings of two machines never meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+
+from . import cost_plot, markdown
+from .cards import by_label, gist, metric_label
+from .expense import Timed
+from .markdown import code, escape, relative_target
+from .runs import Run, protocols
+
+NONE = "–"
+Cell = Callable[[Run], str]
+NOTE = """\
+Times are milliseconds of one image or query at batch 1: p50, the interval in which the p50 of
+another round of measurements lies in 95 of 100 cases, and p95. Describe is from decoded pixels to
+the descriptor, all scales. Throughput is of describe, at the batch that was best. Sizes are decimal
+(1 MB is 1,000,000 bytes). "–": not measured, or not known; what each key means is defined in
+[`README.md`](README.md#costs).
+"""
+
+
+def section(chosen: Sequence[Run], dataset: str) -> tuple[list[str], dict[str, bytes]]:
+    """Return the blocks on the costs of the runs of one dataset, and the files of their pictures.
+
+    There is a heading per machine: device, processor, threads and precision.
+    """
+    blocks, files = [], {}
+    machines = sorted({run.cost.machine for run in chosen if has_costs(run)})
+    for number, machine in enumerate(machines, start=1):
+        there = [run for run in chosen if run.cost.machine == machine and has_costs(run)]
+        blocks.append(f"### Costs: {escape(dataset)} on {escape(machine)}\n")
+        if number == 1:
+            blocks.append(NOTE)
+        blocks.append(table(there))
+        ending = "" if len(machines) == 1 else f"-{number}"
+        title = f"{dataset} on {machine}"
+        against = f"Quality against the time of a query and against bytes per image, {title}"
+        shares = f"Share of each phase in the time of a query, {title}"
+        drawn = {
+            f"{dataset}-cost{ending}": (cost_plot.quality(there, title), against),
+            f"{dataset}-phases{ending}": (cost_plot.phases(there, title), shares),
+        }
+        for stem, (figures, words) in drawn.items():
+            for kind, data in figures.items():
+                files[f"figures/{stem}.{kind}"] = data
+            if figures:
+                target = relative_target(PurePosixPath("figures", f"{stem}.png"))
+                blocks.append(f"![{escape(words)}]({target})\n")
+    return blocks, files
+
+
+def has_costs(run: Run) -> bool:
+    """Say whether anything was timed in the run."""
+    return run.cost.describe is not None or bool(run.cost.phases)
+
+
+def table(runs: Sequence[Run]) -> str:
+    """Return the table of runs on one machine, grouped by card, the fastest first.
+
+    Columns in which no run has a value are left out.
+    """
+    columns: list[tuple[str, Cell]] = [
+        (_quality_head(runs), lambda run: _quality(run, mixed=len(_headlines(runs)) > 1)),
+        ("describe p50, ms", lambda run: _p50(run.cost.describe)),
+        ("p95, ms", lambda run: _p95(run.cost.describe)),
+        ("throughput, images/s", _throughput),
+        ("decode p50, ms", lambda run: _p50(run.cost.phases.get("decode"))),
+        ("search p50, ms per query", lambda run: _p50(run.cost.phases.get("search"))),
+        ("re-rank p50, ms per query", lambda run: _p50(run.cost.phases.get("re-rank"))),
+        ("peak memory at batch 1, MB", lambda run: _scaled(run.cost.batch_1_bytes, 1e6)),
+        ("peak resident, MB", lambda run: _scaled(run.cost.resident_bytes, 1e6)),
+        ("peak on the device, MB (reserved)", _device_memory),
+        ("parameters, millions", lambda run: _scaled(run.cost.parameters, 1e6)),
+        ("GFLOPs per image", lambda run: _scaled(run.cost.flops, 1e9)),
+        ("bytes per descriptor", lambda run: f"{run.bytes_per_image:,}"),
+        ("index, MB", lambda run: _scaled(run.cost.index_bytes, 1e6)),
+        ("record", lambda run: markdown.link(run.run_id, relative_target(run.file))),
+    ]
+    columns = [column for column in columns if any(column[1](run) != NONE for run in runs)]
+    rows = []
+    for sha256, card in by_label(runs).items():
+        heading = f"**card {code(sha256[:8])}**: {escape(gist(card))}"
+        rows.append([heading, *[""] * len(columns)])
+        group = [run for run in runs if run.card_sha256 == sha256]
+        for run in sorted(group, key=lambda run: (_order(run), run.name, run.file)):
+            rows.append([escape(run.name), *(cell(run) for _, cell in columns)])
+    right = range(1, len(columns))
+    return markdown.table(["method", *(head for head, _ in columns)], rows, right)
+
+
+def _order(run: Run) -> float:
+    return float("inf") if run.cost.describe is None else run.cost.describe.p50
+
+
+def _headlines(runs: Sequence[Run]) -> list[str]:
+    return sorted({run.headline for run in runs})
+
+
+def _quality_head(runs: Sequence[Run]) -> str:
+    labels = [metric_label(headline) for headline in _headlines(runs)]
+    shown = cost_plot.main_protocol(protocols(runs))
+    return f"{escape(labels[0] if len(labels) == 1 else 'headline')} {escape(shown)}, %"
+
+
+def _quality(run: Run, *, mixed: bool) -> str:
+    mean = cost_plot.quality_of(run)
+    if mean is None:
+        return NONE
+    return f"{100 * mean:.2f}" + (f" ({escape(metric_label(run.headline))})" if mixed else "")
+
+
+def _p50(timed: Timed | None) -> str:
+    if timed is None:
+        return NONE
+    if timed.interval is None:
+        return _ms(timed.p50)
+    low, high = timed.interval
+    return f"{_ms(timed.p50)} ({_ms(low)} to {_ms(high)})"
+
+
+def _p95(timed: Timed | None) -> str:
+    return NONE if timed is None else _ms(timed.p95)
+
+
+def _ms(value: float) -> str:
+    """Return milliseconds with three digits or more.
+
+    >>> [_ms(value) for value in (0.0123, 1.234, 12.34, 123.4, 12345.6)]
+    ['0.012', '1.23', '12.3', '123', '12,346']
+    """
+    digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{digits}f}"
+
+
+def _throughput(run: Run) -> str:
+    if run.cost.images_per_s is None:
+        return NONE
+    return f"{_ms(run.cost.images_per_s)} at batch {run.cost.batch:,}"
+
+
+def _scaled(value: int | None, unit: float) -> str:
+    return NONE if value is None else _ms(value / unit)
+
+
+def _device_memory(run: Run) -> str:
+    if run.cost.device_bytes is None:
+        return NONE
+    reserved = _scaled(run.cost.device_reserved_bytes, 1e6)
+    return f"{_scaled(run.cost.device_bytes, 1e6)} ({reserved})"

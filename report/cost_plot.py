@@ -1,0 +1,287 @@
+"""Pictures of costs: quality against time and bytes with the Pareto front, and time by phase.
+
+Colours are those of Okabe and Ito; markers, dashes and hatches differ as well, so that a print in
+grey can be read. All runs of a picture were timed on one machine; the caller sees to that.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from bench.canonical import sha256_json
+
+from .cards import metric_label
+from .expense import PHASES, Timed
+from .markdown import clean
+from .runs import Run, protocols
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", "--", "-.", ":")
+FILLS = {
+    "decode": ("#56B4E9", ""),
+    "preprocess": ("#E69F00", "////"),
+    "network": ("#0072B2", ""),
+    "search": ("#CC79A7", "...."),
+    "re-rank": ("#009E73", "\\\\\\\\"),
+}
+WIDTH = 7.2  # inches, the width of the text of an A4 page
+MOST_NAMED = 24
+MOST_BARS = 40
+LONGEST_NAME = 34
+# How a method treats its pixels, and how rows are kept and searched, is what costs are about: such
+# rows are rivals. Everything else on a card is a rule, and only rows under one rule are compared.
+OWN = ("preprocess", "compression", "search", "descriptors", "precision")
+RE_RANKING = ("rerank", "candidates_rule")
+# Where a number may stand beside its point, in points to the right and up; the first free is taken.
+PLACES = [(x, y) for x in (6, -6) for y in (0, 7, -7, 14, -14, 21, -21)]
+
+
+def main_protocol(names: Sequence[str]) -> str:
+    """Return the protocol that a picture shows: medium, or else the first."""
+    return "medium" if "medium" in names else names[0]
+
+
+def quality_of(run: Run) -> float | None:
+    """Return the headline metric under the main protocol of the run, a fraction."""
+    return run.score(main_protocol(protocols([run])), run.headline).mean
+
+
+def rules_of(run: Run) -> str:
+    """Return the hash of what two runs must have in common to be on one front.
+
+    Re-ranking is a method's own as well, unless its candidates were chosen by labels.
+    """
+    own = (*OWN, *(() if _uses_labels(run) else RE_RANKING))
+    return sha256_json({key: value for key, value in run.card.items() if key not in own})
+
+
+def _uses_labels(run: Run) -> bool:
+    return run.card.get("rerank", {}).get("candidates") == "official"
+
+
+def _rule_words(runs: Sequence[Run], rules: Sequence[str]) -> list[str]:
+    """Return words for each rule; where they are not enough, a card under the rule."""
+    first = {rule: next(run for run in runs if rules_of(run) == rule) for rule in rules}
+    words = {
+        rule: run.card["crop_rule"] + (", candidates by labels" if _uses_labels(run) else "")
+        for rule, run in first.items()
+    }
+    said = list(words.values())
+    return [
+        text if said.count(text) == 1 else f"{text} (as card {first[rule].card8})"
+        for rule, text in words.items()
+    ]
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points (cost, quality) that no other beats, the cheapest first.
+
+    A point is beaten by one that costs no more and is better, or costs less and is as good.
+
+    >>> front([(3.0, 0.9), (1.0, 0.5), (2.0, 0.4), (2.0, 0.7), (4.0, 0.9)])
+    [(1.0, 0.5), (2.0, 0.7), (3.0, 0.9)]
+    """
+    best: list[tuple[float, float]] = []
+    for cost, value in sorted(set(points), key=lambda point: (point[0], -point[1])):
+        if not best or value > best[-1][1]:
+            best.append((cost, value))
+    return best
+
+
+def quality(runs: Sequence[Run], title: str) -> dict[str, bytes]:
+    """Return the headline against the time of a query and bytes per image, as PNG and SVG.
+
+    Nothing where fewer than two complete runs have a score. Equal runs give equal bytes.
+    """
+    drawn = [run for run in runs if not run.partial and quality_of(run) is not None]
+    headlines = sorted({run.headline for run in drawn})
+    if len(drawn) < 2 or len(headlines) > 1:
+        return {}
+    drawn.sort(key=lambda run: (-float(quality_of(run) or 0), run.name, run.file))
+    rules = list(dict.fromkeys(rules_of(run) for run in drawn))
+    named = drawn[:MOST_NAMED]
+    lines = -(-len(named) // 2)
+    with _style():
+        figure = Figure(figsize=(WIDTH, 3.3 + 0.17 * lines), layout="constrained")
+        grid = figure.add_gridspec(2, 2, height_ratios=[3.0, 0.17 * lines + 0.05])
+        left = figure.add_subplot(grid[0, 0])
+        right = figure.add_subplot(grid[0, 1], sharey=left)
+        times = [run.cost.query_ms for run in drawn]
+        sizes = [Timed(run.bytes_per_image, run.bytes_per_image) for run in drawn]
+        _panel(left, drawn, times, rules)
+        _panel(right, drawn, sizes, rules)
+        left.set_xlabel("time of a query, ms (p50, batch 1)")
+        right.set_xlabel("bytes of a stored descriptor")
+        main = main_protocol(protocols(drawn))
+        left.set_ylabel(clean(f"{metric_label(headlines[0])} {main}, %"))
+        right.tick_params(labelleft=False)
+        _names(figure.add_subplot(grid[1, :]), named, len(drawn))
+        if len(rules) > 1:
+            for place, words in enumerate(_rule_words(drawn, rules)):
+                style = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+                left.plot([], [], style[1], color=style[0], ms=5, label=clean(words).lstrip("_"))
+            figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7.5)
+        figure.suptitle(clean(title, 110), fontsize=9, x=0.01, ha="left")
+        figure.draw_without_rendering()  # so that it is known where the points are
+        figure.set_layout_engine("none")
+        _number(left, drawn, times)
+        _number(right, drawn, sizes)
+        return _encoded(figure)
+
+
+def _panel(
+    axes: Axes, drawn: Sequence[Run], costs: Sequence[Timed | None], rules: Sequence[str]
+) -> None:
+    """Draw a numbered point per run with a cost, and a front per rule over what was learned."""
+    points = [
+        (run, cost, 100 * float(quality_of(run) or 0))
+        for run, cost in zip(drawn, costs, strict=True)
+        if cost is not None
+    ]
+    for place, rule in enumerate(rules):
+        colour, dash = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
+        marker = MARKERS[place % len(MARKERS)]
+        there = [point for point in points if rules_of(point[0]) == rule]
+        best = front([(cost.p50, value) for run, cost, value in there if not run.marks])
+        if len(best) > 1:
+            axes.step(*zip(*best, strict=True), where="post", color=colour, linestyle=dash, lw=1.1)
+        for run, cost, value in there:
+            if cost.interval is not None:
+                axes.plot(cost.interval, [value] * 2, "-", color="0.6", lw=1.0, zorder=1)
+            face = "white" if run.marks else colour
+            axes.plot(
+                cost.p50, value, marker, color=colour, markerfacecolor=face, markersize=5, zorder=3
+            )
+    values = [cost.p50 for _, cost, _ in points]
+    if not values:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="0.4")
+        axes.set_xticks([])
+    elif max(values) > 3 * min(values):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(x=0.12, y=0.08)
+    axes.grid(color="0.9", linewidth=0.6)
+
+
+def _number(axes: Axes, drawn: Sequence[Run], costs: Sequence[Timed | None]) -> None:
+    """Write the numbers beside their points, where neither a point nor another number is."""
+    at = [
+        (number, axes.transData.transform((cost.p50, 100 * float(quality_of(run) or 0))))
+        for number, (run, cost) in enumerate(zip(drawn, costs, strict=True), start=1)
+        if cost is not None
+    ]
+    pixel = axes.figure.dpi / 72  # per point
+    taken = [(x / pixel, y / pixel) for _, (x, y) in at]
+    for number, place in at[:MOST_NAMED]:
+        x, y = place / pixel
+        free = (
+            (dx, dy)
+            for dx, dy in PLACES
+            if all(abs(x + 1.4 * dx - a) > 8 or abs(y + dy - b) > 6 for a, b in taken)
+        )
+        dx, dy = next(free, PLACES[0])
+        taken.append((x + 1.4 * dx, y + dy))
+        axes.annotate(
+            str(number), axes.transData.inverted().transform(place), xytext=(dx, dy),
+            textcoords="offset points", fontsize=7.5, va="center",
+            ha="left" if dx > 0 else "right",
+        )  # fmt: skip
+
+
+def _names(axes: Axes, named: Sequence[Run], count: int) -> None:
+    """List the numbered runs in two columns, and say what is not named."""
+    axes.axis("off")
+    lines = -(-len(named) // 2)
+    for place, run in enumerate(named):
+        column, line = divmod(place, lines)
+        text = f"{place + 1}  {run.short_name(LONGEST_NAME)}, card {run.card8}"
+        axes.text(
+            0.5 * column, 1 - (line + 0.5) / lines, text, fontsize=7.5, va="center",
+            transform=axes.transAxes,
+        )  # fmt: skip
+    if count > len(named):
+        rest = f"{count - len(named)} more points have no number"
+        axes.text(0, -0.02, rest, fontsize=7, va="top", color="0.4", transform=axes.transAxes)
+
+
+def phases(runs: Sequence[Run], title: str) -> dict[str, bytes]:
+    """Return one bar per run, the share of every phase in the time of a query, as PNG and SVG.
+
+    Bars are shares, the sum of the p50s stands at their end. Nothing where no run has the phases.
+    """
+    split = [run for run in runs if run.cost.query_ms and "network" in run.cost.phases]
+    split.sort(key=lambda run: (_total(run), run.name, run.file))
+    shown = split[:MOST_BARS]
+    if not shown:
+        return {}
+    with _style():
+        figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * len(shown)), layout="constrained")
+        axes = figure.add_subplot()
+        for place, run in enumerate(shown):
+            start, total = 0.0, _total(run)
+            for phase in (phase for phase in PHASES if phase in run.cost.phases):
+                share = 100 * run.cost.phases[phase].p50 / total
+                colour, hatch = FILLS[phase]
+                axes.barh(
+                    place, share, left=start, height=0.62, color=colour, hatch=hatch,
+                    edgecolor="white", linewidth=0.6,
+                )  # fmt: skip
+                start += share
+            axes.text(101, place, f"{total:,.3g} ms", va="center", fontsize=7.5)
+        for phase in PHASES:
+            if any(phase in run.cost.phases for run in shown):
+                colour, hatch = FILLS[phase]
+                axes.barh([0], [0], color=colour, hatch=hatch, edgecolor="white", label=phase)
+        names = [f"{run.short_name(LONGEST_NAME)}, card {run.card8}" for run in shown]
+        axes.set_yticks(range(len(shown)), names, fontsize=7.5)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_xlim(0, 112)
+        axes.set_xticks(range(0, 101, 20))
+        left_out = f"; the {len(shown)} fastest of {len(split)}" if len(split) > len(shown) else ""
+        axes.set_xlabel(f"share of the time of a query, % (sum of the p50s at the right){left_out}")
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        figure.suptitle(clean(title, 110), fontsize=9, x=0.01, ha="left")
+        figure.legend(loc="outside lower center", ncols=len(PHASES), frameon=False, fontsize=8)
+        return _encoded(figure)
+
+
+def _total(run: Run) -> float:
+    return sum(timed.p50 for timed in run.cost.phases.values())
+
+
+def _style() -> AbstractContextManager[None]:
+    """Fix what would differ from run to run or from reader to reader; "$" in a name is a "$"."""
+    fixed: dict[str, Any] = {
+        "svg.hashsalt": "report",
+        "font.family": "DejaVu Sans",
+        "font.size": 8.5,
+        "text.parse_math": False,
+        "axes.axisbelow": True,
+        "hatch.linewidth": 0.6,
+    }
+    return mpl.style.context(["default", fixed])
+
+
+def _encoded(figure: Figure) -> dict[str, bytes]:
+    made = {}
+    for kind, nothing in (
+        ("png", {"Software": None}),
+        ("svg", {"Date": None, "Creator": None}),
+    ):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=150, metadata=nothing)
+        made[kind] = buffer.getvalue()
+    return made

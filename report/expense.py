@@ -1,0 +1,117 @@
+"""What a record says of its costs, with what an older record does not have left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .markdown import clean
+
+PHASES = ("decode", "preprocess", "network", "search", "re-rank")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Milliseconds: p50, p95, and the interval of p50, None where it was not measured."""
+
+    p50: float
+    p95: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Times, memory and size of one run; `machine` is where it was timed, in words.
+
+    `phases` has those of `PHASES` that were measured; describe is preprocess and network. Bytes
+    are whole numbers, as in the record.
+    """
+
+    machine: str
+    phases: Mapping[str, Timed] = field(default_factory=dict)
+    describe: Timed | None = None
+    images_per_s: float | None = None
+    batch: int | None = None
+    flops: int | None = None
+    parameters: int | None = None
+    resident_bytes: int | None = None
+    batch_1_bytes: int | None = None
+    device_bytes: int | None = None
+    device_reserved_bytes: int | None = None
+    index_bytes: int | None = None
+
+    @property
+    def query_ms(self) -> Timed | None:
+        """Return what a query takes from its file to its list: the phases added, if all are known.
+
+        The p50 of a sum is about the sum of the p50s; the intervals are added, which is cautious.
+        """
+        needed = [self.phases.get(phase) for phase in ("decode", "search")]
+        if self.describe is None or None in needed:
+            return None
+        inside = ("preprocess", "network")
+        others = [timed for phase, timed in self.phases.items() if phase not in inside]
+        return _added([self.describe, *others])
+
+
+def _added(parts: list[Timed]) -> Timed:
+    ends = [part.interval or (part.p50, part.p50) for part in parts]
+    return Timed(
+        sum(part.p50 for part in parts),
+        sum(part.p95 for part in parts),
+        (sum(low for low, _ in ends), sum(high for _, high in ends)),
+    )
+
+
+def of_record(record: Mapping[str, Any]) -> Cost:
+    """Return the costs of a record that `bench.record.read` has passed."""
+    timing, memory, machine = record["timing"], record["memory"], record["machine"]
+    latency = timing["latency"] or {}
+    batched = latency.get("throughput") or {}
+    timed = {phase: latency.get(f"{phase}_ms") for phase in ("decode", "preprocess", "network")}
+    timed["search"] = timing.get("search", {}).get("ms_per_query")
+    timed["re-rank"] = record.get("rerank", {}).get("ms_per_query")
+    single = memory.get("batch_1") or {}
+    described = latency.get("describe_ms")
+    return Cost(
+        machine=_machine(machine, latency),
+        phases={phase: _timed(timed[phase]) for phase in PHASES if timed[phase] is not None},
+        describe=None if described is None else _timed(described),
+        images_per_s=batched.get("images_per_s"),
+        batch=batched.get("batch"),
+        flops=latency.get("flops_per_image"),
+        parameters=memory.get("parameters"),
+        resident_bytes=memory["peak_resident_bytes"],
+        batch_1_bytes=_first(single.get("device_allocated_bytes"), single.get("resident_bytes")),
+        device_bytes=memory["peak_device_bytes"],
+        device_reserved_bytes=memory.get("peak_device_reserved_bytes"),
+        index_bytes=memory.get("index_bytes"),
+    )
+
+
+def _machine(machine: Mapping[str, Any], latency: Mapping[str, Any]) -> str:
+    """Return device, processor, cores, threads and precision; records without it are float32.
+
+    Timings are comparable only where all of these are the same.
+    """
+    device, processor = (str(machine.get(key, "not known")) for key in ("device_name", "processor"))
+    words = [device] if device == processor else [device, f"processor {processor}"]
+    if "cores" in machine:
+        words.append(f"{machine['cores']} cores")
+    threads = latency.get("threads", machine.get("threads"))
+    if threads is not None:
+        words.append(f"{threads} {'thread' if threads == 1 else 'threads'}")
+    words.append(str(latency.get("precision", "float32")))
+    if machine.get("tf32"):
+        words.append("TF32")
+    return clean(", ".join(words))
+
+
+def _timed(entry: Mapping[str, Any]) -> Timed:
+    interval = entry.get("p50_interval")
+    return Timed(entry["p50"], entry["p95"], None if interval is None else tuple(interval))
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)
