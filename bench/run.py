@@ -16,8 +16,8 @@ from bench import (
     engine,
     extract,
     latency,
+    loading,
     local_store,
-    machine,
     methods,
     rerank,
     store,
@@ -45,17 +45,16 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     if options.query_crop == "whole":
         dataset = replace(dataset, crop="whole")
     extract.check_files(dataset.folder, [*dataset.database, *dataset.queries])
-    device = machine.pick_device(options.device)
-    machine.set_exact_float32()
-    info, method, rule = methods.load(method_name, options.weights, device)
-    rule = with_query_crop(rule, options.query_crop)
-    loaded = engine.Loaded(method, info, rule, device, options.batch_size)
+    loaded = loading.load(method_name, options.weights, options.device, options.settings)
+    rule = with_query_crop(loaded.rule, options.query_crop)
+    loaded = replace(loaded, rule=rule)
     said = None
     if options.rerank is not None:
-        local_rule = methods.local_of(method, info)
+        local_rule = methods.local_of(loaded.method, loaded.info)
         stage = rerank.Stage(options.rerank)
         said = rerank.card_of(stage, local_rule, options.ransac, options.local_precision)
-    return Plan(dataset, loaded, card.make(dataset, rule, unit_norm=True, rerank=said), options)
+    made = card.make(dataset, rule, unit_norm=True, precision=engine.precision(loaded), rerank=said)
+    return Plan(dataset, loaded, made, options)
 
 
 def with_query_crop(rule: Preprocess, query_crop: str | None) -> Preprocess:
@@ -78,7 +77,7 @@ def describe_plan(planned: Plan) -> list[str]:
         out.append(f"{what}: {len(wanted)} images, {todo} to describe, {size:.1f} MB in the store")
     if planned.options.rerank is not None:
         out.append(f"re-ranking: {planned.card['candidates_rule']}")
-    out.append(f"device: {loaded.device}")
+    out.append(f"device: {loaded.device}, {engine.precision(loaded)}")
     out.append(f"card: {card.short(planned.card)}, {planned.card['crop_rule']}")
     return out
 
@@ -108,7 +107,12 @@ def run(planned: Plan) -> Path:
     start = time.perf_counter()
     measured = latency.measure(loaded, dataset.folder, dataset.database)
     phases["latency"] = time.perf_counter() - start
-    timing = {"phases_s": phases, "images_from_store": from_store, "latency": measured}
+    timing = {
+        "phases_s": phases,
+        "images_from_store": from_store,
+        "latency": measured,
+        "extraction": engine.about(loaded),
+    }
     return finish(
         dataset,
         described[0],

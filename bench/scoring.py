@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from bench.geometry import Mode
 from bench.paths import ROOT
 from bench.progress import Progress
 from bench.rerank import Candidates, Precision, Reranking
-from bench.types import Dataset, LabelledRanks, MethodInfo
+from bench.types import Dataset, LabelledRanks, MethodInfo, Settings
 
 UNIT_NORM_TOLERANCE = 1e-3
 SEED = 0
@@ -33,7 +33,7 @@ class Options:
     output: Path = ROOT / "results"
     weights: str | None = None
     device: str | None = None
-    batch_size: int = 8
+    settings: Settings = field(default_factory=Settings)
     query_crop: str | None = None
     shortlist: int = 100
     memory_budget_mib: int = 256

@@ -83,4 +83,4 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     }
     rule = {**_opencv.RULE, "scales": SCALES}
     return SimpleNamespace(version="1", config=config, weights=facts, dim=_dolg.DIM,
-                           preprocess=rule, describe=network)  # fmt: skip
+                           preprocess=rule, describe=network, network=network)  # fmt: skip
