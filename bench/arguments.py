@@ -11,6 +11,7 @@ from bench import rerank
 from bench.errors import BenchError, unknown
 from bench.scoring import Options
 from bench.timing import Measure
+from bench.types import Settings
 
 DATA_ACTIONS = {
     "list": "List data sets: tier, size, licence, headline, what is on this machine.",
@@ -150,9 +151,36 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         describing.add_argument(
             "--batch-size",
             type=_positive,
-            default=Options.batch_size,
+            default=Settings.batch_size,
             metavar="N",
             help="most images of one shape given to the network at once (default: %(default)s)",
+        )
+        describing.add_argument(
+            "--batch-megapixels",
+            type=_above_zero,
+            default=Settings.batch_pixels / 1e6,
+            metavar="MP",
+            help="most pixels of these together, at scale 1 (default: %(default).1f)",
+        )
+        describing.add_argument(
+            "--workers",
+            type=_natural,
+            default=Settings.workers,
+            metavar="N",
+            help="processes that decode images (default: %(default)s, threads of this process)",
+        )
+        describing.add_argument(
+            "--precision",
+            choices=["float32", "bf16", "fp16"],
+            default=Settings.precision,
+            help="of the convolutions; pooling, norms and whitening are float32 "
+            "(default: %(default)s)",
+        )
+        describing.add_argument(
+            "--tf32", action="store_true", help="let a GPU round the factors of products to TF32"
+        )
+        describing.add_argument(
+            "--compile", action="store_true", help="compile the network by torch, once per run"
         )
     for keeping in (run, extract):
         keeping.add_argument(
@@ -354,6 +382,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def _natural(text: str) -> int:

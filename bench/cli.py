@@ -9,9 +9,12 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 from bench.errors import BenchError, unknown
 from bench.paths import cache_root
+from bench.types import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +62,7 @@ def _run(given: argparse.Namespace) -> int:
         output=given.output,
         weights=given.weights,
         device=given.device,
-        batch_size=given.batch_size,
+        settings=_settings(given),
         query_crop=given.query_crop,
         shortlist=given.shortlist,
         memory_budget_mib=given.memory_budget_mib,
@@ -120,7 +123,7 @@ def _evaluate(given: argparse.Namespace) -> int:
 
 
 def _extract(given: argparse.Namespace) -> int:
-    from bench import engine, export, machine, methods
+    from bench import export, loading
 
     if given.images is not None:
         folder, wanted = export.images_in(given.images)
@@ -128,13 +131,21 @@ def _extract(given: argparse.Namespace) -> int:
         folder, wanted = export.images_of(
             given.dataset, given.which, allow_partial=given.allow_partial
         )
-    device = machine.pick_device(given.device)
-    machine.set_exact_float32()
-    info, method, rule = methods.load(given.method, given.weights, device)
-    loaded = engine.Loaded(method, info, rule, device, given.batch_size)
+    loaded = loading.load(given.method, given.weights, given.device, _settings(given))
     export.export(loaded, folder, wanted, given.output, force=given.force)
     print(given.output)
     return 0
+
+
+def _settings(given: argparse.Namespace) -> Settings:
+    return Settings(
+        batch_size=given.batch_size,
+        batch_pixels=round(given.batch_megapixels * 1e6),
+        workers=given.workers,
+        precision=given.precision,
+        tf32=given.tf32,
+        compiled=given.compile,
+    )
 
 
 def _list(given: argparse.Namespace) -> int:
@@ -206,14 +217,18 @@ def _weights(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    from bench import engine, machine, methods
+    from bench import loading
     from bench.check import check
 
-    device = machine.pick_device(given.device)
-    machine.set_exact_float32()
-    info, method, rule = methods.load(given.method, given.weights, device)
-    failed = 0
-    for state, text in check(engine.Loaded(method, info, rule, device, given.batch_size)):
+    settings = _settings(given)
+
+    def load(precision: Literal["float32", "bf16"]) -> Any:
+        chosen = replace(settings, precision=precision)
+        return loading.load(given.method, given.weights, given.device, chosen)
+
+    loaded = loading.load(given.method, given.weights, given.device, settings)
+    info, failed = loaded.info, 0
+    for state, text in check(loaded, lambda: (load("float32"), load("bf16"))):
         print(f"{state:>5}  {text}", flush=True)
         failed += state == "FAILS"
     name = f"{info.name}.{info.variant}"

@@ -20,7 +20,7 @@ from bench.paths import cache_root
 from bench.progress import Progress
 from bench.types import Image, Preprocess
 
-CODE_VERSION = 1  # of the stages from file to descriptor; part of every key
+CODE_VERSION = 2  # of the stages from file to descriptor; part of every key
 ENDS_BYTES = 1 << 16
 
 Write = Callable[[store.Store, int, NDArray[Any]], None]
@@ -130,7 +130,8 @@ def key_of(loaded: engine.Loaded, folder: Path, wanted: Sequence[Image]) -> dict
             "weights_sha256": info.weights.get("sha256"),
         },
         "preprocess": _rule_that_matters(loaded.rule, wanted),
-        "precision": "float32",
+        "precision": engine.precision(loaded),
+        "compiled": loaded.settings.compiled,
         "device": loaded.device.split(":")[0],
     }
 

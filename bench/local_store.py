@@ -142,12 +142,11 @@ def _describe(
     features: dict[int, LocalFeatures] = {}
     faults: list[str] = []
     method: Any = loaded.method
-    for positions, pixels in engine.batches(loaded, folder, wanted, progress, faults):
-        found = engine.on_batch(
-            loaded,
-            pixels,
-            lambda batch: local.describe_pyramid(method.local, batch, loaded.rule, rule),
-        )
+
+    def work(batch: Any) -> list[LocalFeatures]:
+        return local.describe_pyramid(method.local, batch, loaded.rule, rule)
+
+    for positions, found in engine.results(loaded, folder, wanted, progress, faults, work):
         features |= dict(zip(positions, found, strict=True))
     if faults:
         return np.empty(0, dtype=kind), faults

@@ -20,8 +20,8 @@ from bench import (
     engine,
     extract,
     latency,
+    loading,
     local_store,
-    machine,
     memory,
     methods,
     rerank,
@@ -63,14 +63,12 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     added = distractors.load(options.distractors, dataset, options.limit)
     if any(one.limit is not None for one in added):
         dataset = replace(dataset, limit=options.limit)
-    device = machine.pick_device(options.device)
-    machine.set_exact_float32()
-    info, method, rule = methods.load(method_name, options.weights, device)
-    rule = with_query_crop(rule, options.query_crop)
-    loaded = engine.Loaded(method, info, rule, device, options.batch_size)
+    loaded = loading.load(method_name, options.weights, options.device, options.settings)
+    rule = with_query_crop(loaded.rule, options.query_crop)
+    loaded = replace(loaded, rule=rule)
     said = None
     if options.rerank is not None:
-        local_rule = methods.local_of(method, info)
+        local_rule = methods.local_of(loaded.method, loaded.info)
         stage = rerank.Stage(options.rerank)
         said = rerank.card_of(stage, local_rule, options.ransac, options.local_precision)
     n_rows = sum(len(one.database) for one in (dataset, *added))
@@ -78,10 +76,11 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
         dataset,
         rule,
         unit_norm=True,
+        precision=engine.precision(loaded),
         distractors=[(one.name, len(one.database)) for one in added],
         rerank=said,
-        compression=compress.sentence(compress.parse(options.compression), info.dim, n_rows),
-        search=approximate.sentence(approximate.parse(options.search), info.dim, n_rows),
+        compression=compress.sentence(compress.parse(options.compression), loaded.info.dim, n_rows),
+        search=approximate.sentence(approximate.parse(options.search), loaded.info.dim, n_rows),
     )
     if added:
         made["distractors"]["lists"] = distractors.on_card(added)
@@ -113,7 +112,7 @@ def describe_plan(planned: Plan) -> list[str]:
     for word in ("compression", "search"):
         if planned.card[word] not in ("none (float32)", "exact"):
             out.append(f"{word}: {planned.card[word]}")
-    out.append(f"device: {loaded.device}")
+    out.append(f"device: {loaded.device}, {engine.precision(loaded)}")
     out.append(f"card: {card.short(planned.card)}, {planned.card['crop_rule']}")
     return out
 
@@ -157,6 +156,7 @@ def run(planned: Plan) -> Path:
         "phases_s": phases,
         "images_from_store": from_store,
         "latency": measured and measured.latency,
+        "extraction": engine.about(loaded),
     }
     return finish(
         dataset,

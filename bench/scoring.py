@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,15 @@ from bench.paths import ROOT
 from bench.progress import Progress
 from bench.rerank import Candidates, Precision, Reranking
 from bench.timing import Measure
-from bench.types import Dataset, LabelledRanks, MethodInfo, Protocol, Rows, Shortlist
+from bench.types import (
+    Dataset,
+    LabelledRanks,
+    MethodInfo,
+    Protocol,
+    Rows,
+    Settings,
+    Shortlist,
+)
 
 UNIT_NORM_TOLERANCE = 1e-3
 SEED = 0
@@ -50,7 +58,7 @@ class Options:
     output: Path = ROOT / "results"
     weights: str | None = None
     device: str | None = None
-    batch_size: int = 8
+    settings: Settings = field(default_factory=Settings)
     query_crop: str | None = None
     shortlist: int = 100
     memory_budget_mib: int = 256
@@ -218,8 +226,6 @@ def score_brought(
     )
     timing: dict[str, Any] = {"phases_s": {}, "latency": None}
     device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
-    if device is not None:
-        machine.set_exact_float32()
     return finish(dataset, [brought, *added], [asked], make_card, info, options, timing, device)
 
 

@@ -165,11 +165,16 @@ def _product_on(device: str, fast_queries: NDArray[np.float32]) -> Product:
         return lambda rows: fast_queries @ rows.T
     import torch
 
-    there = torch.from_numpy(fast_queries).to(device)
+    there, matmul = torch.from_numpy(fast_queries).to(device), torch.backends.cuda.matmul
 
     def product(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            out: NDArray[np.float32] = (there @ torch.from_numpy(rows).to(device).T).cpu().numpy()
+        before, matmul.allow_tf32 = matmul.allow_tf32, False
+        try:
+            with torch.inference_mode():
+                scores = there @ torch.from_numpy(rows).to(device).T
+                out: NDArray[np.float32] = scores.cpu().numpy()
+        finally:
+            matmul.allow_tf32 = before
         return out
 
     return product

@@ -42,6 +42,7 @@ LABELS = {
     "preprocess.scale_sampling": "sampling of a scaled image",
     "preprocess.combine": "descriptors of the scales",
     "descriptors": "descriptors",
+    "precision": "precision of the network",
     "candidates_rule": "re-ranking",
     "rerank.candidates": "candidates of re-ranking",
     "rerank.depth": "number of candidates",

@@ -14,7 +14,7 @@ import torch
 
 from bench import contract, datasets, engine, images, local, local_store, methods, pyramid, store
 from bench.errors import BenchError
-from bench.types import LocalFeatures, LocalRule, Preprocess
+from bench.types import LocalFeatures, LocalRule, Preprocess, Settings
 
 RULE = LocalRule(dim=2, stride_px=16.0, scales=(0.5, 1.0), max_features=3)
 OFFICIAL = LocalRule(dim=128, stride_px=32.0)
@@ -169,7 +169,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, workspace: Any) -> engine.Loaded:
     info, method, rule = methods.load("random-unit")
     monkeypatch.setattr(local_store, "PER_SHARD", 4)
     described = SimpleNamespace(local=maps, **vars(method))
-    return engine.Loaded(described, info, replace(rule, max_side_px=128), "cpu", 2)  # type: ignore[arg-type]
+    return engine.Loaded(described, info, replace(rule, max_side_px=128), "cpu", Settings(2))  # type: ignore[arg-type]
 
 
 def kept_of(loaded: engine.Loaded, rows: list[int], **changes: Any) -> local_store.Kept:
