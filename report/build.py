@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from . import literature, plot, published, runs, tables
+from . import approximate, literature, plot, published, runs, tables
 from .cards import metric_label
 from .markdown import clean, code, escape, relative_target
 from .published import PublishedRow
@@ -58,6 +58,7 @@ def build(results: Path) -> list[Path]:
         figures.update(drawn)
         blocks += _measured(chosen, name, [file for file in drawn if file.endswith(".png")])
         blocks.append(literature.dataset_tables(rows, name, chosen))
+    blocks.append(approximate.section(shown))
     others = [name for name in literature.datasets(rows) if name not in by_dataset]
     blocks += _published_only(rows, others)
     blocks += _closing(rows, left_out)

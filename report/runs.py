@@ -53,6 +53,7 @@ class Run:
     device: str
     machine: str
     code: str
+    approximate: Mapping[str, Any] | None = None
 
     @property
     def card8(self) -> str:
@@ -167,6 +168,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         device=": ".join(str(machine[key]) for key in ("device", "device_name") if key in machine),
         machine=sha256_json({key: machine.get(key) for key in MACHINE}),
         code=(commit or "not known")[:9] + (" with changes" if dirty else ""),
+        approximate=record.get("approximate"),
     )
 
 
