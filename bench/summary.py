@@ -69,8 +69,6 @@ def _marks(record: dict[str, Any]) -> list[str]:
     if "rerank" in record["card"]:
         marks.append(f"re-ranked, {record['card']['rerank']['candidates']} candidates")
     card = record["card"]
-    if card["distractors"]["count"]:
-        marks.append(f"with {card['distractors']['count']:,} distractors")
     if not card["compression"].startswith("none"):
         marks.append(f"compressed: {card['compression'].split(':')[0]}")
     if card["search"] != "exact":

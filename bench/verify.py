@@ -159,7 +159,8 @@ def _approximate_faults(
         if np.any((places < 0) | (places >= n_rows)) or len(np.unique(places)) < len(places):
             return [f"the exact ranks of query {query} are not those of one list"]
         rows, inside = ranks.row[ranks.of_query(query)], places < listed.shape[1]
-        if np.any(listed[query][places[inside]] != rows[inside]):
+        listed_too = np.count_nonzero(np.isin(rows, listed[query]))
+        if np.any(listed[query][places[inside]] != rows[inside]) or listed_too != inside.sum():
             return [f"the exact ranks of query {query} contradict its exact shortlist"]
     return []
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from . import cost, literature, plot, published, runs, tables
+from . import approximate, cost, literature, plot, published, runs, tables
 from .cards import metric_label
 from .markdown import clean, code, escape, relative_target
 from .published import PublishedRow
@@ -61,6 +61,7 @@ def build(results: Path) -> list[Path]:
         of_costs, drawn = cost.section(chosen, name)
         blocks += of_costs
         figures.update(drawn)
+    blocks.append(approximate.section(shown))
     others = [name for name in literature.datasets(rows) if name not in by_dataset]
     blocks += _published_only(rows, others)
     blocks += _closing(rows, left_out)

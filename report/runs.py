@@ -55,6 +55,7 @@ class Run:
     machine: str
     code: str
     cost: expense.Cost
+    approximate: Mapping[str, Any] | None = None
 
     @property
     def card8(self) -> str:
@@ -170,6 +171,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         machine=sha256_json({key: machine.get(key) for key in MACHINE}),
         code=(commit or "not known")[:9] + (" with changes" if dirty else ""),
         cost=expense.of_record(record),
+        approximate=record.get("approximate"),
     )
 
 

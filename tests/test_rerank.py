@@ -290,6 +290,49 @@ def test_a_shifted_picture_of_the_same_thing_comes_first(
     assert headline(before.out) < 100
 
 
+def test_a_distractor_is_verified_with_features_of_its_own(
+    cli: Callable[..., Any], patches: Path, workspace: Any
+) -> None:
+    """Distractor 1 shows what the query shows; only its local features put it first."""
+    from PIL import Image
+
+    source = Path(__file__).parent.parent / "datasets" / "mini-data" / "jpg"
+    names = sorted(path.name for path in source.glob("*.jpg"))[::7][:6]
+    for folder, database, queries in (
+        ("town", names[:3], names[4:5]), ("first", names[3:4], []), ("noise", names[3:6], [])
+    ):  # fmt: skip
+        (workspace.folder / folder / "jpg").mkdir(parents=True)
+        for name in [*database, *queries]:
+            image = Image.open(source / name).convert("L").convert("RGB").resize((256, 192))
+            image.save(workspace.folder / folder / "jpg" / f"{folder}-{name}.png")
+        data = {
+            "name": folder, "images": "jpg",
+            "database": [f"{folder}-{name}.png" for name in database],
+            "queries": [{"file": f"{folder}-{name}.png"} for name in queries],
+            "protocols": {"all": [{"positive": [0]}]} if queries else {},
+        }  # fmt: skip
+        file = workspace.folder / folder / "dataset.json"
+        file.write_text(json.dumps(data), encoding="utf-8")
+    sets = [workspace.folder / folder / "dataset.json" for folder in ("town", "first", "noise")]
+    said = cli("run", "--method", patches, "--dataset", sets[0], "--distractors", *sets[1:],
+               "--rerank")  # fmt: skip
+    assert said.status == 0, said.err
+    path = Path(said.out.splitlines()[-1])
+    held = record.read(path)
+    arrays = record.read_arrays(path, held)
+    found = dict(zip(arrays["shortlist_row"][0], arrays["shortlist_inliers"][0], strict=True))
+    assert sorted(found) == list(range(7)), "three of the town, one, three"
+    assert max(found, key=lambda row: found[row]) == 5, "row 1 of the second set"
+    assert found[5] > 50 > max(found[row] for row in found if row != 5)
+    assert found[3] == found[4], "the same photograph in both sets"
+    assert {"local features, distractors first", "local features, distractors noise"} < set(
+        held["timing"]["phases_s"]
+    )
+    about = held["rerank"]
+    assert about["bytes_per_image"] == pytest.approx(about["features_per_image"] * (20 + 4 * 64))
+    assert verify(path)[0] == []
+
+
 def headline(out: str) -> float:
     found = re.search(r"mAP all: ([0-9.]+)", out)
     assert found is not None
