@@ -41,7 +41,7 @@ class Presence:
 def presence(entry: Entry) -> Presence:
     """Look for the images of the first variant by name; nothing is decoded."""
     try:
-        dataset = datasets.load(entry.name)
+        dataset = datasets.load_variant(entry)
         images = (*dataset.database, *dataset.queries)
         here, missing = datasets.images_here(dataset, images, allow_partial=True)
     except MissingDataError:
@@ -157,7 +157,7 @@ def where(name: str) -> list[str]:
 def _image_folders(entry: Entry) -> list[str]:
     """Return one line per folder that holds images of the data set, with their number."""
     try:
-        dataset = datasets.load(entry.name)
+        dataset = datasets.load_variant(entry)
         here, missing = datasets.images_here(
             dataset, (*dataset.database, *dataset.queries), allow_partial=True
         )

@@ -65,9 +65,9 @@ def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
     asked = [variant] if variant and name.endswith(f".{variant}") else [*entry.variants]
     loaded: list[Dataset] = []
     for one in asked or [""]:
-        full = f"{entry.name}.{one}" if one else name
+        full = f"{entry.name}.{one}" if one else entry.name
         try:
-            dataset = datasets.load(full)
+            dataset = datasets.load_variant(entry, one)
         except BenchError as error:
             yield problem(f"{full}: {error}")
             continue

@@ -45,7 +45,13 @@ def load(name: str) -> Dataset:
     path = Path(name).expanduser()
     if path.suffix == ".json" or (path.is_dir() and name not in names()):
         return folder.read(path)
-    entry, variant = find(name)
+    return load_variant(*find(name))
+
+
+def load_variant(entry: Entry, variant: str | None = None) -> Dataset:
+    """Return a variant of a plug-in's data set; without one the first, if it has any."""
+    variant = variant or next(iter(entry.variants), None)
+    name = f"{entry.name}.{variant}" if variant else entry.name
     try:
         data = (
             entry.module.load(data_root(), variant) if variant else entry.module.load(data_root())
@@ -62,7 +68,7 @@ def load(name: str) -> Dataset:
             "form of a dataset.json."
         )
     if variant:
-        data = {"variant": entry.variants[variant], **data, "name": f"{entry.name}.{variant}"}
+        data = {"variant": entry.variants[variant], **data, "name": name}
     where = f"the data set {name!r}"
     dataset = folder.parse(data, where, Path(entry.module.__file__ or ".").parent)
     return replace(dataset, places=entry.places())
