@@ -135,10 +135,7 @@ def _wanted(facts: Facts, span: tuple[int, int] | None) -> list[Download]:
 def _all_here(entry: Entry) -> bool:
     """Tell whether all images of the data set are on this machine already."""
     try:
-        dataset = datasets.load_variant(entry)
-        _, missing = datasets.images_here(
-            dataset, (*dataset.database, *dataset.queries), allow_partial=True
-        )
+        _, missing = datasets.placed(datasets.load_variant(entry))
     except BenchError:
         return False
     return not missing

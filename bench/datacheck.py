@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bench import datasets, layout, pictures, sources
+from bench import datasets, layout, pictures, plugins, sources
 from bench.canonical import sha256_lines
 from bench.datasets import Entry
 from bench.errors import BenchError, first_few
@@ -62,7 +62,8 @@ def problem(text: str) -> Finding:
 def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
     """Check the data set `name`; all its variants, unless `name` has one. Fills `looked`."""
     entry, variant = datasets.find(name)
-    asked = [variant] if variant and name.endswith(f".{variant}") else [*entry.variants]
+    alone = name not in datasets.names() and plugins.split(name)[1] is not None
+    asked = [variant] if variant and alone else [*entry.variants]
     loaded: list[Dataset] = []
     for one in asked or [""]:
         full = f"{entry.name}.{one}" if one else entry.name

@@ -9,7 +9,7 @@ mapping from variant to one line, the default first; then it is `load(root, vari
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -121,29 +121,31 @@ def entry_of(name: str) -> Entry:
     return Entry(name, module, variants, facts)
 
 
-def images_here(
-    dataset: Dataset, wanted: Sequence[Image], *, allow_partial: bool = False
-) -> tuple[tuple[Image, ...], list[str]]:
-    """Return those of the wanted images that are on this machine, and the names of the others.
+def placed(dataset: Dataset) -> tuple[Dataset, list[str]]:
+    """Return the data set with the place of its images, and the files that are not here.
 
-    An image that is not in the folder of the data set is looked for by name in its places. Unless
-    `allow_partial`, images that are not there are refused.
+    An image that is not in the folder of the data set is looked for by name in its places. Two
+    files that could be meant are refused.
     """
-    match = lookup(dataset, dict.fromkeys(image.file for image in wanted))
+    wanted = dict.fromkeys(image.file for image in (*dataset.database, *dataset.queries))
+    match = lookup(dataset, wanted)
     if match.ambiguous:
         file, paths = next(iter(match.ambiguous.items()))
         raise BenchError(
             f"{len(match.ambiguous)} images of {dataset.name} lie in several places with different "
             f"content, for instance {file}: {first_few(paths)}; keep one of them."
         )
-    if match.missing and not allow_partial:
-        raise _missing(dataset, match.missing, len({image.file for image in wanted}))
-    gone = set(match.missing)
-    here = (image for image in wanted if image.file not in gone)
-    return tuple(
-        replace(image, found=str(match.found[image.file])) if image.file in match.found else image
-        for image in here
-    ), match.missing
+
+    def place(images: tuple[Image, ...]) -> tuple[Image, ...]:
+        found = match.found
+        return tuple(
+            replace(image, found=str(found[image.file])) if image.file in found else image
+            for image in images
+        )
+
+    if match.found:
+        dataset = replace(dataset, database=place(dataset.database), queries=place(dataset.queries))
+    return dataset, match.missing
 
 
 def lookup(dataset: Dataset, files: Iterable[str]) -> layout.Match:
@@ -152,20 +154,12 @@ def lookup(dataset: Dataset, files: Iterable[str]) -> layout.Match:
     return layout.match(dataset.places, elsewhere)
 
 
-def complete(dataset: Dataset) -> Dataset:
-    """Return the data set with the place of every image; refuse one that is not complete."""
-    images, _ = images_here(dataset, (*dataset.database, *dataset.queries))
-    count = len(dataset.database)
-    return replace(dataset, database=images[:count], queries=images[count:])
-
-
 def available(dataset: Dataset) -> Dataset:
     """Return the part of the data set whose images are on this machine, the truth restricted."""
-    both = (*dataset.database, *dataset.queries)
-    images, missing = images_here(dataset, both, allow_partial=True)
+    dataset, missing = placed(dataset)
     if not missing:
-        return complete(dataset)
-    gone, placed = set(missing), {image.file: image.found for image in images}
+        return dataset
+    gone = set(missing)
     rows = np.array([image.file not in gone for image in dataset.database])
     asked = np.array([image.file not in gone for image in dataset.queries])
     if not rows.any() or not asked.any():
@@ -173,26 +167,8 @@ def available(dataset: Dataset) -> Dataset:
             f"nothing of {dataset.name} can be scored: {rows.sum()} of {len(rows)} database "
             f"images and {asked.sum()} of {len(asked)} queries are in {dataset.folder}."
         )
-    part = _restricted(dataset, rows, asked)
-    return replace(
-        part,
-        database=tuple(replace(image, found=placed[image.file]) for image in part.database),
-        queries=tuple(replace(image, found=placed[image.file]) for image in part.queries),
-        absent=(int((~rows).sum()), int((~asked).sum())),
-    )
-
-
-def _missing(dataset: Dataset, missing: Sequence[str], total: int) -> BenchError:
-    if len(missing) == total and not dataset.folder.is_dir():
-        return BenchError(
-            f"the image folder {dataset.folder} does not exist. Put the {total} photographs there, "
-            "or set RETRIEVAL_BENCH_DATA to the folder that holds the data set."
-        )
-    return BenchError(
-        f"{len(missing)} of {total} images are missing in {dataset.folder}: {first_few(missing)}. "
-        f"`data verify {dataset.name} --list FILE` names all of them; --allow-partial uses those "
-        "that are there."
-    )
+    absent = int((~rows).sum()), int((~asked).sum())
+    return replace(_restricted(dataset, rows, asked), absent=absent)
 
 
 def check_queries(dataset: Dataset) -> None:

@@ -134,11 +134,31 @@ def _json_form(value: Any) -> Any:
 
 
 def _shortened(data: Any) -> Any:
-    """Return the data without what is plainly right in a long list: the validator is slow."""
-    names = data.get("database") if isinstance(data, dict) else None
+    """Return the data without what is plainly right in long lists: the validator is slow."""
+    if not isinstance(data, dict):
+        return data
+    short = dict(data)
+    names, protocols = data.get("database"), data.get("protocols")
     if isinstance(names, list) and names and all(isinstance(n, str) and n for n in names):
-        return {**data, "database": names[:1]}
-    return data
+        short["database"] = names[:1]
+    if isinstance(protocols, dict):
+        short["protocols"] = {
+            name: [] if isinstance(entries, list) and all(map(_plain_rows, entries)) else entries
+            for name, entries in protocols.items()
+        }
+    return short
+
+
+def _plain_rows(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and "positive" in entry
+        and entry.keys() <= {"positive", "ignored"}
+        and all(
+            isinstance(rows, list) and all(type(row) is int and row >= 0 for row in rows)
+            for rows in entry.values()
+        )
+    )
 
 
 def _order(error: Any) -> list[str]:
