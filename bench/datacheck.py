@@ -61,11 +61,16 @@ def problem(text: str) -> Finding:
 
 def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
     """Check the data set `name`; all its variants, unless `name` has one. Fills `looked`."""
-    entry, variant = datasets.find(name)
-    alone = name not in datasets.names() and plugins.split(name)[1] is not None
-    asked = [variant] if variant and alone else [*entry.variants]
     loaded: list[Dataset] = []
-    for one in asked or [""]:
+    if datasets.is_own(name):
+        loaded = [datasets.load(name)]
+        entry, asked = Entry(loaded[0].name, None, {}, None), []
+        yield from _lists(loaded[0], Expected())
+    else:
+        entry, variant = datasets.find(name)
+        alone = name not in datasets.names() and plugins.split(name)[1] is not None
+        asked = [variant] if variant and alone else [*entry.variants] or [""]
+    for one in asked:
         full = f"{entry.name}.{one}" if one else entry.name
         try:
             dataset = datasets.load_variant(entry, one)

@@ -42,14 +42,20 @@ def load(name: str) -> Dataset:
     `name` is "name" or "name.variant"; without a variant it is the first. The name of what is
     returned is the full one, so that no name stands for two lists.
     """
-    path = Path(name).expanduser()
-    if path.suffix == ".json" or (path.is_dir() and name not in names()):
-        return folder.read(path)
+    if is_own(name):
+        return folder.read(Path(name).expanduser())
     return load_variant(*find(name))
+
+
+def is_own(name: str) -> bool:
+    """Tell whether `name` is the path of a dataset.json, or of a folder that may hold one."""
+    path = Path(name).expanduser()
+    return path.suffix == ".json" or (path.is_dir() and name not in names())
 
 
 def load_variant(entry: Entry, variant: str | None = None) -> Dataset:
     """Return a variant of a plug-in's data set; without one the first, if it has any."""
+    assert entry.module is not None
     variant = variant or next(iter(entry.variants), None)
     name = f"{entry.name}.{variant}" if variant else entry.name
     try:
@@ -76,15 +82,20 @@ def load_variant(entry: Entry, variant: str | None = None) -> Dataset:
 
 @dataclass(frozen=True)
 class Entry:
-    """One data set plug-in: its variants with a line each, and what it states of itself."""
+    """One data set plug-in: its variants with a line each, and what it states of itself.
+
+    `module` is None for a dataset.json, which states nothing.
+    """
 
     name: str
-    module: ModuleType
+    module: ModuleType | None
     variants: Mapping[str, str]
     facts: Facts | None
 
     def places(self) -> tuple[Path, ...]:
         """Return the folders that may hold its files, the likeliest first, existing or not."""
+        if self.module is None:
+            return ()
         others = () if self.facts is None else self.facts.folders
         return layout.folders(data_root(), self.name, others)
 

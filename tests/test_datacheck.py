@@ -249,8 +249,17 @@ def test_text_files_of_another_edition(cli, workspace, shared) -> None:
     assert "220 text files with the known sha256" in cli("data", "verify", "oxford5k.official").out
 
 
-@pytest.mark.parametrize("name", ["data", "verify"])
-def test_a_name_that_does_not_exist(cli, refused, name: str) -> None:
+def test_a_folder_of_ones_own(cli, small_file: Path) -> None:
+    for name in (*(f"d{i}" for i in range(8)), "q0", "q1"):
+        photograph(small_file.parent / "jpg" / f"{name}.png")
+    said = cli("data", "verify", small_file)
+    assert said.status == 1
+    assert "PROBLEM  1 of 11 images are missing: q2.png" in said.out
+    photograph(small_file.parent / "jpg" / "q2.png")
+    assert cli("data", "verify", small_file.parent).status == 0
+
+
+def test_a_name_that_does_not_exist(cli, refused) -> None:
     said = cli("data", "verify", "roxfrd5k")
     assert "did you mean roxford5k" in refused(said)
     assert "did you mean official" in refused(cli("data", "where", "oxford5k.oficial"))
