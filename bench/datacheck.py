@@ -321,7 +321,7 @@ def _known(entry: Entry, facts: Facts, looked: Looked) -> Iterator[Finding]:
         else:
             said = "are of mixed origin, in part from before June 2022"
         yield note(f"the photographs {said} ({same} of {len(marked)} known files)")
-    yield from _archives(entry, facts)
+    yield from _archives(entry, facts, missing=bool(looked.missing or not looked.found))
     tables = [
         f / n for f, ns in layout.walk(entry.places()[:2]) for n in ns if n.endswith(".parquet")
     ]
@@ -334,7 +334,7 @@ def _known(entry: Entry, facts: Facts, looked: Looked) -> Iterator[Finding]:
         yield note(text)
 
 
-def _archives(entry: Entry, facts: Facts) -> Iterator[Finding]:
+def _archives(entry: Entry, facts: Facts, *, missing: bool) -> Iterator[Finding]:
     """Report archives that `data get` unpacked, did not unpack, or that held empty files."""
     place = sources.Place(entry.name, data_root() / entry.name)
     archives = [one for one in facts.downloads if one.kind == "images"]
@@ -344,9 +344,8 @@ def _archives(entry: Entry, facts: Facts) -> Iterator[Finding]:
         yield note(f"unpacked here: {first_few(done)}")
         left = [file for file in states if file not in done]
         if left:
-            yield problem(
-                f"{len(left)} of {len(archives)} archives not unpacked: {first_few(left)}",
-            )
+            text = f"{len(left)} of {len(archives)} archives not unpacked: {first_few(left)}"
+            yield problem(text) if missing else note(text)
     for file in done:
         empty = states[file]["unpacked"].get("empty", [])
         if empty:

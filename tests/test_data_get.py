@@ -648,6 +648,31 @@ def test_a_mirror_is_asked_first(streets: Streets, monkeypatch, refused) -> None
     assert "is not the address of a web server" in refused(streets.get("--force"))
 
 
+def test_distractors_archive_by_archive(host, cli, workspace, monkeypatch) -> None:
+    mirror, place = host(), "/ptak.felk.cvut.cz/revisitop/revisitop1m"
+    room = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=10**12))
+    monkeypatch.setattr("bench.acquire.shutil", room)  # not of this test, but of the genuine set
+    monkeypatch.setenv(sources.MIRROR, mirror.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    names = [f"{i:03x}/{i:032x}.jpg" for i in range(8)]
+    lines = "".join(f"{name}\n" for name in names)
+    mirror.pages[f"{place}/revisitop1m.txt"] = Page(lines.encode(), kind="text/plain")
+    for i in range(4):
+        part = [(name, jpeg(name)) for name in names[2 * i : 2 * i + 2]]
+        mirror.pages[f"{place}/jpg/revisitop1m.{i + 1}.tar.gz"] = Page(tar_of(part))
+    get = ("data", "get", "revisitop1m", "--accept-licence", "--archives")
+    assert "partial, 4 of 8 images" in cli(*get, "1-2").out
+    assert "partial, 6 of 8 images" in cli(*get, "2-3").out
+    assert "complete, 8 images" in cli(*get, "4").out
+    assert all(page.asked == [None] for page in mirror.pages.values())  # nothing came twice
+    assert (workspace.data / "revisitop1m" / "jpg" / names[5]).is_file()
+    said = cli("data", "verify", "revisitop1m", "--quick")
+    assert "all 8 images are there" in said.out
+    assert said.status == 0
+    assert "note  96 of 100 archives not unpacked: revisitop1m.5.tar.gz" in said.out
+    assert cli("data", "get", "revisitop1m", "--accept-licence").status == 0  # all are there
+
+
 def test_addresses_of_the_genuine_files() -> None:
     from bench import datasets
 
