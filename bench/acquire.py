@@ -39,6 +39,8 @@ def get(
     """
     entry, _ = datasets.find(name)
     if entry.facts is None:
+        if own is None and _all_here(entry):
+            return
         raise BenchError(f"nothing is known of where {entry.name} can be had.")
     place = Place(entry.name, data_root() / entry.name, keep_archives)
     place.notes.mkdir(parents=True, exist_ok=True)
@@ -135,10 +137,7 @@ def _wanted(facts: Facts, span: tuple[int, int] | None) -> list[Download]:
 def _all_here(entry: Entry) -> bool:
     """Tell whether all images of the data set are on this machine already."""
     try:
-        dataset = datasets.load(entry.name)
-        _, missing = datasets.images_here(
-            dataset, (*dataset.database, *dataset.queries), allow_partial=True
-        )
+        _, missing = datasets.placed(datasets.load_variant(entry))
     except BenchError:
         return False
     return not missing

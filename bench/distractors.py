@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench import datasets
+from bench import datasets, extract
 from bench.canonical import sha256_lines
 from bench.errors import BenchError
 from bench.types import Dataset
@@ -24,8 +24,9 @@ def load(names: Sequence[str], dataset: Dataset, limit: int | None) -> tuple[Dat
         added = datasets.load(name)
         if limit is not None and limit < len(added.database):
             added = replace(added, database=added.database[:limit], limit=limit)
-        images, _ = datasets.images_here(added, added.database)
-        sets.append(replace(added, database=images))
+        added, _ = datasets.placed(added)
+        extract.check_files(added.folder, added.database)
+        sets.append(added)
     seen = dict.fromkeys(_places(dataset, with_queries=True), dataset.name)
     for added in sets:
         for place, file in _places(added).items():

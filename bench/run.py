@@ -59,7 +59,8 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
         dataset = datasets.limited(dataset, options.limit)
     if options.query_crop == "whole":
         dataset = replace(dataset, crop="whole")
-    dataset = datasets.complete(dataset)
+    dataset, _ = datasets.placed(dataset)
+    extract.check_files(dataset.folder, [*dataset.database, *dataset.queries])
     added = distractors.load(options.distractors, dataset, options.limit)
     if any(one.limit is not None for one in added):
         dataset = replace(dataset, limit=options.limit)

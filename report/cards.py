@@ -66,6 +66,8 @@ LABELS = {
     "compression": "compression",
     "search": "search",
     "limit": "limit on the database images",
+    "absent.database": "database images left out, not there",
+    "absent.queries": "queries left out, not there",
 }
 
 _PROTOCOL = re.compile(r"protocols\.(.+)\.([a-z0-9_]+)")
