@@ -11,6 +11,12 @@ from bench import rerank
 from bench.errors import BenchError, unknown
 from bench.scoring import Options
 
+DATA_ACTIONS = {
+    "list": "List data sets: tier, size, licence, headline, what is on this machine.",
+    "get": "Download data sets, or take your own copy of one.",
+    "verify": "Check files, lists and ground truth of data sets; status 1 for any problem.",
+    "where": "Say which folders and files a data set uses, found or not.",
+}
 WEIGHTS_ACTIONS = {
     "list": ("List published weights: source, licence, what is known.", None),
     "get": ("Download published weights into the cache.", "+"),
@@ -210,6 +216,12 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         "convert", help=CONVERT, description=CONVERT, allow_abbrev=False
     )
     _convert(made["weights convert"])
+    data = made["data"].add_subparsers(dest="action", required=True, metavar="ACTION")
+    for action, text in DATA_ACTIONS.items():
+        made[f"data {action}"] = data.add_parser(
+            action, help=text, description=text, allow_abbrev=False
+        )
+    _data(made)
     made["report"].add_argument(
         "--results",
         type=Path,
@@ -218,6 +230,38 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         help="folder of records and published.toml (default: results/ of the checkout)",
     )
     return top, made
+
+
+def _data(made: Mapping[str, _Parser]) -> None:
+    for action in ("get", "verify", "where"):
+        made[f"data {action}"].add_argument("name", nargs="+", metavar="NAME", help="a data set")
+    get = made["data get"]
+    get.add_argument(
+        "--accept-licence", action="store_true", help="agree to the terms, which are shown"
+    )
+    get.add_argument(
+        "--from",
+        type=Path,
+        metavar="PATH",
+        dest="own",
+        help="your own copy: a folder, which is used where it lies, an archive, or a file",
+    )
+    get.add_argument(
+        "--archives",
+        metavar="FIRST-LAST",
+        help="only these of the archives of photographs, counted from 1",
+    )
+    get.add_argument(
+        "--keep-archives", action="store_true", help="keep archives when they are unpacked"
+    )
+    get.add_argument("--force", action="store_true", help="download again what was there before")
+    verify = made["data verify"]
+    verify.add_argument(
+        "--quick", action="store_true", help="read the header of every image, not its pixels"
+    )
+    verify.add_argument(
+        "--list", type=Path, metavar="FILE", help="write every missing or broken image to FILE"
+    )
 
 
 def _convert(convert: argparse.ArgumentParser) -> None:

@@ -134,7 +134,7 @@ def _print_result(
 
 
 def _list(given: argparse.Namespace) -> int:
-    from bench import datasets, methods, plugins
+    from bench import data, methods
 
     print("methods")
     for entry in methods.entries():
@@ -142,9 +142,30 @@ def _list(given: argparse.Namespace) -> int:
         for variant, text in entry.variants.items():
             print(f"    {entry.name}.{variant}: {text}")
     print("data sets")
-    for line in plugins.summaries(datasets.KIND):
-        print(f"  {line.name}: {line.error or line.description}")
+    print("\n".join(data.lines()))
     return 0
+
+
+def _data(given: argparse.Namespace) -> int:
+    from bench import data
+
+    if given.action == "list":
+        print("\n".join(data.lines()))
+        return 0
+    if given.action == "get":
+        return data.get(
+            given.name,
+            _say,
+            accept=given.accept_licence,
+            own=given.own,
+            archives=given.archives,
+            keep_archives=given.keep_archives,
+            force=given.force,
+        )
+    if given.action == "where":
+        print("\n".join(line for name in given.name for line in data.where(name)))
+        return 0
+    return data.verify(given.name, _say, quick=given.quick, listing=given.list)
 
 
 def _verify(given: argparse.Namespace) -> int:
@@ -217,6 +238,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "evaluate": ("Score descriptors that you bring; no images are needed.", _evaluate),
     "verify": ("Recompute the scores of records from their stored ranks.", _verify),
     "check": ("Try whether a method keeps the contract of a plug-in.", _check),
+    "data": ("List, get and check data sets, and say where they lie.", _data),
     "weights": ("List, download, check and convert published weights.", _weights),
     "report": ("Rebuild report.md and its figures from the records.", _report),
     "doctor": ("Check this installation without a GPU or a download.", _doctor),

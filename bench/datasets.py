@@ -9,7 +9,7 @@ mapping from variant to one line, the default first; then it is `load(root, vari
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -45,7 +45,13 @@ def load(name: str) -> Dataset:
     path = Path(name).expanduser()
     if path.suffix == ".json" or (path.is_dir() and name not in names()):
         return folder.read(path)
-    entry, variant = find(name)
+    return load_variant(*find(name))
+
+
+def load_variant(entry: Entry, variant: str | None = None) -> Dataset:
+    """Return a variant of a plug-in's data set; without one the first, if it has any."""
+    variant = variant or next(iter(entry.variants), None)
+    name = f"{entry.name}.{variant}" if variant else entry.name
     try:
         data = (
             entry.module.load(data_root(), variant) if variant else entry.module.load(data_root())
@@ -62,7 +68,7 @@ def load(name: str) -> Dataset:
             "form of a dataset.json."
         )
     if variant:
-        data = {"variant": entry.variants[variant], **data, "name": f"{entry.name}.{variant}"}
+        data = {"variant": entry.variants[variant], **data, "name": name}
     where = f"the data set {name!r}"
     dataset = folder.parse(data, where, Path(entry.module.__file__ or ".").parent)
     return replace(dataset, places=entry.places())
@@ -123,10 +129,7 @@ def images_here(
     An image that is not in the folder of the data set is looked for by name in its places. Unless
     `allow_partial`, images that are not there are refused.
     """
-    files = dict.fromkeys(image.file for image in wanted)
-    match = layout.match(
-        dataset.places, [file for file in files if not (dataset.folder / file).is_file()]
-    )
+    match = lookup(dataset, dict.fromkeys(image.file for image in wanted))
     if match.ambiguous:
         file, paths = next(iter(match.ambiguous.items()))
         raise BenchError(
@@ -134,13 +137,19 @@ def images_here(
             f"content, for instance {file}: {first_few(paths)}; keep one of them."
         )
     if match.missing and not allow_partial:
-        raise _missing(dataset, match.missing, len(files))
+        raise _missing(dataset, match.missing, len({image.file for image in wanted}))
     gone = set(match.missing)
     here = (image for image in wanted if image.file not in gone)
     return tuple(
         replace(image, found=str(match.found[image.file])) if image.file in match.found else image
         for image in here
     ), match.missing
+
+
+def lookup(dataset: Dataset, files: Iterable[str]) -> layout.Match:
+    """Find images by name; those in the folder of the data set are not among `found`."""
+    elsewhere = [file for file in files if not (dataset.folder / file).is_file()]
+    return layout.match(dataset.places, elsewhere)
 
 
 def complete(dataset: Dataset) -> Dataset:

@@ -17,6 +17,10 @@ class MissingDataError(BenchError):
     """Data that is not there and could be put there: absent, not wrong."""
 
 
+class NoRoomError(BenchError):
+    """The disk is full, or would be: only the user can help."""
+
+
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> BenchError:
     """Return the error for a misspelt `name`: the nearest right names, then all of them."""
     names = sorted(allowed)

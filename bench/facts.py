@@ -68,6 +68,8 @@ class Facts:
     not_images    names (without ending) of files in the archive that are no images
     sizes         of the database images: how many are WIDTHxHEIGHT, "landscape", "portrait" and
                   "square"; "longest" is the longest side of each, "pixels" the sum over all
+    texts         number and sha256 of the original *.txt of the ground truth: of name, a zero byte
+                  and content of each, in the order of their names
     unblurred     sha256 of images, by name without ending, with faces that are not obscured
     notes         a sentence each, shown by `data verify`: known re-packs and defects
     """
@@ -85,5 +87,6 @@ class Facts:
     prefixes: Mapping[str, int] = field(default_factory=dict)
     not_images: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
+    texts: tuple[int, str] | None = None
     unblurred: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

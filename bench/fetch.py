@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench import web
-from bench.errors import BenchError
+from bench.errors import BenchError, NoRoomError
 from bench.paths import write_bytes
 from bench.progress import Progress
 from bench.web import PassingError
@@ -29,6 +29,7 @@ from bench.web import PassingError
 TRIES = 5
 WAIT_S = 1.0  # before the second try; twice as long before each further one
 MB = 10**6
+MUCH_BYTES = 16 * MB
 WEB_PAGE = re.compile(rb"(?is)(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)?<(!doctype\s+html|html)\b")
 
 
@@ -48,21 +49,25 @@ class _Version:
         return self.etag if strong else self.modified
 
 
-def fetch(url: str, part: Path, size_bytes: int | None, label: str) -> None:
+def fetch(
+    url: str, part: Path, size_bytes: int | None, label: str, instead: str = web.INSTEAD
+) -> None:
     """Download `url` to the partial file `part` until it is whole.
 
     `size_bytes` is the size it must have, or None. What has arrived stays for the next call.
-    `label` begins the error sentences and the lines of progress.
+    `label` begins the error sentences and the lines of progress; `instead` says what to do with a
+    file that came by other means. Tries are counted anew whenever one of them brought much.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
-    fault = ""
-    for attempt in range(TRIES):
+    fault, attempt = "", 0
+    while attempt < TRIES:
         if fault:
-            wait_s = WAIT_S * 2 ** (attempt - 1)
+            wait_s = WAIT_S * 2 ** max(0, attempt - 1)
             print(f"{label}: {fault}; trying again in {wait_s:.0f} s", file=sys.stderr)
             time.sleep(wait_s)
+        before = _size(part)
         try:
-            return _try(url, part, size_bytes, label)
+            return _try(url, part, size_bytes, label, instead)
         except PassingError as error:
             fault = str(error)
             if error.status == 416:  # the part reaches beyond what the server has
@@ -72,9 +77,10 @@ def fetch(url: str, part: Path, size_bytes: int | None, label: str) -> None:
                 raise _no_room(label, part) from error
             error.filename = error.filename or str(part)
             raise
+        attempt = 1 if _size(part) - before >= MUCH_BYTES else attempt + 1
     raise BenchError(
         f"{label}: {fault}, at the last of {TRIES} tries; what arrived is kept, so run the same "
-        f"command again to go on, or fetch {url} by other means and give --weights PATH."
+        f"command again to go on, or fetch {url} by other means and {instead}."
     )
 
 
@@ -90,16 +96,16 @@ def is_web_page(path: Path) -> bool:
         return WEB_PAGE.match(file.read(4096)) is not None
 
 
-def _try(url: str, part: Path, size_bytes: int | None, label: str) -> None:
+def _try(url: str, part: Path, size_bytes: int | None, label: str, instead: str) -> None:
     """Fetch what is missing of the partial file over one connection."""
     held, offset = _held(part, url)
     host = urlsplit(url).netloc
     headers = {"User-Agent": "retrieval-bench", "Accept-Encoding": "identity"}
     if held is not None:
         headers |= {"Range": f"bytes={offset}-", "If-Range": held.condition or ""}
-    with web.opened(url, headers, label) as response:
+    with web.opened(url, headers, label, instead) as response:
         if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
-            raise _web_page(label, host, url)
+            raise _web_page(label, host, url, instead)
         version = _version(response, url)
         if response.status == 206:
             if held is None or not _continues(response, held, version, offset):
@@ -111,12 +117,12 @@ def _try(url: str, part: Path, size_bytes: int | None, label: str) -> None:
         if total is None and not response.chunked:
             raise BenchError(
                 f"{label}: {host} does not say how long the file is, so that one cut short could "
-                f"not be told; fetch {url} by other means and give --weights PATH."
+                f"not be told; fetch {url} by other means and {instead}."
             )
         if size_bytes is not None and total not in (None, size_bytes):
             raise BenchError(
                 f"{label}: the file at {url} has {total} bytes and should have {size_bytes}: it is "
-                "another file; give the path of the right one as --weights PATH."
+                f"another file; get the right one by other means and {instead}."
             )
         if total is not None and shutil.disk_usage(part.parent).free < total - offset:
             raise _no_room(label, part)
@@ -126,7 +132,7 @@ def _try(url: str, part: Path, size_bytes: int | None, label: str) -> None:
         _receive(response, part, offset, total, label)
     if is_web_page(part):
         discard(part)
-        raise _web_page(label, host, url)
+        raise _web_page(label, host, url, instead)
 
 
 def _receive(
@@ -139,8 +145,14 @@ def _receive(
     megabytes = None if total is None else total // MB - offset // MB
     with Progress(phase, megabytes, "MB") as progress:
         with part.open("ab") as file:
+            window, arrived, most_s = time.monotonic(), 0, web.timeout_s()
             while block := web.read(response, host):
                 file.write(block)
+                arrived += len(block)
+                if (seconds := time.monotonic() - window) >= most_s:
+                    if arrived < web.LEAST_BYTES_PER_S * seconds:
+                        raise PassingError(f"{host} sent {arrived} bytes in {seconds:.0f} s")
+                    window, arrived = time.monotonic(), 0
                 progress.advance((done + len(block)) // MB - done // MB)
                 done += len(block)
             file.flush()
@@ -189,17 +201,22 @@ def _continues(response: HTTPResponse, held: _Version, got: _Version, offset: in
     )
 
 
-def _web_page(label: str, host: str, url: str) -> BenchError:
+def _web_page(label: str, host: str, url: str, instead: str) -> BenchError:
     return BenchError(
         f"{label}: {host} answers with a web page instead of the file (a question, a quota or a "
-        f"login); open {url} in a browser, save the file and give --weights PATH."
+        f"login); open {url} in a browser, save the file and {instead}."
     )
 
 
-def _no_room(label: str, part: Path) -> BenchError:
-    return BenchError(
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _no_room(label: str, part: Path) -> NoRoomError:
+    return NoRoomError(
         f"{label}: the disk of {part.parent} has no room for the file; make room, or let "
-        "RETRIEVAL_BENCH_CACHE name a folder on another disk, and run the same command again."
+        "RETRIEVAL_BENCH_CACHE (for data sets RETRIEVAL_BENCH_DATA) name a folder on another disk, "
+        "and run the same command again."
     )
 
 

@@ -122,7 +122,7 @@ def _decoding(path: Path) -> Iterator[None]:
         found = "is not a file" if path.exists() else "does not exist"
         raise BenchError(f"the image {path} {'is a folder' if path.is_dir() else found}.")
     try:
-        with _pillow_silenced():
+        with pillow_silenced():
             yield
     except BenchError:
         raise
@@ -165,7 +165,7 @@ _filters: warnings.catch_warnings[None] | None = None
 
 
 @contextmanager
-def _pillow_silenced() -> Iterator[None]:
+def pillow_silenced() -> Iterator[None]:
     """Ignore Pillow's warnings (odd EXIF, large images) while at least one thread decodes.
 
     `warnings.catch_warnings` alone is wrong with threads: the one that leaves first would

@@ -105,8 +105,10 @@ def pickled(name: str, sha256: str | None = None, reported: str | None = None) -
 
 
 def folders(*names: str) -> tuple[str, ...]:
-    """Return where other programs keep the data sets `names`."""
-    return tuple(f"{above}{name}" for name in names for above in ("", "datasets/", "test/"))
+    """Return where people keep the photographs; other programs use datasets/ and test/."""
+    official = [name for name in names if name.endswith("k")]
+    nested = [f"{above}/{name}" for above in ("datasets", "test") for name in official]
+    return (*names, *nested)
 
 
 def _urls(place: str, file: str) -> tuple[str, ...]:

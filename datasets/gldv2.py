@@ -23,9 +23,12 @@ CITATION = (
 )
 
 
-def _archives(split: str, count: int, size_bytes: int) -> list[Download]:
+def _archives(split: str, count: int) -> list[Download]:
     names = [f"images_{i:03}.tar" for i in range(count)]
-    return [Download(file=name, urls=(f"{HOST}/{split}/{name}",), into=split) for name in names]
+    return [
+        Download(file=f"{split}_{name}", urls=(f"{HOST}/{split}/{name}",), into=split)
+        for name in names
+    ]
 
 
 FACTS = Facts(
@@ -40,8 +43,8 @@ FACTS = Facts(
             urls=(f"{HOST}/ground_truth/{SOLUTION}",),
             kind="ground truth",
         ),
-        *_archives("index", 100, 850_000_000),
-        *_archives("test", 20, 500_000_000),
+        *_archives("index", 100),
+        *_archives("test", 20),
     ),
     truth=(SOLUTION,),
     folders=("google-landmark", "GLDv2"),

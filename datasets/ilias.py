@@ -21,7 +21,7 @@ FACTS = Facts(
     licence="captured images CC BY 4.0, the others under their own licences",
     licence_url=HOST,
     downloads=(Download(file="ilias_core.tar", urls=(f"{HOST}/ilias_core.tar",)),),
-    truth=("ilias_core", "pos"),
+    truth=("P*_*.jpg",),
     folders=("ilias_core",),
     notes=("The 100 million distractors of YFCC100M are not part of this data set.",),
 )

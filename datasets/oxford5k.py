@@ -31,6 +31,7 @@ FACTS = Facts(
     folders=_vgg.folders("oxford5k", "roxford5k", "oxbuildings", "oxbuild_images", "oxford"),
     expected=_oxford.expected(5063, 2840, 1495, LIST_SHA256, SORTED_SHA256),
     prefixes=_vgg.OXFORD_PREFIXES,
+    texts=(220, "9be5422cc7897463f886234c8db57d3c60119c35560b3216a7717a5308786adc"),
     notes=_vgg.NOTES,
 )
 

@@ -1,0 +1,204 @@
+"""`data get`: terms shown and agreed to, room estimated, every file fetched, what failed named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bench import archives, datasets, layout, sources
+from bench.datasets import Entry
+from bench.errors import BenchError, NoRoomError, first_few
+from bench.facts import Download, Facts
+from bench.paths import data_root, write_bytes
+from bench.sources import Place
+
+GB = 10**9
+
+
+def get(
+    name: str,
+    *,
+    accept: bool = False,
+    own: Path | None = None,
+    span: tuple[int, int] | None = None,
+    keep_archives: bool = False,
+    force: bool = False,
+) -> None:
+    """Bring the data set `name` onto this machine, or take the user's own copy of it.
+
+    `own` is a folder, which is remembered, or a file, which is unpacked or copied. `span` asks for
+    the first to the last of the archives of photographs, counted from 1.
+    """
+    entry, _ = datasets.find(name)
+    if entry.facts is None:
+        raise BenchError(f"nothing is known of where {entry.name} can be had.")
+    place = Place(entry.name, data_root() / entry.name, keep_archives)
+    place.notes.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place.notes / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{entry.name}: another process is getting it; waiting for that", file=sys.stderr)
+        lock.acquire()
+    try:
+        if own is not None:
+            _take(place, entry.facts, own)
+        else:
+            _download(place, entry, entry.facts, accept, span, force)
+    finally:
+        lock.release()
+
+
+def _take(place: Place, facts: Facts, own: Path) -> None:
+    """Take the user's own copy: remember a folder; unpack an archive; copy any other known file."""
+    own = own.expanduser().absolute()
+    if own.is_dir():
+        layout.remember_own_copy(place.folder, own)
+        return
+    if not own.is_file():
+        raise BenchError(f"--from {own}: there is no such file or folder.")
+    known = {download.file: download for download in facts.downloads}
+    truth = any(fnmatch(own.name, pattern) for pattern in facts.truth)
+    if own.name not in known and not truth and not archives.is_archive(own):
+        raise BenchError(
+            f"--from {own}: a folder or an archive ({', '.join(archives.SUFFIXES)}) is wanted, or "
+            f"one of {first_few((*known, *facts.truth), 10)}."
+        )
+    download = known.get(own.name) or Download(own.name, ())
+    sources.forget(place, download)
+    sources.settle(place, download, own, own=True)
+
+
+def _download(
+    place: Place,
+    entry: Entry,
+    facts: Facts,
+    accept: bool,
+    span: tuple[int, int] | None,
+    force: bool,
+) -> None:
+    """Fetch what may be fetched; say of the rest where a person asks for it."""
+    wanted = _wanted(facts, span)
+    if force:
+        for download in wanted:
+            sources.forget(place, download)
+    todo = [download for download in wanted if not sources.done(place, download)]
+    if any(download.kind == "images" for download in todo) and not force and _all_here(entry):
+        todo = [download for download in todo if download.kind != "images"]
+    if todo or facts.ask:
+        _agree(place, facts, accept=accept, ask=bool(todo))
+    _check_room(place, facts, todo)
+    faults = []
+    for download in todo:
+        try:
+            sources.get(place, download)
+        except NoRoomError:
+            raise
+        except BenchError as error:
+            faults.append(str(error))
+            print(f"{error} Going on with the rest.", file=sys.stderr)
+    if faults:
+        raise BenchError(
+            f"{entry.name}: {len(faults)} of {len(todo)} files could not be had, the others are "
+            f"there; run the same command again to try these anew. The first: {faults[0]}"
+        )
+    if facts.ask and not _all_here(entry):
+        print(facts.ask)
+        raise BenchError(
+            f"{entry.name} cannot be downloaded by a program; ask for it as said above, then give "
+            f"your copy: `data get {entry.name} --from PATH`."
+        )
+
+
+def _wanted(facts: Facts, span: tuple[int, int] | None) -> list[Download]:
+    """Return the files to have: all, or of the archives of photographs only those of `span`."""
+    images = [download for download in facts.downloads if download.kind == "images"]
+    if span is None:
+        return list(facts.downloads)
+    first, last = span
+    if not 1 <= first <= last <= len(images):
+        raise BenchError(
+            f"--archives {first}-{last}: the archives of photographs are 1 to {len(images)}."
+        )
+    part = images[first - 1 : last]
+    return [one for one in facts.downloads if one.kind != "images" or one in part]
+
+
+def _all_here(entry: Entry) -> bool:
+    """Tell whether all images of the data set are on this machine already."""
+    try:
+        dataset = datasets.load_variant(entry)
+        _, missing = datasets.images_here(
+            dataset, (*dataset.database, *dataset.queries), allow_partial=True
+        )
+    except BenchError:
+        return False
+    return not missing
+
+
+def _agree(place: Place, facts: Facts, *, accept: bool, ask: bool) -> None:
+    """Show the terms, and ask for agreement once; what was agreed to is kept."""
+    note = place.notes / "licence.json"
+    digest = hashlib.sha256(f"{facts.licence}\n{facts.licence_url}".encode()).hexdigest()
+    print(f"{place.name}: {facts.licence} ({facts.licence_url})", flush=True)
+    try:
+        agreed = json.loads(note.read_text(encoding="utf-8"))["terms"] == digest
+    except (OSError, ValueError, KeyError, TypeError):
+        agreed = False
+    if agreed or not ask:
+        return
+    if not accept:
+        if not sys.stdin.isatty():
+            raise BenchError(
+                f"the terms of {place.name} were not agreed to; read them at {facts.licence_url}, "
+                "then give --accept-licence."
+            )
+        print("Do you agree to these terms? [yes/no] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise BenchError(f"the terms of {place.name} were not agreed to; nothing was fetched.")
+    about = {
+        "terms": digest,
+        "text": facts.licence,
+        "url": facts.licence_url,
+        "agreed": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_bytes(note, f"{json.dumps(about, indent=1)}\n".encode())
+
+
+def _check_room(place: Place, facts: Facts, todo: Sequence[Download]) -> None:
+    """Refuse to begin what the disk has no room for: photographs unpacked, and one archive more."""
+    of_all = [download for download in facts.downloads if download.kind == "images"]
+    of_todo = [download for download in todo if download.kind == "images"]
+    if not of_todo:
+        return
+    if facts.size_bytes is None:
+        room = shutil.disk_usage(place.folder).free / GB
+        print(
+            f"{place.name}: nobody says how much room it takes; {room:.1f} GB are free in "
+            f"{place.folder}",
+            file=sys.stderr,
+        )
+        return
+    each = facts.size_bytes / len(of_all)
+    packed = [download.size_bytes or each for download in of_todo]
+    need = each * len(of_todo) + (sum(packed) if place.keep_archives else max(packed))
+    free = shutil.disk_usage(place.folder).free
+    print(
+        f"{place.name}: {len(of_todo)} archives of photographs, about {need / GB:.1f} GB on the "
+        f"disk while unpacking; {free / GB:.1f} GB are free in {place.folder}",
+        file=sys.stderr,
+    )
+    if need > free:
+        raise NoRoomError(
+            f"{place.name} takes about {need / GB:.1f} GB, and the disk of {place.folder} has "
+            f"{free / GB:.1f} GB free; make room, let RETRIEVAL_BENCH_DATA name a folder on "
+            "another disk, or give --archives FIRST-LAST for a part."
+        )

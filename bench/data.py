@@ -1,0 +1,196 @@
+"""The command `data`: what data sets there are, getting them, and where their files lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from bench import acquire, datacheck, datasets, layout, plugins
+from bench.datasets import Entry
+from bench.errors import BenchError, MissingDataError
+from bench.paths import data_root, write_bytes
+
+Say = Callable[[BenchError], int]
+UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What is on this machine of a data set; `fault` is why that cannot be told in full."""
+
+    found: int
+    wanted: int | None
+    fault: str | None = None
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        if self.wanted is None:
+            if self.fault is not None:
+                return f"broken: {self.fault}"
+            lists = "lists and ground truth are missing"
+            return f"partial, {self.found} images; {lists}" if self.found else f"absent; {lists}"
+        if self.found == self.wanted:
+            return f"complete, {self.wanted} images"
+        if self.found == 0:
+            return f"absent, 0 of {self.wanted} images; lists and ground truth are here"
+        return f"partial, {self.found} of {self.wanted} images"
+
+
+def presence(entry: Entry) -> Presence:
+    """Look for the images of the first variant by name; nothing is decoded."""
+    try:
+        dataset = datasets.load_variant(entry)
+        images = (*dataset.database, *dataset.queries)
+        here, missing = datasets.images_here(dataset, images, allow_partial=True)
+    except MissingDataError:
+        files = (name for _, names in layout.walk(entry.places()) for name in names)
+        return Presence(sum(layout.stem(name) != name for name in files), None)
+    except BenchError as error:
+        return Presence(0, None, str(error))
+    count = len({image.file for image in here})
+    return Presence(count, count + len(missing))
+
+
+def lines() -> list[str]:
+    """Return the listing of all data sets: facts, what is here, variants; broken ones say why."""
+    out = []
+    for summary in plugins.summaries(datasets.KIND):
+        if summary.error is not None:
+            out.append(f"  {summary.name}: {summary.error}")
+            continue
+        try:
+            entry = datasets.entry_of(summary.name)
+        except BenchError as error:
+            out.append(f"  {summary.name}: {error}")
+            continue
+        out.append(f"  {entry.name}: {summary.description}")
+        facts = entry.facts
+        if facts is not None:
+            large = "size not published" if facts.size_bytes is None else size(facts.size_bytes)
+            about = "" if facts.size_bytes is None else "about "
+            out.append(f"    tier {facts.tier}, {about}{large}")
+            out.append(f"    headline: {facts.headline}")
+            out.append(f"    licence: {facts.licence}")
+        out.append(f"    here: {presence(entry)}")
+        out += [f"    {entry.name}.{variant}: {text}" for variant, text in entry.variants.items()]
+    return out
+
+
+def get(
+    names: Sequence[str],
+    say: Say,
+    *,
+    accept: bool,
+    own: Path | None,
+    archives: str | None,
+    keep_archives: bool,
+    force: bool,
+) -> int:
+    """Get data sets, or take the user's own copy; print what is here then; return the status."""
+    if own is not None and len(names) > 1:
+        raise BenchError("--from is for one data set at a time.")
+    span = None if archives is None else _span(archives)
+    failed = 0
+    for name in names:
+        try:
+            acquire.get(
+                name, accept=accept, own=own, span=span, keep_archives=keep_archives, force=force
+            )
+        except BenchError as error:
+            failed = say(error)
+            continue
+        entry, _ = datasets.find(name)
+        print(
+            f"{entry.name}: {presence(entry)}; `data verify {entry.name}` looks closer", flush=True
+        )
+    return failed
+
+
+def verify(names: Sequence[str], say: Say, *, quick: bool, listing: Path | None) -> int:
+    """Check data sets and print what was found; return 1 if there is any problem.
+
+    Every image that is missing or broken is named in the file `listing`, if one is given.
+    """
+    failed, named = 0, []
+    for name in names:
+        looked, problems = datacheck.Looked(), 0
+        try:
+            for state, text in datacheck.check(name, looked, quick=quick):
+                print(f"{state:>7}  {text}", flush=True)
+                problems += state == "PROBLEM"
+        except BenchError as error:
+            failed = say(error)
+            continue
+        print(f"{name}: {f'{problems} problems' if problems else 'good'}", flush=True)
+        failed = failed or int(problems > 0)
+        named += looked.lines()
+    if listing is not None:
+        write_bytes(listing, "".join(f"{line}\n" for line in named).encode("utf-8"))
+        print(f"{len(named)} images are named in {listing}")
+    return failed
+
+
+def where(name: str) -> list[str]:
+    """Return the folders and files that a data set would use, found or not, one per line."""
+    entry, _ = datasets.find(name)
+    out = [f"{entry.name}: RETRIEVAL_BENCH_DATA is {data_root()}"]
+    places, facts = entry.places(), entry.facts
+    own = layout.own_copy(data_root() / entry.name)
+    for place in places:
+        there = "found" if place.is_dir() else "not found"
+        given = " (given with --from)" if place == own else ""
+        out.append(f"folder {place}{given}: {there}")
+    for pattern in () if facts is None else facts.truth:
+        found = [
+            folder / file
+            for folder, files in layout.walk(places)
+            for file in files
+            if fnmatch(file, pattern)
+        ]
+        where_to = str(found[0]) if found else f"not found; it would go to {places[0] / pattern}"
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        out.append(f"ground truth {pattern}: {where_to}{more}")
+    out += _image_folders(entry)
+    return out
+
+
+def _image_folders(entry: Entry) -> list[str]:
+    """Return one line per folder that holds images of the data set, with their number."""
+    try:
+        dataset = datasets.load_variant(entry)
+        here, missing = datasets.images_here(
+            dataset, (*dataset.database, *dataset.queries), allow_partial=True
+        )
+    except MissingDataError as error:
+        return [f"images: not known without ground truth: {error}"]
+    folders: dict[Path, set[str]] = {}
+    for image in here:
+        path = dataset.folder / image.path
+        folders.setdefault(path.parent, set()).add(image.file)
+    found = [f"images in {folder}: {len(files)}" for folder, files in sorted(folders.items())]
+    if len(found) > 20:
+        found = [*found[:20], f"and {len(found) - 20} more folders"]
+    if missing:
+        found.append(f"images not found: {len(missing)}; they would go to {dataset.folder}")
+    return found
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in words.
+
+    >>> size(2_000_000_000), size(450_000_000_000), size(800)
+    ('2 GB', '450 GB', '800 bytes')
+    """
+    for unit, name in UNITS:
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count} bytes"
+
+
+def _span(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    if not first.isdecimal() or not (last or first).isdecimal():
+        raise BenchError(f"--archives {text} is not FIRST-LAST, for instance 1-10.")
+    return int(first), int(last or first)

@@ -1,0 +1,358 @@
+"""`data verify`: whether the files of a data set are what its lists, its truth and its facts say.
+
+Every check gives findings: what holds, what is merely worth knowing, and problems. Sources of what
+must hold: the FACTS of the data set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from bench import datasets, layout, pictures, sources
+from bench.canonical import sha256_lines
+from bench.datasets import Entry
+from bench.errors import BenchError, MissingDataError, first_few
+from bench.facts import Expected, Facts
+from bench.paths import data_root
+from bench.progress import Progress
+from bench.types import Dataset, Image
+
+State = Literal["ok", "note", "PROBLEM"]
+Finding = tuple[State, str]
+TINY_PX = 256  # the longest side of a well-known re-pack
+
+
+@dataclass
+class Looked:
+    """What was found on the way: where images lie, their sizes, and what is wrong, by file."""
+
+    found: dict[str, Path] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """Return one line per image that is missing or cannot be used."""
+        broken = [f"broken {file}: {fault}" for file, fault in sorted(self.faults.items())]
+        return [*(f"missing {file}" for file in self.missing), *broken]
+
+
+def ok(text: str) -> Finding:
+    """Return a finding: this holds."""
+    return "ok", text
+
+
+def note(text: str) -> Finding:
+    """Return a finding: worth knowing."""
+    return "note", text
+
+
+def problem(text: str) -> Finding:
+    """Return a finding: this must be mended."""
+    return "PROBLEM", text
+
+
+def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
+    """Check the data set `name`; all its variants, unless `name` has one. Fills `looked`."""
+    entry, variant = datasets.find(name)
+    asked = [variant] if variant and name.endswith(f".{variant}") else [*entry.variants]
+    loaded: list[Dataset] = []
+    absent: list[str] = []
+    for one in asked or [""]:
+        full = f"{entry.name}.{one}" if one else entry.name
+        try:
+            dataset = datasets.load_variant(entry, one)
+        except MissingDataError as error:  # nobody has the files of all variants
+            absent.append(f"{full}: {error}")
+            continue
+        except BenchError as error:
+            yield problem(f"{full}: {error}")
+            continue
+        loaded.append(dataset)
+        expected = None if entry.facts is None else entry.facts.expected.get(one)
+        yield from _lists(dataset, expected or Expected())
+    for said in absent:
+        yield note(said) if loaded else problem(said)
+    if entry.facts is not None:
+        yield from _texts(entry, entry.facts)
+    if loaded:
+        yield from _presence(entry, loaded, looked)
+        yield from _contents(looked, quick=quick)
+        yield from _sizes(entry.facts, loaded[0].database, looked)
+    else:
+        yield from _without_lists(entry)
+    if entry.facts is not None:
+        yield from _known(entry, entry.facts, looked)
+
+
+def _lists(dataset: Dataset, expected: Expected) -> Iterator[Finding]:
+    """Compare counts and hashes of the lists, and the sums of the truth."""
+    yield note(f"{dataset.name}: {dataset.variant}")
+    for what, images in (("database", dataset.database), ("queries", dataset.queries)):
+        names = [image.id if expected.names == "stem" else image.file for image in images]
+        yield _compare(f"{dataset.name}: {what}", len(names), getattr(expected, what), "images")
+        digest, wanted = sha256_lines(names), getattr(expected, f"{what}_sha256")
+        known = (wanted,) if isinstance(wanted, str) else wanted
+        if known is None:
+            yield note(f"{dataset.name}: sha256 of the list of {what}: {digest}")
+        elif digest in known:
+            yield ok(f"{dataset.name}: the list of {what} has the known sha256")
+        else:
+            yield problem(
+                f"{dataset.name}: the list of {what} has sha256 {digest}, not {known[0]}",
+            )
+    for protocol in dataset.protocols:
+        for kind in ("positive", "ignored"):
+            count = sum(len(getattr(truth, kind)) for truth in protocol.truth)
+            sums: Mapping[str, int] = expected.positives if kind == "positive" else expected.ignored
+            label = f"{dataset.name}: {protocol.name}, {kind}"
+            yield _compare(label, count, sums.get(protocol.name), "pairs")
+
+
+def _compare(label: str, found: int, wanted: int | None, unit: str) -> Finding:
+    if wanted is None:
+        return note(f"{label}: {found} {unit}")
+    if found == wanted:
+        return ok(f"{label}: {found} {unit}, as published")
+    return problem(f"{label}: {found} {unit}, and should be {wanted}")
+
+
+def _texts(entry: Entry, facts: Facts) -> Iterator[Finding]:
+    """Compare the original text files of a ground truth, where there are any."""
+    if facts.texts is None:
+        return
+    kinds = ("_query.txt", "_good.txt", "_ok.txt", "_junk.txt")
+    folder, names = next(
+        ((f, n) for f, n in layout.walk(entry.places()) if any(x.endswith(kinds[0]) for x in n)),
+        (None, []),
+    )
+    if folder is None:
+        return
+    digest, paths = hashlib.sha256(), [folder / x for x in sorted(names) if x.endswith(kinds)]
+    for path in paths:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    count, wanted = facts.texts
+    if (len(paths), digest.hexdigest()) == (count, wanted):
+        yield ok(f"{folder}: {count} text files with the known sha256")
+    else:
+        yield problem(
+            f"{folder}: {len(paths)} text files with sha256 {digest.hexdigest()}, and should be "
+            f"{count} with {wanted}",
+        )
+
+
+def _presence(entry: Entry, loaded: list[Dataset], looked: Looked) -> Iterator[Finding]:
+    """Say which images are there, which are not, which are too many; per prefix where known."""
+    wanted = dict.fromkeys(
+        image.file for dataset in loaded for image in (*dataset.database, *dataset.queries)
+    )
+    first = loaded[0]
+    match = datasets.lookup(first, wanted)
+    gone = {*match.missing, *match.ambiguous}
+    looked.missing = match.missing
+    looked.found = {
+        file: match.found.get(file, first.folder / file) for file in wanted if file not in gone
+    }
+    for file, paths in list(match.ambiguous.items())[:5]:
+        yield problem(f"{file} lies in several places with different content: {first_few(paths)}")
+    if len(match.ambiguous) > 5:
+        yield problem(f"and {len(match.ambiguous) - 5} more such images")
+    if match.missing:
+        yield problem(
+            f"{len(match.missing)} of {len(wanted)} images are missing: {first_few(match.missing)}",
+        )
+    else:
+        yield ok(f"all {len(wanted)} images are there")
+    prefixes = {} if entry.facts is None else entry.facts.prefixes
+    here = Counter(prefix_of(file, prefixes) for file in looked.found)
+    for prefix, count in prefixes.items():
+        state: State = "ok" if here[prefix] == count else "PROBLEM"
+        yield state, f"{prefix}: {here[prefix]} of {count} images"
+    yield from _extra(entry, {layout.stem(file) for file in wanted}, looked)
+
+
+def prefix_of(file: str, prefixes: Mapping[str, int]) -> str | None:
+    """Return the longest of the prefixes that, with an underscore, begins the name of a file."""
+    name = layout.stem(file)
+    return max((p for p in prefixes if name.startswith(f"{p}_")), key=len, default=None)
+
+
+def _extra(entry: Entry, wanted: set[str], looked: Looked) -> Iterator[Finding]:
+    """Name images that no list names, below places that hold images of the data set."""
+    known = set() if entry.facts is None else set(entry.facts.not_images)
+    holding = [
+        place
+        for i, place in enumerate(entry.places())
+        if i == 0 or any(path.is_relative_to(place) for path in looked.found.values())
+    ]
+    extra, odd = [], []
+    for folder, names in layout.walk(holding):
+        for name in names:
+            stem = layout.stem(name)
+            if stem != name and stem in known:
+                odd.append(folder / name)
+            elif stem != name and stem not in wanted:
+                extra.append(folder / name)
+    if extra:
+        yield note(f"{len(extra)} image files are in no list: {first_few(extra)}")
+    if odd:
+        pages = sum(pictures.is_web_page(path) for path in odd)
+        yield note(
+            f"{len(odd)} of {len(known)} files that no list names and are no photographs, as in "
+            f"the original archive, are here; {pages} are web pages saved as .jpg"
+        )
+
+
+def _contents(looked: Looked, *, quick: bool) -> Iterator[Finding]:
+    """Open every image: its header, and unless `quick` all of its pixels."""
+    if not looked.found:
+        return
+    look = pictures.header if quick else pictures.decode
+    files = list(looked.found)
+    with (
+        Progress("read headers" if quick else "decode", len(files)) as progress,
+        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
+    ):
+        for file, result in zip(files, _mapped(pool, look, looked, files), strict=True):
+            if isinstance(result, str):
+                looked.faults[file] = result
+            else:
+                looked.sizes[file] = result
+            progress.advance()
+    kinds = Counter(fault.split(":")[0] for fault in looked.faults.values())
+    for kind, count in kinds.most_common():
+        named = [file for file, fault in looked.faults.items() if fault.startswith(kind)]
+        yield problem(f"{count} files: {kind}: {first_few(named)}")
+    if not kinds:
+        done = "have a right header" if quick else "can be decoded"
+        yield ok(f"all {len(files)} images that are there {done}")
+
+
+def _mapped(
+    pool: ThreadPoolExecutor,
+    look: Callable[[Path], pictures.Seen],
+    looked: Looked,
+    files: list[str],
+) -> Iterator[pictures.Seen]:
+    """Yield what `look` says of each file, in order, without holding a million at once."""
+    for start in range(0, len(files), 1024):
+        yield from pool.map(look, [looked.found[file] for file in files[start : start + 1024]])
+
+
+def _sizes(facts: Facts | None, database: tuple[Image, ...], looked: Looked) -> Iterator[Finding]:
+    """Compare the sizes of the database images with the table; say which re-pack they look like."""
+    sizes = [looked.sizes[image.file] for image in database if image.file in looked.sizes]
+    if not sizes:
+        return
+    table = {} if facts is None else facts.sizes
+    tiny = sum(max(size) <= TINY_PX for size in sizes)
+    if tiny == len(sizes) and table.get("longest", 0) > TINY_PX:
+        yield problem(
+            f"all images are {TINY_PX} pixels or less: this looks like a copy that somebody shrunk "
+            "(as r-oxford-* and r-paris-* of mteb), not the original",
+        )
+    longest = table.get("longest")
+    if longest is not None:
+        off = [
+            f"{image.file} ({looked.sizes[image.file][0]}x{looked.sizes[image.file][1]})"
+            for image in database
+            if image.file in looked.sizes and max(looked.sizes[image.file]) != longest
+        ]
+        if off:
+            yield problem(
+                f"{len(off)} database images have another longest side than {longest} pixels: "
+                f"{first_few(off)}",
+            )
+        else:
+            yield ok(f"the longest side of all {len(sizes)} database images is {longest} pixels")
+    if len(sizes) < len(database):
+        return
+    counts = {
+        **{f"{w}x{h}": n for (w, h), n in Counter(sizes).items()},
+        "landscape": sum(w > h for w, h in sizes),
+        "portrait": sum(w < h for w, h in sizes),
+        "square": sum(w == h for w, h in sizes),
+        "pixels": sum(w * h for w, h in sizes),
+    }
+    for key, wanted in table.items():
+        if key != "longest":
+            unit = "pixels in all" if key == "pixels" else "database images"
+            yield _compare(f"size table, {key}", counts.get(key, 0), wanted, unit)
+
+
+def _without_lists(entry: Entry) -> Iterator[Finding]:
+    """Count what is there where the lists are missing: per prefix, if that is known."""
+    prefixes = {} if entry.facts is None else entry.facts.prefixes
+    known = set() if entry.facts is None else set(entry.facts.not_images)
+    names = {
+        layout.stem(name)
+        for _, names in layout.walk(entry.places())
+        for name in names
+        if layout.stem(name) != name
+    } - known
+    here = Counter(prefix_of(name, prefixes) for name in names)
+    yield note(f"{len(names)} image files are there")
+    for prefix, count in prefixes.items():
+        state: State = "ok" if here[prefix] == count else "PROBLEM"
+        yield state, f"{prefix}: {here[prefix]} of {count} images"
+
+
+def _known(entry: Entry, facts: Facts, looked: Looked) -> Iterator[Finding]:
+    """Say which edition or re-pack this looks like, and what became of the archives."""
+    marked = {
+        s: path for f, path in looked.found.items() if (s := layout.stem(f)) in facts.unblurred
+    }
+    if marked:
+        same = sum(_sha256(path) == facts.unblurred[stem] for stem, path in marked.items())
+        if same == len(marked):
+            said = "are those from before June 2022, with faces that are not obscured"
+        elif same == 0:
+            said = (
+                "are not those from before June 2022: the -v1 archives with faces obscured, or "
+                "encoded again by somebody"
+            )
+        else:
+            said = "are of mixed origin, in part from before June 2022"
+        yield note(f"the photographs {said} ({same} of {len(marked)} known files)")
+    yield from _archives(entry, facts)
+    tables = [
+        f / n for f, ns in layout.walk(entry.places()[:2]) for n in ns if n.endswith(".parquet")
+    ]
+    if tables:
+        yield problem(
+            f"{len(tables)} .parquet files: a re-pack (as on Hugging Face), which is not read; the "
+            "image files are wanted",
+        )
+    for text in facts.notes:
+        yield note(text)
+
+
+def _archives(entry: Entry, facts: Facts) -> Iterator[Finding]:
+    """Report archives that `data get` unpacked, did not unpack, or that held empty files."""
+    place = sources.Place(entry.name, data_root() / entry.name)
+    archives = [one for one in facts.downloads if one.kind == "images"]
+    states = {one.file: sources.state(place, one.file) for one in archives}
+    done = [file for file, held in states.items() if held.get("unpacked")]
+    if done:
+        yield note(f"unpacked here: {first_few(done)}")
+        left = [file for file in states if file not in done]
+        if left:
+            yield problem(
+                f"{len(left)} of {len(archives)} archives not unpacked: {first_few(left)}",
+            )
+    for file in done:
+        empty = states[file]["unpacked"].get("empty", [])
+        if empty:
+            yield problem(f"{file} held {len(empty)} empty files: {first_few(empty)}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
