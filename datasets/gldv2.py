@@ -46,7 +46,7 @@ FACTS = Facts(
         *_archives("index", 100),
         *_archives("test", 20),
     ),
-    truth=(SOLUTION,),
+    truth=(SOLUTION, "index.csv"),
     folders=("google-landmark", "GLDv2"),
     notes=(f"The md5 of every archive is at {HOST}/md5sum/index/md5.images_000.txt and so on.",),
 )
