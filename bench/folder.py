@@ -68,7 +68,9 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
     if not _can_be_a_path(data["images"]):
         raise BenchError(f"{where}: images: {data['images']!r} cannot be the name of a folder.")
     database = tuple(
-        Image(_id(file), _inside(file, f"{where}: database[{i}]"))
+        Image(file[: file.rindex(".")], file)
+        if PLAIN.fullmatch(file)
+        else Image(_id(file), _inside(file, f"{where}: database[{i}]"))
         for i, file in enumerate(data["database"])
     )
     seen: dict[str, int] = {}
@@ -295,14 +297,10 @@ def _can_be_a_path(text: str) -> bool:
 
 def _id(file: str) -> str:
     """Return the id of an image: its file name, folders included, without the suffix."""
-    if PLAIN.fullmatch(file):
-        return file[: file.rindex(".")]
     return str(PurePosixPath(file).with_suffix("")) if PurePosixPath(file).name else file
 
 
 def _inside(file: str, place: str) -> str:
-    if PLAIN.fullmatch(file):
-        return file
     parts = PurePosixPath(file).parts
     if not _can_be_a_path(file) or file.startswith("/") or ".." in parts or not parts:
         raise BenchError(f"{place}: {file!r} must be a file name inside the folder `images`.")
