@@ -178,6 +178,14 @@ def _check_room(place: Place, facts: Facts, todo: Sequence[Download]) -> None:
     of_todo = [download for download in todo if download.kind == "images"]
     if not of_todo or facts.size_bytes is None:
         return
+    if facts.size_bytes is None:
+        room = shutil.disk_usage(place.folder).free / GB
+        print(
+            f"{place.name}: nobody says how much room it takes; {room:.1f} GB are free in "
+            f"{place.folder}",
+            file=sys.stderr,
+        )
+        return
     each = facts.size_bytes / len(of_all)
     packed = [download.size_bytes or each for download in of_todo]
     need = each * len(of_todo) + (sum(packed) if place.keep_archives else max(packed))

@@ -18,7 +18,7 @@ from typing import Literal
 from bench import datasets, layout, pictures, plugins, sources
 from bench.canonical import sha256_lines
 from bench.datasets import Entry
-from bench.errors import BenchError, first_few
+from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
 from bench.paths import data_root
 from bench.progress import Progress
@@ -62,6 +62,7 @@ def problem(text: str) -> Finding:
 def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
     """Check the data set `name`; all its variants, unless `name` has one. Fills `looked`."""
     loaded: list[Dataset] = []
+    absent: list[str] = []
     if datasets.is_own(name):
         loaded = [datasets.load(name)]
         entry, asked = Entry(loaded[0].name, None, {}, None), []
@@ -74,12 +75,17 @@ def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
         full = f"{entry.name}.{one}" if one else entry.name
         try:
             dataset = datasets.load_variant(entry, one)
+        except MissingDataError as error:  # nobody has the files of all variants
+            absent.append(f"{full}: {error}")
+            continue
         except BenchError as error:
             yield problem(f"{full}: {error}")
             continue
         loaded.append(dataset)
         expected = None if entry.facts is None else entry.facts.expected.get(one)
         yield from _lists(dataset, expected or Expected())
+    for said in absent:
+        yield note(said) if loaded else problem(said)
     if entry.facts is not None:
         yield from _texts(entry, entry.facts)
     if loaded:

@@ -34,7 +34,7 @@ FACTS = Facts(
         "Get the sessions from https://robots.engin.umich.edu/nclt/ and write the poses of their "
         "images to poses.csv, with the columns session,timestamp,x,y"
     ),
-    truth=("poses.csv",),
+    truth=("poses.csv", "protocol.json"),
     folders=("NCLT",),
     notes=("AdaFusion's positives are pickles: its threshold must be stated in protocol.json.",),
 )

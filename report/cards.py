@@ -68,6 +68,17 @@ LABELS = {
     "limit": "limit on the database images",
     "absent.database": "database images left out, not there",
     "absent.queries": "queries left out, not there",
+    "dataset.rules.positive": "what is positive",
+    "dataset.rules.threshold_m": "threshold in metres",
+    "dataset.rules.tolerance_frames": "tolerance in frames",
+    "dataset.rules.comparison": "comparison with the threshold",
+    "dataset.rules.search": "where each query is searched",
+    "areas.rule": "areas",
+    "areas.count": "number of areas",
+    "areas.sha256": "areas (sha256)",
+    "suppression.rule": "suppression",
+    "suppression.groups": "groups of which one image counts",
+    "suppression.sha256": "groups (sha256)",
 }
 
 _PROTOCOL = re.compile(r"protocols\.(.+)\.([a-z0-9_]+)")
@@ -76,6 +87,7 @@ _PROTOCOL_LABELS = {
     "skipped": "queries without positives under {}",
     "empty": "a query without positives under {}",
     "truth_sha256": "ground truth of {} (sha256)",
+    "not_asked": "queries not asked under {}",
 }
 
 _WORDS = {
