@@ -16,6 +16,12 @@ WEIGHTS_ACTIONS = {
     "get": ("Download published weights into the cache.", "+"),
     "verify": ("Hash files of the cache again (default: all).", "*"),
 }
+CACHE_ACTIONS = {
+    "list": "List the stores: key, kind, method, images, shards, size, last use.",
+    "why": "Say what determines a store, and in what it differs from the one most like it.",
+    "verify": "Hash every shard again; status 1 if one is damaged.",
+    "prune": "Remove what is of no use (leftovers, damaged shards), or the stores you select.",
+}
 CONVERT = "Make a TensorFlow model into a file for a method, and prove that it answers alike."
 DESCRIPTION = "A benchmark suite for image retrieval: every number carries its protocol card."
 
@@ -106,7 +112,15 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         metavar="N",
         help="use the first N images only; the result is marked partial",
     )
-    run.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+    run.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="go on without images that are absent or cannot be decoded: such a database image is "
+        "behind all others, such a query counts as 0, and the result is marked",
+    )
+    run.add_argument(
+        "--dry-run", action="store_true", help="say what would be done and how long it takes"
+    )
     extract = made["extract"]
     extract.add_argument("--method", required=True, metavar="NAME[.VARIANT]", help="a method")
     asked = extract.add_mutually_exclusive_group(required=True)
@@ -205,6 +219,7 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         "convert", help=CONVERT, description=CONVERT, allow_abbrev=False
     )
     _convert(made["weights convert"])
+    made |= _cache(made["cache"])
     made["report"].add_argument(
         "--results",
         type=Path,
@@ -213,6 +228,28 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         help="folder of records and published.toml (default: results/ of the checkout)",
     )
     return top, made
+
+
+def _cache(cache: _Parser) -> dict[str, _Parser]:
+    actions = cache.add_subparsers(dest="action", required=True, metavar="ACTION")
+    made = {
+        action: actions.add_parser(action, help=text, description=text, allow_abbrev=False)
+        for action, text in CACHE_ACTIONS.items()
+    }
+    made["why"].add_argument("key", metavar="KEY", help="the first digits of a key, as in `list`")
+    prune = made["prune"]
+    prune.add_argument("--method", metavar="NAME[.VARIANT]", help="stores of this method")
+    prune.add_argument(
+        "--keep-days",
+        type=_positive,
+        metavar="N",
+        help="stores that no run has opened for N days",
+    )
+    prune.add_argument("--all", action="store_true", help="all stores")
+    prune.add_argument(
+        "--dry-run", action="store_true", help="say what would be removed, and remove nothing"
+    )
+    return {f"cache {action}": parser for action, parser in made.items()}
 
 
 def _convert(convert: argparse.ArgumentParser) -> None:

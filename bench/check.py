@@ -164,13 +164,10 @@ class _Wrapped:
 def _all(
     loaded: engine.Loaded, folder: Path, wanted: tuple[Image, ...], phase: str
 ) -> NDArray[np.float32]:
-    rows = np.zeros((len(wanted), loaded.info.dim), dtype=np.float32)
-    faults: list[str] = []
     with Progress(phase, len(wanted)) as progress:
-        for positions, batch in engine.batches(loaded, folder, wanted, progress, faults):
-            rows[positions] = engine.describe(loaded, batch)
+        rows, faults = engine.rows_of(loaded, folder, wanted, progress)
     if faults:
-        raise extract.BrokenImagesError(faults, len(wanted))
+        raise extract.BrokenImagesError(list(faults.values()), len(wanted))
     return rows
 
 

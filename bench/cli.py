@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench import stopping
 from bench.errors import BenchError, unknown
 from bench.paths import cache_root
 
@@ -29,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BenchError as error:
         return _say(error)
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on from here.", file=sys.stderr)
-        return 130
+        stopping.say()
+        return stopping.STATUS
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -65,6 +66,7 @@ def _run(given: argparse.Namespace) -> int:
         memory_budget_mib=given.memory_budget_mib,
         limit=given.limit,
         force=given.force,
+        allow_missing=given.allow_missing,
         rerank=given.rerank,
         ransac=given.ransac,
         local_precision=given.local_precision,
@@ -193,6 +195,23 @@ def _check(given: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
+def _cache(given: argparse.Namespace) -> int:
+    from bench import cache
+
+    if given.action == "list":
+        return cache.show()
+    if given.action == "why":
+        return cache.why(given.key)
+    if given.action == "verify":
+        return cache.verify()
+    return cache.prune(
+        method=given.method,
+        keep_days=given.keep_days,
+        everything=given.all,
+        dry_run=given.dry_run,
+    )
+
+
 def _report(given: argparse.Namespace) -> int:
     from bench.report.build import build
 
@@ -215,6 +234,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "verify": ("Recompute the scores of records from their stored ranks.", _verify),
     "check": ("Try whether a method keeps the contract of a plug-in.", _check),
     "weights": ("List, download, check and convert published weights.", _weights),
+    "cache": ("List, explain, check and prune the stores of descriptors.", _cache),
     "report": ("Rebuild report.md and its figures from the records.", _report),
     "doctor": ("Check this installation without a GPU or a download.", _doctor),
 }

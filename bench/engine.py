@@ -35,10 +35,10 @@ class Loaded:
 
 def rows_of(
     loaded: Loaded, folder: Path, wanted: Sequence[Image], progress: Progress
-) -> tuple[NDArray[np.float32], list[str]]:
-    """Return the rows of one shard, and a sentence per image that could not be decoded."""
+) -> tuple[NDArray[np.float32], dict[int, str]]:
+    """Return the rows of one shard, and a sentence per position that could not be decoded."""
     rows = np.zeros((len(wanted), loaded.info.dim), dtype=np.float32)
-    faults: list[str] = []
+    faults: dict[int, str] = {}
     for positions, batch in batches(loaded, folder, wanted, progress, faults):
         rows[positions] = describe(loaded, batch)
     return rows, faults
@@ -49,17 +49,17 @@ def batches(
     folder: Path,
     wanted: Sequence[Image],
     progress: Progress,
-    faults: list[str],
+    faults: dict[int, str],
 ) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
     """Yield (positions, decoded images of one shape), at most `batch_size` at a time.
 
-    A sentence per image that cannot be decoded is added to `faults`.
+    A sentence per position whose image cannot be decoded is added to `faults`.
     """
     for start, decoded in _decode_ahead(loaded.rule, folder, wanted):
         groups: dict[tuple[int, ...], list[int]] = {}
         for offset, pixels in enumerate(decoded):
             if isinstance(pixels, BenchError):
-                faults.append(str(pixels))
+                faults[start + offset] = str(pixels)
             else:
                 groups.setdefault(pixels.shape, []).append(offset)
         for members in groups.values():

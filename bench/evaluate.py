@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,12 +51,13 @@ def score(
     protocols: Sequence[Protocol],
     n_rows: int,
     seed: int = 0,
+    unanswered: Collection[int] = (),
 ) -> Scores:
     """Score exact ranks under every protocol: {protocol: {metric id: Score}}.
 
     `ranks` are those of all protocols, or one for each where re-ranking made them differ.
     `n_rows` is the number of database rows, distractors left out; `seed` is that of the bootstrap
-    intervals.
+    intervals. Queries `unanswered`, which have no descriptor, count as 0.
     """
     groups = landmark_groups(protocols, n_rows)
     each = [ranks] * len(protocols) if isinstance(ranks, LabelledRanks) else ranks
@@ -68,6 +69,7 @@ def score(
         for metric_id in protocol.metrics:
             one = metric(metric_id).score
             values = np.array([one(p, n) for p, n in zip(places, counts, strict=True)])
+            values[list(unanswered)] *= 0.0  # what is not a number stays so
             counted = np.nan_to_num(values) if protocol.empty == "miss" else values
             out[protocol.name][metric_id] = Score(
                 mean_over_queries(values, protocol.empty), bootstrap(counted, groups, seed), values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import bring, card, datasets, descriptors, evaluate, machine, record, rerank, search
+from bench import (
+    bring,
+    card,
+    datasets,
+    descriptors,
+    evaluate,
+    machine,
+    missing,
+    record,
+    rerank,
+    search,
+)
 from bench.canonical import plain
 from bench.errors import BenchError
 from bench.geometry import Mode
@@ -39,6 +50,7 @@ class Options:
     memory_budget_mib: int = 256
     limit: int | None = None
     force: bool = False
+    allow_missing: bool = False
     rerank: Candidates | None = None
     ransac: Mode = "fast"
     local_precision: Precision = "float32"
@@ -55,17 +67,18 @@ def finish(
     timing: dict[str, Any],
     device: str | None,
     reranking: Reranking | None = None,
+    absent: missing.Missing = missing.NOTHING,
 ) -> Path:
     """Rank, re-rank where asked, score, write the record of descriptors; return its path.
 
     `timing` needs `phases_s` (what was done before) and `latency`; `device` is None where nothing
-    ran on one.
+    ran on one. Images `absent` have rows in `parts` and `query_parts`, which are not looked at.
     """
     phases = timing["phases_s"]
     depth = options.shortlist
     if reranking is not None:
         depth = max(depth, rerank.depth_needed(reranking.stage, dataset.protocols))
-    found = _search(dataset, parts, query_parts, depth, options, phases)
+    found = _search(dataset, parts, query_parts, depth, options, phases, absent)
     verified, ranks = None, [found.ranks] * len(dataset.protocols)
     if reranking is not None:
         mask = rerank.chosen(found.shortlist, dataset.protocols, reranking.stage)
@@ -74,14 +87,14 @@ def finish(
             found.ranks, found.shortlist, verified.inliers, dataset.protocols, reranking.stage
         )
     start = time.perf_counter()
-    scores = evaluate.score(ranks, dataset.protocols, len(dataset.database), SEED)
+    scores = evaluate.score(ranks, dataset.protocols, len(dataset.database), SEED, absent.queries)
     phases["score"] = time.perf_counter() - start
     phases |= {phase: round(seconds, 4) for phase, seconds in phases.items()}
     content = {
         "run_id": record.new_run_id(),
         "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "command": options.command,
-        "card": make_card(found),
+        "card": missing.on_card(make_card(found), absent),
         "method": plain(info),
         "scores": record.scores_to_json(scores),
         "ties": ties_of(found.ranks),
@@ -91,12 +104,14 @@ def finish(
             "peak_device_bytes": None if device is None else machine.peak_device_bytes(device),
         },
         "bytes_per_image": parts[0].shape[1] * parts[0].open().dtype.itemsize,
-        "partial": dataset.limit is not None,
+        "partial": dataset.limit is not None or bool(absent),
         "machine": machine.describe(device),
         "libraries": machine.libraries(),
         "source": machine.source(),
         "seed": SEED,
     }
+    if absent:
+        content["missing"] = missing.listed(absent, dataset.database, dataset.queries)
     if verified is not None:
         content["rerank"] = dict(verified.about)
     inliers = None if verified is None else verified.inliers
@@ -152,10 +167,14 @@ def _search(
     depth: int,
     options: Options,
     phases: dict[str, float],
+    absent: missing.Missing,
 ) -> search.Found:
+    n_rows, wanted = sum(part.shape[0] for part in parts), evaluate.labelled_rows(dataset.protocols)
+    parts = missing.without(parts, absent.database)
+    query_parts = missing.without(query_parts, absent.queries)
     queries = np.concatenate([np.asarray(part.open()) for part in query_parts])
     descriptors.check_block(query_parts, 0, queries)
-    labelled = evaluate.labelled_rows(dataset.protocols)
+    labelled = missing.labels_without(wanted, absent, n_rows)
     rows: NDArray[np.float64] = queries.astype(np.float64)
     passes = search.passes(parts, len(rows), labelled, options.memory_budget_mib << 20)
     total = passes * sum(part.shape[0] for part in parts)
@@ -169,7 +188,8 @@ def _search(
             progress.advance,
         )
     phases["search"] = progress.seconds
-    return found
+    whole = missing.restore(found.ranks, found.shortlist, wanted, absent, n_rows, depth)
+    return replace(found, ranks=whole[0], shortlist=whole[1])
 
 
 def ties_of(ranks: LabelledRanks) -> dict[str, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from bench.errors import first_few
+
 _SHORT = {"easy": "E", "medium": "M", "hard": "H"}
 
 
@@ -19,6 +21,11 @@ def lines(record: dict[str, Any]) -> list[str]:
         out.append(
             f"ties: {ties['labelled']} labelled images share their score with another image, at "
             f"most {ties['largest_group']} have the same; ranked by database row"
+        )
+    if "missing" in record:
+        out.append(
+            f"missing: {_count(len(record['missing']))} without a descriptor "
+            f"({_files(record['missing'])}); {record['card']['missing']['rule']}"
         )
     if metrics[0].startswith("map"):
         values = ", ".join(
@@ -41,7 +48,7 @@ def lines(record: dict[str, Any]) -> list[str]:
                 f"R@{k}: {_percent(table[m]['mean'], 1)}"
                 for k, m in _at(metrics, "recall@").items()
             )
-            out.append(values if len(scores) == 1 else f"{p}: {values}")
+            out.append(f"{values if len(scores) == 1 else f'{p}: {values}'}{marks}")
     return out
 
 
@@ -54,7 +61,17 @@ def _marks(record: dict[str, Any]) -> list[str]:
         marks.append(f"re-ranked, {record['card']['rerank']['candidates']} candidates")
     if limit is not None:
         marks.append(f"partial: first {limit} images")
+    if "missing" in record:
+        marks.append(f"partial: {_count(len(record['missing']))} missing")
     return marks
+
+
+def _count(images: int) -> str:
+    return f"{images} image{'' if images == 1 else 's'}"
+
+
+def _files(missing: list[dict[str, str]]) -> str:
+    return first_few(f"{one['list']} {one['file']}" for one in missing)
 
 
 def _at(metrics: list[str], start: str) -> dict[int, str]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench import card as cards
-from bench import datasets, evaluate, record, rerank
+from bench import datasets, evaluate, missing, record, rerank
 from bench.canonical import sha256_json
 from bench.errors import BenchError
 from bench.scoring import ties_of
@@ -37,11 +37,14 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         protocols = record.protocols_of(arrays, card)
         faults = _card_faults(card, protocols, ranks)
         faults += _rank_faults(ranks, shortlist, card)
+        faults += missing.faults(card, held.get("missing", ()), ranks)
         inliers = arrays.get("shortlist_inliers")
         faults += _rerank_faults(card, shortlist, inliers, protocols)
         if not faults:
             after = _ranks_after(card, ranks, shortlist, inliers, protocols)
-            scores = evaluate.score(after, protocols, card["dataset"]["database"], held["seed"])
+            unanswered = card.get("missing", {}).get("queries", ())
+            n_rows = card["dataset"]["database"]
+            scores = evaluate.score(after, protocols, n_rows, held["seed"], unanswered)
             faults += _differences(held["scores"], record.scores_to_json(scores), "scores")
             faults += _differences(held["ties"], ties_of(ranks), "ties")
     except (LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
@@ -50,7 +53,9 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         ) from error
     if ("rerank" in held) != ("rerank" in card):
         faults.append("the record and its card disagree on whether it is re-ranked")
-    if held["partial"] != (card["limit"] is not None):
+    if ("missing" in held) != ("missing" in card):
+        faults.append("the record and its card disagree on whether images are missing")
+    if held["partial"] != (card["limit"] is not None or "missing" in card):
         faults.append("the record and its card disagree on whether it is partial")
     count = sum(len(table) for table in held["scores"].values())
     notes = [f"{count} scores over {len(protocols)} protocols recomputed from stored ranks"]
