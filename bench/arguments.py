@@ -24,6 +24,12 @@ WEIGHTS_ACTIONS = {
     "get": ("Download published weights into the cache.", "+"),
     "verify": ("Hash files of the cache again (default: all).", "*"),
 }
+CACHE_ACTIONS = {
+    "list": "List the stores: key, kind, method, images, shards, size, last use.",
+    "why": "Say what determines a store, and in what it differs from the one most like it.",
+    "verify": "Hash every shard again; status 1 if one is damaged.",
+    "prune": "Remove what is of no use (leftovers, damaged shards), or the stores you select.",
+}
 CONVERT = "Make a TensorFlow model into a file for a method, and prove that it answers alike."
 MEASURES = get_args(Measure)
 DESCRIPTION = "A benchmark suite for image retrieval: every number carries its protocol card."
@@ -124,7 +130,15 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         help="data sets, or paths of a dataset.json, whose database images are described and added "
         "as negatives for every query, for instance revisitop1m",
     )
-    run.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+    run.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="go on without images that are absent or cannot be decoded: such a database image is "
+        "behind all others, such a query counts as 0, and the result is marked",
+    )
+    run.add_argument(
+        "--dry-run", action="store_true", help="say what would be done and how long it takes"
+    )
     extract = made["extract"]
     extract.add_argument("--method", required=True, metavar="NAME[.VARIANT]", help="a method")
     asked = extract.add_mutually_exclusive_group(required=True)
@@ -293,6 +307,7 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
             action, help=text, description=text, allow_abbrev=False
         )
     _data(made)
+    made |= _cache(made["cache"])
     for reading in (made["report"], made["compare"]):
         reading.add_argument(
             "--results",
@@ -355,6 +370,28 @@ def _data(made: Mapping[str, _Parser]) -> None:
     verify.add_argument(
         "--list", type=Path, metavar="FILE", help="write every missing or broken image to FILE"
     )
+
+
+def _cache(cache: _Parser) -> dict[str, _Parser]:
+    actions = cache.add_subparsers(dest="action", required=True, metavar="ACTION")
+    made = {
+        action: actions.add_parser(action, help=text, description=text, allow_abbrev=False)
+        for action, text in CACHE_ACTIONS.items()
+    }
+    made["why"].add_argument("key", metavar="KEY", help="the first digits of a key, as in `list`")
+    prune = made["prune"]
+    prune.add_argument("--method", metavar="NAME[.VARIANT]", help="stores of this method")
+    prune.add_argument(
+        "--keep-days",
+        type=_positive,
+        metavar="N",
+        help="stores that no run has opened for N days",
+    )
+    prune.add_argument("--all", action="store_true", help="all stores")
+    prune.add_argument(
+        "--dry-run", action="store_true", help="say what would be removed, and remove nothing"
+    )
+    return {f"cache {action}": parser for action, parser in made.items()}
 
 
 def _convert(convert: argparse.ArgumentParser) -> None:

@@ -156,7 +156,7 @@ def _all(
     with Progress(phase, len(wanted)) as progress:
         rows, faults = engine.rows_of(loaded, folder, wanted, progress)
     if faults:
-        raise extract.BrokenImagesError(faults, len(wanted))
+        raise extract.BrokenImagesError(list(faults.values()), len(wanted))
     return rows
 
 

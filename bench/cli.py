@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from bench import stopping
 from bench.errors import BenchError, unknown
 from bench.paths import cache_root
 from bench.types import Settings
@@ -32,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BenchError as error:
         return _say(error)
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on from here.", file=sys.stderr)
-        return 130
+        stopping.say()
+        return stopping.STATUS
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -69,6 +70,7 @@ def _run(given: argparse.Namespace) -> int:
         limit=given.limit,
         allow_partial=given.allow_partial,
         force=given.force,
+        allow_missing=given.allow_missing,
         rerank=given.rerank,
         ransac=given.ransac,
         local_precision=given.local_precision,
@@ -249,6 +251,23 @@ def _compare(given: argparse.Namespace) -> int:
     return 0
 
 
+def _cache(given: argparse.Namespace) -> int:
+    from bench import cache
+
+    if given.action == "list":
+        return cache.show()
+    if given.action == "why":
+        return cache.why(given.key)
+    if given.action == "verify":
+        return cache.verify()
+    return cache.prune(
+        method=given.method,
+        keep_days=given.keep_days,
+        everything=given.all,
+        dry_run=given.dry_run,
+    )
+
+
 def _report(given: argparse.Namespace) -> int:
     from bench.report.build import build
 
@@ -273,6 +292,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "data": ("List, get and check data sets, and say where they lie.", _data),
     "weights": ("List, download, check and convert published weights.", _weights),
     "compare": ("Test whether results differ, paired over landmarks.", _compare),
+    "cache": ("List, explain, check and prune the stores of descriptors.", _cache),
     "report": ("Rebuild report.md and its figures from the records.", _report),
     "doctor": ("Check this installation without a GPU or a download.", _doctor),
 }

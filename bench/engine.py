@@ -72,10 +72,10 @@ def about(loaded: Loaded) -> dict[str, Any]:
 
 def rows_of(
     loaded: Loaded, folder: Path, wanted: Sequence[Image], progress: Progress
-) -> tuple[NDArray[np.float32], list[str]]:
-    """Return the rows of one shard, and a sentence per image that could not be decoded."""
+) -> tuple[NDArray[np.float32], dict[int, str]]:
+    """Return the rows of one shard, and a sentence per position that could not be decoded."""
     rows = np.zeros((len(wanted), loaded.info.dim), dtype=np.float32)
-    faults: list[str] = []
+    faults: dict[int, str] = {}
     for positions, described in results(loaded, folder, wanted, progress, faults, _rows(loaded)):
         rows[positions] = described
     return rows, faults
@@ -86,13 +86,13 @@ def results(
     folder: Path,
     wanted: Sequence[Image],
     progress: Progress,
-    faults: list[str],
+    faults: dict[int, str],
     work: Callable[[Any], Many],
 ) -> Iterator[tuple[list[int], Many]]:
     """Yield (positions, what `work` makes of these images), all images of a shard in batches.
 
-    `work` gets a normalised batch and gives one item per image. A sentence per image that cannot be
-    decoded is added to `faults`.
+    `work` gets a normalised batch and gives one item per image. A sentence per position whose image
+    cannot be decoded is added to `faults`.
     """
     settings = loaded.settings
     shapes = batches.shapes(folder, wanted, loaded.rule)
@@ -104,7 +104,7 @@ def results(
         groups: dict[tuple[int, ...], list[tuple[int, Pixels]]] = {}
         for position, image in zip(batch, images, strict=True):
             if isinstance(image, str):
-                faults.append(image)
+                faults[position] = image
             else:  # of the planned shape, unless a header said other than the pixels
                 groups.setdefault(image.shape, []).append((position, image))
         for members in groups.values():

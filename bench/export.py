@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import datasets, engine, extract
+from bench import datasets, engine, estimate, extract, store
 from bench.descriptors import Matrix
 from bench.errors import BenchError
 from bench.paths import write_bytes
@@ -68,5 +68,10 @@ def export(
     if output.suffix != ".npz":
         raise BenchError(f"--output {output}: descriptors are written as .npz.")
     extract.check_files(folder, wanted)
-    parts, _ = extract.extract(loaded, folder, wanted, "describe", force=force)
+    row_bytes = 4 * loaded.info.dim
+    job = extract.prepare(loaded, folder, wanted, "describe", force=force)
+    written = len(wanted) * row_bytes + estimate.FILE_BYTES
+    estimate.check_room([job.need(row_bytes), estimate.Need(output.parent, written, str(output))])
+    parts, _ = extract.finish(job)
     write(output, wanted, parts)
+    store.release()

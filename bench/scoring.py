@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from bench import (
     evaluate,
     interval,
     machine,
+    missing,
     record,
     rerank,
     search,
@@ -39,6 +40,7 @@ from bench.rerank import Candidates, Precision, Reranking
 from bench.timing import Measure
 from bench.types import (
     Dataset,
+    Image,
     LabelledRanks,
     MethodInfo,
     Protocol,
@@ -65,6 +67,7 @@ class Options:
     limit: int | None = None
     allow_partial: bool = False
     force: bool = False
+    allow_missing: bool = False
     rerank: Candidates | None = None
     ransac: Mode = "fast"
     local_precision: Precision = "float32"
@@ -86,11 +89,14 @@ def finish(
     device: str | None,
     reranking: Reranking | None = None,
     measured: costs.Measured | None = None,
+    absent: missing.Missing = missing.NOTHING,
+    searched: Sequence[Image] = (),
 ) -> Path:
     """Rank, re-rank where asked, score, write the record of descriptors; return its path.
 
     `timing` needs `phases_s` (what was done before) and `latency`; `device` is None where nothing
-    ran on one; `measured` is what describing costs, where that was measured.
+    ran on one; `measured` is what describing costs, where that was measured. Images `absent` have
+    rows in `parts` and `query_parts`, which are not looked at; `searched` are those of `parts`.
     """
     phases = timing["phases_s"]
     depth = options.shortlist
@@ -99,11 +105,12 @@ def finish(
     if dataset.groups is not None:
         depth = max(depth, suppression.depth_needed(dataset.groups, dataset.protocols))
     choice = compress.parse(options.compression)
+    _check_absent(absent, dataset, options)
     if choice is not None:
         start = time.perf_counter()
         parts = compress.compress(parts, choice, force=options.force)
         phases[f"compress to {choice.name}"] = time.perf_counter() - start
-    exact = _search(dataset, parts, query_parts, depth, options, phases, device)
+    exact = _search(dataset, parts, query_parts, depth, options, phases, device, absent)
     found, about = _approximately(dataset, parts, query_parts, depth, options, phases, exact)
     if (reranking is not None or dataset.groups is not None) and about is not None:
         _check_candidates(found.shortlist, depth, parts)
@@ -119,14 +126,16 @@ def finish(
         None if reranking is None or verified is None else (reranking.stage, verified.inliers),
         dataset.groups,
     )
-    scores = evaluate.score(ranks, dataset.protocols, len(dataset.database), SEED)
+    scores = evaluate.score(
+        ranks, dataset.protocols, len(dataset.database), SEED, unanswered=absent.queries
+    )
     phases["score"] = time.perf_counter() - start
     phases |= {phase: round(seconds, 4) for phase, seconds in phases.items()}
     content = {
         "run_id": record.new_run_id(),
         "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "command": options.command,
-        "card": make_card(found),
+        "card": missing.on_card(make_card(found), absent),
         "method": plain(info),
         "scores": record.scores_to_json(scores),
         "intervals": intervals_of(dataset.protocols, len(dataset.database)),
@@ -137,12 +146,14 @@ def finish(
             "peak_device_bytes": None if device is None else machine.peak_device_bytes(device),
         },
         "bytes_per_image": parts[0].row_bytes(),
-        "partial": dataset.limit is not None or dataset.absent is not None,
+        "partial": dataset.limit is not None or dataset.absent is not None or bool(absent),
         "machine": machine.describe(device),
         "libraries": machine.libraries(),
         "source": machine.source(),
         "seed": SEED,
     }
+    if absent:
+        content["missing"] = missing.listed(absent, searched or dataset.database, dataset.queries)
     if verified is not None:
         content["rerank"] = dict(verified.about)
     budget = options.memory_budget_mib << 20
@@ -237,9 +248,12 @@ def _search(
     options: Options,
     phases: dict[str, float],
     device: str | None,
+    absent: missing.Missing,
 ) -> search.Found:
-    rows = _query_rows(query_parts)
-    labelled = evaluate.labelled_rows(dataset.protocols)
+    n_rows, wanted = descriptors.count_rows(parts), evaluate.labelled_rows(dataset.protocols)
+    parts = missing.without(parts, absent.database)
+    rows = _query_rows(missing.without(query_parts, absent.queries))
+    labelled = missing.labels_without(wanted, absent, n_rows)
     budget, total = options.memory_budget_mib << 20, 0
     jobs = areas.jobs(dataset.areas, parts, labelled)
     for job in jobs:
@@ -262,7 +276,27 @@ def _search(
             for job in jobs
         ]
     phases["search"] = progress.seconds
-    return searched[0][1] if dataset.areas is None else areas.join(searched, len(rows))
+    if dataset.areas is not None:
+        return areas.join(searched, len(rows))
+    found = searched[0][1]
+    ranks, shortlist = missing.restore(found.ranks, found.shortlist, wanted, absent, n_rows, depth)
+    return replace(found, ranks=ranks, shortlist=shortlist)
+
+
+def _check_absent(absent: missing.Missing, dataset: Dataset, options: Options) -> None:
+    """Refuse what cannot be done where images have no descriptor."""
+    kinds = {
+        f"--compression {options.compression}": options.compression != "none",
+        f"--search {options.search}": options.search != "exact",
+        "a search area by area": dataset.areas is not None,
+        "lists that keep one image of each group": dataset.groups is not None,
+    }
+    for kind, is_so in kinds.items():
+        if absent and is_so:
+            raise BenchError(
+                f"{len(absent)} images of {dataset.name} have no descriptor, and {kind} needs all "
+                "of them; mend the files, which `data verify` names."
+            )
 
 
 def intervals_of(

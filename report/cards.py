@@ -79,6 +79,9 @@ LABELS = {
     "suppression.rule": "suppression",
     "suppression.groups": "groups of which one image counts",
     "suppression.sha256": "groups (sha256)",
+    "missing.rule": "images without a descriptor",
+    "missing.database": "rows of database images without one",
+    "missing.queries": "numbers of queries without one",
 }
 
 _PROTOCOL = re.compile(r"protocols\.(.+)\.([a-z0-9_]+)")
@@ -170,10 +173,12 @@ def gist(card: Card) -> str:
             pixels += ", for a crop relative to its image" if relative else ", for a crop the same"
     count = leaves.get("distractors.count")
     limit = leaves.get("limit")
+    missing = len(leaves.get("missing.database", [])) + len(leaves.get("missing.queries", []))
     return (
         f"{pixels}; {say('', leaves.get('dataset.database'), card)} database images"
         + (f" and {say('', count, card)} distractors" if count else "")
         + (f"; limited to {say('', limit, card)}" if limit is not None else "")
+        + (f"; {say('', missing, card)} images without a descriptor" if missing else "")
     )
 
 

@@ -145,7 +145,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
     marks = ["untrained"] if weights["trained"] is False else []
     if re.search(r"\bchance\b", weights["source"], re.IGNORECASE):
         marks = ["chance"]
-    if record["partial"] or card["limit"] is not None:
+    if record["partial"] or card["limit"] is not None or "missing" in card:
         marks.append("partial")
     commit, dirty = record["source"]["commit"], record["source"]["dirty"]
     return Run(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench import card as cards
-from bench import evaluate, record, rerank, search
+from bench import datasets, evaluate, record, rerank, search
 from bench.canonical import sha256_json
 from bench.descriptors import from_array
 from bench.errors import BenchError
@@ -470,3 +471,37 @@ def test_inliers_of_another_form_are_one_sentence(genuine: Path, tmp_path: Path)
         forged = record.write(tmp_path, content, {**arrays, "shortlist_inliers": wrong})
         with pytest.raises(BenchError, match="inliers must be int64"):
             verify(forged)
+
+
+def test_a_missing_image_has_no_inliers(
+    cli: Callable[..., Any], patches: Path, tmp_path: Path
+) -> None:
+    mini = datasets.load("mini")
+    folder = tmp_path / "some"
+    shutil.copytree(mini.folder, folder / "jpg")
+    truth = [
+        {"positive": t.positive.tolist(), "ignored": t.ignored.tolist()}
+        for t in mini.protocols[0].truth
+    ]
+    data = {
+        "name": "some",
+        "images": "jpg",
+        "database": [image.file for image in mini.database],
+        "queries": [{"file": query.file, "box": query.box} for query in mini.queries],
+        "protocols": {"easy": truth},
+    }
+    (folder / "dataset.json").write_text(json.dumps(data))
+    gone = next(one["positive"][0] for one in truth if one["positive"])
+    (folder / "jpg" / mini.database[gone].file).write_bytes(b"")
+    (folder / "jpg" / mini.queries[2].file).unlink()
+    given = ("--dataset", str(folder), "--rerank", "official", "--allow-missing")
+    path = made(cli, patches, *given)
+    held = record.read(path)
+    assert verify(path)[0] == []
+    assert held["card"]["missing"]["queries"] == [2]
+    assert gone in held["card"]["missing"]["database"]
+    arrays = record.read_arrays(path, held)
+    inliers = arrays["shortlist_inliers"]
+    assert np.all(inliers[arrays["shortlist_row"] == gone] <= 0)
+    assert np.all(inliers[2] <= 0)
+    assert inliers.max() > 0
