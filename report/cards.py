@@ -25,6 +25,8 @@ LABELS = {
     "dataset.queries": "queries",
     "distractors.count": "distractors",
     "distractors.sources": "sources of the distractors",
+    "distractors.counts": "distractors of each source",
+    "distractors.list_sha256": "lists of the distractors (sha256)",
     "metrics": "metrics, headline first",
     "junk_rule": "rule for ignored images",
     "crop_rule": "query",
@@ -155,9 +157,13 @@ def gist(card: Card) -> str:
             pixels += ", for a crop relative to its image" if relative else ", for a crop the same"
     count = leaves.get("distractors.count")
     limit = leaves.get("limit")
+    compression, search = (str(leaves.get(key, "none")) for key in ("compression", "search"))
+    changed = "" if compression.startswith("none") else f"; compressed: {compression.split(':')[0]}"
+    changed += f"; {search.split(';')[0]}" if search.startswith("approximate") else ""
     return (
         f"{pixels}; {say('', leaves.get('dataset.database'), card)} database images"
         + (f" and {say('', count, card)} distractors" if count else "")
+        + changed
         + (f"; limited to {say('', limit, card)}" if limit is not None else "")
     )
 
