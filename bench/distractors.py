@@ -39,16 +39,12 @@ def load(names: Sequence[str], dataset: Dataset, limit: int | None) -> tuple[Dat
     return tuple(sets)
 
 
-def on_card(sets: Sequence[Dataset]) -> list[dict[str, Any]]:
-    """Return what the card says of each set: name, number of images, hash of their list."""
-    return [
-        {
-            "name": added.name,
-            "count": len(added.database),
-            "list_sha256": sha256_lines([image.file for image in added.database]),
-        }
-        for added in sets
-    ]
+def on_card(sets: Sequence[Dataset]) -> dict[str, list[Any]]:
+    """Return what the card adds of the sets, in order: number of images, hash of their list."""
+    return {
+        "counts": [len(added.database) for added in sets],
+        "list_sha256": [sha256_lines([image.file for image in added.database]) for added in sets],
+    }
 
 
 def _places(dataset: Dataset, *, with_queries: bool = False) -> dict[tuple[int, int], str]:

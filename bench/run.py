@@ -90,7 +90,7 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
         search=approximate.sentence(approximate.parse(options.search), loaded.info.dim, n_rows),
     )
     if added:
-        made["distractors"]["lists"] = distractors.on_card(added)
+        made["distractors"] |= distractors.on_card(added)
     return Plan(dataset, added, loaded, made, options)
 
 

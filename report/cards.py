@@ -25,6 +25,8 @@ LABELS = {
     "dataset.queries": "queries",
     "distractors.count": "distractors",
     "distractors.sources": "sources of the distractors",
+    "distractors.counts": "distractors of each source",
+    "distractors.list_sha256": "lists of the distractors (sha256)",
     "metrics": "metrics, headline first",
     "junk_rule": "rule for ignored images",
     "crop_rule": "query",
@@ -174,9 +176,13 @@ def gist(card: Card) -> str:
     count = leaves.get("distractors.count")
     limit = leaves.get("limit")
     missing = len(leaves.get("missing.database", [])) + len(leaves.get("missing.queries", []))
+    compression, search = (str(leaves.get(key, "none")) for key in ("compression", "search"))
+    changed = "" if compression.startswith("none") else f"; compressed: {compression.split(':')[0]}"
+    changed += f"; {search.split(';')[0]}" if search.startswith("approximate") else ""
     return (
         f"{pixels}; {say('', leaves.get('dataset.database'), card)} database images"
         + (f" and {say('', count, card)} distractors" if count else "")
+        + changed
         + (f"; limited to {say('', limit, card)}" if limit is not None else "")
         + (f"; {say('', missing, card)} images without a descriptor" if missing else "")
     )
