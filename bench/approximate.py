@@ -66,11 +66,15 @@ class Index:
 
 @dataclass(frozen=True, eq=False)
 class Retrieved:
-    """What an index found: rows and scores of each query's list, best first, and what it took."""
+    """What an index found: rows and scores of each query's list, best first, and what it took.
+
+    `query_ms` is what each query took alone, in one thread.
+    """
 
     lists: list[tuple[Rows, Float64]]
     index_bytes: int
     seconds: dict[str, float]
+    query_ms: list[float]
 
 
 def parse(name: str) -> Index | None:
@@ -170,12 +174,14 @@ def retrieve(index: Index, parts: Sequence[Matrix], queries: Float64) -> Retriev
                 progress.advance(len(rows))
         seconds["add"] = progress.seconds
         with Progress("search the index", len(queries), "queries") as progress:
-            lists = []
+            lists, query_ms = [], []
             for query in queries:
+                start = time.perf_counter()
                 lists.append(_ask(built, query, min(index.k, n_rows)))
+                query_ms.append(1e3 * (time.perf_counter() - start))
                 progress.advance()
         seconds["search"] = progress.seconds
-    return Retrieved(lists, _index_bytes(index, dim, n_rows), seconds)
+    return Retrieved(lists, _index_bytes(index, dim, n_rows), seconds, query_ms)
 
 
 def _empty(faiss: Any, index: Index, dim: int) -> Any:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import search, timing
-from bench.descriptors import Matrix, take
+from bench.approximate import Retrieved
+from bench.descriptors import Matrix, count_rows, take
 from bench.memory import Peaks, peaks
 from bench.progress import Progress
 
@@ -37,6 +38,7 @@ def add(
     device: str | None,
     measure: timing.Measure,
     measured: Measured | None = None,
+    index: Retrieved | None = None,
 ) -> None:
     """Add the costs to the content of a record that has everything else.
 
@@ -45,24 +47,25 @@ def add(
     memory_bytes    what the search may take
     device          None where nothing ran on one
     measured        what describing costs, where that was measured
+    index           what an approximate search found; None: the search is exact
     """
+    rows, kept = count_rows(parts), content["memory"]
     if measure != "none":
-
-        def ask(query: Rows) -> object:
-            nothing = np.empty(0, dtype=np.int64)
-            return search.search(
-                parts, query, [nothing], depth, memory_bytes, device=device or "cpu"
+        if index is None:
+            said = searching(
+                _exact(parts, depth, memory_bytes, device), queries, timing.EFFORTS[measure]
             )
-
+        else:
+            times = timing.summarise(timing.in_blocks(index.query_ms))
+            said = {"queries": len(index.query_ms), "warm_up": 0, "ms_per_query": times}
         content["timing"]["search"] = {
             "measure": measure,
-            "rows": count_of(parts),
+            "rows": rows,
             "dim": parts[0].shape[1],
-            "shortlist": min(depth, count_of(parts)),
-            **searching(ask, queries, timing.EFFORTS[measure]),
+            "shortlist": min(depth, rows),
+            **said,
         }
     total = peaks(device) if measured is None else measured.peaks.total()
-    rows, kept = count_of(parts), content["memory"]
     kept |= {
         "peak_resident_bytes": total["resident_bytes"],
         "peak_device_bytes": total["device_allocated_bytes"],
@@ -70,10 +73,22 @@ def add(
         "index_rows": rows,
         "index_bytes": round(rows * content["bytes_per_image"]),
     }
+    if index is not None:
+        kept["index_bytes"] = index.index_bytes
     if "rerank" in content:
         kept["local_features_bytes"] = round(rows * content["rerank"]["bytes_per_image"])
     if measured is not None:
         kept |= measured.memory
+
+
+def _exact(parts: Sequence[Matrix], depth: int, memory_bytes: int, device: str | None) -> Ask:
+    """Return the function that searches one query, exactly, and ranks no labels."""
+
+    def ask(query: Rows) -> object:
+        nothing = np.empty(0, dtype=np.int64)
+        return search.search(parts, query, [nothing], depth, memory_bytes, device=device or "cpu")
+
+    return ask
 
 
 def searching(ask: Ask, queries: Sequence[Matrix], effort: timing.Effort) -> dict[str, Any]:
@@ -81,7 +96,7 @@ def searching(ask: Ask, queries: Sequence[Matrix], effort: timing.Effort) -> dic
 
     The queries are spread over the list; each is given as float64 (1, dim).
     """
-    asked = count_of(queries)
+    asked = count_rows(list(queries))
 
     def row(index: int) -> Rows:
         return take(list(queries), np.array([index]))
@@ -101,8 +116,3 @@ def searching(ask: Ask, queries: Sequence[Matrix], effort: timing.Effort) -> dic
 
         by_round = timing.in_rounds(effort, chosen, once)
     return {"queries": count, "warm_up": 1, "ms_per_query": timing.summarise(by_round)}
-
-
-def count_of(parts: Sequence[Matrix]) -> int:
-    """Return the rows of all parts."""
-    return sum(part.shape[0] for part in parts)

@@ -134,14 +134,7 @@ def _gpu_mhz(device: str | None) -> float | None:
 
 def available_bytes() -> int | None:
     """Return how much memory a new program could take; None where the system does not say."""
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        return None
-    for line in text.splitlines():
-        if line.startswith("MemAvailable:"):
-            return 1024 * int(line.split()[1])
-    return None
+    return memory.free_bytes("cpu")
 
 
 def _git(*arguments: str) -> str | None:

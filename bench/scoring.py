@@ -111,7 +111,7 @@ def finish(
         parts = compress.compress(parts, choice, force=options.force)
         phases[f"compress to {choice.name}"] = time.perf_counter() - start
     exact = _search(dataset, parts, query_parts, depth, options, phases, device, absent)
-    found, about = _approximately(dataset, parts, query_parts, depth, options, phases, exact)
+    found, about, index = _approximately(dataset, parts, query_parts, depth, options, phases, exact)
     if (reranking is not None or dataset.groups is not None) and about is not None:
         _check_candidates(found.shortlist, depth, parts)
     verified = None
@@ -158,7 +158,15 @@ def finish(
         content["rerank"] = dict(verified.about)
     budget = options.memory_budget_mib << 20
     costs.add(
-        content, parts, query_parts, options.shortlist, budget, device, options.measure, measured
+        content,
+        parts,
+        query_parts,
+        options.shortlist,
+        budget,
+        device,
+        options.measure,
+        measured,
+        index,
     )
     inliers = None if verified is None else verified.inliers
     arrays = record.arrays_of(found.ranks, found.shortlist, dataset, inliers)
@@ -336,11 +344,11 @@ def _approximately(
     options: Options,
     phases: dict[str, float],
     exact: search.Found,
-) -> tuple[search.Found, dict[str, Any] | None]:
-    """Return what an approximate search finds and its section of the record; or `exact`, None."""
+) -> tuple[search.Found, dict[str, Any] | None, approximate.Retrieved | None]:
+    """Return what is found, and of an approximate search its part of the record and its lists."""
     index = approximate.parse(options.search)
     if index is None:
-        return exact, None
+        return exact, None, None
     if dataset.areas is not None:
         raise BenchError(
             f"{dataset.name} is searched area by area, and an index over the whole database cannot "
@@ -365,7 +373,7 @@ def _approximately(
             exact.shortlist.row,
         ),
     }
-    return search.Found(ranks, shortlist, exact.norms), about
+    return search.Found(ranks, shortlist, exact.norms), about, got
 
 
 def ties_of(ranks: LabelledRanks) -> dict[str, int]:

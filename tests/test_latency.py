@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 from torch import nn
 
 from bench import contract, costs, descriptors, engine, images, latency, memory, throughput, timing
+from bench.approximate import Retrieved
 from bench.errors import BenchError
 from bench.timing import Effort
 from bench.types import Image
@@ -270,6 +271,17 @@ def test_costs_count_distractors_and_local_features() -> None:
     costs.add(bare, [rows], [rows], 5, 1 << 20, None, "none")
     assert bare["timing"] == {}
     assert "local_features_bytes" not in bare["memory"]
+
+
+def test_an_approximate_search_is_timed_as_it_was_done_and_its_index_weighed() -> None:
+    rows = descriptors.from_array(np.eye(6, 4, dtype=np.float32) + 1, "db")
+    index = Retrieved([], 777, {}, [3.0, 1.0, 2.0, 9.0, 8.0])
+    content: dict[str, Any] = {"timing": {}, "memory": {}, "bytes_per_image": 16}
+    costs.add(content, [rows], [rows], 5, 1 << 20, None, "sample", index=index)
+    assert content["memory"]["index_bytes"] == 777
+    said = content["timing"]["search"]
+    assert (said["queries"], said["warm_up"]) == (5, 0)
+    assert said["ms_per_query"]["p50"] == 3.0
 
 
 def test_blocks_of_queries_make_the_spread_of_re_ranking() -> None:
