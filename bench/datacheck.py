@@ -212,7 +212,8 @@ def _extra(entry: Entry, wanted: set[str], looked: Looked) -> Iterator[Finding]:
         pages = sum(pictures.is_web_page(path) for path in odd)
         yield note(
             f"{len(odd)} of {len(known)} files that no list names and are no photographs, as in "
-            f"the original archive, are here; {pages} are web pages saved as .jpg"
+            f"the original archive, are here; {pages} are web pages saved as .jpg: "
+            f"{first_few((path.stem for path in odd), 20)}"
         )
 
 

@@ -517,6 +517,33 @@ def test_a_disk_that_fills_while_unpacking(streets: Streets, monkeypatch, refuse
     assert len(streets.hosts[0].pages["/photos.tgz"].asked) == 1
 
 
+@pytest.mark.parametrize("when", ["before", "halfway", "after"])
+def test_a_process_that_is_stopped_while_unpacking(streets: Streets, monkeypatch, when) -> None:
+    """What was in place by then is whole, and the next call ends the work without a download."""
+    real = Path.replace
+    places = []
+
+    def stopped(path: Path, target: Path) -> Path:
+        if Path(target).suffix == ".jpg":
+            places.append(target)
+            if len(places) == {"before": 1, "halfway": 3, "after": 5}[when]:
+                raise KeyboardInterrupt
+        if when == "after" and Path(target).name == "photos.tgz.json" and len(places) == 4:
+            raise KeyboardInterrupt
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    assert streets.get().status == 130
+    monkeypatch.setattr(Path, "replace", real)
+    assert streets.images() == ALL[: {"before": 0, "halfway": 2, "after": 4}[when]]
+    for name in streets.images():
+        assert (streets.folder / name).read_bytes() == dict(PHOTOS)[Path(name).name]
+    assert streets.get().status == 0
+    assert streets.images() == ALL
+    assert streets.left() == []
+    assert len(streets.hosts[0].pages["/photos.tgz"].asked) == 1
+
+
 # --- terms, own copies, parts -------------------------------------------------------------------
 
 
@@ -608,6 +635,28 @@ def test_one_archive_that_fails_does_not_stop_the_others(streets: Streets, cli, 
     assert streets.get().status == 0
     assert [len(pages[f"/{i}.tar"].asked) for i in (1, 2, 3, 4)] == [1, fetch.TRIES + 1, 1, 1]
     assert cli("data", "verify", streets.path).status == 0
+
+
+def test_a_file_that_is_not_needed_may_fail(streets: Streets) -> None:
+    one, _ = streets.hosts
+    extra = Download("extra.zip", (f"{one.url}/extra.zip",), kind="ground truth", optional=True)
+    streets.write_all([extra, Download("photos.tgz", (f"{one.url}/photos.tgz",), into="jpg")])
+    said = streets.get()
+    assert said.status == 0
+    assert "404" in said.err
+    assert "It is not needed. Going on" in said.err
+    assert streets.images() == ALL
+
+
+def test_everything_comes_anew_if_one_wants(streets: Streets) -> None:
+    pages = many(streets)
+    assert streets.get("--keep-archives").status == 0
+    pages["/1.tar"].content = tar_of([("p0.jpg", jpeg("new"))], "w")
+    streets.hosts[1].pages["/l"].content = b"another list"
+    assert streets.get("--force").status == 0
+    assert (streets.folder / "jpg" / "p0.jpg").read_bytes() == jpeg("new")
+    assert (streets.folder / "list.txt").read_text() == "another list"
+    assert streets.left() == [f"{i}.tar.json" for i in (1, 2, 3, 4)] + ["list.txt.json"]
 
 
 def test_a_part_of_the_archives(streets: Streets, refused) -> None:

@@ -215,7 +215,7 @@ def test_images_too_many_and_files_known_to_be_none(town: Town) -> None:
     assert status == 0
     assert any(note.startswith("1 image files are in no list: ") for note in notes)
     assert any(note.startswith("1 of 1 files that no list names") for note in notes)
-    assert any("1 are web pages saved as .jpg" in note for note in notes)
+    assert any("1 are web pages saved as .jpg: mill_9" in note for note in notes)
 
 
 def test_every_image_is_named_in_a_file(town: Town, tmp_path: Path) -> None:
