@@ -178,7 +178,7 @@ def available(dataset: Dataset) -> Dataset:
         part,
         database=tuple(replace(image, found=placed[image.file]) for image in part.database),
         queries=tuple(replace(image, found=placed[image.file]) for image in part.queries),
-        absent=(int((~rows).sum()), int((~asked).sum())),
+        absent=(int((~rows).sum()), len(dataset.queries) - len(part.queries)),
     )
 
 
