@@ -178,8 +178,9 @@ def available(dataset: Dataset) -> Dataset:
             f"nothing of {dataset.name} can be scored: {rows.sum()} of {len(rows)} database "
             f"images and {asked.sum()} of {len(asked)} queries are in {dataset.folder}."
         )
-    absent = int((~rows).sum()), int((~asked).sum())
-    return replace(_restricted(dataset, rows, asked), absent=absent)
+    part = _restricted(dataset, rows, asked)
+    absent = int((~rows).sum()), len(dataset.queries) - len(part.queries)
+    return replace(part, absent=absent)
 
 
 def check_queries(dataset: Dataset) -> Dataset:

@@ -43,7 +43,7 @@ FACTS = Facts(
 def load(root: Path, variant: str) -> dict[str, Any]:
     """Return one protocol over the poses in poses.csv.
 
-    Its columns are session, timestamp, x, y (metres), and if need be heading (degrees) and file;
+    Its columns are session, timestamp, x (north) and y (east) in metres, and if need be file;
     without `file` an image is `<session>/<timestamp>.jpg`. AdaFusion leaves its threshold open;
     it stands in protocol.json beside the poses: `{"adafusion": {"threshold_m": 25}}`.
     """

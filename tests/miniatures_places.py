@@ -247,7 +247,8 @@ def nclt(root: Path) -> None:
     rows = []
     for i, session in enumerate(("2012-01-15", *asking)):
         for k in range(3):
-            x, y = -250.0 + 4 * k + 0.1 * i + (900 if i == 6 else 0), -650.0
+            x = -250.0 + 4 * k + (900 if i == 6 else 0)
+            y = -650.0 + 3 * (i == 1)  # so that neighbours are 5 m away, to the millimetre
             rows.append((session, 1326652800000 + 10 * k, x, y))
     table(folder / "poses.csv", ("session", "timestamp", "x", "y"), rows)
     photographs(folder, [f"{session}/{time}.jpg" for session, time, _, _ in rows])
