@@ -68,12 +68,16 @@ class Twice(Small):
 
 
 class Kept(Small):
-    """The stage's input is used after the stage, so no block may write over it."""
+    """The block's input is used after the block, which therefore may not write over it."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.stage = nn.Sequential(Block(8, 8, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.act(self.bn(self.conv(x)))
-        z = self.stage[1:](functional.pad(y, (0, 0, 0, 0, 0, 8)))
-        return self.head(z.mean(dim=(2, 3))) + y.mean(dim=(1, 2, 3))[:, None]
+        return self.head(torch.cat([self.stage(y), y], dim=1).mean(dim=(2, 3)))
 
 
 class Changed(Small):
@@ -123,11 +127,13 @@ def test_norms_are_folded_and_convolutions_fused() -> None:
     assert len(sums) == 3
 
 
-@pytest.mark.parametrize(("kind", "folded"), [(TwoUses, 0), (Twice, 7), (Kept, 5), (Changed, 6)])
+@pytest.mark.parametrize(("kind", "folded"), [(TwoUses, 0), (Twice, 7), (Kept, 3), (Changed, 6)])
 def test_unusual_uses_of_a_layer_are_seen(kind: Any, folded: int) -> None:
     net = drawn(kind)
     before = copy.deepcopy(net)
-    assert quick(net).folded == folded
+    done = quick(net)
+    assert done.folded == folded
+    assert done.fused > 0
     assert difference(net, before) < 1e-6
 
 
