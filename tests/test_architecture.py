@@ -16,6 +16,7 @@ LAYERS = [
     {"scoring", "golden", "latency"},
     {"extract", "local_store", "missing", "methods", "datasets", "record", "summary", "report"},
     {
+        "adopt",
         "estimate",
         "engine",
         "checkpoints",
