@@ -147,9 +147,9 @@ def why(prefix: str) -> int:
         return 0
     mine = {entry[0] for entry in one.images()}
 
-    def distance(other: Held) -> tuple[int, int]:
+    def distance(other: Held) -> tuple[bool, int, int]:
         shared = len(mine & {entry[0] for entry in other.images()})
-        return len(_apart(one, other)), -shared
+        return other.method != one.method, len(_apart(one, other)), -shared
 
     nearest = min(others, key=distance)
     print(f"the store most like it is {nearest.name}; this one / that one:")

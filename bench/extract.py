@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from bench import engine, estimate, fingerprint, store
+from bench import adopt, engine, estimate, fingerprint, store
 from bench.canonical import plain, sha256_lines
 from bench.descriptors import Matrix
 from bench.errors import BenchError, first_few
@@ -68,12 +68,16 @@ class Work:
 
 @dataclass(frozen=True)
 class Job:
-    """A store to be completed: the shards that are not there, and what its sidecars say."""
+    """A store to be completed: the shards that are not there, and what its sidecars say.
+
+    Those `adopted` are not there either, but another store has them.
+    """
 
     phase: str
     work: Work
     key: dict[str, Any]
     todo: Sequence[int]
+    adopted: Mapping[int, store.Store]
     force: bool = False
 
     @property
@@ -163,9 +167,12 @@ def job_of(
     if work.store.folder.is_dir():
         store.use(work.store.folder)
     if force:
-        return Job(phase, work, key, list(shards), force)
-    todo = store.missing(work.store, shards, partial=work.allow_missing)
-    return Job(phase, work, key, todo)
+        return Job(phase, work, key, list(shards), {}, force)
+    partial = work.allow_missing
+    absent = store.missing(work.store, shards, partial=partial)
+    adopted = adopt.find(work.store, key, work.listed.lines(), absent, partial=partial)
+    todo = [shard for shard in absent if shard not in adopted]
+    return Job(phase, work, key, todo, adopted)
 
 
 def finish(job: Job, missing: dict[int, str] | None = None) -> tuple[list[Matrix], int]:
@@ -184,6 +191,8 @@ def fill(job: Job) -> int:
     """
     kept, done, broken = job.work.store, 0, list[str]()
     store.begin(kept, job.key, "".join(f"{line}\n" for line in job.work.listed.lines()))
+    for shard in store.claim(kept, list(job.adopted), partial=job.work.allow_missing):
+        adopt.take(kept, shard, job.adopted[shard])
     for shard in job.todo if job.force else ():
         kept.path(shard).with_suffix(".json").unlink(missing_ok=True)
     with Progress(job.phase, job.images) as progress:

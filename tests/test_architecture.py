@@ -19,7 +19,7 @@ LAYERS = [
     {"distractors", "loading"},
     {"approximate"},
     {"extract", "local_store", "methods", "datasets", "record", "summary", "report", "areas"},
-    {"compress", "estimate"},
+    {"compress", "estimate", "adopt"},
     {"engine", "checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine"},
     {"sources", "pictures", "suppression", "batches", "decoding", "graphs", "network"},
     {"pyramid", "local", "rerank", "fetch", "evaluate", "counting", "images", "weights", "plugins"},

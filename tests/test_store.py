@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from bench import paths, store
 from bench.errors import BenchError
@@ -498,16 +497,6 @@ def shards(cache: Path) -> dict[str, bytes]:
         str(path.relative_to(cache)): path.read_bytes()
         for path in sorted(cache.rglob("shard-*.npy"))
     }
-
-
-def test_an_image_that_changes_is_described_again(workspace, cli, tiny: Path, described) -> None:
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu",
-             "--measure", "none")  # fmt: skip
-    assert cli(*given).status == 0
-    described()
-    Image.new("RGB", (8, 8), (1, 2, 3)).save(tiny / "jpg" / "300.png", compress_level=0)
-    assert cli(*given).status == 0
-    assert described() == 600, "the database; the queries did not change"
 
 
 def test_data_sets_with_the_same_list_share_a_store(workspace, cli, tiny: Path, described) -> None:
