@@ -48,7 +48,7 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     device = machine.pick_device(options.device)
     machine.set_exact_float32()
     info, method, rule = methods.load(method_name, options.weights, device)
-    rule = with_query_crop(rule, options.query_crop)
+    rule = with_size(with_query_crop(rule, options.query_crop), options.max_side, options.scales)
     loaded = engine.Loaded(method, info, rule, device, options.batch_size)
     said = None
     if options.rerank is not None:
@@ -62,6 +62,15 @@ def with_query_crop(rule: Preprocess, query_crop: str | None) -> Preprocess:
     """Return the rule with the cap that `--query-crop` names for cropped queries."""
     caps: dict[str | None, Any] = {"crop": "own", "crop-relative": "relative"}
     return replace(rule, query_cap=caps[query_crop]) if query_crop in caps else rule
+
+
+def with_size(
+    rule: Preprocess, max_side: str | None, scales: tuple[float, ...] | None
+) -> Preprocess:
+    """Return the rule with the size cap ("none": no cap) and the scales that were asked for."""
+    if max_side is not None:
+        rule = replace(rule, max_side_px=None if max_side == "none" else int(max_side))
+    return rule if scales is None else replace(rule, scales=scales)
 
 
 def describe_plan(planned: Plan) -> list[str]:
@@ -106,7 +115,9 @@ def run(planned: Plan) -> Path:
     if faults:
         raise extract.BrokenImagesError(faults, len(dataset.database) + len(shown))
     start = time.perf_counter()
-    measured = latency.measure(loaded, dataset.folder, dataset.database)
+    measured = None
+    if options.measure_latency:
+        measured = latency.measure(loaded, dataset.folder, dataset.database)
     phases["latency"] = time.perf_counter() - start
     timing = {"phases_s": phases, "images_from_store": from_store, "latency": measured}
     return finish(

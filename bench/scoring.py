@@ -46,6 +46,9 @@ class Options:
     device: str | None = None
     batch_size: int = 8
     query_crop: str | None = None
+    max_side: str | None = None
+    scales: tuple[float, ...] | None = None
+    measure_latency: bool = True
     shortlist: int = 100
     memory_budget_mib: int = 256
     limit: int | None = None
