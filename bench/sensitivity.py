@@ -31,7 +31,7 @@ FOLDER = "sensitivity"
 NONE = "none"
 CAPS = (512, 1024)
 PYRAMIDS = ((1.0,), (0.70710677, 1.0, 1.4142135), (0.35355338, 0.5, 0.70710677, 1.0, 1.4142135))
-CUT = 100  # places, in the formulas that look at the first few
+CUTS = (100, 10)  # places, in the formulas that look at the first; 10 where there are few images
 SHOWN = {"own": "crop", "relative": "crop-relative"}
 
 
@@ -86,12 +86,13 @@ def configurations(base: run.Plan, *, grid: bool, with_candidates: bool) -> list
     return list(dict.fromkeys(out))
 
 
-def formulas(protocol: Protocol) -> list[str]:
+def formulas(protocol: Protocol, n_rows: int) -> list[str]:
     """Return the metrics to compare: the headline, and where it is a mAP all its formulas."""
     headline = protocol.metrics[0]
     if not headline.startswith("map"):
         return [headline]
-    every = [name.format(k=CUT) for name in metrics.families() if name.startswith("map")]
+    cut = CUTS[0] if n_rows > CUTS[0] else CUTS[1]
+    every = [name.format(k=cut) for name in metrics.families() if name.startswith("map")]
     return list(dict.fromkeys([headline, *every]))
 
 
@@ -206,7 +207,7 @@ def _write(
     command: str,
 ) -> Path:
     info = base.loaded.info
-    ids = formulas(base.dataset.protocols[0])
+    ids = formulas(base.dataset.protocols[0], len(base.dataset.database))
     entries = []
     for each, path in zip(chosen, paths, strict=True):
         card_sha256, scores = _scores(path, ids)

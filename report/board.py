@@ -260,7 +260,7 @@ def _headings(groups: Sequence[Sequence[Run]]) -> list[str]:
 def _order(run: Run, columns: Sequence[Metric]) -> tuple[object, ...]:
     """Best first by the first column; untrained rows and chance below the others."""
     mean = run.score(columns[0].protocol, columns[0].id).mean if columns else None
-    return bool(UNRANKED & set(run.marks)), -1.0 if mean is None else -mean, run.name, run.file
+    return bool(UNRANKED & set(run.marks)), 1.0 if mean is None else -mean, run.name, run.file
 
 
 def _marks(means: Sequence[float | None]) -> dict[str, int]:

@@ -26,8 +26,8 @@ FACTORS = {
 }
 CROPS = {"crop": "box, own cap", "crop-relative": "box, relative cap", "whole": "whole image"}
 HINT = """\
-One choice changed at a time, everything else as the method and the data set have it. The same table
-for another data set takes its photographs and the method's weights:
+One choice changed at a time, everything else as the method and the data set have it. Few queries
+make such differences rough. The same for another data set takes its photographs and weights:
 
 ```
 python -m bench sensitivity --method delg.r101-gldv2clean --dataset roxford5k --grid
@@ -77,7 +77,10 @@ def load(results: Path) -> tuple[list[Study], list[tuple[PurePosixPath, str]]]:
 
 def parse(held: Mapping[str, Any], file: PurePosixPath) -> Study:
     """Return a study from its JSON."""
+    if held["study"] != 1:
+        raise BenchError(f"its version is {held['study']}, and 1 is read")
     every, formulas = held["configurations"], held["formulas"]
+    _check(every, formulas)
     default, headline = every[0], formulas[0]
     changed = [name for name in FACTORS if name != "formula"]
     factors: dict[str, list[Point]] = {name: [] for name in FACTORS}
@@ -178,6 +181,17 @@ def _read(path: Path) -> dict[str, Any]:
     if sha256_json(rest) != held["sha256"]:
         raise BenchError("it was changed after it was written, its sha256 does not fit")
     return held
+
+
+def _check(every: Sequence[Mapping[str, Any]], formulas: Sequence[str]) -> None:
+    """Refuse a study without scores, or with scores that are not fractions."""
+    for one in every:
+        for scores in one["scores"].values():
+            for value in (scores[name] for name in formulas):
+                if value is not None and not (type(value) in (int, float) and 0 <= value <= 1):
+                    raise BenchError(f"a score is {value!r}, not a fraction")
+    if not every[0]["scores"] or not formulas:
+        raise BenchError("it has no scores")
 
 
 def _of(one: Mapping[str, Any], formula: str) -> dict[str, float | None]:

@@ -37,9 +37,10 @@ def draw(study: Study) -> dict[str, bytes]:
         ),
     ):
         figure = Figure(figsize=(3.2 + 2.9 * len(names), 1.6 + 0.235 * rows), layout="constrained")
-        panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+        panels = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
         for axes, name in zip(panels, names, strict=True):
             _panel(axes, study, name)
+        panels[0].set_xlim(*_limits(study))
         ticks = _rows(study)
         panels[0].set_yticks([y for y, _, _ in ticks], [clean(text) for _, text, _ in ticks])
         for label, (_, _, bold) in zip(panels[0].get_yticklabels(), ticks, strict=True):
@@ -64,6 +65,14 @@ def _rows(study: Study) -> list[tuple[float, str, bool]]:
     return out
 
 
+def _limits(study: Study) -> tuple[float, float]:
+    """Return both ends of the axis of all panels: every change, and room for its number."""
+    moved = [study.moved(point, name) for point in study.grid for name in shown(study)]
+    known = [0.0, *(m for m in moved if m is not None)]
+    room = 0.2 * max(max(known) - min(known), 1.0)
+    return min(known) - room, max(known) + room
+
+
 def _panel(axes: Axes, study: Study, protocol: str) -> None:
     default = study.default.scores[protocol]
     where = "no score" if default is None else f"default {100 * default:.2f}"
@@ -78,7 +87,8 @@ def _panel(axes: Axes, study: Study, protocol: str) -> None:
             if moved is None:
                 continue
             axes.plot([0, moved], [y, y], "-", color=BAR, linewidth=1.6, zorder=2)
-            axes.plot(moved, y, "o", color=DOT, markersize=4.5, zorder=3)
+            inside = "white" if point.scores == study.default.scores else DOT
+            axes.plot(moved, y, "o", color=DOT, markerfacecolor=inside, markersize=4.5, zorder=3)
             if abs(moved) >= 0.005:
                 text = f"{moved:+.1f}" if abs(moved) >= 0.05 else f"{moved:+.2f}"
                 _text(axes, moved, y, text)
@@ -87,7 +97,6 @@ def _panel(axes: Axes, study: Study, protocol: str) -> None:
     axes.grid(axis="x", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
-    axes.margins(x=0.16)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
 
@@ -114,7 +123,7 @@ def _range(
 
 def _text(axes: Axes, x: float, y: float, text: str, pad: int = 6) -> None:
     axes.annotate(
-        text,
+        text.replace("-", "\u2212"),
         (x, y),
         xytext=(pad if x >= 0 else -pad, 0),
         textcoords="offset points",
