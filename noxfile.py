@@ -49,7 +49,7 @@ def bench(session: nox.Session) -> None:
 
 @session
 def report(session: nox.Session) -> None:
-    """Rebuild results/report.md and its figures from the records."""
+    """Rebuild results/report.md, its tables and figures from the records."""
     run(session, "bench", "report", *session.posargs)
 
 

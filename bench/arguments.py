@@ -94,6 +94,18 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         help="the same as --query-crop whole",
     )
     run.add_argument(
+        "--max-side",
+        type=_side,
+        metavar="PX",
+        help="longest side of an image in pixels, or none (default: the method's own)",
+    )
+    run.add_argument(
+        "--scales",
+        type=_scales,
+        metavar="A,B,...",
+        help="factors of the image pyramid (default: the method's own)",
+    )
+    run.add_argument(
         "--rerank",
         nargs="?",
         const="deployable",
@@ -155,7 +167,9 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         "--output", type=Path, required=True, metavar="FILE", help="an .npz: ids and vectors"
     )
     made["check"].add_argument("method", metavar="METHOD", help="a method, or a plug-in file")
-    for describing in (run, extract, made["check"]):
+    sensitivity = made["sensitivity"]
+    _sensitivity(sensitivity)
+    for describing in (run, extract, made["check"], sensitivity):
         describing.add_argument(
             "--weights", metavar="PATH", help="weights to use instead of the variant's own"
         )
@@ -308,6 +322,9 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         )
     _data(made)
     made |= _cache(made["cache"])
+    made["report"].add_argument(
+        "--easy", action="store_true", help="also show the easy protocol in the main tables"
+    )
     for reading in (made["report"], made["compare"]):
         reading.add_argument(
             "--results",
@@ -317,6 +334,33 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
             help="folder of records and published.toml (default: results/ of the checkout)",
         )
     return top, made
+
+
+def _sensitivity(sensitivity: argparse.ArgumentParser) -> None:
+    sensitivity.add_argument(
+        "--method", required=True, metavar="NAME[.VARIANT]", help="a method, or a plug-in file"
+    )
+    sensitivity.add_argument(
+        "--dataset",
+        default="mini",
+        metavar="NAME",
+        help="a data set, or the path of a dataset.json (default: %(default)s)",
+    )
+    sensitivity.add_argument(
+        "--grid",
+        action="store_true",
+        help="also run crop, image size and scales in every combination, for the extremes",
+    )
+    sensitivity.add_argument(
+        "--output",
+        type=Path,
+        default=Options.output,
+        metavar="DIR",
+        help="folder of the results (default: results/ of the checkout)",
+    )
+    sensitivity.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and stop"
+    )
 
 
 def _compare(compare: argparse.ArgumentParser) -> None:
@@ -413,6 +457,20 @@ def _convert(convert: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also convert variables without a graph to compare with; every record will say so",
     )
+
+
+def _side(text: str) -> str:
+    return text if text == "none" else str(_positive(text))
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0 < scale <= 4 for scale in scales):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of factors above 0, at most 4")
+    return scales
 
 
 def _positive(text: str) -> int:

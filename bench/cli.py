@@ -65,6 +65,8 @@ def _run(given: argparse.Namespace) -> int:
         device=given.device,
         settings=_settings(given),
         query_crop=given.query_crop,
+        max_side=given.max_side,
+        scales=given.scales,
         shortlist=given.shortlist,
         memory_budget_mib=given.memory_budget_mib,
         limit=given.limit,
@@ -186,12 +188,13 @@ def _data(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
+    from bench import sensitivity
     from bench.verify import verify
 
     failed = 0
     for path in given.record:
         try:
-            faults, notes = verify(path)
+            faults, notes = (sensitivity.verify if sensitivity.is_study(path) else verify)(path)
         except BenchError as error:
             failed = _say(error)
             continue
@@ -238,6 +241,28 @@ def _check(given: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
+def _sensitivity(given: argparse.Namespace) -> int:
+    from bench import sensitivity
+    from bench.scoring import Options
+
+    options = Options(
+        output=given.output,
+        weights=given.weights,
+        device=given.device,
+        settings=Settings(batch_size=given.batch_size),
+        command=given.line,
+    )
+    path = sensitivity.study(
+        given.method, given.dataset, options, grid=given.grid, dry_run=given.dry_run
+    )
+    if path is not None:
+        from bench.report.sensitivity import lines
+
+        print("\n".join(lines(sensitivity.read(path))))
+        print(path)
+    return 0
+
+
 def _compare(given: argparse.Namespace) -> int:
     from bench import compare, verdict
 
@@ -271,7 +296,7 @@ def _cache(given: argparse.Namespace) -> int:
 def _report(given: argparse.Namespace) -> int:
     from bench.report.build import build
 
-    for path in build(given.results):
+    for path in build(given.results, easy=given.easy):
         print(path)
     return 0
 
@@ -293,6 +318,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "weights": ("List, download, check and convert published weights.", _weights),
     "compare": ("Test whether results differ, paired over landmarks.", _compare),
     "cache": ("List, explain, check and prune the stores of descriptors.", _cache),
+    "sensitivity": ("Say how far the choices of a protocol move a score.", _sensitivity),
     "report": ("Rebuild report.md and its figures from the records.", _report),
     "doctor": ("Check this installation without a GPU or a download.", _doctor),
 }

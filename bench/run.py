@@ -72,6 +72,7 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
         dataset = replace(dataset, limit=options.limit)
     loaded = loading.load(method_name, options.weights, options.device, options.settings)
     rule = with_query_crop(loaded.rule, options.query_crop)
+    rule = with_size(rule, options.max_side, options.scales)
     loaded = replace(loaded, rule=rule)
     said = None
     if options.rerank is not None:
@@ -98,6 +99,15 @@ def with_query_crop(rule: Preprocess, query_crop: str | None) -> Preprocess:
     """Return the rule with the cap that `--query-crop` names for cropped queries."""
     caps: dict[str | None, Any] = {"crop": "own", "crop-relative": "relative"}
     return replace(rule, query_cap=caps[query_crop]) if query_crop in caps else rule
+
+
+def with_size(
+    rule: Preprocess, max_side: str | None, scales: tuple[float, ...] | None
+) -> Preprocess:
+    """Return the rule with the size cap ("none": no cap) and the scales that were asked for."""
+    if max_side is not None:
+        rule = replace(rule, max_side_px=None if max_side == "none" else int(max_side))
+    return rule if scales is None else replace(rule, scales=scales)
 
 
 def describe_plan(planned: Plan) -> list[str]:

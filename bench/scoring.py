@@ -62,6 +62,8 @@ class Options:
     device: str | None = None
     settings: Settings = field(default_factory=Settings)
     query_crop: str | None = None
+    max_side: str | None = None
+    scales: tuple[float, ...] | None = None
     shortlist: int = 100
     memory_budget_mib: int = 256
     limit: int | None = None

@@ -18,6 +18,8 @@ from .markdown import LONGEST, clean
 
 Card = Mapping[str, Any]
 ORDER = ("easy", "medium", "hard")
+RESNETS = ("delg", "dolg", "token", "solar")
+NOT_STATED = "not stated"
 MACHINE = ("device", "device_name", "processor", "cores", "system")
 
 
@@ -43,6 +45,9 @@ class Run:
     variant: str
     dim: int
     config: str
+    backbone: str
+    precision: str
+    landmarks: int | None
     source: str
     training_set: str
     weights_sha256: str | None
@@ -159,6 +164,9 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         variant=method["variant"],
         dim=method["dim"],
         config=sha256_json(method["config"]),
+        backbone=_backbone(method),
+        precision=clean(card.get("precision", "float32")) if card["preprocess"] else NOT_STATED,
+        landmarks=record.get("intervals", {}).get("landmarks"),
         source=weights["source"],
         training_set=weights["training_set"],
         weights_sha256=weights["sha256"],
@@ -173,6 +181,23 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         cost=expense.of_record(record),
         approximate=record.get("approximate"),
     )
+
+
+def _backbone(method: Mapping[str, Any]) -> str:
+    """Return the network in words: what the configuration names, or the depth in a variant of ours.
+
+    >>> _backbone({"name": "dolg", "variant": "r101", "config": {}})
+    'ResNet-101'
+    """
+    named = method["config"].get("backbone")
+    if named is None and method["name"] in RESNETS:
+        depth = re.match(r"r(50|101)(?![0-9])", method["variant"])
+        named = f"resnet{depth.group(1)}" if depth else None
+    if not isinstance(named, str):
+        return NOT_STATED
+    named = named.removeprefix("tf_")
+    named = re.sub(r"^resnet([0-9]+)$", r"ResNet-\1", named)
+    return clean(re.sub(r"^efficientnet_lite([0-9])$", r"EfficientNet-Lite\1", named))
 
 
 def dataset_key(card: Card) -> str:

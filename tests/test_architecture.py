@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"sensitivity"},
     {"arguments", "doctor", "verify", "run", "export", "official", "convert", "check", "verdict"},
     {"compare", "data", "cache"},
     {"scoring", "golden", "latency", "acquire", "datacheck"},
