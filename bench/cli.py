@@ -145,12 +145,15 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
+    from bench import contribution, record
     from bench.verify import verify
 
     failed = 0
     for path in given.record:
         try:
             faults, notes = verify(path)
+            if given.contribution:
+                faults += contribution.faults(path, record.read(path))
         except BenchError as error:
             failed = _say(error)
             continue
@@ -196,8 +199,39 @@ def _check(given: argparse.Namespace) -> int:
 def _report(given: argparse.Namespace) -> int:
     from bench.report.build import build
 
-    for path in build(given.results):
+    for path in build(given.results, given.html):
         print(path)
+    return 0
+
+
+def _sheet(given: argparse.Namespace) -> int:
+    from bench import sheets
+
+    if not given.record:
+        if given.dataset is None or given.output is not None:
+            raise BenchError(
+                "name a record and --output, or, for the sheet of the report, --dataset alone."
+            )
+        output, notes = sheets.for_report(given.results, given.dataset)
+    elif given.output is None:
+        raise BenchError("--output names the file of the sheet: .html, .png or .pdf.")
+    else:
+        output = given.output
+        options = sheets.Options(
+            dataset=given.dataset,
+            against=given.against,
+            queries=given.queries,
+            worst=given.worst,
+            top=given.top,
+            protocol=given.protocol,
+            matches=given.matches,
+            weights=given.weights,
+            device=given.device,
+        )
+        notes = sheets.make(given.record, output, options)
+    for note in notes:
+        print(note, file=sys.stderr)
+    print(output)
     return 0
 
 
@@ -216,5 +250,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "check": ("Try whether a method keeps the contract of a plug-in.", _check),
     "weights": ("List, download, check and convert published weights.", _weights),
     "report": ("Rebuild report.md and its figures from the records.", _report),
+    "sheet": ("Show queries of a record with the first images of their lists.", _sheet),
     "doctor": ("Check this installation without a GPU or a download.", _doctor),
 }

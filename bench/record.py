@@ -22,6 +22,7 @@ import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import rerank
 from bench.canonical import canonical_json, sha256_json
 from bench.card import Card, short
 from bench.errors import BenchError
@@ -93,6 +94,22 @@ def ranks_of(arrays: Arrays) -> tuple[LabelledRanks, Shortlist]:
     """Return the ranks and the shortlist of a record's arrays; KeyError where one is missing."""
     labelled = [arrays[f"labelled_{key}"] for key in ("offsets", "row", "rank", "score", "tied")]
     return LabelledRanks(*labelled), Shortlist(arrays["shortlist_row"], arrays["shortlist_score"])
+
+
+def scored_ranks(
+    arrays: Arrays, card: Card, protocols: tuple[Protocol, ...]
+) -> list[LabelledRanks]:
+    """Return the ranks that are scored, one per protocol: those stored, or after re-ranking."""
+    ranks, shortlist = ranks_of(arrays)
+    if "rerank" not in card:
+        return [ranks] * len(protocols)
+    inliers = arrays["shortlist_inliers"]
+    return rerank.ranks_under(ranks, shortlist, inliers, protocols, stage_of(card))
+
+
+def stage_of(card: Card) -> rerank.Stage:
+    """Return which images of a list a re-ranked card says were re-ranked."""
+    return rerank.Stage(card["rerank"]["candidates"], card["rerank"]["depth"])
 
 
 def protocols_of(arrays: Arrays, card: Card) -> tuple[Protocol, ...]:

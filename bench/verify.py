@@ -40,7 +40,7 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         inliers = arrays.get("shortlist_inliers")
         faults += _rerank_faults(card, shortlist, inliers, protocols)
         if not faults:
-            after = _ranks_after(card, ranks, shortlist, inliers, protocols)
+            after = record.scored_ranks(arrays, card, protocols)
             scores = evaluate.score(after, protocols, card["dataset"]["database"], held["seed"])
             faults += _differences(held["scores"], record.scores_to_json(scores), "scores")
             faults += _differences(held["ties"], ties_of(ranks), "ties")
@@ -135,7 +135,7 @@ def _rerank_faults(
         if card["candidates_rule"] != cards.NO_RERANKING:
             return ["the card names a rule for candidates, but nothing of how they are re-ranked"]
         return []
-    stage = _stage(card)
+    stage = record.stage_of(card)
     if card["candidates_rule"] != stage.rule:
         return ["the card names another rule for candidates than its re-ranking has"]
     if inliers is None:
@@ -150,23 +150,6 @@ def _rerank_faults(
     if np.any((inliers < least) | (inliers > most)):
         return ["the stored inliers are not those of the candidates"]
     return []
-
-
-def _ranks_after(
-    card: cards.Card,
-    ranks: LabelledRanks,
-    shortlist: Shortlist,
-    inliers: Rows | None,
-    protocols: tuple[Protocol, ...],
-) -> LabelledRanks | list[LabelledRanks]:
-    """Return the ranks that are scored: those stored, or those that follow from the inliers."""
-    if inliers is None:
-        return ranks
-    return rerank.ranks_under(ranks, shortlist, inliers, protocols, _stage(card))
-
-
-def _stage(card: cards.Card) -> rerank.Stage:
-    return rerank.Stage(card["rerank"]["candidates"], card["rerank"]["depth"])
 
 
 def _ground_truth(card: cards.Card) -> tuple[list[str], list[str]]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from . import literature, plot, published, runs, tables
+from . import literature, page, pictures, published, runs, tables
 from .cards import metric_label
 from .markdown import clean, code, escape, relative_target
 from .published import PublishedRow
@@ -35,9 +35,10 @@ probable origin and a verdict.
 """
 
 
-def build(results: Path) -> list[Path]:
+def build(results: Path, html: bool = False) -> list[Path]:
     """Write results/report.md and results/figures/; return their paths, the report first.
 
+    `html` asks for the leaderboard page as well, results/index.html.
     The same records give the same bytes. A record that cannot be used is named with the reason at
     the end of the report and on standard error. Raises BenchError where published.toml is there
     and wrong.
@@ -54,15 +55,19 @@ def build(results: Path) -> list[Path]:
     if not source.exists():
         blocks.append("There is no `published.toml`: published rows are not shown.\n")
     for name, chosen in by_dataset.items():
-        drawn = _figures(chosen, name)
-        figures.update(drawn)
-        blocks += _measured(chosen, name, [file for file in drawn if file.endswith(".png")])
+        drawn = pictures.of_dataset(results, chosen, shown, name)
+        for picture in drawn:
+            for kind, data in picture.files.items():
+                figures[f"figures/{picture.stem}.{kind}"] = data
+        blocks += _measured(chosen, name, drawn)
         blocks.append(literature.dataset_tables(rows, name, chosen))
     others = [name for name in literature.datasets(rows) if name not in by_dataset]
     blocks += _published_only(rows, others)
     blocks += _closing(rows, left_out)
     text = "\n".join(block for block in blocks if block)
     content = {"report.md": text.encode("utf-8"), **figures}
+    if html:
+        content["index.html"] = page.page(results, shown, rows, left_out)
     return [_write(results / name, data) for name, data in content.items()]
 
 
@@ -81,24 +86,14 @@ def _counts(shown: Sequence[Run], older: int) -> str:
     )
 
 
-def _figures(chosen: Sequence[Run], dataset: str) -> dict[str, bytes]:
-    """Draw one figure per headline metric, which is nearly always one."""
-    headlines = list(dict.fromkeys(sorted(run.headline for run in chosen)))
-    drawn = {}
-    for number, headline in enumerate(headlines, start=1):
-        name = dataset if len(headlines) == 1 else f"{dataset}-{number}"
-        same = [run for run in chosen if run.headline == headline]
-        for kind, data in plot.draw(same, dataset).items():
-            drawn[f"figures/{name}.{kind}"] = data
-    return drawn
-
-
-def _measured(chosen: Sequence[Run], dataset: str, figures: Sequence[str]) -> list[str]:
+def _measured(chosen: Sequence[Run], dataset: str, drawn: Sequence[pictures.Picture]) -> list[str]:
     labels = ", ".join(sorted({escape(metric_label(run.headline)) for run in chosen}))
     blocks = [f"## {escape(dataset)}\n"]
-    for file in figures:
-        target = relative_target(PurePosixPath(file))
-        blocks.append(f"![{labels} on {escape(dataset)}, by protocol and method]({target})\n")
+    for picture in drawn:
+        target = relative_target(PurePosixPath("figures", f"{picture.stem}.png"))
+        vector = relative_target(PurePosixPath("figures", f"{picture.stem}.svg"))
+        blocks.append(f"![{escape(picture.alternative)}]({target})\n")
+        blocks.append(f"{picture.caption} [Vector graphic]({vector}).\n")
     blocks += [f"### Summary: {labels}, %\n", tables.summary(chosen)]
     for protocol in runs.protocols(chosen):
         blocks.append(f"### {escape(dataset)}, {escape(protocol)}\n")
