@@ -306,6 +306,11 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         )
     made["verify"].add_argument("record", nargs="+", type=Path, help="path of a record's .json")
     _compare(made["compare"])
+    made["verify"].add_argument(
+        "--contribution",
+        action="store_true",
+        help="also check that it may be added to the results: its place, its commit, stale or not",
+    )
     weights = made["weights"].add_subparsers(dest="action", required=True, metavar="ACTION")
     for action, (text, count) in WEIGHTS_ACTIONS.items():
         acting = weights.add_parser(action, help=text, description=text)
@@ -325,7 +330,7 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
     made["report"].add_argument(
         "--easy", action="store_true", help="also show the easy protocol in the main tables"
     )
-    for reading in (made["report"], made["compare"]):
+    for reading in (made["report"], made["compare"], made["sheet"]):
         reading.add_argument(
             "--results",
             type=Path,
@@ -333,6 +338,10 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
             metavar="DIR",
             help="folder of records and published.toml (default: results/ of the checkout)",
         )
+    _sheet(made["sheet"])
+    made["report"].add_argument(
+        "--html", action="store_true", help="also write the leaderboard page, index.html"
+    )
     return top, made
 
 
@@ -471,6 +480,50 @@ def _scales(text: str) -> tuple[float, ...]:
     if not scales or not all(0 < scale <= 4 for scale in scales):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of factors above 0, at most 4")
     return scales
+
+
+def _sheet(sheet: argparse.ArgumentParser) -> None:
+    sheet.add_argument(
+        "record",
+        nargs="*",
+        type=Path,
+        help="path of a record's .json; without one, the rows of --dataset in the report",
+    )
+    sheet.add_argument(
+        "--dataset", metavar="NAME", help="the data set, where the card's name does not find it"
+    )
+    sheet.add_argument("--against", type=Path, metavar="RECORD", help="a second record to compare")
+    chosen = sheet.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--queries", type=_numbers, metavar="N,N", help="rows in the list of queries, from 0"
+    )
+    chosen.add_argument(
+        "--worst",
+        type=_positive,
+        default=5,
+        metavar="N",
+        help="the N worst queries, or the N of most gain and most loss (default: %(default)s)",
+    )
+    for option, default, text in (("--top", 10, "images of each list"), ("--matches", 0, "pairs")):
+        kind = _positive if default else _natural
+        more = " whose matched keypoints are drawn, of a re-ranked record" if not default else ""
+        sheet.add_argument(
+            option,
+            type=kind,
+            default=default,
+            metavar="N",
+            help=f"{text}{more} (default: %(default)s)",
+        )
+    sheet.add_argument("--protocol", metavar="NAME", help="(default: medium, or else the first)")
+    sheet.add_argument("--output", type=Path, metavar="FILE", help="an .html, .png or .pdf")
+    sheet.add_argument("--weights", metavar="PATH", help="weights, where --matches needs the model")
+    sheet.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    if not text or not all(part.strip().isdecimal() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 0,3,7")
+    return tuple(dict.fromkeys(int(part) for part in text.split(",")))
 
 
 def _positive(text: str) -> int:

@@ -27,7 +27,7 @@ from bench import (
 from bench import card as cards
 from bench.canonical import sha256_json
 from bench.errors import BenchError
-from bench.scoring import final_ranks, intervals_of, ties_of
+from bench.scoring import intervals_of, ties_of
 from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
 
 TOLERANCE = 1e-9
@@ -56,8 +56,7 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
             faults += _area_faults(card, arrays, ranks, shortlist)
             faults += _group_faults(card, groups, shortlist, protocols)
         if not faults:
-            reranked = None if inliers is None else (_stage(card), inliers)
-            after = final_ranks(ranks, shortlist, protocols, reranked, groups)
+            after = record.scored_ranks(arrays, card, protocols)
             n_rows = card["dataset"]["database"]
             said = held.get("intervals", {"method": interval.FIRST})
             unanswered = card.get("missing", {}).get("queries", ())
@@ -212,7 +211,7 @@ def _rerank_faults(
         if card["candidates_rule"] != cards.NO_RERANKING:
             return ["the card names a rule for candidates, but nothing of how they are re-ranked"]
         return []
-    stage = _stage(card)
+    stage = record.stage_of(card)
     if card["candidates_rule"] != stage.rule:
         return ["the card names another rule for candidates than its re-ranking has"]
     if inliers is None:
