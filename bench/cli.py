@@ -251,7 +251,7 @@ def _sensitivity(given: argparse.Namespace) -> int:
         output=given.output,
         weights=given.weights,
         device=given.device,
-        settings=Settings(batch_size=given.batch_size),
+        settings=_settings(given),
         command=given.line,
     )
     path = sensitivity.study(

@@ -129,7 +129,7 @@ def dataset_of(opened: Opened, named: str | None) -> Dataset:
     """
     stated = opened.held["card"]["dataset"]
     name = named or stated["name"]
-    if named is None and name not in datasets.names():
+    if named is None and not {name, name.partition(".")[0]} & {*datasets.names()}:
         raise BenchError(
             f"no data set {name} is known here; where it is a folder of your own, name its "
             "dataset.json with --dataset."
@@ -144,6 +144,7 @@ def dataset_of(opened: Opened, named: str | None) -> Dataset:
             f"{stated['revision'][:8]}, and {name} here is {here['name']}, revision "
             f"{here['revision'][:8]}; a sheet would show other images than those that were scored."
         )
+    dataset, _ = datasets.placed(dataset)
     files = [dataset.folder / image.path for image in (*dataset.queries, *dataset.database)]
     if not any(file.is_file() for file in files):
         raise BenchError(

@@ -13,7 +13,9 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"sensitivity"},
-    {"arguments", "doctor", "verify", "run", "export", "official", "convert", "check", "verdict"},
+    {"arguments"},
+    {"options"},
+    {"doctor", "verify", "run", "export", "official", "convert", "check", "verdict"},
     {"compare", "data", "cache", "sheets", "contribution"},
     {"sheet_figure", "sheet_html", "sheet_matches"},
     {"sheet_content"},
@@ -30,7 +32,7 @@ LAYERS = [
     {"archives", "quantise", "footprint", "fingerprint"},
     {"truth", "layout"},
     {"interval", "descriptors", "paths", "canonical", "geometry", "progress", "web"},
-    {"timing", "memory"},
+    {"timing", "memory", "parsing"},
     {"types", "metrics", "errors", "facts", "stopping"},
 ]
 
