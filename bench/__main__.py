@@ -8,6 +8,14 @@ import sys
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if __name__ == "__main__":
-    from bench.cli import main
+    from bench import stopping
 
-    sys.exit(main())
+    stopping.watch()
+    try:
+        from bench.cli import main
+
+        status = main()
+    except KeyboardInterrupt:  # before the command began
+        stopping.say()
+        status = stopping.STATUS
+    sys.exit(status)

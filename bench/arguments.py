@@ -11,6 +11,7 @@ from bench import rerank
 from bench.errors import BenchError, unknown
 from bench.scoring import Options
 from bench.timing import Measure
+from bench.types import Settings
 
 DATA_ACTIONS = {
     "list": "List data sets: tier, size, licence, headline, what is on this machine.",
@@ -22,6 +23,12 @@ WEIGHTS_ACTIONS = {
     "list": ("List published weights: source, licence, what is known.", None),
     "get": ("Download published weights into the cache.", "+"),
     "verify": ("Hash files of the cache again (default: all).", "*"),
+}
+CACHE_ACTIONS = {
+    "list": "List the stores: key, kind, method, images, shards, size, last use.",
+    "why": "Say what determines a store, and in what it differs from the one most like it.",
+    "verify": "Hash every shard again; status 1 if one is damaged.",
+    "prune": "Remove what is of no use (leftovers, damaged shards), or the stores you select.",
 }
 CONVERT = "Make a TensorFlow model into a file for a method, and prove that it answers alike."
 MEASURES = get_args(Measure)
@@ -87,6 +94,18 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         help="the same as --query-crop whole",
     )
     run.add_argument(
+        "--max-side",
+        type=_side,
+        metavar="PX",
+        help="longest side of an image in pixels, or none (default: the method's own)",
+    )
+    run.add_argument(
+        "--scales",
+        type=_scales,
+        metavar="A,B,...",
+        help="factors of the image pyramid (default: the method's own)",
+    )
+    run.add_argument(
         "--rerank",
         nargs="?",
         const="deployable",
@@ -123,7 +142,15 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         help="data sets, or paths of a dataset.json, whose database images are described and added "
         "as negatives for every query, for instance revisitop1m",
     )
-    run.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+    run.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="go on without images that are absent or cannot be decoded: such a database image is "
+        "behind all others, such a query counts as 0, and the result is marked",
+    )
+    run.add_argument(
+        "--dry-run", action="store_true", help="say what would be done and how long it takes"
+    )
     extract = made["extract"]
     extract.add_argument("--method", required=True, metavar="NAME[.VARIANT]", help="a method")
     asked = extract.add_mutually_exclusive_group(required=True)
@@ -140,7 +167,9 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         "--output", type=Path, required=True, metavar="FILE", help="an .npz: ids and vectors"
     )
     made["check"].add_argument("method", metavar="METHOD", help="a method, or a plug-in file")
-    for describing in (run, extract, made["check"]):
+    sensitivity = made["sensitivity"]
+    _sensitivity(sensitivity)
+    for describing in (run, extract, made["check"], sensitivity):
         describing.add_argument(
             "--weights", metavar="PATH", help="weights to use instead of the variant's own"
         )
@@ -150,9 +179,36 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         describing.add_argument(
             "--batch-size",
             type=_positive,
-            default=Options.batch_size,
+            default=Settings.batch_size,
             metavar="N",
             help="most images of one shape given to the network at once (default: %(default)s)",
+        )
+        describing.add_argument(
+            "--batch-megapixels",
+            type=_above_zero,
+            default=Settings.batch_pixels / 1e6,
+            metavar="MP",
+            help="most pixels of these together, at scale 1 (default: %(default).1f)",
+        )
+        describing.add_argument(
+            "--workers",
+            type=_natural,
+            default=Settings.workers,
+            metavar="N",
+            help="processes that decode images (default: %(default)s, threads of this process)",
+        )
+        describing.add_argument(
+            "--precision",
+            choices=["float32", "bf16", "fp16"],
+            default=Settings.precision,
+            help="of the convolutions; pooling, norms and whitening are float32 "
+            "(default: %(default)s)",
+        )
+        describing.add_argument(
+            "--tf32", action="store_true", help="let a GPU round the factors of products to TF32"
+        )
+        describing.add_argument(
+            "--compile", action="store_true", help="compile the network by torch, once per run"
         )
     for keeping in (run, extract):
         keeping.add_argument(
@@ -265,6 +321,10 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
             action, help=text, description=text, allow_abbrev=False
         )
     _data(made)
+    made |= _cache(made["cache"])
+    made["report"].add_argument(
+        "--easy", action="store_true", help="also show the easy protocol in the main tables"
+    )
     for reading in (made["report"], made["compare"]):
         reading.add_argument(
             "--results",
@@ -274,6 +334,33 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
             help="folder of records and published.toml (default: results/ of the checkout)",
         )
     return top, made
+
+
+def _sensitivity(sensitivity: argparse.ArgumentParser) -> None:
+    sensitivity.add_argument(
+        "--method", required=True, metavar="NAME[.VARIANT]", help="a method, or a plug-in file"
+    )
+    sensitivity.add_argument(
+        "--dataset",
+        default="mini",
+        metavar="NAME",
+        help="a data set, or the path of a dataset.json (default: %(default)s)",
+    )
+    sensitivity.add_argument(
+        "--grid",
+        action="store_true",
+        help="also run crop, image size and scales in every combination, for the extremes",
+    )
+    sensitivity.add_argument(
+        "--output",
+        type=Path,
+        default=Options.output,
+        metavar="DIR",
+        help="folder of the results (default: results/ of the checkout)",
+    )
+    sensitivity.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and stop"
+    )
 
 
 def _compare(compare: argparse.ArgumentParser) -> None:
@@ -329,6 +416,28 @@ def _data(made: Mapping[str, _Parser]) -> None:
     )
 
 
+def _cache(cache: _Parser) -> dict[str, _Parser]:
+    actions = cache.add_subparsers(dest="action", required=True, metavar="ACTION")
+    made = {
+        action: actions.add_parser(action, help=text, description=text, allow_abbrev=False)
+        for action, text in CACHE_ACTIONS.items()
+    }
+    made["why"].add_argument("key", metavar="KEY", help="the first digits of a key, as in `list`")
+    prune = made["prune"]
+    prune.add_argument("--method", metavar="NAME[.VARIANT]", help="stores of this method")
+    prune.add_argument(
+        "--keep-days",
+        type=_positive,
+        metavar="N",
+        help="stores that no run has opened for N days",
+    )
+    prune.add_argument("--all", action="store_true", help="all stores")
+    prune.add_argument(
+        "--dry-run", action="store_true", help="say what would be removed, and remove nothing"
+    )
+    return {f"cache {action}": parser for action, parser in made.items()}
+
+
 def _convert(convert: argparse.ArgumentParser) -> None:
     convert.add_argument(
         "--method", required=True, metavar="NAME.VARIANT", help="the method the file is for"
@@ -350,10 +459,34 @@ def _convert(convert: argparse.ArgumentParser) -> None:
     )
 
 
+def _side(text: str) -> str:
+    return text if text == "none" else str(_positive(text))
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0 < scale <= 4 for scale in scales):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of factors above 0, at most 4")
+    return scales
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def _natural(text: str) -> int:

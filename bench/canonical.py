@@ -10,6 +10,8 @@ from typing import Any
 
 def plain(value: Any) -> Any:
     """Turn dataclasses, tuples and mappings into dicts, lists and scalars that JSON knows."""
+    if value is None or type(value) in (float, int, str, bool):  # nearly all, so looked at first
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):

@@ -76,6 +76,7 @@ def make(
     preprocess: Preprocess | None,
     *,
     unit_norm: bool,
+    precision: str = NOT_STATED,
     distractors: Sequence[tuple[str, int]] = (),
     rerank: tuple[str, Mapping[str, Any]] | None = None,
     compression: str = "none (float32)",
@@ -84,6 +85,7 @@ def make(
     """Return the card of scoring `dataset`.
 
     `preprocess` is None where descriptors were brought and nobody can say how they were made.
+    `precision` is that of the network, as `bench.engine.precision` names it.
     `distractors` names each added set and its number of rows. `rerank` is what
     `bench.rerank.card_of` says of a stage that changes the list; `compression` and `search` are
     the sentences of `bench.compress` and `bench.approximate`.
@@ -110,6 +112,7 @@ def make(
         "crop_rule": NOT_STATED if preprocess is None else crop,
         "preprocess": None if preprocess is None else plain(preprocess),
         "descriptors": "unit norm" if unit_norm else "as given, not normalised",
+        "precision": precision,
         "candidates_rule": NO_RERANKING if rerank is None else rerank[0],
         "tie_rule": TIE_RULE,
         "compression": compression,

@@ -7,8 +7,7 @@ it is checked here, on photographs of mini and on files of odd sizes and kinds.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,8 +32,13 @@ SAMPLE_SIZE = (224, 160)
 SAMPLES = 8
 
 
-def check(loaded: engine.Loaded) -> Iterator[Finding]:
-    """Yield a finding per promise: "ok", "FAILS", or "note" for what is measured and not judged."""
+def check(
+    loaded: engine.Loaded, pair: Callable[[], tuple[engine.Loaded, engine.Loaded]]
+) -> Iterator[Finding]:
+    """Yield a finding per promise: "ok", "FAILS", or "note" for what is measured and not judged.
+
+    `pair` loads the method in float32 and in bfloat16.
+    """
     dataset = datasets.load("mini")
     sample = _sample(dataset)
     try:
@@ -53,7 +57,7 @@ def check(loaded: engine.Loaded) -> Iterator[Finding]:
     yield _input_kept(loaded, sample)
     yield from _odd_images(loaded)
     try:
-        yield _half_precision(loaded, dataset)
+        yield _half_precision(dataset, pair())
     except BenchError as error:
         yield "FAILS", f"mini in float32 and bfloat16: {error}"
 
@@ -128,17 +132,10 @@ def write_odd_images(folder: Path) -> list[tuple[str, bool]]:
     return [(name, min(image.size) < 32) for name, (image, _) in files.items()]
 
 
-def _half_precision(loaded: engine.Loaded, dataset: Dataset) -> Finding:
+def _half_precision(dataset: Dataset, pair: tuple[engine.Loaded, engine.Loaded]) -> Finding:
     """Measure what bfloat16 does to the descriptors of mini and to the ranks of its labels."""
-    kind = torch.device(loaded.device).type
-
-    def coarse(batch: Any) -> Any:
-        with torch.autocast(kind, dtype=torch.bfloat16):
-            return loaded.method.describe(batch).float()
-
-    method: Any = _Wrapped(coarse)
     both = []
-    for name, used in (("float32", loaded), ("bfloat16", replace(loaded, method=method))):
+    for name, used in zip(("float32", "bfloat16"), pair, strict=True):
         described = [
             _all(used, dataset.folder, wanted, f"{what}, {name}")
             for what, wanted in (("database", dataset.database), ("queries", dataset.queries))
@@ -153,24 +150,13 @@ def _half_precision(loaded: engine.Loaded, dataset: Dataset) -> Finding:
     )
 
 
-class _Wrapped:
-    """A method reduced to its `describe`."""
-
-    def __init__(self, describe: Any) -> None:
-        """Keep the function."""
-        self.describe = describe
-
-
 def _all(
     loaded: engine.Loaded, folder: Path, wanted: tuple[Image, ...], phase: str
 ) -> NDArray[np.float32]:
-    rows = np.zeros((len(wanted), loaded.info.dim), dtype=np.float32)
-    faults: list[str] = []
     with Progress(phase, len(wanted)) as progress:
-        for positions, batch in engine.batches(loaded, folder, wanted, progress, faults):
-            rows[positions] = engine.describe(loaded, batch)
+        rows, faults = engine.rows_of(loaded, folder, wanted, progress)
     if faults:
-        raise extract.BrokenImagesError(faults, len(wanted))
+        raise extract.BrokenImagesError(list(faults.values()), len(wanted))
     return rows
 
 

@@ -9,9 +9,13 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
+from bench import stopping
 from bench.errors import BenchError, unknown
 from bench.paths import cache_root
+from bench.types import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BenchError as error:
         return _say(error)
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on from here.", file=sys.stderr)
-        return 130
+        stopping.say()
+        return stopping.STATUS
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -59,13 +63,16 @@ def _run(given: argparse.Namespace) -> int:
         output=given.output,
         weights=given.weights,
         device=given.device,
-        batch_size=given.batch_size,
+        settings=_settings(given),
         query_crop=given.query_crop,
+        max_side=given.max_side,
+        scales=given.scales,
         shortlist=given.shortlist,
         memory_budget_mib=given.memory_budget_mib,
         limit=given.limit,
         allow_partial=given.allow_partial,
         force=given.force,
+        allow_missing=given.allow_missing,
         rerank=given.rerank,
         ransac=given.ransac,
         local_precision=given.local_precision,
@@ -120,7 +127,7 @@ def _evaluate(given: argparse.Namespace) -> int:
 
 
 def _extract(given: argparse.Namespace) -> int:
-    from bench import engine, export, machine, methods
+    from bench import export, loading
 
     if given.images is not None:
         folder, wanted = export.images_in(given.images)
@@ -128,13 +135,21 @@ def _extract(given: argparse.Namespace) -> int:
         folder, wanted = export.images_of(
             given.dataset, given.which, allow_partial=given.allow_partial
         )
-    device = machine.pick_device(given.device)
-    machine.set_exact_float32()
-    info, method, rule = methods.load(given.method, given.weights, device)
-    loaded = engine.Loaded(method, info, rule, device, given.batch_size)
+    loaded = loading.load(given.method, given.weights, given.device, _settings(given))
     export.export(loaded, folder, wanted, given.output, force=given.force)
     print(given.output)
     return 0
+
+
+def _settings(given: argparse.Namespace) -> Settings:
+    return Settings(
+        batch_size=given.batch_size,
+        batch_pixels=round(given.batch_megapixels * 1e6),
+        workers=given.workers,
+        precision=given.precision,
+        tf32=given.tf32,
+        compiled=given.compile,
+    )
 
 
 def _list(given: argparse.Namespace) -> int:
@@ -173,12 +188,13 @@ def _data(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
+    from bench import sensitivity
     from bench.verify import verify
 
     failed = 0
     for path in given.record:
         try:
-            faults, notes = verify(path)
+            faults, notes = (sensitivity.verify if sensitivity.is_study(path) else verify)(path)
         except BenchError as error:
             failed = _say(error)
             continue
@@ -206,19 +222,45 @@ def _weights(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    from bench import engine, machine, methods
+    from bench import loading
     from bench.check import check
 
-    device = machine.pick_device(given.device)
-    machine.set_exact_float32()
-    info, method, rule = methods.load(given.method, given.weights, device)
-    failed = 0
-    for state, text in check(engine.Loaded(method, info, rule, device, given.batch_size)):
+    settings = _settings(given)
+
+    def load(precision: Literal["float32", "bf16"]) -> Any:
+        chosen = replace(settings, precision=precision)
+        return loading.load(given.method, given.weights, given.device, chosen)
+
+    loaded = loading.load(given.method, given.weights, given.device, settings)
+    info, failed = loaded.info, 0
+    for state, text in check(loaded, lambda: (load("float32"), load("bf16"))):
         print(f"{state:>5}  {text}", flush=True)
         failed += state == "FAILS"
     name = f"{info.name}.{info.variant}"
     print(f"{name}: {f'{failed} checks fail' if failed else 'keeps the contract'}")
     return int(failed > 0)
+
+
+def _sensitivity(given: argparse.Namespace) -> int:
+    from bench import sensitivity
+    from bench.scoring import Options
+
+    options = Options(
+        output=given.output,
+        weights=given.weights,
+        device=given.device,
+        settings=Settings(batch_size=given.batch_size),
+        command=given.line,
+    )
+    path = sensitivity.study(
+        given.method, given.dataset, options, grid=given.grid, dry_run=given.dry_run
+    )
+    if path is not None:
+        from bench.report.sensitivity import lines
+
+        print("\n".join(lines(sensitivity.read(path))))
+        print(path)
+    return 0
 
 
 def _compare(given: argparse.Namespace) -> int:
@@ -234,10 +276,27 @@ def _compare(given: argparse.Namespace) -> int:
     return 0
 
 
+def _cache(given: argparse.Namespace) -> int:
+    from bench import cache
+
+    if given.action == "list":
+        return cache.show()
+    if given.action == "why":
+        return cache.why(given.key)
+    if given.action == "verify":
+        return cache.verify()
+    return cache.prune(
+        method=given.method,
+        keep_days=given.keep_days,
+        everything=given.all,
+        dry_run=given.dry_run,
+    )
+
+
 def _report(given: argparse.Namespace) -> int:
     from bench.report.build import build
 
-    for path in build(given.results):
+    for path in build(given.results, easy=given.easy):
         print(path)
     return 0
 
@@ -258,6 +317,8 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "data": ("List, get and check data sets, and say where they lie.", _data),
     "weights": ("List, download, check and convert published weights.", _weights),
     "compare": ("Test whether results differ, paired over landmarks.", _compare),
+    "cache": ("List, explain, check and prune the stores of descriptors.", _cache),
+    "sensitivity": ("Say how far the choices of a protocol move a score.", _sensitivity),
     "report": ("Rebuild report.md and its figures from the records.", _report),
     "doctor": ("Check this installation without a GPU or a download.", _doctor),
 }

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, Union
 
 from bench.canonical import canonical_json
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, first_few, unknown
 from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess
 
 WEIGHTS_KEYS = ("source", "licence", "sha256", "training_set", "trained")
@@ -43,7 +43,22 @@ def check(method: Any, name: str, variant: str) -> tuple[MethodInfo, Preprocess]
     _check_weights(label, weights)
     info = MethodInfo(name, variant, version, dim, config, weights)
     local_rule(method, label)
+    _check_network(method, label)
     return info, preprocess(method.preprocess, label)
+
+
+def _check_network(method: Any, label: str) -> None:
+    """Refuse a `network` that is not a torch module ready to answer."""
+    network = getattr(method, "network", None)
+    if network is None:
+        return
+    if not callable(getattr(network, "named_modules", None)):
+        raise _wrong(label, "network", type(network).__name__, "a torch module (torch.nn.Module)")
+    training = [name or "itself" for name, part in network.named_modules() if part.training]
+    if training:
+        raise BenchError(
+            f"{label}: its network is in training mode ({first_few(training)}); call .eval()."
+        )
 
 
 def local_rule(method: Any, label: str) -> LocalRule | None:

@@ -82,8 +82,10 @@ class Truth:
         self.beaten = np.zeros(len(labels), dtype=np.int64)
         self.tied = np.zeros(len(labels), dtype=np.int64)
 
-    def table(self, near: float, n_rows: int) -> Gaps | None:
+    def table(self, near: float, most: int) -> Gaps | None:
         """Make the table from fast score to gap; scores closer than `near` count as ambiguous.
+
+        It has at most `most` bins; with fewer, more rows are scored exactly.
 
         A bin is at least 1.5 `near` wide, so a row's true score is in its own bin or the next.
         """
@@ -91,7 +93,7 @@ class Truth:
             return None
         low = float(self.ascending[0]) - 2 * near
         width = float(self.ascending[-1]) + 2 * near - low
-        bins = int(max(1, min(table_size(n_rows, len(self.labels)), width / (1.5 * near))))
+        bins = int(max(1, min(most, width / (1.5 * near))))
         per_unit = bins / width
         of = np.clip(((self.ascending - low) * per_unit).astype(np.int64), 0, bins - 1) + 1
         at = np.bincount(of, minlength=bins + 2)
@@ -186,10 +188,17 @@ def look_at(
     query: Float64,
     labels: Rows,
     table: Gaps | None,
-    floor: float,
+    short: Candidates,
+    near: float,
 ) -> Seen:
-    """Sort the rows of one block into the gaps of one query, and pick those for its list."""
-    candidates = np.flatnonzero(fast >= floor)
+    """Sort the rows of one block into the gaps of one query, and pick those for its list.
+
+    `short` is only read. While its floor is low, as at the start, the best of the block are enough.
+    """
+    candidates = np.flatnonzero(fast >= short.floor)
+    if len(candidates) > 2 * short.depth > 0:
+        last = float(np.partition(fast[candidates], -short.depth)[-short.depth])
+        candidates = candidates[fast[candidates] >= last - 2 * near]
     hopeful = start + candidates, fast[candidates].astype(np.float64)
     if table is None:
         return Seen(None, hopeful, None)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench import datasets
+from bench import datasets, extract
 from bench.canonical import sha256_lines
 from bench.errors import BenchError
 from bench.types import Dataset
@@ -24,8 +24,9 @@ def load(names: Sequence[str], dataset: Dataset, limit: int | None) -> tuple[Dat
         added = datasets.load(name)
         if limit is not None and limit < len(added.database):
             added = replace(added, database=added.database[:limit], limit=limit)
-        images, _ = datasets.images_here(added, added.database)
-        sets.append(replace(added, database=images))
+        added, _ = datasets.placed(added)
+        extract.check_files(added.folder, added.database)
+        sets.append(added)
     seen = dict.fromkeys(_places(dataset, with_queries=True), dataset.name)
     for added in sets:
         for place, file in _places(added).items():
@@ -38,16 +39,12 @@ def load(names: Sequence[str], dataset: Dataset, limit: int | None) -> tuple[Dat
     return tuple(sets)
 
 
-def on_card(sets: Sequence[Dataset]) -> list[dict[str, Any]]:
-    """Return what the card says of each set: name, number of images, hash of their list."""
-    return [
-        {
-            "name": added.name,
-            "count": len(added.database),
-            "list_sha256": sha256_lines([image.file for image in added.database]),
-        }
-        for added in sets
-    ]
+def on_card(sets: Sequence[Dataset]) -> dict[str, list[Any]]:
+    """Return what the card adds of the sets, in order: number of images, hash of their list."""
+    return {
+        "counts": [len(added.database) for added in sets],
+        "list_sha256": [sha256_lines([image.file for image in added.database]) for added in sets],
+    }
 
 
 def _places(dataset: Dataset, *, with_queries: bool = False) -> dict[tuple[int, int], str]:

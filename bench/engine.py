@@ -1,117 +1,221 @@
-"""The engine: from image files to descriptors in memory, batch by batch, decoding ahead."""
+"""The engine: from image files to descriptors in memory, batch by batch, decoding ahead.
+
+Rows do not depend on what was there already or on how fast anything went: the batches of a shard
+follow from its images (`bench.batches`), and what an out-of-memory error teaches is forgotten at
+the end of the shard. Other limits, devices or numbers of threads move rows by rounding only.
+"""
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from bench import images, plugins, pyramid
+from bench import batches, decoding, network, plugins, pyramid
 from bench.errors import BenchError
 from bench.progress import Progress
-from bench.types import Image, Method, MethodInfo, Preprocess
+from bench.types import Image, Method, MethodInfo, Preprocess, Settings
 
-DECODE_AHEAD = 32
+HALF = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+Pixels = NDArray[np.uint8]
 Result = TypeVar("Result")
+Many = TypeVar("Many")  # an array or a list, one item per image
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A method ready to describe: the network, what a record keeps of it, rule and device."""
+    """A method ready to describe: the network, what a record keeps of it, rule and device.
+
+    `quickened` says what was done to the network; None: it runs as the plug-in gave it.
+    """
 
     method: Method
     info: MethodInfo
     rule: Preprocess
     device: str
-    batch_size: int
+    settings: Settings = field(default_factory=Settings)
+    quickened: network.Quickened | None = None
+    said: set[str] = field(default_factory=set, compare=False)  # notes, once each
+
+
+def precision(loaded: Loaded) -> str:
+    """Return the precision as a card names it."""
+    chosen = loaded.settings.precision
+    tf32 = loaded.settings.tf32 and torch.device(loaded.device).type == "cuda"
+    return "float32 (TF32)" if chosen == "float32" and tf32 else chosen
+
+
+def about(loaded: Loaded) -> dict[str, Any]:
+    """Return what a record keeps of how descriptors are computed."""
+    done = loaded.quickened or network.Quickened()
+    settings = loaded.settings
+    return {
+        "precision": precision(loaded),
+        "compiled": settings.compiled,
+        "batch_size": settings.batch_size,
+        "batch_pixels": settings.batch_pixels,
+        "workers": settings.workers,
+        "folded_norms": done.folded,
+        "fused_convolutions": done.fused,
+        "parts": done.parts,
+        "channels_last": done.channels_last,
+    }
 
 
 def rows_of(
     loaded: Loaded, folder: Path, wanted: Sequence[Image], progress: Progress
-) -> tuple[NDArray[np.float32], list[str]]:
-    """Return the rows of one shard, and a sentence per image that could not be decoded."""
+) -> tuple[NDArray[np.float32], dict[int, str]]:
+    """Return the rows of one shard, and a sentence per position that could not be decoded."""
     rows = np.zeros((len(wanted), loaded.info.dim), dtype=np.float32)
-    faults: list[str] = []
-    for positions, batch in batches(loaded, folder, wanted, progress, faults):
-        rows[positions] = describe(loaded, batch)
+    faults: dict[int, str] = {}
+    for positions, described in results(loaded, folder, wanted, progress, faults, _rows(loaded)):
+        rows[positions] = described
     return rows, faults
 
 
-def batches(
+def results(
     loaded: Loaded,
     folder: Path,
     wanted: Sequence[Image],
     progress: Progress,
-    faults: list[str],
-) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
-    """Yield (positions, decoded images of one shape), at most `batch_size` at a time.
+    faults: dict[int, str],
+    work: Callable[[Any], Many],
+) -> Iterator[tuple[list[int], Many]]:
+    """Yield (positions, what `work` makes of these images), all images of a shard in batches.
 
-    A sentence per image that cannot be decoded is added to `faults`.
+    `work` gets a normalised batch and gives one item per image. A sentence per position whose image
+    cannot be decoded is added to `faults`.
     """
-    for start, decoded in _decode_ahead(loaded.rule, folder, wanted):
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for offset, pixels in enumerate(decoded):
-            if isinstance(pixels, BenchError):
-                faults.append(str(pixels))
-            else:
-                groups.setdefault(pixels.shape, []).append(offset)
+    settings = loaded.settings
+    shapes = batches.shapes(folder, wanted, loaded.rule)
+    planned = batches.plan(shapes, settings.batch_size, settings.batch_pixels)
+    sizes = [shape[0] * shape[1] if shape else settings.batch_pixels for shape in shapes]
+    fits: dict[tuple[int, ...], int] = {}
+    lots = decoding.decoded(folder, wanted, loaded.rule, planned, sizes, settings.workers)
+    for batch, images in zip(planned, lots, strict=True):
+        groups: dict[tuple[int, ...], list[tuple[int, Pixels]]] = {}
+        for position, image in zip(batch, images, strict=True):
+            if isinstance(image, str):
+                faults[position] = image
+            else:  # of the planned shape, unless a header said other than the pixels
+                groups.setdefault(image.shape, []).append((position, image))
         for members in groups.values():
-            for low in range(0, len(members), loaded.batch_size):
-                batch = members[low : low + loaded.batch_size]
-                yield [start + i for i in batch], [decoded[i] for i in batch]
-        progress.advance(len(decoded))
+            yield from _fitting(loaded, members, work, fits)
+        progress.advance(len(batch))
 
 
-def _decode_ahead(
-    rule: Preprocess, folder: Path, wanted: Sequence[Image]
-) -> Iterator[tuple[int, list[Any]]]:
-    """Yield (first position, decoded images or their errors), the next lot already in work."""
+def _fitting(
+    loaded: Loaded,
+    members: list[tuple[int, Pixels]],
+    work: Callable[[Any], Many],
+    fits: dict[tuple[int, ...], int],
+) -> Iterator[tuple[list[int], Many]]:
+    """Yield results for images of one shape; what does not fit the memory is halved.
 
-    def one(image: Image) -> Any:
+    `fits` keeps the number that fitted, by shape.
+    """
+    shape = members[0][1].shape
+    while members:
+        now = members[: fits.get(shape, len(members))]
         try:
-            return images.load(folder / image.path, image.box, rule)
-        except BenchError as error:
-            return error
+            made = on_batch(loaded, [pixels for _, pixels in now], work)
+        except _TooLargeError as error:
+            if len(now) == 1:
+                raise BenchError(str(error)) from error
+            fits[shape] = len(now) // 2
+            _free(loaded.device)
+            _say(
+                loaded,
+                f"out of memory with {len(now)} images of {shape[1]} x {shape[0]} pixels at once; "
+                f"going on with {fits[shape]}.",
+            )
+            continue
+        yield [position for position, _ in now], made
+        members = members[len(now) :]
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        lots = range(0, len(wanted), DECODE_AHEAD)
-        waiting = [pool.submit(one, image) for image in wanted[:DECODE_AHEAD]]
-        for start in lots:
-            end = start + DECODE_AHEAD
-            following = [pool.submit(one, image) for image in wanted[end : end + DECODE_AHEAD]]
-            yield start, [future.result() for future in waiting]
-            waiting = following
+
+class _TooLargeError(BenchError):
+    """A batch that does not fit the memory."""
 
 
-def describe(loaded: Loaded, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+def describe(loaded: Loaded, pixels: Sequence[Pixels]) -> NDArray[np.float32]:
     """Return unit descriptors (n, dim) float32 of decoded images of one shape."""
+    return np.asarray(on_batch(loaded, pixels, _rows(loaded)))
+
+
+def _rows(loaded: Loaded) -> Callable[[Any], NDArray[np.float32]]:
+    """Return the function from a batch to descriptors (n, dim) float32."""
 
     def work(batch: Any) -> NDArray[np.float32]:
         rows = pyramid.describe_pyramid(loaded.method.describe, batch, loaded.rule, loaded.info.dim)
         out: NDArray[np.float32] = rows.cpu().numpy()
         return out
 
-    return on_batch(loaded, pixels, work)
+    return work
 
 
-def on_batch(
-    loaded: Loaded, pixels: Sequence[NDArray[np.uint8]], work: Callable[[Any], Result]
-) -> Result:
+def on_batch(loaded: Loaded, pixels: Sequence[Pixels], work: Callable[[Any], Result]) -> Result:
     """Return what `work` makes of decoded images of one shape; a failure names the method."""
     name = f"{loaded.info.name}.{loaded.info.variant}"
+    shape = "x".join(str(n) for n in (len(pixels), *pixels[0].shape))
     try:
-        return work(pyramid.to_batch(pixels, loaded.rule, loaded.device))
+        with _casting(loaded):
+            return work(pyramid.to_batch(pixels, loaded.rule, loaded.device, _layout(loaded)))
     except BenchError as error:
         raise BenchError(f"the method {name}: {error}") from error
     except Exception as error:
-        shape = "x".join(str(n) for n in (len(pixels), *pixels[0].shape))
+        if _is_out_of_memory(error):
+            height, width = pixels[0].shape[:2]
+            raise _TooLargeError(
+                f"the method {name} runs out of memory on {loaded.device} with one image of "
+                f"{width} x {height} pixels; use a machine with more, or a method with a size cap."
+            ) from error
+        if loaded.settings.compiled and type(error).__module__.startswith("torch._"):
+            raise BenchError(
+                f"torch could not compile the method {name} ({plugins.fault(error)}); run without "
+                "--compile."
+            ) from error
         raise BenchError(
             f"the method {name} failed on a batch of {shape}: {plugins.fault(error)}."
         ) from error
+
+
+def _casting(loaded: Loaded) -> Any:
+    """Return the context that computes in half precision what the network was not cut into."""
+    half = HALF[loaded.settings.precision]
+    if half is None or (loaded.quickened is not None and loaded.quickened.parts):
+        return nullcontext()
+    return torch.autocast(torch.device(loaded.device).type, dtype=half)
+
+
+def _layout(loaded: Loaded) -> torch.memory_format:
+    last = loaded.quickened is not None and loaded.quickened.channels_last
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell whether an error says that memory is wanting; torch on a CPU says so in words only."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = ("can't allocate memory", "not enough memory", "CUDA out of memory")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in words)
+
+
+def _free(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
+def _say(loaded: Loaded, text: str) -> None:
+    """Print a note to standard error, once."""
+    if text not in loaded.said:
+        loaded.said.add(text)
+        print(text, file=sys.stderr, flush=True)

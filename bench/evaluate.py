@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,12 +57,14 @@ def score(
     n_rows: int,
     seed: int = 0,
     intervals: str = interval.METHOD,
+    unanswered: Collection[int] = (),
 ) -> Scores:
     """Score exact ranks under every protocol: {protocol: {metric id: Score}}.
 
     `ranks` are those of all protocols, or one for each where re-ranking made them differ.
     `n_rows` is the number of database rows, distractors left out; `seed` is that of the bootstrap
-    intervals, which are made by the method `intervals`.
+    intervals, which are made by the method `intervals`. Queries `unanswered`, which have no
+    descriptor, count as 0.
     """
     groups = interval.landmark_groups(protocols, n_rows, intervals)
     each = [ranks] * len(protocols) if isinstance(ranks, LabelledRanks) else ranks
@@ -75,6 +77,7 @@ def score(
         for metric_id in protocol.metrics:
             one = metric(metric_id).score
             values = np.array([one(p, n) for p, n in zip(places, counts, strict=True)])
+            values[list(unanswered)] *= 0.0  # what is not a number stays so
             missed = protocol.empty == "miss"
             counted = np.where(asks & np.isnan(values), 0.0, values) if missed else values
             around = interval.bootstrap(counted, groups, seed, intervals)

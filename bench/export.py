@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import datasets, engine, extract
+from bench import datasets, engine, estimate, extract, store
 from bench.descriptors import Matrix
 from bench.errors import BenchError
 from bench.paths import write_bytes
@@ -25,13 +25,14 @@ def images_of(
     All of them must be there, unless `allow_partial`: then they are those that are, and standard
     error says how many are not.
     """
-    dataset = datasets.load(dataset_name)
+    dataset, missing = datasets.placed(datasets.load(dataset_name))
     part = dataset.database if which == "database" else dataset.queries
-    wanted, missing = datasets.images_here(dataset, part, allow_partial=allow_partial)
-    if missing:
+    gone = set(missing) if allow_partial else set()
+    wanted = tuple(image for image in part if image.file not in gone)
+    if len(wanted) < len(part):
         print(
-            f"partial: {missing} of {len(part)} images of the {which} of {dataset.name} are not "
-            "here, and are left out",
+            f"partial: {len(part) - len(wanted)} of {len(part)} images of the {which} of "
+            f"{dataset.name} are not here, and are left out",
             file=sys.stderr,
         )
     return dataset.folder, wanted
@@ -67,5 +68,10 @@ def export(
     if output.suffix != ".npz":
         raise BenchError(f"--output {output}: descriptors are written as .npz.")
     extract.check_files(folder, wanted)
-    parts, _ = extract.extract(loaded, folder, wanted, "describe", force=force)
+    row_bytes = 4 * loaded.info.dim
+    job = extract.prepare(loaded, folder, wanted, "describe", force=force)
+    written = len(wanted) * row_bytes + estimate.FILE_BYTES
+    estimate.check_room([job.need(row_bytes), estimate.Need(output.parent, written, str(output))])
+    parts, _ = extract.finish(job)
     write(output, wanted, parts)
+    store.release()

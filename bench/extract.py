@@ -2,125 +2,251 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from bench import engine, store
-from bench.canonical import plain
+from bench import adopt, engine, estimate, fingerprint, store
+from bench.canonical import plain, sha256_lines
 from bench.descriptors import Matrix
 from bench.errors import BenchError, first_few
 from bench.paths import cache_root
 from bench.progress import Progress
 from bench.types import Image, Preprocess
 
-CODE_VERSION = 1  # of the stages from file to descriptor; part of every key
-ENDS_BYTES = 1 << 16
+CODE_VERSION = 2  # of the stages from file to descriptor; part of every key
 
-Write = Callable[[store.Store, int, NDArray[Any]], None]
-Make = Callable[[Sequence[Image], Progress], tuple[NDArray[Any], list[str]]]
+# What makes the array of a shard from its images; also a sentence for each position without one.
+Make = Callable[
+    [engine.Loaded, Path, Sequence[Image], Progress], tuple[NDArray[Any], dict[int, str]]
+]
+Write = Callable[[store.Store, int, NDArray[Any], dict[int, str]], None]
 
 
 class BrokenImagesError(BenchError):
     """Images that cannot be decoded; `faults` has a sentence for each."""
 
-    def __init__(self, faults: list[str], total: int) -> None:
+    def __init__(self, faults: list[str], total: int, advice: str = "") -> None:
         """Say how many of `total` images cannot be used, and why the first few cannot."""
         self.faults = faults
         few = " ".join(faults[:5]) + (f" And {len(faults) - 5} more." if len(faults) > 5 else "")
         super().__init__(
             f"{len(faults)} of {total} images cannot be used: {few} "
-            "All shards without them are kept; replace the files and run again."
+            f"All shards without them are kept; replace the files and run again{advice}."
         )
 
 
-def check_files(folder: Path, wanted: Sequence[Image]) -> None:
+@dataclass(frozen=True)
+class Listed:
+    """A list of images with the sha256 of their files, None where a file cannot be read."""
+
+    folder: Path
+    images: Sequence[Image]
+    prints: Sequence[str | None]
+
+    def lines(self) -> list[str]:
+        """Return a line of JSON per image: file, box, sha256."""
+        pairs = zip(self.images, self.prints, strict=True)
+        return [json.dumps([image.file, image.box, digest]) for image, digest in pairs]
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that is needed to make any shard of a store, whoever does it."""
+
+    store: store.Store
+    loaded: engine.Loaded
+    listed: Listed
+    make: Make
+    write: Write
+    allow_missing: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """A store to be completed: the shards that are not there, and what its sidecars say.
+
+    Those `adopted` are not there either, but another store has them.
+    """
+
+    phase: str
+    work: Work
+    key: dict[str, Any]
+    todo: Sequence[int]
+    adopted: Mapping[int, store.Store]
+    force: bool = False
+
+    @property
+    def images(self) -> int:
+        """Return how many images the missing shards hold."""
+        return sum(end - first for first, end in map(self.work.store.span, self.todo))
+
+    def images_to_describe(self) -> list[Image]:
+        """Return the images that the missing shards hold."""
+        spans = map(self.work.store.span, self.todo)
+        return [image for first, end in spans for image in self.work.listed.images[first:end]]
+
+    def need(self, row_bytes: int) -> estimate.Need:
+        """Return what the missing shards add to the disk, with `row_bytes` for an image."""
+        if not self.todo:
+            return estimate.Need(self.work.store.folder, 0, self.phase)
+        kept = self.work.store
+        most = kept.per_shard * row_bytes + estimate.FILE_BYTES
+        new = self.images * row_bytes + len(self.todo) * estimate.FILE_BYTES
+        listed = kept.folder / "images.jsonl"
+        if not listed.is_file():
+            new += sum(len(line) + 1 for line in self.work.listed.lines())
+        there = sum(p.stat().st_size for p in map(kept.path, self.todo) if p.is_file())
+        return estimate.Need(kept.folder, max(new - there, most), self.phase)
+
+
+def check_files(folder: Path, wanted: Sequence[Image], *, allow_missing: bool = False) -> None:
     """Refuse a data set whose image files are not all there, naming the first few."""
-    if not folder.is_dir():
+    absent = [image.file for image in wanted if not (folder / image.path).is_file()]
+    if len(absent) == len(wanted) and not folder.is_dir():
         raise BenchError(
             f"the image folder {folder} does not exist. Put the {len(wanted)} photographs there, "
             "or set RETRIEVAL_BENCH_DATA to the folder that holds the data set."
         )
-    absent = [image.file for image in wanted if not (folder / image.file).is_file()]
+    if allow_missing:
+        return
     if absent:
         raise BenchError(
-            f"{len(absent)} of {len(wanted)} images are missing in {folder}: {first_few(absent)}."
+            f"{len(absent)} of {len(wanted)} images are missing in {folder}: {first_few(absent)}. "
+            "`data verify` of the data set, with --list FILE, names all of them; --allow-partial "
+            "uses those that are there."
         )
 
 
 def extract(
-    loaded: engine.Loaded, folder: Path, wanted: Sequence[Image], phase: str, *, force: bool = False
+    loaded: engine.Loaded,
+    folder: Path,
+    wanted: Sequence[Image],
+    phase: str,
+    *,
+    force: bool = False,
+    missing: dict[int, str] | None = None,
 ) -> tuple[list[Matrix], int]:
     """Return the descriptors of `wanted`, unit rows float32 in list order, and how many were there.
 
-    What is in the store is not computed again unless `force`.
+    What is in the store is not computed again unless `force`. Images that cannot be decoded fail
+    the call at its end; where a dict `missing` is given they do not: their rows are zeros, and it
+    gets row and reason of each.
     """
-    kept = open_for(loaded, folder, wanted)
-
-    def make(part: Sequence[Image], progress: Progress) -> tuple[NDArray[np.float32], list[str]]:
-        return engine.rows_of(loaded, folder, part, progress)
-
-    done = fill(kept, kept.shards(), wanted, phase, make, store.write, force=force)
-    return store.matrices(kept, phase), len(wanted) - done
+    allow = missing is not None
+    job = prepare(loaded, folder, wanted, phase, force=force, allow_missing=allow)
+    estimate.check_room([job.need(4 * loaded.info.dim)])
+    return finish(job, missing)
 
 
-def fill(
-    kept: store.Store,
-    shards: Iterable[int],
+def prepare(
+    loaded: engine.Loaded,
+    folder: Path,
     wanted: Sequence[Image],
     phase: str,
-    make: Make,
-    write: Write,
     *,
     force: bool = False,
-) -> int:
-    """Make and write those of the shards that are not there; return how many images they hold.
+    allow_missing: bool = False,
+) -> Job:
+    """Return what there is to do to have the descriptors of `wanted`; nothing is done yet."""
+    listed = look_at(folder, wanted)
+    key = key_of(loaded, listed)
+    kept = store.open_store(cache_root(), key, len(wanted), loaded.info.dim)
+    work = Work(kept, loaded, listed, engine.rows_of, store.write, allow_missing)
+    return job_of(phase, work, key, kept.shards(), force=force)
 
-    `make` gives the array of a shard from its images, and a sentence per image that cannot be
-    decoded. Such images fail the call at its end, all of them named, after everything else is
-    computed and kept.
-    """
-    todo = [shard for shard in shards if force or not store.has(kept, shard)]
+
+def job_of(
+    phase: str, work: Work, key: dict[str, Any], shards: Iterable[int], *, force: bool = False
+) -> Job:
+    """Return the job of making those of the shards that are not there, or all if `force`."""
+    if work.store.folder.is_dir():
+        store.use(work.store.folder)
     if force:
-        for shard in todo:
-            kept.path(shard).with_suffix(".json").unlink(missing_ok=True)
-    rows_todo = sum(end - first for first, end in map(kept.span, todo))
-    broken: list[str] = []
-    with Progress(phase, rows_todo) as progress:
-        for shard in store.claim(kept, todo):
+        return Job(phase, work, key, list(shards), {}, force)
+    partial = work.allow_missing
+    absent = store.missing(work.store, shards, partial=partial)
+    adopted = adopt.find(work.store, key, work.listed.lines(), absent, partial=partial)
+    todo = [shard for shard in absent if shard not in adopted]
+    return Job(phase, work, key, todo, adopted)
+
+
+def finish(job: Job, missing: dict[int, str] | None = None) -> tuple[list[Matrix], int]:
+    """Do a job of `prepare`; returns and `missing` are those of `extract`."""
+    done = fill(job)
+    if missing is not None:
+        missing |= store.absent_rows(job.work.store)
+    return store.matrices(job.work.store, job.phase), job.work.store.rows - done
+
+
+def fill(job: Job) -> int:
+    """Make the shards of a job; return how many images were described.
+
+    Images that cannot be decoded fail the call at its end, all of them named, after everything
+    else is computed and kept.
+    """
+    kept, done, broken = job.work.store, 0, list[str]()
+    store.begin(kept, job.key, "".join(f"{line}\n" for line in job.work.listed.lines()))
+    for shard in store.claim(kept, list(job.adopted), partial=job.work.allow_missing):
+        adopt.take(kept, shard, job.adopted[shard])
+    for shard in job.todo if job.force else ():
+        kept.path(shard).with_suffix(".json").unlink(missing_ok=True)
+    with Progress(job.phase, job.images) as progress:
+
+        def skip(shard: int) -> None:
             first, end = kept.span(shard)
-            rows, faults = make(wanted[first:end], progress)
-            broken += faults
-            if not faults:
-                write(kept, shard, rows)
+            progress.leave_out(end - first)
+
+        for shard in store.claim(kept, list(job.todo), skip, partial=job.work.allow_missing):
+            faults = make_shard(job.work, shard, progress)
+            first, end = kept.span(shard)
+            done += end - first
+            if not job.work.allow_missing:
+                broken += faults.values()
     if broken:
-        raise BrokenImagesError(broken, len(wanted))
-    return rows_todo
+        raise BrokenImagesError(broken, kept.rows)
+    return done
 
 
-def open_for(loaded: engine.Loaded, folder: Path, wanted: Sequence[Image]) -> store.Store:
-    """Return the store that belongs to these images under this method."""
-    key = key_of(loaded, folder, wanted)
-    return store.open_store(cache_root(), key, len(wanted), loaded.info.dim)
+def make_shard(work: Work, shard: int, progress: Progress) -> dict[int, str]:
+    """Make and write one shard; return a sentence per position whose image cannot be decoded.
+
+    With such images it is written only where the work allows it, and its manifest names them.
+    """
+    first, end = work.store.span(shard)
+    listed = work.listed
+    rows, faults = work.make(work.loaded, listed.folder, listed.images[first:end], progress)
+    for at, digest in enumerate(listed.prints[first:end]):
+        if digest is None and at not in faults:
+            path = listed.folder / listed.images[first + at].path
+            raise BenchError(f"{path} appeared while the run went on; run it again.")
+    if not faults or work.allow_missing:
+        inside = {at: why.replace(f"{listed.folder}/", "") for at, why in faults.items()}
+        work.write(work.store, shard, rows, inside)
+    return faults
 
 
-def key_of(loaded: engine.Loaded, folder: Path, wanted: Sequence[Image]) -> dict[str, Any]:
-    """Return everything that determines the descriptors of these images under this method."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        prints = list(pool.map(_fingerprint, [folder / image.path for image in wanted]))
-    info = loaded.info
+def look_at(folder: Path, wanted: Sequence[Image]) -> Listed:
+    """Return the list with the sha256 of every file."""
+    paths = [folder / image.path for image in wanted]
+    return Listed(folder, wanted, fingerprint.of_files(paths, cache_root()))
+
+
+def key_of(loaded: engine.Loaded, listed: Listed) -> dict[str, Any]:
+    """Return everything that determines the descriptors of these images under this method.
+
+    Neither the data set's name nor where its folder lies is part of it, so that data sets with the
+    same list share a store.
+    """
+    info, wanted = loaded.info, listed.images
     return {
         "code": CODE_VERSION,
-        "shard_rows": store.SHARD_ROWS,
-        "images": [
-            [image.file, image.box, mark] for image, mark in zip(wanted, prints, strict=True)
-        ],
+        "shard_rows": store.rows_per_shard(len(wanted)),
+        "images": {"count": len(wanted), "sha256": sha256_lines(listed.lines())},
         "method": {
             "name": info.name,
             "variant": info.variant,
@@ -130,7 +256,8 @@ def key_of(loaded: engine.Loaded, folder: Path, wanted: Sequence[Image]) -> dict
             "weights_sha256": info.weights.get("sha256"),
         },
         "preprocess": _rule_that_matters(loaded.rule, wanted),
-        "precision": "float32",
+        "precision": engine.precision(loaded),
+        "compiled": loaded.settings.compiled,
         "device": loaded.device.split(":")[0],
     }
 
@@ -141,14 +268,3 @@ def _rule_that_matters(rule: Preprocess, wanted: Sequence[Image]) -> dict[str, A
     if all(image.box is None for image in wanted):
         del fields["query_cap"], fields["crop_rounding"]
     return fields
-
-
-def _fingerprint(path: Path) -> str:
-    """Return a hash of a file's size, first and last 64 KiB: content, not dates, at little cost."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        digest = hashlib.sha256(f"{size} ".encode() + file.read(ENDS_BYTES))
-        file.seek(max(0, size - ENDS_BYTES))
-        digest.update(file.read(ENDS_BYTES))
-    return digest.hexdigest()[:32]

@@ -68,7 +68,9 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
     if not _can_be_a_path(data["images"]):
         raise BenchError(f"{where}: images: {data['images']!r} cannot be the name of a folder.")
     database = tuple(
-        Image(_id(file), _inside(file, f"{where}: database[{i}]"))
+        Image(file[: file.rindex(".")], file)
+        if PLAIN.fullmatch(file)
+        else Image(_id(file), _inside(file, f"{where}: database[{i}]"))
         for i, file in enumerate(data["database"])
     )
     seen: dict[str, int] = {}
@@ -186,11 +188,24 @@ def _shortened(data: Any) -> Any:
             name: entries[:1] if type(entries) is list and all(map(_plain, entries)) else entries
             for name, entries in protocols.items()
         }
+    asked = data.get("queries")
+    if isinstance(asked, list) and all(map(_plain_query, asked)):
+        short["queries"] = asked[:1]
     if "groups" in data:
         short["groups"] = _cut(data["groups"])
     if isinstance(areas, dict):
         short["areas"] = {kind: _cut(numbers) for kind, numbers in areas.items()}
     return short
+
+
+def _plain_query(query: Any) -> bool:
+    return (
+        type(query) is dict
+        and query.keys() <= {"file", "box"}
+        and type(query.get("file")) is str
+        and bool(query["file"])
+        and query.get("box") is None
+    )
 
 
 def _cut(numbers: Any) -> Any:
@@ -289,14 +304,10 @@ def _can_be_a_path(text: str) -> bool:
 
 def _id(file: str) -> str:
     """Return the id of an image: its file name, folders included, without the suffix."""
-    if PLAIN.fullmatch(file):
-        return file[: file.rindex(".")]
     return str(PurePosixPath(file).with_suffix("")) if PurePosixPath(file).name else file
 
 
 def _inside(file: str, place: str) -> str:
-    if PLAIN.fullmatch(file):
-        return file
     parts = PurePosixPath(file).parts
     if not _can_be_a_path(file) or file.startswith("/") or ".." in parts or not parts:
         raise BenchError(f"{place}: {file!r} must be a file name inside the folder `images`.")
@@ -323,22 +334,19 @@ def _truth(entry: dict[str, list[int]] | None, n_rows: int, place: str) -> Groun
     entry = {} if entry is None else entry
     for kind in ("positive", "ignored"):
         rows = entry.get(kind, [])
-        if any(not isinstance(row, int) for row in rows):
+        if not set(map(type, rows)) <= {int}:
             raise BenchError(f"{place}.{kind}: rows must be whole numbers.")
-        beyond = [row for row in rows if row >= n_rows]
-        if beyond:
+        if max(rows, default=0) >= n_rows:
+            beyond = next(row for row in rows if row >= n_rows)
             raise BenchError(
-                f"{place}.{kind}: row {beyond[0]} is not in the database, whose rows are "
+                f"{place}.{kind}: row {beyond} is not in the database, whose rows are "
                 f"0 to {n_rows - 1}."
             )
-        if len(set(rows)) < len(rows):
+        sets[kind] = np.sort(np.array(rows, dtype=np.int64))
+        if np.any(sets[kind][1:] == sets[kind][:-1]):
             twice = next(row for row in rows if rows.count(row) > 1)
             raise BenchError(f"{place}.{kind}: row {twice} stands twice.")
-        sets[kind] = rows
-    both = sorted(set(sets["positive"]) & set(sets["ignored"]))
+    both = set(entry.get("ignored", ())) & set(entry["positive"]) if len(sets["ignored"]) else ()
     if both:
-        raise BenchError(f"{place}: row {both[0]} is both positive and ignored.")
-    return GroundTruth(
-        np.array(sorted(sets["positive"]), dtype=np.int64),
-        np.array(sorted(sets["ignored"]), dtype=np.int64),
-    )
+        raise BenchError(f"{place}: row {min(both)} is both positive and ignored.")
+    return GroundTruth(sets["positive"], sets["ignored"])

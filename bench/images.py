@@ -11,6 +11,7 @@ Files are not trusted: a missing, truncated or foreign file ends in a `BenchErro
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from bench.errors import BenchError
 from bench.types import Box, Preprocess
@@ -40,9 +41,10 @@ def load(path: Path, box: Box | None, rule: Preprocess) -> NDArray[np.uint8]:
         stored.load()
         turned = ImageOps.exif_transpose(stored) if rule.orientation == "apply" else stored
         whole = _rgb(turned, stored.format, path)
-    shown = whole if box is None else _crop(whole, box, rule, path)
-    if rule.max_side_px is not None:
-        shown = _shrink(shown, whole, rule.max_side_px, rule)
+    shown = whole
+    if box is not None:
+        shown = whole.crop(_corners(whole.size, box, rule, path))
+    shown = _shrink(shown, _cap(shown.size, whole.size, rule), rule)
     pixels = np.array(shown, dtype=np.uint8)
     return np.ascontiguousarray(pixels[:, :, ::-1]) if rule.channels == "bgr" else pixels
 
@@ -51,6 +53,24 @@ def header_size(path: Path) -> tuple[int, int]:
     """Return (width, height) in pixels as stored, without decoding pixels or turning the image."""
     with _decoding(path), Image.open(path, formats=FORMATS) as stored:
         return stored.size
+
+
+def shape(path: Path, box: Box | None, rule: Preprocess) -> tuple[int, int]:
+    """Return (height, width) of what `load` will return, from the header of the file alone.
+
+    Where the file says more of itself after its pixels, `load` may know better.
+    """
+    with _decoding(path), Image.open(path, formats=FORMATS) as stored:
+        size = stored.size
+        if rule.orientation == "apply" and stored.format != "TIFF":  # Pillow has turned a TIFF
+            turned = stored.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            size = size[::-1] if turned else size
+    shown = size
+    if box is not None:
+        left, top, right, bottom = _corners(size, box, rule, path)
+        shown = right - left, bottom - top
+    width, height = _capped(shown, _cap(shown, size, rule), rule)
+    return height, width
 
 
 def _rgb(image: Image.Image, format_: str | None, path: Path) -> Image.Image:
@@ -67,15 +87,17 @@ def _rgb(image: Image.Image, format_: str | None, path: Path) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _crop(image: Image.Image, box: Box, rule: Preprocess, path: Path) -> Image.Image:
-    """Return the part of `image` in `box`, its corners made whole as the rule says."""
+def _corners(
+    size: tuple[int, int], box: Box, rule: Preprocess, path: Path
+) -> tuple[int, int, int, int]:
+    """Return the corners of `box` made whole as the rule says, within an image of this size."""
     try:
         left, top, right, bottom = (
             round(x) if rule.crop_rounding == "round" else int(x) for x in box
         )
     except (ValueError, OverflowError):  # NaN, infinity, or not four numbers
         raise BenchError(f"the box {box} of {path} is not four finite numbers.") from None
-    width, height = image.size
+    width, height = size
     corners = f"({left}, {top}, {right}, {bottom})"
     if left >= right or top >= bottom:
         raise BenchError(
@@ -88,31 +110,56 @@ def _crop(image: Image.Image, box: Box, rule: Preprocess, path: Path) -> Image.I
             f"the box {corners} reaches out of {path}, which is {width} x {height} pixels "
             f"{turned} its EXIF orientation; was it made for another copy of the image?"
         )
-    return image.crop((left, top, right, bottom))
+    return left, top, right, bottom
 
 
-def _shrink(
-    shown: Image.Image, whole: Image.Image, max_side_px: int, rule: Preprocess
-) -> Image.Image:
-    """Return `shown` with its longest side at most the cap; it is never enlarged.
+def _cap(shown: tuple[int, int], whole: tuple[int, int], rule: Preprocess) -> float:
+    """Return the cap on the longest side of `shown`, a part of `whole`; infinity for none.
 
     With the relative cap the two filters follow their official programs down to the order of
     the floating-point operations, because a side is rounded from the result.
     """
-    side, full = max(shown.size), max(whole.size)
-    relative = rule.query_cap == "relative"
+    if rule.max_side_px is None:
+        return math.inf
+    side, full = max(shown), max(whole)
+    if rule.query_cap == "own":
+        return float(rule.max_side_px)
     if rule.cap_filter == "thumbnail-lanczos":  # Token: Dataset/ImageFromList.py
-        cap = max_side_px * side / full if relative else float(max_side_px)
-        cap = max(cap, 1.0)
+        return max(rule.max_side_px * side / full, 1.0)
+    return (side / full) * rule.max_side_px  # DELG: ResizeImage
+
+
+def _capped(shown: tuple[int, int], cap: float, rule: Preprocess) -> tuple[int, int]:
+    """Return the size (width, height) of `shown` under the cap; it is never enlarged."""
+    side = max(shown)
+    if side <= cap:
+        return shown
+    if rule.cap_filter == "thumbnail-lanczos":
+        return _thumbnail(shown, math.floor(cap))
+    factor = cap / side
+    width, height = (max(1, round(x * factor)) for x in shown)
+    return width, height
+
+
+def _thumbnail(size: tuple[int, int], cap: int) -> tuple[int, int]:
+    """Return the size that Pillow's `thumbnail` gives a larger image in a square of side `cap`."""
+    aspect = size[0] / size[1]
+    exact = cap * aspect if aspect <= 1 else cap / aspect
+    sides = math.floor(exact), math.ceil(exact)
+    if aspect <= 1:
+        return max(1, min(sides, key=lambda n: abs(aspect - n / cap))), cap
+    return cap, max(1, min(sides, key=lambda n: abs(aspect - cap / n) if n else 0.0))
+
+
+def _shrink(shown: Image.Image, cap: float, rule: Preprocess) -> Image.Image:
+    """Return `shown` under the cap, by the filter of the rule."""
+    if max(shown.size) <= cap:
+        return shown
+    if rule.cap_filter == "thumbnail-lanczos":
         small = shown.copy()  # thumbnail works in place; this copy has no JPEG file to draft from
         small.thumbnail((cap, cap), Image.Resampling.LANCZOS)
         return small
-    cap = (side / full) * max_side_px if relative else float(max_side_px)  # DELG: ResizeImage
-    if side <= cap:
-        return shown
-    factor = cap / side
-    width, height = (max(1, round(x * factor)) for x in shown.size)
-    return shown.resize((width, height), Image.Resampling.BILINEAR)
+    return shown.resize(_capped(shown.size, cap, rule), Image.Resampling.BILINEAR)
 
 
 @contextmanager

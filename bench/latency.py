@@ -116,7 +116,7 @@ def measure(
         "images": len(chosen),
         "warm_up": warm_up,
         "image_px": [pixels.shape[1], pixels.shape[0]],
-        "precision": precision_of(loaded),
+        "precision": engine.precision(loaded),
         "threads": torch.get_num_threads(),
         "load_average": round(load, 2),
         **{f"{phase}_ms": _of(by_round, phase) for phase in PHASES},
@@ -129,11 +129,6 @@ def measure(
     }
     weight = footprint.parameters(loaded.method)
     return Measured(latency, {**weight, "batch_1": batch_1, "best_batch": best}, peaks)
-
-
-def precision_of(loaded: engine.Loaded) -> str:
-    """Return the precision that the network works in."""
-    return str(getattr(loaded, "precision", "float32"))
 
 
 def _first_runs(loaded: engine.Loaded, pixels: NDArray[np.uint8]) -> tuple[int | None, float]:

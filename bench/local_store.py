@@ -6,17 +6,19 @@ descriptor), sorted by image. Only shards that hold a wanted image are made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import engine, extract, local, store
+from bench import engine, estimate, extract, local, store
 from bench.canonical import plain
 from bench.engine import Loaded
+from bench.errors import BenchError
 from bench.paths import cache_root
 from bench.progress import Progress
 from bench.rerank import Precision
@@ -47,34 +49,57 @@ def extract_local(
     phase: str,
     *,
     force: bool = False,
+    missing: Container[int] | None = None,
 ) -> Kept:
     """Return the local features of the images `rows` of `wanted`; what is kept is not made again.
 
-    Images that cannot be decoded fail the call at its end, as in `extract.extract`.
+    Images that cannot be decoded fail the call at its end, as in `extract.extract`; those of
+    `missing`, the rows that have no global descriptor either, have no features.
     """
-    kept = open_for(loaded, folder, wanted, rule, precision)
-    shards = np.unique(rows // PER_SHARD).tolist()
     kind = record_type(rule.dim, precision)
-
-    def make(part: Sequence[Image], progress: Progress) -> tuple[NDArray[Any], list[str]]:
-        return _describe(loaded, folder, part, rule, kind, progress)
-
-    extract.fill(kept, shards, wanted, phase, make, store.put, force=force)
+    job = prepare(loaded, folder, wanted, rows, rule, precision, phase, missing is not None, force)
+    kept = job.work.store
+    need = job.need(rule.max_features * kind.itemsize)
+    estimate.check_room([replace(need, what=f"{phase}, at most")])
+    extract.fill(job)
+    shards = _shards_of(rows)
+    for shard in shards:
+        held = store.manifest(kept, shard)
+        for at, why in (held["missing"] if held else {}).items():
+            if missing is None or kept.span(shard)[0] + at not in missing:
+                raise BenchError(f"an image changed while the run went on: {why} Run it again.")
     images = sum(end - first for first, end in map(kept.span, shards))
     count = sum(len(_open(kept, shard)) for shard in shards)
-    return Kept(_reader(kept), count / images, count * kind.itemsize / images)
+    read = _reader(kept, missing or (), kind)
+    return Kept(read, count / images, count * kind.itemsize / images)
 
 
-def open_for(
-    loaded: Loaded, folder: Path, wanted: Sequence[Image], rule: LocalRule, precision: Precision
-) -> store.Store:
-    """Return the store of the local features of these images under this method."""
-    key = extract.key_of(loaded, folder, wanted) | {
+def prepare(
+    loaded: Loaded,
+    folder: Path,
+    wanted: Sequence[Image],
+    rows: Rows,
+    rule: LocalRule,
+    precision: Precision,
+    phase: str,
+    allow_missing: bool,
+    force: bool,
+) -> extract.Job:
+    """Return what there is to do to have the features of the images `rows`; nothing is done yet."""
+    listed = extract.look_at(folder, wanted)
+    key = extract.key_of(loaded, listed) | {
         "local": plain(rule),
         "kept_as": precision,
         "shard_rows": PER_SHARD,
     }
-    return store.open_store(cache_root(), key, len(wanted), rule.dim, "local", PER_SHARD)
+    kept = store.open_store(cache_root(), key, len(wanted), rule.dim, "local", PER_SHARD)
+    make = partial(_describe, rule=rule, kind=record_type(rule.dim, precision))
+    work = extract.Work(kept, loaded, listed, make, store.put, allow_missing)
+    return extract.job_of(phase, work, key, _shards_of(rows), force=force)
+
+
+def _shards_of(rows: Rows) -> list[int]:
+    return [int(shard) for shard in np.unique(rows // PER_SHARD)]
 
 
 def record_type(dim: int, precision: Precision) -> np.dtype[Any]:
@@ -103,26 +128,29 @@ def to_records(features: Sequence[LocalFeatures], kind: np.dtype[Any]) -> NDArra
     return records
 
 
-def _reader(kept: store.Store) -> Callable[[int], LocalFeatures]:
+def _reader(
+    kept: store.Store, missing: Container[int], kind: np.dtype[Any]
+) -> Callable[[int], LocalFeatures]:
     """Return a function from row to features; it opens each shard once, and may be shared."""
     opened: dict[int, tuple[NDArray[Any], Rows]] = {}
 
     def read(row: int) -> LocalFeatures:
         shard, at = divmod(row, kept.per_shard)
+        if row in missing:
+            return _features(np.empty(0, dtype=kind))
         if shard not in opened:
             records = _open(kept, shard)
             begins = np.searchsorted(records["image"], np.arange(kept.per_shard + 1))
             opened[shard] = records, begins
         records, begins = opened[shard]
-        mine = np.asarray(records[begins[at] : begins[at + 1]])
-        return LocalFeatures(
-            *(
-                np.ascontiguousarray(mine[name])
-                for name in ("point", "attention", "scale", "descriptor")
-            )
-        )
+        return _features(np.asarray(records[begins[at] : begins[at + 1]]))
 
     return read
+
+
+def _features(records: NDArray[Any]) -> LocalFeatures:
+    names = ("point", "attention", "scale", "descriptor")
+    return LocalFeatures(*(np.ascontiguousarray(records[name]) for name in names))
 
 
 def _open(kept: store.Store, shard: int) -> NDArray[Any]:
@@ -134,21 +162,20 @@ def _describe(
     loaded: Loaded,
     folder: Path,
     wanted: Sequence[Image],
+    progress: Progress,
+    *,
     rule: LocalRule,
     kind: np.dtype[Any],
-    progress: Progress,
-) -> tuple[NDArray[Any], list[str]]:
-    """Return the records of one shard, and a sentence per image that could not be decoded."""
+) -> tuple[NDArray[Any], dict[int, str]]:
+    """Return the records of one shard, and a sentence per position that could not be decoded."""
     features: dict[int, LocalFeatures] = {}
-    faults: list[str] = []
+    faults: dict[int, str] = {}
     method: Any = loaded.method
-    for positions, pixels in engine.batches(loaded, folder, wanted, progress, faults):
-        found = engine.on_batch(
-            loaded,
-            pixels,
-            lambda batch: local.describe_pyramid(method.local, batch, loaded.rule, rule),
-        )
+
+    def work(batch: Any) -> list[LocalFeatures]:
+        return local.describe_pyramid(method.local, batch, loaded.rule, rule)
+
+    for positions, found in engine.results(loaded, folder, wanted, progress, faults, work):
         features |= dict(zip(positions, found, strict=True))
-    if faults:
-        return np.empty(0, dtype=kind), faults
-    return to_records([features[i] for i in range(len(wanted))], kind), []
+    nothing = _features(np.empty(0, dtype=kind))
+    return to_records([features.get(i, nothing) for i in range(len(wanted))], kind), faults

@@ -39,14 +39,6 @@ def pick_device(asked: str | None) -> str:
     return asked
 
 
-def set_exact_float32() -> None:
-    """Turn off the reduced precision that GPUs use for float32 by default (TF32)."""
-    import torch
-
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-
-
 def describe(device: str | None) -> dict[str, Any]:
     """Return the machine section of a record; `device` is None where nothing ran on one."""
     about: dict[str, Any] = {

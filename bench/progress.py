@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Self
@@ -15,20 +17,31 @@ SECONDS_BETWEEN_LINES = 5.0
 class Progress:
     """One phase; `advance(n)` after every n items. Use as a context manager.
 
-    `total` is the number of items, or None where it is not known.
+    `total` is the number of items, or None where it is not known. A `brief` phase says nothing
+    unless it takes longer than the time between two lines.
     """
 
-    def __init__(self, phase: str, total: int | None, unit: str = "images") -> None:
+    def __init__(
+        self, phase: str, total: int | None, unit: str = "images", *, brief: bool = False
+    ) -> None:
         """Name the phase, its number of items and what an item is called."""
-        self.phase, self.total, self.unit = phase, total, unit
+        self.phase, self.total, self.unit, self.brief = phase, total, unit, brief
         self.done = 0
 
     def __enter__(self) -> Self:
-        """Start the clock, and the bar where there is a terminal."""
-        self.start = self.told = time.perf_counter()
+        """Start the clock, and the bar where there is a terminal that can draw one."""
+        self.start = time.perf_counter()
         self.bar = None
-        if sys.stderr.isatty():
-            self.bar = tqdm(total=self.total, desc=self.phase, unit=f" {self.unit}", leave=False)
+        self.over = threading.Event()
+        self.ticker: threading.Thread | None = None
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            self.bar = tqdm(
+                total=self.total, desc=self.phase, unit=f" {self.unit}", leave=False,
+                dynamic_ncols=True, delay=SECONDS_BETWEEN_LINES if self.brief else 0,
+            )  # fmt: skip
+        else:
+            self.ticker = threading.Thread(target=self._tell, daemon=True)
+            self.ticker.start()
         return self
 
     def __exit__(
@@ -39,13 +52,17 @@ class Progress:
     ) -> None:
         """Close the bar; say what the phase took, if it was finished."""
         self.seconds = time.perf_counter() - self.start
+        self.over.set()
         if self.bar is not None:
             self.bar.close()
-        if kind is None:
+        if self.ticker is not None:
+            self.ticker.join()
+        if kind is None and not (self.brief and self.seconds < SECONDS_BETWEEN_LINES):
             rate = f", {self.done / self.seconds:.1f} {self.unit}/s" if self.seconds > 0 else ""
             print(
-                f"{self.phase}: {self.done} {self.unit} in {self.seconds:.1f} s{rate}",
+                f"{self.phase}: {self.done} {self.unit} in {span(self.seconds)}{rate}",
                 file=sys.stderr,
+                flush=True,
             )
 
     def advance(self, count: int = 1) -> None:
@@ -53,18 +70,41 @@ class Progress:
         self.done += count
         if self.bar is not None:
             self.bar.update(count)
-            return
-        now = time.perf_counter()
-        if now - self.told >= SECONDS_BETWEEN_LINES:
-            self.told = now
-            rate = self.done / (now - self.start)
-            of = left = ""
-            if self.total is not None:
-                of = f" of {self.total}"
-                left_s = (self.total - self.done) / rate if rate > 0 else float("inf")
-                left = f", {left_s:.0f} s left"
-            print(
-                f"{self.phase}: {self.done}{of} {self.unit}, {rate:.1f} {self.unit}/s{left}",
-                file=sys.stderr,
-                flush=True,
-            )
+
+    def leave_out(self, count: int) -> None:
+        """Take items out of the total: somebody else has done them."""
+        if self.total is not None:
+            self.total -= count
+            if self.bar is not None:
+                self.bar.total = self.total
+                self.bar.refresh()
+
+    def line(self) -> str:
+        """Return the line for a log file: how far, how fast, and the time left where known."""
+        rate = self.done / max(time.perf_counter() - self.start, 1e-9)
+        of = left = ""
+        if self.total is not None:
+            of = f" of {self.total}"
+            if self.done > 0:
+                left = f", about {span((self.total - self.done) / rate)} left"
+        return f"{self.phase}: {self.done}{of} {self.unit}, {rate:.1f} {self.unit}/s{left}"
+
+    def _tell(self) -> None:
+        while not self.over.wait(SECONDS_BETWEEN_LINES):
+            print(self.line(), file=sys.stderr, flush=True)
+
+
+def span(seconds: float) -> str:
+    """Return a time in words, as exact as one cares: 4.2 s, 75 s, 12 min, 3 h 20 min, 5 d 2 h."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"

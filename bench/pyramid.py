@@ -25,15 +25,19 @@ from bench.types import Preprocess
 
 
 def to_batch(
-    pixels: Sequence[NDArray[np.uint8]], rule: Preprocess, device: str | torch.device
+    pixels: Sequence[NDArray[np.uint8]],
+    rule: Preprocess,
+    device: str | torch.device,
+    layout: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
     """Return images of one shape as one normalised batch, (pixel - mean) / std per channel.
 
     In: at least one uint8 array (height, width, 3), channels as `bench.images.load` left them.
-    Out: float32 (n, 3, height, width) on `device`; a row does not depend on the others.
+    Out: float32 (n, 3, height, width) on `device`, in memory as `layout` says; a row does not
+    depend on the others. What is uploaded is the bytes, once for all scales.
     """
     stacked = torch.from_numpy(np.stack(pixels)).to(device)
-    batch = stacked.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    batch = stacked.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)
     mean = torch.tensor(rule.mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
     std = torch.tensor(rule.std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
     return batch.sub_(mean).div_(std)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,17 +19,21 @@ from bench import (
     datasets,
     distractors,
     engine,
+    estimate,
     extract,
     latency,
+    loading,
     local_store,
-    machine,
     memory,
     methods,
+    missing,
     rerank,
     store,
     timing,
 )
 from bench.descriptors import Matrix
+from bench.missing import Missing
+from bench.paths import cache_root
 from bench.scoring import Options, finish
 from bench.types import Dataset, Image, LocalFeatures, Preprocess, Rows, Shortlist
 
@@ -59,18 +64,19 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
         dataset = datasets.limited(dataset, options.limit)
     if options.query_crop == "whole":
         dataset = replace(dataset, crop="whole")
-    dataset = datasets.complete(dataset)
+    dataset, _ = datasets.placed(dataset)
+    wanted = [*dataset.database, *dataset.queries]
+    extract.check_files(dataset.folder, wanted, allow_missing=options.allow_missing)
     added = distractors.load(options.distractors, dataset, options.limit)
     if any(one.limit is not None for one in added):
         dataset = replace(dataset, limit=options.limit)
-    device = machine.pick_device(options.device)
-    machine.set_exact_float32()
-    info, method, rule = methods.load(method_name, options.weights, device)
-    rule = with_query_crop(rule, options.query_crop)
-    loaded = engine.Loaded(method, info, rule, device, options.batch_size)
+    loaded = loading.load(method_name, options.weights, options.device, options.settings)
+    rule = with_query_crop(loaded.rule, options.query_crop)
+    rule = with_size(rule, options.max_side, options.scales)
+    loaded = replace(loaded, rule=rule)
     said = None
     if options.rerank is not None:
-        local_rule = methods.local_of(method, info)
+        local_rule = methods.local_of(loaded.method, loaded.info)
         stage = rerank.Stage(options.rerank)
         said = rerank.card_of(stage, local_rule, options.ransac, options.local_precision)
     n_rows = sum(len(one.database) for one in (dataset, *added))
@@ -78,13 +84,14 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
         dataset,
         rule,
         unit_norm=True,
+        precision=engine.precision(loaded),
         distractors=[(one.name, len(one.database)) for one in added],
         rerank=said,
-        compression=compress.sentence(compress.parse(options.compression), info.dim, n_rows),
-        search=approximate.sentence(approximate.parse(options.search), info.dim, n_rows),
+        compression=compress.sentence(compress.parse(options.compression), loaded.info.dim, n_rows),
+        search=approximate.sentence(approximate.parse(options.search), loaded.info.dim, n_rows),
     )
     if added:
-        made["distractors"]["lists"] = distractors.on_card(added)
+        made["distractors"] |= distractors.on_card(added)
     return Plan(dataset, added, loaded, made, options)
 
 
@@ -94,8 +101,17 @@ def with_query_crop(rule: Preprocess, query_crop: str | None) -> Preprocess:
     return replace(rule, query_cap=caps[query_crop]) if query_crop in caps else rule
 
 
+def with_size(
+    rule: Preprocess, max_side: str | None, scales: tuple[float, ...] | None
+) -> Preprocess:
+    """Return the rule with the size cap ("none": no cap) and the scales that were asked for."""
+    if max_side is not None:
+        rule = replace(rule, max_side_px=None if max_side == "none" else int(max_side))
+    return rule if scales is None else replace(rule, scales=scales)
+
+
 def describe_plan(planned: Plan) -> list[str]:
-    """Return what `--dry-run` prints."""
+    """Return what `--dry-run` prints; a disk without room is refused as in a run."""
     dataset, loaded = planned.dataset, planned.loaded
     info, out = loaded.info, []
     out.append(f"method: {info.name}.{info.variant} ({info.dim}-d), {info.weights['source']}")
@@ -103,60 +119,112 @@ def describe_plan(planned: Plan) -> list[str]:
         gone = "{} database images and {} queries are not here".format(*dataset.absent)
         out.append(f"partial: {gone}, and are left out")
     out.append(f"data set: {dataset.name} ({dataset.variant}), {dataset.folder}")
-    for what, folder, wanted in _lists(planned):
-        kept = extract.open_for(loaded, folder, wanted)
-        todo = sum(b - a for a, b in map(kept.span, store.missing(kept)))
-        size = len(wanted) * info.dim * 4 / 1e6
-        out.append(f"{what}: {len(wanted)} images, {todo} to describe, {size:.1f} MB in the store")
+    all_jobs = jobs(planned)
+    for job in all_jobs:
+        size = estimate.size(len(job.work.listed.images) * info.dim * 4)
+        out.append(
+            f"{job.phase.removeprefix('describe ')}: {len(job.work.listed.images)} images, "
+            f"{job.images} to describe, {size} in the store"
+        )
     if planned.options.rerank is not None:
         out.append(f"re-ranking: {planned.card['candidates_rule']}")
     for word in ("compression", "search"):
         if planned.card[word] not in ("none (float32)", "exact"):
             out.append(f"{word}: {planned.card[word]}")
-    out.append(f"device: {loaded.device}")
+    out.append(f"device: {loaded.device}, {engine.precision(loaded)}")
     out.append(f"card: {card.short(planned.card)}, {planned.card['crop_rule']}")
+    out.append(f"to write: {room(planned, all_jobs)}")
+    todo = [
+        replace(image, found=str(job.work.listed.folder / image.path))
+        for job in all_jobs
+        for image in job.images_to_describe()
+    ]
+    if todo:
+        probed = estimate.probe(loaded, dataset.folder, todo)
+        out.append(estimate.say_time(probed, len(todo)))
     return out
 
 
-def _lists(planned: Plan) -> list[tuple[str, Path, tuple[Image, ...]]]:
-    """Return what is to be described: name, folder and images; the queries last."""
-    dataset = planned.dataset
-    searched = [(what, one.folder, one.database) for what, one in planned.database_lists()]
-    return [*searched, ("queries", dataset.folder, datasets.shown_queries(dataset))]
+def jobs(planned: Plan) -> list[extract.Job]:
+    """Return what is to be described, the queries last; nothing is done yet."""
+    dataset, options = planned.dataset, planned.options
+    lists = [(what, one.folder, one.database) for what, one in planned.database_lists()]
+    lists.append(("queries", dataset.folder, datasets.shown_queries(dataset)))
+    return [
+        extract.prepare(
+            planned.loaded,
+            folder,
+            wanted,
+            f"describe {what}",
+            force=options.force,
+            allow_missing=options.allow_missing,
+        )
+        for what, folder, wanted in lists
+    ]
+
+
+def room(planned: Plan, all_jobs: Sequence[extract.Job]) -> str:
+    """Return how much is going to be written and how much may be; refuse what does not fit."""
+    dataset, options = planned.dataset, planned.options
+    row_bytes = 4 * planned.loaded.info.dim
+    needs = [job.need(row_bytes) for job in all_jobs]
+    labelled = sum(len(t.positive) + len(t.ignored) for p in dataset.protocols for t in p.truth)
+    depth = min(options.shortlist, len(dataset.database))
+    needs.append(estimate.record(options.output, len(dataset.queries), labelled, depth))
+    estimate.check_room(needs)
+    free = estimate.size(estimate.free_bytes(cache_root()))
+    total = estimate.size(sum(need.bytes for need in needs))
+    return f"{total}; {free} are free for {cache_root()}"
 
 
 def run(planned: Plan) -> Path:
     """Describe, search, score, measure; return the path of the record."""
+    try:
+        return _run(planned)
+    finally:
+        store.release()
+
+
+def _run(planned: Plan) -> Path:
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
     memory.reset_peaks(loaded.device)
-    lists = _lists(planned)
     phases: dict[str, float] = {}
     described: list[list[Matrix]] = []
     faults: list[str] = []
     from_store = 0
-    for what, folder, wanted in lists:
+    all_jobs = jobs(planned)
+    rows: list[dict[int, str]] = [{} for _ in all_jobs]
+    said = room(planned, all_jobs)
+    count = sum(job.images for job in all_jobs)
+    if count:
+        print(f"to describe: {count} images; to write: {said}", file=sys.stderr, flush=True)
+    for job, found in zip(all_jobs, rows, strict=True):
         start = time.perf_counter()
         try:
-            parts, kept = extract.extract(
-                loaded, folder, wanted, f"describe {what}", force=options.force
-            )
+            parts, kept = extract.finish(job, found if options.allow_missing else None)
         except extract.BrokenImagesError as error:  # all of them are named, of all lists
             faults += error.faults
             continue
         described.append(parts)
         from_store += kept
-        phases[f"describe {what}"] = time.perf_counter() - start
+        phases[job.phase] = time.perf_counter() - start
     if faults:
-        raise extract.BrokenImagesError(faults, sum(len(wanted) for _, _, wanted in lists))
+        total = sum(len(job.work.listed.images) for job in all_jobs)
+        advice = ", or score without them: --allow-missing, which marks the result"
+        raise extract.BrokenImagesError(faults, total, advice)
+    absent = Missing(_end_to_end(rows[:-1], all_jobs), rows[-1])
+    missing.check(absent, dataset)
     measured = None
     if options.measure != "none":
         start = time.perf_counter()
-        measured = latency.measure(loaded, dataset.folder, dataset.database, options.measure)
+        usable = [image for row, image in enumerate(dataset.database) if row not in rows[0]]
+        measured = latency.measure(loaded, dataset.folder, usable, options.measure)
         phases["latency"] = time.perf_counter() - start
     taken = {
         "phases_s": phases,
         "images_from_store": from_store,
         "latency": measured and measured.latency,
+        "extraction": engine.about(loaded),
     }
     return finish(
         dataset,
@@ -167,12 +235,24 @@ def run(planned: Plan) -> Path:
         options,
         taken,
         loaded.device,
-        None if options.rerank is None else reranking(planned),
+        None if options.rerank is None else reranking(planned, rows),
         measured,
+        absent,
+        [image for _, one in planned.database_lists() for image in one.database],
     )
 
 
-def reranking(planned: Plan) -> rerank.Reranking:
+def _end_to_end(rows: Sequence[dict[int, str]], all_jobs: Sequence[extract.Job]) -> dict[int, str]:
+    """Return the missing rows of several lists as rows of the lists laid end to end."""
+    out: dict[int, str] = {}
+    first = 0
+    for gone, job in zip(rows, all_jobs, strict=False):
+        out |= {first + row: why for row, why in gone.items()}
+        first += len(job.work.listed.images)
+    return out
+
+
+def reranking(planned: Plan, absent: Sequence[dict[int, str]]) -> rerank.Reranking:
     """Return the stage that re-ranks the lists of this run; nothing is computed yet."""
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
     assert options.rerank is not None
@@ -181,7 +261,9 @@ def reranking(planned: Plan) -> rerank.Reranking:
     def verify(
         shortlist: Shortlist, mask: NDArray[np.bool_], phases: dict[str, float]
     ) -> rerank.Verified:
-        def features(what: str, folder: Path, wanted: Sequence[Image], rows: Rows) -> Any:
+        def features(
+            what: str, folder: Path, wanted: Sequence[Image], rows: Rows, gone: dict[int, str]
+        ) -> Any:
             start, phase = time.perf_counter(), f"local features, {what}"
             kept = local_store.extract_local(
                 loaded,
@@ -192,20 +274,22 @@ def reranking(planned: Plan) -> rerank.Reranking:
                 options.local_precision,
                 phase,
                 force=options.force,
+                missing=gone if options.allow_missing else None,
             )
             phases[phase] = time.perf_counter() - start
             return kept
 
         wanted = np.unique(shortlist.row[mask])
         of_rows, first = [], 0
-        for what, one in planned.database_lists():
+        for (what, one), gone in zip(planned.database_lists(), absent, strict=False):
             rows = wanted[(wanted >= first) & (wanted < first + len(one.database))] - first
             if len(rows):
-                kept = features(what, one.folder, one.database, rows)
+                kept = features(what, one.folder, one.database, rows, gone)
                 of_rows.append((first, len(rows), kept))
             first += len(one.database)
         shown = datasets.shown_queries(dataset)
-        of_queries = features("queries", dataset.folder, shown, np.flatnonzero(mask.any(axis=1)))
+        asked = np.flatnonzero(mask.any(axis=1))
+        of_queries = features("queries", dataset.folder, shown, asked, absent[-1])
 
         def read(row: int) -> LocalFeatures:
             first, _, kept = next(of for of in reversed(of_rows) if of[0] <= row)

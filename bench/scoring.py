@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from bench import (
     evaluate,
     interval,
     machine,
+    missing,
     record,
     rerank,
     search,
@@ -37,7 +38,16 @@ from bench.paths import ROOT
 from bench.progress import Progress
 from bench.rerank import Candidates, Precision, Reranking
 from bench.timing import Measure
-from bench.types import Dataset, LabelledRanks, MethodInfo, Protocol, Rows, Shortlist
+from bench.types import (
+    Dataset,
+    Image,
+    LabelledRanks,
+    MethodInfo,
+    Protocol,
+    Rows,
+    Settings,
+    Shortlist,
+)
 
 UNIT_NORM_TOLERANCE = 1e-3
 SEED = 0
@@ -50,13 +60,16 @@ class Options:
     output: Path = ROOT / "results"
     weights: str | None = None
     device: str | None = None
-    batch_size: int = 8
+    settings: Settings = field(default_factory=Settings)
     query_crop: str | None = None
+    max_side: str | None = None
+    scales: tuple[float, ...] | None = None
     shortlist: int = 100
     memory_budget_mib: int = 256
     limit: int | None = None
     allow_partial: bool = False
     force: bool = False
+    allow_missing: bool = False
     rerank: Candidates | None = None
     ransac: Mode = "fast"
     local_precision: Precision = "float32"
@@ -78,11 +91,14 @@ def finish(
     device: str | None,
     reranking: Reranking | None = None,
     measured: costs.Measured | None = None,
+    absent: missing.Missing = missing.NOTHING,
+    searched: Sequence[Image] = (),
 ) -> Path:
     """Rank, re-rank where asked, score, write the record of descriptors; return its path.
 
     `timing` needs `phases_s` (what was done before) and `latency`; `device` is None where nothing
-    ran on one; `measured` is what describing costs, where that was measured.
+    ran on one; `measured` is what describing costs, where that was measured. Images `absent` have
+    rows in `parts` and `query_parts`, which are not looked at; `searched` are those of `parts`.
     """
     phases = timing["phases_s"]
     depth = options.shortlist
@@ -91,11 +107,12 @@ def finish(
     if dataset.groups is not None:
         depth = max(depth, suppression.depth_needed(dataset.groups, dataset.protocols))
     choice = compress.parse(options.compression)
+    _check_absent(absent, dataset, options)
     if choice is not None:
         start = time.perf_counter()
         parts = compress.compress(parts, choice, force=options.force)
         phases[f"compress to {choice.name}"] = time.perf_counter() - start
-    exact = _search(dataset, parts, query_parts, depth, options, phases, device)
+    exact = _search(dataset, parts, query_parts, depth, options, phases, device, absent)
     found, about, index = _approximately(dataset, parts, query_parts, depth, options, phases, exact)
     if (reranking is not None or dataset.groups is not None) and about is not None:
         _check_candidates(found.shortlist, depth, parts)
@@ -111,14 +128,16 @@ def finish(
         None if reranking is None or verified is None else (reranking.stage, verified.inliers),
         dataset.groups,
     )
-    scores = evaluate.score(ranks, dataset.protocols, len(dataset.database), SEED)
+    scores = evaluate.score(
+        ranks, dataset.protocols, len(dataset.database), SEED, unanswered=absent.queries
+    )
     phases["score"] = time.perf_counter() - start
     phases |= {phase: round(seconds, 4) for phase, seconds in phases.items()}
     content = {
         "run_id": record.new_run_id(),
         "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "command": options.command,
-        "card": make_card(found),
+        "card": missing.on_card(make_card(found), absent),
         "method": plain(info),
         "scores": record.scores_to_json(scores),
         "intervals": intervals_of(dataset.protocols, len(dataset.database)),
@@ -129,12 +148,14 @@ def finish(
             "peak_device_bytes": None if device is None else machine.peak_device_bytes(device),
         },
         "bytes_per_image": parts[0].row_bytes(),
-        "partial": dataset.limit is not None or dataset.absent is not None,
+        "partial": dataset.limit is not None or dataset.absent is not None or bool(absent),
         "machine": machine.describe(device),
         "libraries": machine.libraries(),
         "source": machine.source(),
         "seed": SEED,
     }
+    if absent:
+        content["missing"] = missing.listed(absent, searched or dataset.database, dataset.queries)
     if verified is not None:
         content["rerank"] = dict(verified.about)
     budget = options.memory_budget_mib << 20
@@ -226,8 +247,6 @@ def score_brought(
     )
     timing: dict[str, Any] = {"phases_s": {}, "latency": None}
     device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
-    if device is not None:
-        machine.set_exact_float32()
     return finish(dataset, [brought, *added], [asked], make_card, info, options, timing, device)
 
 
@@ -239,9 +258,12 @@ def _search(
     options: Options,
     phases: dict[str, float],
     device: str | None,
+    absent: missing.Missing,
 ) -> search.Found:
-    rows = _query_rows(query_parts)
-    labelled = evaluate.labelled_rows(dataset.protocols)
+    n_rows, wanted = descriptors.count_rows(parts), evaluate.labelled_rows(dataset.protocols)
+    parts = missing.without(parts, absent.database)
+    rows = _query_rows(missing.without(query_parts, absent.queries))
+    labelled = missing.labels_without(wanted, absent, n_rows)
     budget, total = options.memory_budget_mib << 20, 0
     jobs = areas.jobs(dataset.areas, parts, labelled)
     for job in jobs:
@@ -264,7 +286,27 @@ def _search(
             for job in jobs
         ]
     phases["search"] = progress.seconds
-    return searched[0][1] if dataset.areas is None else areas.join(searched, len(rows))
+    if dataset.areas is not None:
+        return areas.join(searched, len(rows))
+    found = searched[0][1]
+    ranks, shortlist = missing.restore(found.ranks, found.shortlist, wanted, absent, n_rows, depth)
+    return replace(found, ranks=ranks, shortlist=shortlist)
+
+
+def _check_absent(absent: missing.Missing, dataset: Dataset, options: Options) -> None:
+    """Refuse what cannot be done where images have no descriptor."""
+    kinds = {
+        f"--compression {options.compression}": options.compression != "none",
+        f"--search {options.search}": options.search != "exact",
+        "a search area by area": dataset.areas is not None,
+        "lists that keep one image of each group": dataset.groups is not None,
+    }
+    for kind, is_so in kinds.items():
+        if absent and is_so:
+            raise BenchError(
+                f"{len(absent)} images of {dataset.name} have no descriptor, and {kind} needs all "
+                "of them; mend the files, which `data verify` names."
+            )
 
 
 def intervals_of(

@@ -36,6 +36,7 @@ SAFETY = 6.0
 LEAST_ERROR = 2.0**-23
 SAMPLE_ROWS = 1024
 LEAST_BLOCK, MOST_BLOCK = 256, 8192
+LEAST_BINS, MOST_QUERIES = 1 << 13, 512
 
 Float64 = NDArray[np.float64]
 Product = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -52,11 +53,15 @@ class Found:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How much is done at a time: queries, rows of a block, blocks side by side."""
+    """How much is done at a time: queries, rows of a block, blocks side by side.
+
+    `bins` is the most that a table of a query may have.
+    """
 
     queries: int
     rows: int
     threads: int
+    bins: int
 
 
 def search(
@@ -88,7 +93,7 @@ def search(
     parts = list(parts)
     n_rows = count_rows(parts)
     depth = min(depth, n_rows)
-    plan = _plan(parts, len(queries), labelled, depth, memory_bytes, threads)
+    plan = _plan(parts, len(queries), labelled, depth, memory_bytes, threads, device)
     ranked: list[tuple[Rows, Rows, Float64, Rows]] = []
     lists: list[tuple[Rows, Float64]] = []
     norms = (np.inf, 0.0)
@@ -136,17 +141,23 @@ def _plan(
     depth: int,
     memory_bytes: int,
     threads: int | None = None,
+    device: str = "cpu",
 ) -> _Plan:
     """Divide the memory: half for the tables and lists of queries, half for blocks of rows."""
     n_rows, dim = count_rows(parts), parts[0].shape[1]
-    table_bytes = 4 * table_size(n_rows, max(map(len, labelled), default=0))
-    list_bytes = 32 * (5 * min(depth, n_rows) + 1024)
-    at_once = max(1, min(n_queries, memory_bytes // 2 // (table_bytes + list_bytes), 512))
+    half, together = memory_bytes // 2, min(n_queries, MOST_QUERIES)
+    most = max(map(len, labelled), default=0)
+    list_bytes = 32 * (5 * min(depth, n_rows) + 1024) + 128 * most
+    wanted = table_size(n_rows, most)
+    bins = max(min(wanted, LEAST_BINS), min(wanted, (half // max(together, 1) - list_bytes) // 4))
+    at_once = max(1, min(together, half // (4 * bins + list_bytes)))
     stored = max(part.dtype().itemsize for part in parts)
-    row_bytes = dim * (stored + (4 if stored != 4 else 0)) + 4 * at_once + 64
-    together = memory_bytes // 2 // row_bytes
-    side_by_side = max(1, min(threads or _cores(), together // LEAST_BLOCK))
-    return _Plan(at_once, max(LEAST_BLOCK, min(MOST_BLOCK, together // side_by_side)), side_by_side)
+    copies = 4 * (stored != 4) + 4 * (device != "cpu")  # as float32, and staged for a GPU
+    row_bytes = dim * (stored + copies) + 4 * at_once + 64
+    in_work = half // row_bytes
+    side_by_side = max(1, min(threads or _cores(), in_work // LEAST_BLOCK))
+    rows = max(LEAST_BLOCK, min(MOST_BLOCK, in_work // side_by_side))
+    return _Plan(at_once, rows, side_by_side, bins)
 
 
 def _cores() -> int:
@@ -165,11 +176,18 @@ def _product_on(device: str, fast_queries: NDArray[np.float32]) -> Product:
         return lambda rows: fast_queries @ rows.T
     import torch
 
-    there = torch.from_numpy(fast_queries).to(device)
+    there, matmul = torch.from_numpy(fast_queries).to(device), torch.backends.cuda.matmul
+    pinned = device.startswith("cuda")
 
     def product(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            out: NDArray[np.float32] = (there @ torch.from_numpy(rows).to(device).T).cpu().numpy()
+        staged = torch.empty(rows.shape, dtype=torch.float32, pin_memory=pinned)
+        staged.numpy()[...] = rows
+        before, matmul.allow_tf32 = matmul.allow_tf32, False
+        try:
+            with torch.inference_mode():
+                out: NDArray[np.float32] = (there @ staged.to(device).T).cpu().numpy()
+        finally:
+            matmul.allow_tf32 = before
         return out
 
     return product
@@ -204,7 +222,7 @@ def _search_block(
 
     def trusted(largest: float) -> tuple[float, Float64, list[Gaps | None]]:
         near = error * largest * norms
-        tables = [t.table(float(n), n_rows) for t, n in zip(truths, near, strict=True)]
+        tables = [t.table(float(n), plan.bins) for t, n in zip(truths, near, strict=True)]
         return largest, near, tables
 
     state = trusted(largest)
@@ -216,14 +234,21 @@ def _search_block(
             size = plan.rows * parts[0].shape[1] * max(part.dtype().itemsize for part in parts)
             held.scratch = np.empty(size, dtype=np.uint8)
         stored = read(parts, start, min(start + plan.rows, n_rows), held.scratch)
-        largest, _, tables = state
+        largest, near, tables = state
         block, norms = check_block(parts, start, stored)
         if norms[1] > largest:
             return norms, None
         fast = product(block)
         seen = [
             look_at(
-                start, fast[i], stored, queries[i], truths[i].labels, tables[i], shorts[i].floor
+                start,
+                fast[i],
+                stored,
+                queries[i],
+                truths[i].labels,
+                tables[i],
+                shorts[i],
+                float(near[i]),
             )
             for i in range(len(queries))
         ]

@@ -3,17 +3,26 @@
 (Local features lie in the same way under `<cache>/local/`; see `bench.local_store`.)
 
 The key is the hash of everything that determines the content, and `key.json` holds the same in
-clear. A shard appears complete or not at all, with its sha256 beside it: killing a run loses the
-shard in work and nothing else, and a shard whose bytes changed is computed again alone. A lock
-per shard keeps two runs on one store from doing the same work.
+clear; `images.jsonl` beside it is the list of images, whose hash is in the key. A shard appears
+complete or not at all, with a manifest beside it: its sha256, its rows, the key it belongs to, and
+which of its images could not be decoded. So killing a run loses the shard in work and nothing
+else, and a shard whose bytes changed, or that lies in a store that is not its own, is computed
+again alone. A lock per shard keeps two runs on one store from doing the same work, and a lock on
+the store keeps `cache prune` away from a store in use.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,18 +36,26 @@ from bench.descriptors import Matrix, from_array
 from bench.errors import BenchError
 from bench.paths import write_bytes
 
-SHARD_ROWS = 256
+LEAST_ROWS, MOST_ROWS, SHARDS = 32, 1024, 64
 IN_MEMORY_BYTES = 512 << 20
+_OURS = re.compile(
+    r"used|(shard-\d{5,}\.(npy|json|lock)|key\.json|images\.jsonl)"
+    r"|\.(shard-\d{5,}\.(npy|json)|key\.json|images\.jsonl)\.[0-9a-f]{8}\.tmp"
+)
 
 
 @dataclass(frozen=True)
 class Store:
-    """The shards of one image list under one method: `rows` descriptors of `dim` float32."""
+    """The shards of one image list under one method: `rows` descriptors of `dim` float32.
+
+    `key` is the sha256 of what determines the content; the folder is called after it.
+    """
 
     folder: Path
     rows: int
     dim: int
-    per_shard: int = SHARD_ROWS
+    per_shard: int
+    key: str
 
     def shards(self) -> range:
         """Return the numbers of all shards."""
@@ -49,8 +66,17 @@ class Store:
         return shard * self.per_shard, min((shard + 1) * self.per_shard, self.rows)
 
     def path(self, shard: int) -> Path:
-        """Return where the rows of a shard lie."""
+        """Return where the rows of a shard lie; the manifest has the suffix .json."""
         return self.folder / f"shard-{shard:05d}.npy"
+
+
+def rows_per_shard(rows: int) -> int:
+    """Return the size of a shard of a list: about a 64th of it, a power of two, 32 to 1,024.
+
+    It follows from the list alone, so that all machines cut a list in the same way.
+    """
+    part = -(-rows // SHARDS)
+    return min(MOST_ROWS, max(LEAST_ROWS, 1 << (part - 1).bit_length()))
 
 
 def open_store(
@@ -59,16 +85,16 @@ def open_store(
     rows: int,
     dim: int,
     kind: str = "descriptors",
-    per_shard: int = SHARD_ROWS,
+    per_shard: int | None = None,
 ) -> Store:
-    """Return the store for `key`, made if it is not there; `kind` is the folder it lies in."""
+    """Return the store for `key`, which need not be there yet; `kind` is the folder it lies in.
+
+    A folder whose sidecar is not that of this key is refused.
+    """
     digest = sha256_json(key)
     folder = cache / kind / digest[:32]
     sidecar = folder / "key.json"
-    text = json.dumps(plain(key), indent=1, sort_keys=True)
-    if not sidecar.is_file():
-        write_bytes(sidecar, f"{text}\n".encode())
-    else:
+    with contextlib.suppress(FileNotFoundError):
         try:
             held = json.loads(sidecar.read_text(encoding="utf-8"))
         except ValueError:
@@ -78,71 +104,188 @@ def open_store(
                 f"{sidecar} does not describe the store it lies in; delete the folder "
                 f"{folder} and run again."
             )
-    return Store(folder, rows, dim, per_shard)
+    return Store(folder, rows, dim, per_shard or rows_per_shard(rows), digest)
 
 
-def has(store: Store, shard: int) -> bool:
-    """Return whether a shard is there with the bytes it was written with."""
-    path = store.path(shard)
+def begin(kept: Store, key: dict[str, Any], images: str) -> None:
+    """Make the folder of a store with its sidecars, and keep `cache prune` away from it.
+
+    `images` is the content of images.jsonl; it is for people to read, and for `cache why`.
+    """
+    use(kept.folder)
+    listed, sidecar = kept.folder / "images.jsonl", kept.folder / "key.json"
+    content = images.encode()
+    if not listed.is_file() or listed.stat().st_size != len(content):
+        write_bytes(listed, content)
+    if not sidecar.is_file():
+        text = json.dumps(plain(key), indent=1, sort_keys=True)
+        write_bytes(sidecar, f"{text}\n".encode())
+
+
+def manifest(store: Store, shard: int) -> dict[str, Any] | None:
+    """Return the manifest of a shard, or None where it is absent, damaged or not of this store."""
     try:
-        expected = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
-        content = path.read_bytes()
-    except (OSError, ValueError, KeyError, TypeError):
+        held = json.loads(store.path(shard).with_suffix(".json").read_text(encoding="utf-8"))
+        belongs = held["key"] == store.key and held["rows"] == list(store.span(shard))
+        absent = {int(row): str(why) for row, why in held["missing"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return {**held, "missing": absent} if belongs else None
+
+
+def has(store: Store, shard: int, *, partial: bool = False) -> bool:
+    """Return whether a shard is there with the bytes it was written with.
+
+    One that lacks images counts only where `partial`.
+    """
+    held = manifest(store, shard)
+    if held is None or (held["missing"] and not partial):
         return False
-    return bool(hashlib.sha256(content).hexdigest() == expected)
+    try:
+        with store.path(shard).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == held.get("sha256")
+    except OSError:
+        return False
 
 
-def write(store: Store, shard: int, rows: NDArray[np.float32]) -> None:
-    """Write the rows of a shard, float32 (span, dim), complete or absent; its checksum last."""
+def write(
+    store: Store, shard: int, rows: NDArray[np.float32], absent: Mapping[int, str] | None = None
+) -> None:
+    """Write the rows of a shard, float32 (span, dim), complete or absent; its manifest last.
+
+    `absent` gives the positions within the shard of images without a descriptor, and why.
+    """
     first, end = store.span(shard)
     if rows.shape != (end - first, store.dim) or rows.dtype != np.float32:
         raise ValueError(f"shard {shard} has {rows.dtype} {rows.shape}")
-    put(store, shard, rows)
+    put(store, shard, rows, absent)
 
 
-def put(store: Store, shard: int, rows: NDArray[Any]) -> None:
-    """Write any array as a shard, complete or absent; its checksum last."""
-    first, end = store.span(shard)
+def put(
+    store: Store, shard: int, rows: NDArray[Any], absent: Mapping[int, str] | None = None
+) -> None:
+    """Write any array as a shard, complete or absent; its manifest last."""
     buffer = io.BytesIO()
     np.save(buffer, rows, allow_pickle=False)
     content = buffer.getvalue()
-    about = {"rows": [first, end], "sha256": hashlib.sha256(content).hexdigest()}
+    about = {
+        "key": store.key,
+        "rows": list(store.span(shard)),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "missing": {str(row): why for row, why in sorted((absent or {}).items())},
+    }
     write_bytes(store.path(shard), content)
     write_bytes(store.path(shard).with_suffix(".json"), json.dumps(about).encode())
 
 
-def missing(store: Store) -> list[int]:
-    """Return the shards that are absent or damaged; every byte present is checked."""
-    return [shard for shard in store.shards() if not has(store, shard)]
+def missing(
+    store: Store, shards: Iterable[int] | None = None, *, partial: bool = False
+) -> list[int]:
+    """Return which shards (default: of all) are absent or damaged; every byte is checked."""
+    asked = list(store.shards() if shards is None else shards)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        there = pool.map(lambda shard: has(store, shard, partial=partial), asked)
+        return [shard for shard, is_there in zip(asked, there, strict=True) if not is_there]
 
 
-def claim(store: Store, shards: list[int]) -> Iterator[int]:
+def absent_rows(store: Store) -> dict[int, str]:
+    """Return the rows of a complete store whose images have no descriptor, and why."""
+    found: dict[int, str] = {}
+    for shard in store.shards():
+        held = manifest(store, shard) or {"missing": {}}
+        found |= {store.span(shard)[0] + row: why for row, why in held["missing"].items()}
+    return found
+
+
+def claim(
+    store: Store,
+    shards: list[int],
+    skip: Callable[[int], None] = lambda shard: None,
+    *,
+    partial: bool = False,
+) -> Iterator[int]:
     """Yield the shards that this process is to compute, each under its lock.
 
     Shards another process has in work come last: when its lock is free the shard is there, or
-    that process died and the shard is ours.
+    that process died and the shard is ours. `skip` is called with those that need no work. What
+    killed writers of a shard left behind is removed once its lock is held: nobody else writes it.
     """
-    later = []
-    for shard in shards:
-        lock = _lock(store, shard)
+    leftovers: dict[int, list[Path]] = {}
+    for path in store.folder.glob(".shard-*.tmp"):
+        number = path.name.removeprefix(".shard-").partition(".")[0]
+        if number.isdecimal():
+            leftovers.setdefault(int(number), []).append(path)
+    waiting: list[int] = []
+    for timeout, some in ((0, shards), (-1, waiting)):
+        for shard in some:
+            lock = FileLock(store.path(shard).with_suffix(".lock"))
+            try:
+                lock.acquire(timeout=timeout)
+            except Timeout:
+                waiting.append(shard)
+                continue
+            try:
+                for path in leftovers.get(shard, ()):
+                    path.unlink(missing_ok=True)
+                if has(store, shard, partial=partial):
+                    skip(shard)
+                else:
+                    yield shard
+            finally:
+                lock.release()
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a file in the folder of a store has a name that a store gives."""
+    return _OURS.fullmatch(path.name) is not None
+
+
+_used: dict[Path, int] = {}
+
+
+def use(folder: Path) -> None:
+    """Hold a store until `release` or the end of this process; the date of the lock is its use."""
+    while folder not in _used:
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            later.append(shard)
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(folder / "used", os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # it was pruned in between
             continue
+        except OSError as error:
+            if error.errno in (errno.EROFS, errno.EACCES):  # nobody can prune it either
+                return
+            raise
+        fcntl.flock(lock, fcntl.LOCK_SH)
         try:
-            if not has(store, shard):
-                yield shard
-        finally:
-            lock.release()
-    for shard in later:
-        with _lock(store, shard):
-            if not has(store, shard):
-                yield shard
+            pruned = not os.path.samestat(os.fstat(lock), (folder / "used").stat())
+        except FileNotFoundError:
+            pruned = True
+        if pruned:
+            os.close(lock)
+        else:
+            os.utime(lock)
+            _used[folder] = lock
 
 
-def _lock(store: Store, shard: int) -> FileLock:
-    return FileLock(store.path(shard).with_suffix(".lock"))
+def release() -> None:
+    """Let go of all stores that this process holds."""
+    while _used:
+        os.close(_used.popitem()[1])
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[bool]:
+    """Hold a store so that nobody else can begin to use it; gives False where somebody does."""
+    lock = os.open(folder / "used", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(lock)
 
 
 def matrices(store: Store, label: str) -> list[Matrix]:

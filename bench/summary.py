@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from bench.errors import first_few
+
 _SHORT = {"easy": "E", "medium": "M", "hard": "H"}
 
 
@@ -19,6 +21,11 @@ def lines(record: dict[str, Any]) -> list[str]:
         out.append(
             f"ties: {ties['labelled']} labelled images share their score with another image, at "
             f"most {ties['largest_group']} have the same; ranked by database row"
+        )
+    if "missing" in record:
+        out.append(
+            f"missing: {_count(len(record['missing']))} without a descriptor "
+            f"({_files(record['missing'])}); {record['card']['missing']['rule']}"
         )
     if metrics[0].startswith("map"):
         values = ", ".join(
@@ -69,8 +76,6 @@ def _marks(record: dict[str, Any]) -> list[str]:
     if "rerank" in record["card"]:
         marks.append(f"re-ranked, {record['card']['rerank']['candidates']} candidates")
     card = record["card"]
-    if card["distractors"]["count"]:
-        marks.append(f"with {card['distractors']['count']:,} distractors")
     if not card["compression"].startswith("none"):
         marks.append(f"compressed: {card['compression'].split(':')[0]}")
     if card["search"] != "exact":
@@ -83,7 +88,17 @@ def _marks(record: dict[str, Any]) -> list[str]:
             f"partial: {used['database']} database images and {used['queries']} queries; "
             f"{absent['database']} and {absent['queries']} are not there"
         )
+    if "missing" in record:
+        marks.append(f"partial: {_count(len(record['missing']))} missing")
     return marks
+
+
+def _count(images: int) -> str:
+    return f"{images} image{'' if images == 1 else 's'}"
+
+
+def _files(missing: list[dict[str, str]]) -> str:
+    return first_few(f"{one['list']} {one['file']}" for one in missing)
 
 
 def _at(metrics: list[str], start: str) -> dict[int, str]:

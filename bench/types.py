@@ -208,6 +208,16 @@ class Method(Interface):
         ...
 
 
+class NetworkMethod(Method, Interface):
+    """A method that names the torch module behind `describe` and `local`, so that it runs faster.
+
+    The harness may then replace modules inside `network` by equal ones (see `bench.network`):
+    `describe` and `local` must call these as modules, each time anew, and keep no weights aside.
+    """
+
+    network: Any
+
+
 class LocalMethod(Method, Interface):
     """A method that offers local features as well, so that its lists can be re-ranked.
 
@@ -275,6 +285,26 @@ class Shortlist:
 
     row: Rows
     score: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How descriptors are computed; the defaults are written here and nowhere else.
+
+    batch_size    most images of one shape given to the network at once
+    batch_pixels  most pixels of them together, at scale 1; one image may have more
+    workers       processes that decode; 0: threads of this process
+    precision     of the convolutions; everything else is float32
+    tf32          whether a GPU may round the factors of float32 products to TF32
+    compiled      whether parts of the network are compiled by torch
+    """
+
+    batch_size: int = 32
+    batch_pixels: int = 4_000_000
+    workers: int = 0
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    tf32: bool = False
+    compiled: bool = False
 
 
 @dataclass(frozen=True)

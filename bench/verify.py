@@ -13,7 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from bench import approximate, datasets, evaluate, interval, plugins, record, rerank, suppression
+from bench import (
+    approximate,
+    datasets,
+    evaluate,
+    interval,
+    missing,
+    plugins,
+    record,
+    rerank,
+    suppression,
+)
 from bench import card as cards
 from bench.canonical import sha256_json
 from bench.errors import BenchError
@@ -38,6 +48,7 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         faults = _card_faults(card, protocols, ranks)
         faults += _rank_faults(ranks, shortlist, card)
         faults += _approximate_faults(held, ranks, arrays)
+        faults += missing.faults(card, held.get("missing", ()), ranks)
         inliers = arrays.get("shortlist_inliers")
         faults += _rerank_faults(card, shortlist, inliers, protocols)
         groups = arrays.get("database_group")
@@ -49,7 +60,10 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
             after = final_ranks(ranks, shortlist, protocols, reranked, groups)
             n_rows = card["dataset"]["database"]
             said = held.get("intervals", {"method": interval.FIRST})
-            scores = evaluate.score(after, protocols, n_rows, held["seed"], said["method"])
+            unanswered = card.get("missing", {}).get("queries", ())
+            scores = evaluate.score(
+                after, protocols, n_rows, held["seed"], said["method"], unanswered
+            )
             faults += _differences(held["scores"], record.scores_to_json(scores), "scores")
             if "intervals" in held:
                 again = intervals_of(protocols, n_rows, said["method"])
@@ -62,7 +76,10 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         ) from error
     if ("rerank" in held) != ("rerank" in card):
         faults.append("the record and its card disagree on whether it is re-ranked")
-    if held["partial"] != (card["limit"] is not None or "absent" in card):
+    if ("missing" in held) != ("missing" in card):
+        faults.append("the record and its card disagree on whether images are missing")
+    part = card["limit"] is not None or "absent" in card or "missing" in card
+    if held["partial"] != part:
         faults.append("the record and its card disagree on whether it is partial")
     count = sum(len(table) for table in held["scores"].values())
     notes = [f"{count} scores over {len(protocols)} protocols recomputed from stored ranks"]
@@ -159,7 +176,8 @@ def _approximate_faults(
         if np.any((places < 0) | (places >= n_rows)) or len(np.unique(places)) < len(places):
             return [f"the exact ranks of query {query} are not those of one list"]
         rows, inside = ranks.row[ranks.of_query(query)], places < listed.shape[1]
-        if np.any(listed[query][places[inside]] != rows[inside]):
+        listed_too = np.count_nonzero(np.isin(rows, listed[query]))
+        if np.any(listed[query][places[inside]] != rows[inside]) or listed_too != inside.sum():
             return [f"the exact ranks of query {query} contradict its exact shortlist"]
     return []
 

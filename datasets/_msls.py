@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.datasets import _near
+from bench.datasets import _near, _numpy
 from bench.errors import BenchError
 
 TABLES = ("subtask_index.csv", "raw.csv", "postprocessed.csv")
@@ -62,7 +62,7 @@ def _table(content: bytes, path: Path, columns: tuple[str, ...]) -> Any:
     try:
         table = pd.read_csv(io.BytesIO(content), dtype={"key": str}, low_memory=False)
     except (ValueError, pd.errors.ParserError) as error:
-        raise BenchError(f"{path} cannot be read as a table: {error}.") from error
+        raise BenchError(f"{path} cannot be read as a table: {_numpy.said(error)}.") from error
     lacking = [column for column in columns if column not in table]
     if lacking:
         raise BenchError(

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.datasets import _near
+from bench.datasets import _near, _numpy
 from bench.errors import BenchError
 
 COLUMNS = ("session", "timestamp", "x", "y")
@@ -140,7 +140,7 @@ def _table(path: Path, protocol: Protocol) -> Any:
         text = {"session": str, "timestamp": str, "file": str}
         table = pd.read_csv(io.BytesIO(path.read_bytes()), dtype=text)
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise BenchError(f"{path} cannot be read as a table: {error}.") from error
+        raise BenchError(f"{path} cannot be read as a table: {_numpy.said(error)}.") from error
     needed = COLUMNS if protocol.heading_degrees is None else (*COLUMNS, "heading")
     lacking = [column for column in needed if column not in table]
     if lacking:

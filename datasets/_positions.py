@@ -58,7 +58,7 @@ def mat(content: bytes, where: Path, threshold: float) -> dict[str, Any]:
         held = loadmat(io.BytesIO(content), variable_names=["dbStruct"])
     except Exception as error:  # a truncated file can raise anything
         raise BenchError(
-            f"{where} cannot be read as a MATLAB 5 file: {error or type(error).__name__}."
+            f"{where} cannot be read as a MATLAB 5 file: {_numpy.said(error)}."
         ) from error
     try:
         struct = held["dbStruct"].ravel()[0]

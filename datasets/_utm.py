@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bench import layout
 from bench.datasets import _near, _numpy, _places
 from bench.errors import BenchError
-from bench.facts import Facts
+from bench.facts import Expected, Facts
 
 ENDINGS = (".jpg", ".jpeg", ".png")
 CITATION = (
@@ -28,11 +28,34 @@ CITATION = (
 )
 
 
+def facts(
+    name: str,
+    *,
+    ask: str,
+    licence: str = "not stated; no redistribution",
+    licence_url: str = "https://github.com/gmberton/VPR-datasets-downloader",
+    expected: Mapping[str, Expected] | None = None,
+) -> Facts:
+    """Return the facts of a data set of this form; folders may have `_` for `-`."""
+    stem = name.replace("-", "_")
+    return Facts(
+        tier=2,
+        headline="Recall@1",
+        size_bytes=None,
+        licence=licence,
+        licence_url=licence_url,
+        ask=ask,
+        truth=("@*@.jpg", f"{stem}_*.npy"),
+        folders=(stem,) if stem != name else (),
+        expected=expected or {},
+    )
+
+
 def load(
     root: Path,
     name: str,
     facts: Facts,
-    citation: str,
+    citation: str = CITATION,
     *,
     splits: Sequence[str] = ("images/test", "test", ""),
     database: str = "database",

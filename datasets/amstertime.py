@@ -32,7 +32,7 @@ FACTS = Facts(
             urls=(f"https://data.4tu.nl/ndownloader/items/{ITEM}/versions/4",),
         ),
     ),
-    truth=("retrieval.csv", "amstertime_dbImages.npy", "@*@.jpg"),
+    truth=("retrieval.csv", "amstertime_*.npy", "@*@.jpg"),
     folders=("AmsterTime-v1.0", "AmsterTime"),
     expected={
         "vpr": Expected(

@@ -4,19 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.datasets import _utm
-from bench.facts import Facts
 
-FACTS = Facts(
-    tier=2,
-    headline="Recall@1",
-    size_bytes=None,
-    licence="not stated; no redistribution",
+FACTS = _utm.facts(
+    "eynsham",
     licence_url="https://zenodo.org/records/1243106",
     ask="Get it with rsync://vandaldata.polito.it/sf_xl/VPR-datasets-downloader/eynsham",
-    truth=("eynsham_dbImages.npy", "@*@.jpg"),
 )
 
 
 def load(root: Path) -> dict[str, Any]:
     """Return the data set from its folders or its lists of names."""
-    return _utm.load(root, "eynsham", FACTS, _utm.CITATION)
+    return _utm.load(root, "eynsham", FACTS)

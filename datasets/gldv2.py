@@ -23,9 +23,12 @@ CITATION = (
 )
 
 
-def _archives(split: str, count: int, size_bytes: int) -> list[Download]:
+def _archives(split: str, count: int) -> list[Download]:
     names = [f"images_{i:03}.tar" for i in range(count)]
-    return [Download(file=name, urls=(f"{HOST}/{split}/{name}",), into=split) for name in names]
+    return [
+        Download(file=f"{split}_{name}", urls=(f"{HOST}/{split}/{name}",), into=split)
+        for name in names
+    ]
 
 
 FACTS = Facts(
@@ -40,10 +43,10 @@ FACTS = Facts(
             urls=(f"{HOST}/ground_truth/{SOLUTION}",),
             kind="ground truth",
         ),
-        *_archives("index", 100, 850_000_000),
-        *_archives("test", 20, 500_000_000),
+        *_archives("index", 100),
+        *_archives("test", 20),
     ),
-    truth=(SOLUTION,),
+    truth=(SOLUTION, "index.csv"),
     folders=("google-landmark", "GLDv2"),
     notes=(f"The md5 of every archive is at {HOST}/md5sum/index/md5.images_000.txt and so on.",),
 )

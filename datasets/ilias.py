@@ -6,7 +6,7 @@ from typing import Any
 from bench import layout
 from bench.datasets import _places, _utm
 from bench.errors import BenchError
-from bench.facts import Download, Expected, Facts
+from bench.facts import Download, Facts
 
 HOST = "https://vrg.fel.cvut.cz/ilias_data"
 METRICS = (
@@ -21,9 +21,8 @@ FACTS = Facts(
     licence="captured images CC BY 4.0, the others under their own licences",
     licence_url=HOST,
     downloads=(Download(file="ilias_core.tar", urls=(f"{HOST}/ilias_core.tar",)),),
-    truth=("ilias_core", "pos"),
+    truth=("P*_*.jpg",),
     folders=("ilias_core",),
-    expected={"": Expected(database=4715, queries=1232)},
     notes=("The 100 million distractors of YFCC100M are not part of this data set.",),
 )
 

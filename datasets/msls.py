@@ -40,7 +40,7 @@ FACTS = Facts(
         "Get it with the form at https://www.mapillary.com/dataset/places: msls_metadata.zip, "
         "msls_images_vol_1..6.zip, and msls_patch_v1.1.zip unpacked on top"
     ),
-    truth=("postprocessed.csv", "msls_val_pIdx.npy", "mapillary*_imageNames_index.txt"),
+    truth=("postprocessed.csv", "msls_val_*.npy", "mapillary*"),
     folders=(
         "msls/Mapillary_Street_Level_Sequences",
         "MSLS",

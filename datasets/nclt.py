@@ -34,7 +34,7 @@ FACTS = Facts(
         "Get the sessions from https://robots.engin.umich.edu/nclt/ and write the poses of their "
         "images to poses.csv, with the columns session,timestamp,x,y"
     ),
-    truth=("poses.csv",),
+    truth=("poses.csv", "protocol.json"),
     folders=("NCLT",),
     notes=("AdaFusion's positives are pickles: its threshold must be stated in protocol.json.",),
 )
@@ -43,7 +43,7 @@ FACTS = Facts(
 def load(root: Path, variant: str) -> dict[str, Any]:
     """Return one protocol over the poses in poses.csv.
 
-    Its columns are session, timestamp, x, y (metres), and if need be heading (degrees) and file;
+    Its columns are session, timestamp, x (north) and y (east) in metres, and if need be file;
     without `file` an image is `<session>/<timestamp>.jpg`. AdaFusion leaves its threshold open;
     it stands in protocol.json beside the poses: `{"adafusion": {"threshold_m": 25}}`.
     """

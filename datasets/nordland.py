@@ -29,7 +29,7 @@ FACTS = Facts(
         "https://universityofadelaide.app.box.com/s/zkfk1akpbo5318fzqmtvlpp7030ex4up, or "
         "rsync://vandaldata.polito.it/sf_xl/VPR-datasets-downloader/nordland"
     ),
-    truth=("nordland_imageNames_index.txt", "nordland.npz", "Nordland_gt.npy", "@*@.jpg"),
+    truth=("nordland_imageNames_*.txt", "nordland.npz", "Nordland_*.npy", "@*@.jpg"),
     folders=("Nordland",),
     expected={
         "gmberton": Expected(database=27592, queries=27592),

@@ -21,7 +21,7 @@ FACTS = Facts(
         "Ask for the images by mail (relja@relja.info); pitts30k_test.mat and pitts30k_val.mat are "
         "in https://www.di.ens.fr/willow/research/netvlad/data/netvlad_v100_datasets.tar.gz"
     ),
-    truth=("pitts30k_test.mat", "pitts30k_val.mat", "pitts30k_*.npz", "pitts30k_*_gt.npy"),
+    truth=("pitts30k_*.mat", "pitts30k_*.npz", "pitts30k_*.npy", "pitts30k_imageNames_*.txt"),
     folders=("Pittsburgh250k", "pitts250k", "Pittsburgh"),
     expected={
         "test": Expected(

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.datasets import _utm
-from bench.facts import Expected, Facts
 
 VARIANTS = {
     "v1": "queries v1",
@@ -13,16 +12,12 @@ VARIANTS = {
     "occlusion": "queries with occlusions",
 }
 CITATION = "G. Berton, C. Masone, B. Caputo: Rethinking Visual Geo-localization, CVPR 2022"
-FACTS = Facts(
-    tier=2,
-    headline="Recall@1",
-    size_bytes=None,
+FACTS = _utm.facts(
+    "sf-xl",
     licence="on request, for research; no redistribution",
     licence_url="https://github.com/gmberton/CosPlace",
     ask="Ask for it with the form https://forms.gle/wpyDzhDyoWLQygAT9",
-    truth=("sf_xl_dbImages.npy", "@*@.jpg"),
-    folders=("sf_xl",),
-    expected={"v1": Expected(queries=1000)},
+    expected={"v1": _utm.Expected(queries=1000)},
 )
 
 

@@ -17,7 +17,7 @@ FACTS = Facts(
     licence="not stated; no redistribution",
     licence_url="https://github.com/MubarizZaffar/VPR-Bench",
     ask="Get it from https://surfdrive.surf.nl/files/index.php/s/sbZRXzYe3l0v67W (VPR-Bench)",
-    truth=("SPED_gt.npy", "ground_truth_new.npy"),
+    truth=("SPED_*.npy", "ground_truth_new.npy"),
     folders=("SPED", "SPEDTEST"),
     expected={
         "": Expected(

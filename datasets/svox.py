@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.datasets import _utm
-from bench.facts import Facts
 
 VARIANTS = {
     "all": "all queries of the test split",
@@ -14,14 +13,11 @@ CITATION = (
     "G. Berton, V. Paolicelli, C. Masone, B. Caputo: Adaptive-Attentive Geolocalization from few "
     "queries, WACV 2021"
 )
-FACTS = Facts(
-    tier=2,
-    headline="Recall@1",
-    size_bytes=None,
+FACTS = _utm.facts(
+    "svox",
     licence="not stated, or for academic use; no redistribution",
     licence_url="https://drive.google.com/uc?id=16iuk8voW65GaywNUQlWAbDt6HZzAJ_t9",
     ask="Get it from Google Drive, id 16iuk8voW65GaywNUQlWAbDt6HZzAJ_t9",
-    truth=("svox_dbImages.npy", "@*@.jpg"),
 )
 
 

@@ -35,7 +35,7 @@ FACTS = Facts(
         "database as database_gsv_vga (03814 to 03829), the queries as 247query_subset_v2, and "
         "tokyo247.mat of netvlad_v100_datasets.tar.gz"
     ),
-    truth=("tokyo247.mat", "tokyo247.npz"),
+    truth=("tokyo247.mat", "tokyo247.npz", "tokyo247_imageNames_*.txt"),
     folders=("Tokyo247", "247_Tokyo_GSV_Perspective"),
     expected={"full": _EXPECTED, "suppressed": _EXPECTED},
     notes=(

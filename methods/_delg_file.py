@@ -112,7 +112,7 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     }
     method = SimpleNamespace(
         version="1", config=config, weights=facts, dim=_delg_tf.DIM,
-        preprocess=json.loads(said["preprocess"]), describe=network,
+        preprocess=json.loads(said["preprocess"]), describe=network, network=network,
     )  # fmt: skip
     if feed != UNKNOWN:
         method.local = network.local

@@ -55,6 +55,7 @@ def load(
         dim=network.dim,
         preprocess=RULE,
         describe=network,
+        network=network,
     )
 
 

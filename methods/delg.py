@@ -86,6 +86,11 @@ class Delg:
     version: str = "1"
 
     @property
+    def network(self) -> Any:
+        """Return the backbone: all that takes time."""
+        return self.backbone.model
+
+    @property
     def dim(self) -> int:
         """Return the number of outputs of the whitening."""
         return self.whitening.out_features
@@ -142,7 +147,7 @@ def _port(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     config = {"backbone": f"resnet{depth}", "pooling": "gem", "p": float(network.p), "eps": EPS}
     rule = {**_opencv.RULE, "scales": PORT_SCALES}
     return SimpleNamespace(version="1", config=config, weights=facts, dim=_delg_port.DIM,
-                           preprocess=rule, describe=network,
+                           preprocess=rule, describe=network, network=network,
                            local=network.local, local_rule=PORT_LOCAL)  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     }
     rule = {**_opencv.RULE, "scales": SCALES}
     return SimpleNamespace(version="1", config=config, weights=facts, dim=_dolg.DIM,
-                           preprocess=rule, describe=network)  # fmt: skip
+                           preprocess=rule, describe=network, network=network)  # fmt: skip
 
 
 def _untrained(weights: str | None, device: str) -> SimpleNamespace:
@@ -120,5 +120,6 @@ def _untrained(weights: str | None, device: str) -> SimpleNamespace:
         "eps": _dolg.EPS,
     }
     rule = {**_opencv.RULE, "scales": SCALES}
+    network = network.to(device)
     return SimpleNamespace(version="1", config=config, weights=facts, dim=_dolg.DIM,
-                           preprocess=rule, describe=network.to(device))  # fmt: skip
+                           preprocess=rule, describe=network, network=network)  # fmt: skip

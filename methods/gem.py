@@ -27,6 +27,11 @@ class Gem:
     version: str = "1"
 
     @property
+    def network(self) -> Any:
+        """Return the backbone: all that takes time."""
+        return self.backbone.model
+
+    @property
     def dim(self) -> int:
         """Return the number of channels of the feature map."""
         return self.backbone.dim

@@ -4,29 +4,60 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
-from . import cost, literature, plot, published, runs, tables
+from . import (
+    approximate,
+    beside,
+    board,
+    cost,
+    export,
+    latex,
+    literature,
+    plot,
+    published,
+    runs,
+    sensitivity,
+    show,
+    tables,
+    tornado,
+)
+from .board import Board
 from .cards import metric_label
-from .markdown import clean, code, escape, relative_target
+from .markdown import clean, code, escape, folded, relative_target
 from .published import PublishedRow
 from .runs import Run
 
+FIELD = (
+    "roxford5k", "rparis6k", "oxford5k", "paris6k", "gldv2", "pitts30k", "tokyo247", "msls",
+    "nordland", "nclt",
+)  # fmt: skip
 GUIDE = """\
-Built from the records below `runs/` and from `published.toml`, and from nothing else.
+Measured scores are percentages, and each belongs to a protocol card, named by the first 8 digits of
+its sha256. Rows under one heading were scored under the same rules; rows under different headings
+are not to be compared. Published numbers were not measured here, and never share a column with a
+measured one. How to read the rest stands [at the end](#how-to-read-this-report).
+"""
+HOW_TO_READ = """\
+## How to read this report
 
-- Every measured score is a percentage and belongs to a protocol card, named by the first 8 digits
-  of its sha256. Rows with different cards were scored under different rules: they stand under a
-  heading each, and the list below a table says in what its cards differ.
-- Bold: the best value under one card, where at least two complete runs have it.
+Built from the records below `runs/` and `sensitivity/` and from `published.toml`, and from nothing
+else. The main tables are also LaTeX, CSV and JSON below [`tables/`](tables/);
+[`README.md`](README.md) describes every column.
+
+- A main table has a row per method, variant and treatment. How a method treats its pixels, how
+  precisely it computes and how its descriptors are stored is its own and has columns; all else,
+  such as the query crop, is a rule, and rules have headings. The letter is that of the card.
+- Best and second best are those of a group, where at least two, or three, trained and complete runs
+  are in it. They are the larger numbers, not a proof: `python -m bench compare A B` tests that.
 - "untrained": the network has random weights. "chance": the descriptors are random vectors.
   "partial": only a part of the images was used.
-- The 95 % interval is a bootstrap over landmarks: queries that share a positive image are drawn
-  together.
-- Published rows were not measured here. They are in tables of their own, with the digits as
-  printed in the source, and what differs in words. Where rows of the same method were measured,
-  the comparison is with these, otherwise with all measured rows of the dataset.
+- The 95 % interval is a bootstrap over landmarks: queries that share at least half of their
+  positive images are drawn together. The records say by which method it was made.
+- Published rows have the digits as printed in the source, and what differs in words. Where rows of
+  the same method were measured, the comparison is with these, otherwise with all measured rows of
+  the dataset.
 """
 NO_RUNS = "No runs have been recorded yet: there are no measured rows, only published ones.\n"
 LEADERBOARD = """\
@@ -35,8 +66,8 @@ probable origin and a verdict.
 """
 
 
-def build(results: Path) -> list[Path]:
-    """Write results/report.md and results/figures/; return their paths, the report first.
+def build(results: Path, *, easy: bool = False) -> list[Path]:
+    """Write report.md, tables/ and figures/ below `results`; return the paths, the report first.
 
     The same records give the same bytes. A record that cannot be used is named with the reason at
     the end of the report and on standard error. Raises BenchError where published.toml is there
@@ -46,31 +77,90 @@ def build(results: Path) -> list[Path]:
     rows = published.load(source) if source.exists() else []
     measured, left_out = runs.load(results)
     shown, older = runs.newest(measured)
-    for file, reason in left_out:
-        print(f"left out: {clean(file)} – {clean(reason)}", file=sys.stderr)
-    by_dataset = {name: [r for r in shown if r.dataset == name] for name in _datasets(shown)}
-    figures = {}
+    studies, broken = sensitivity.load(results)
+    left_out = sorted([*left_out, *broken])
+    by_dataset: dict[str, list[Run]] = {name: [] for name in _datasets(shown)}
+    for run in shown:
+        by_dataset[run.dataset].append(run)
+    files: dict[str, bytes] = {}
     blocks = ["# Report\n", GUIDE, NO_RUNS if not shown else _counts(shown, older)]
     if not source.exists():
         blocks.append("There is no `published.toml`: published rows are not shown.\n")
+    for file, reason in left_out:
+        print(f"left out: {clean(file)} – {clean(reason)}", file=sys.stderr)
     for name, chosen in by_dataset.items():
         drawn = _figures(chosen, name)
-        figures.update(drawn)
-        blocks += _measured(chosen, name, [file for file in drawn if file.endswith(".png")])
+        files |= drawn
+        main = board.board(chosen, name, easy=easy)
+        beside_them = beside.pairs(chosen, rows, name)
+        files |= _tables(main, beside_them)
+        blocks += [f"## {escape(name)}\n", show.table(main)]
+        blocks += _pictures(chosen, name, drawn)
+        if beside_them:
+            blocks.append(f"### Measured beside published: {escape(name)}\n")
+            blocks.append(beside.table(beside_them))
+        blocks += _studies(studies, name, files)
+        blocks += _details(chosen, name)
         blocks.append(literature.dataset_tables(rows, name, chosen))
         of_costs, drawn = cost.section(chosen, name)
         blocks += of_costs
-        figures.update(drawn)
-    others = [name for name in literature.datasets(rows) if name not in by_dataset]
-    blocks += _published_only(rows, others)
+        files |= drawn
+    blocks.append(approximate.section(shown))
+    unmeasured = [name for name in literature.datasets(rows) if name not in by_dataset]
+    blocks += _published_only(rows, unmeasured)
+    others = [study for study in studies if study.dataset not in by_dataset]
+    for name in sorted({study.dataset for study in others}):
+        blocks.append(f"## {escape(name)}: sensitivity\n")
+        blocks += _studies(studies, name, files)
     blocks += _closing(rows, left_out)
     text = "\n".join(block for block in blocks if block)
-    content = {"report.md": text.encode("utf-8"), **figures}
+    content = {"report.md": text.encode("utf-8"), **files}
+    _forget(results, content)
     return [_write(results / name, data) for name, data in content.items()]
 
 
 def _datasets(shown: Sequence[Run]) -> list[str]:
-    return sorted({run.dataset for run in shown})
+    """Return the measured datasets: those of the field in their order, then others by name."""
+
+    def place(name: str) -> tuple[int, str]:
+        base = name.split("+")[0]
+        return (FIELD.index(base) if base in FIELD else len(FIELD), name)
+
+    return sorted({run.dataset for run in shown}, key=place)
+
+
+def _tables(main: Board, found: Sequence[beside.Pair]) -> dict[str, bytes]:
+    """Return the main table, and what is beside published, as files by their names."""
+    made = {
+        f"tables/{main.dataset}.tex": latex.table(main),
+        f"tables/{main.dataset}.csv": export.as_csv(main),
+        f"tables/{main.dataset}.json": export.as_json(main),
+    }
+    if found:
+        made[f"tables/{main.dataset}.published.tex"] = beside.as_latex(found, main.dataset)
+        made[f"tables/{main.dataset}.published.json"] = export.dump(beside.as_lines(found))
+    return {name: text.encode("utf-8") for name, text in made.items()}
+
+
+def _forget(results: Path, content: Collection[str]) -> None:
+    """Remove tables that an earlier report wrote and this one does not; nothing else."""
+    for kind in ("tex", "csv", "json"):
+        for path in (results / "tables").glob(f"*.{kind}"):
+            if f"tables/{path.name}" not in content:
+                path.unlink()
+
+
+def _studies(
+    studies: Sequence[sensitivity.Study], dataset: str, files: dict[str, bytes]
+) -> list[str]:
+    """Return the blocks of the studies of a dataset, and add their pictures to `files`."""
+    blocks = []
+    for study in sensitivity.order(studies, dataset):
+        stem = f"figures/sensitivity-{dataset}-{study.file.stem}"
+        for kind, data in tornado.draw(study).items():
+            files[f"{stem}.{kind}"] = data
+        blocks += sensitivity.section(study, relative_target(PurePosixPath(f"{stem}.png")))
+    return blocks
 
 
 def _counts(shown: Sequence[Run], older: int) -> str:
@@ -96,17 +186,20 @@ def _figures(chosen: Sequence[Run], dataset: str) -> dict[str, bytes]:
     return drawn
 
 
-def _measured(chosen: Sequence[Run], dataset: str, figures: Sequence[str]) -> list[str]:
+def _pictures(chosen: Sequence[Run], dataset: str, drawn: Collection[str]) -> list[str]:
     labels = ", ".join(sorted({escape(metric_label(run.headline)) for run in chosen}))
-    blocks = [f"## {escape(dataset)}\n"]
-    for file in figures:
-        target = relative_target(PurePosixPath(file))
-        blocks.append(f"![{labels} on {escape(dataset)}, by protocol and method]({target})\n")
-    blocks += [f"### Summary: {labels}, %\n", tables.summary(chosen)]
+    targets = [relative_target(PurePosixPath(file)) for file in drawn if file.endswith(".png")]
+    words = f"{labels} on {escape(dataset)}, by protocol and method"
+    return [f"![{words}]({target})\n" for target in targets]
+
+
+def _details(chosen: Sequence[Run], dataset: str) -> list[str]:
+    """Return every score and cost per protocol, and the cards, all of them folded."""
+    blocks = [f"### Details and cards: {escape(dataset)}\n"]
     for protocol in runs.protocols(chosen):
-        blocks.append(f"### {escape(dataset)}, {escape(protocol)}\n")
-        blocks.append(tables.protocol_table(chosen, protocol))
-    return blocks
+        title = f"{dataset}, {protocol}: every score, cost and device, by card"
+        blocks.append(folded(title, tables.protocol_table(chosen, protocol)))
+    return [*blocks, tables.cards_of(chosen)]
 
 
 def _published_only(rows: Sequence[PublishedRow], names: Sequence[str]) -> list[str]:
@@ -120,7 +213,7 @@ def _published_only(rows: Sequence[PublishedRow], names: Sequence[str]) -> list[
 def _closing(
     rows: Sequence[PublishedRow], left_out: Sequence[tuple[PurePosixPath, str]]
 ) -> list[str]:
-    blocks = []
+    blocks = [HOW_TO_READ]
     if costs := literature.costs(rows):
         blocks += ["## Published latency and memory\n", costs]
     if listed := literature.leaderboard(rows):

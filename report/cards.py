@@ -25,6 +25,8 @@ LABELS = {
     "dataset.queries": "queries",
     "distractors.count": "distractors",
     "distractors.sources": "sources of the distractors",
+    "distractors.counts": "distractors of each source",
+    "distractors.list_sha256": "lists of the distractors (sha256)",
     "metrics": "metrics, headline first",
     "junk_rule": "rule for ignored images",
     "crop_rule": "query",
@@ -42,6 +44,7 @@ LABELS = {
     "preprocess.scale_sampling": "sampling of a scaled image",
     "preprocess.combine": "descriptors of the scales",
     "descriptors": "descriptors",
+    "precision": "precision of the network",
     "candidates_rule": "re-ranking",
     "rerank.candidates": "candidates of re-ranking",
     "rerank.depth": "number of candidates",
@@ -65,6 +68,22 @@ LABELS = {
     "compression": "compression",
     "search": "search",
     "limit": "limit on the database images",
+    "absent.database": "database images left out, not there",
+    "absent.queries": "queries left out, not there",
+    "dataset.rules.positive": "what is positive",
+    "dataset.rules.threshold_m": "threshold in metres",
+    "dataset.rules.tolerance_frames": "tolerance in frames",
+    "dataset.rules.comparison": "comparison with the threshold",
+    "dataset.rules.search": "where each query is searched",
+    "areas.rule": "areas",
+    "areas.count": "number of areas",
+    "areas.sha256": "areas (sha256)",
+    "suppression.rule": "suppression",
+    "suppression.groups": "groups of which one image counts",
+    "suppression.sha256": "groups (sha256)",
+    "missing.rule": "images without a descriptor",
+    "missing.database": "rows of database images without one",
+    "missing.queries": "numbers of queries without one",
 }
 
 _PROTOCOL = re.compile(r"protocols\.(.+)\.([a-z0-9_]+)")
@@ -73,6 +92,7 @@ _PROTOCOL_LABELS = {
     "skipped": "queries without positives under {}",
     "empty": "a query without positives under {}",
     "truth_sha256": "ground truth of {} (sha256)",
+    "not_asked": "queries not asked under {}",
 }
 
 _WORDS = {
@@ -155,10 +175,16 @@ def gist(card: Card) -> str:
             pixels += ", for a crop relative to its image" if relative else ", for a crop the same"
     count = leaves.get("distractors.count")
     limit = leaves.get("limit")
+    missing = len(leaves.get("missing.database", [])) + len(leaves.get("missing.queries", []))
+    compression, search = (str(leaves.get(key, "none")) for key in ("compression", "search"))
+    changed = "" if compression.startswith("none") else f"; compressed: {compression.split(':')[0]}"
+    changed += f"; {search.split(';')[0]}" if search.startswith("approximate") else ""
     return (
         f"{pixels}; {say('', leaves.get('dataset.database'), card)} database images"
         + (f" and {say('', count, card)} distractors" if count else "")
+        + changed
         + (f"; limited to {say('', limit, card)}" if limit is not None else "")
+        + (f"; {say('', missing, card)} images without a descriptor" if missing else "")
     )
 
 

@@ -10,6 +10,7 @@ from .markdown import clean, code, escape
 from .published import NOT_STATED, PublishedRow
 from .runs import Run
 
+NONE_KNOWN = "none known"
 TREATMENT = "query crop, scales, size cap"
 
 
@@ -40,7 +41,7 @@ def differences(row: PublishedRow, runs: Sequence[Run]) -> str:
         clauses.append(f"not stated in the source: {', '.join(unknown)}")
     if brought := _by_card(crop_of, against).get(NOT_STATED):
         clauses.append(f"not known of the measured {', '.join(brought)}: {TREATMENT}")
-    return "<br>".join(clause for clause in clauses if clause) or "none known"
+    return "<br>".join(clause for clause in clauses if clause) or NONE_KNOWN
 
 
 def crop_of(run: Run) -> str:
@@ -135,4 +136,4 @@ def _cap(run: Run) -> str:
 def _training(run: Run) -> str:
     if "chance" in run.marks or "untrained" in run.marks:
         return "nothing (untrained)"
-    return clean(run.training_set)
+    return clean(run.training_set.split(" (")[0])  # "GLDv2-clean (81,313 classes)" is that set

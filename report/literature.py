@@ -46,7 +46,7 @@ def leaderboard(rows: Sequence[PublishedRow]) -> str:
             ", ".join(_listed(row)),
             escape(row.origin),
             escape(row.verdict),
-            _source(row),
+            source(row),
         ]
         for row in chosen
     ]
@@ -63,7 +63,7 @@ def costs(rows: Sequence[PublishedRow]) -> str:
             escape(row.variant),
             escape(row.compression),
             ", ".join(_cost(*item) for item in row.costs.items()),
-            _source(row),
+            source(row),
             escape(row.note or NONE),
         ]
         for row in chosen
@@ -96,7 +96,7 @@ def _dataset_table(rows: Sequence[PublishedRow], dataset: str, runs: Sequence[Ru
                 *map(escape, row.treatment.values()),
                 *maps,
                 *([", ".join(_further(row, dataset)) or NONE] if further else []),
-                _source(row),
+                source(row),
                 *([differences(row, runs)] if runs else []),
                 escape(row.note or NONE),
             ]
@@ -131,7 +131,8 @@ def _cost(name: str, digits: str) -> str:
     return f"{escape(what.replace('.', ' '))} {digits} {UNITS[unit]}"
 
 
-def _source(row: PublishedRow) -> str:
-    source = row.source
-    text = escape(source.text) if source.url is None else markdown.link(source.text, source.url)
+def source(row: PublishedRow) -> str:
+    """Return where a row was printed, a link where the address is certain, and its tag."""
+    at = row.source
+    text = escape(at.text) if at.url is None else markdown.link(at.text, at.url)
     return f"{text} {code(row.tag)}"

@@ -59,3 +59,14 @@ def folded(summary: str, body: str) -> str:
     """Return `body` (Markdown) in a block that opens by a click; `summary` is plain text."""
     shown = html.escape(clean(summary))
     return f"<details><summary>{shown}</summary>\n\n{body.strip()}\n\n</details>\n"
+
+
+def plain(finished: str) -> str:
+    """Return finished Markdown of a cell as plain text: what `escape` and `code` did, undone.
+
+    >>> plain(escape("a_b <i>") + "<br>" + code("c"))
+    'a_b <i>; c'
+    """
+    text = finished.replace("<br>", "; ")
+    text = re.sub(r"(?<!\\)`", "", text)
+    return html.unescape(re.sub(r"\\([\\`*_\[\]|~$#!])", r"\1", text))

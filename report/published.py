@@ -30,7 +30,7 @@ UNITS = {"ms": "ms", "s": "s", "bytes": "bytes", "kb": "KB", "gb": "GB", "gib": 
 _TEXTS = ("id", "method", "variant", "backbone", "training_set", "crop", "reranking",
           "compression", "source", "tag")  # fmt: skip
 _OPTIONAL_TEXTS = ("part", "size_cap", "note", "origin", "verdict")
-_KEYS = {*_TEXTS, *_OPTIONAL_TEXTS, "dim", "scales", "values", "costs"}
+_KEYS = {*_TEXTS, *_OPTIONAL_TEXTS, "dim", "scales", "measured", "values", "costs"}
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _VALUE_KEY = re.compile(r"([a-z0-9]+(?:\+[a-z0-9]+)?)\.([a-z0-9-]+)\.([a-z-]+(?:@[1-9][0-9]*)?)")
 _COST_KEY = re.compile(r"[a-z0-9+.-]+_(" + "|".join(UNITS) + ")")
@@ -47,7 +47,7 @@ class Source:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One row of somebody's table, as printed there.
+    """One row of somebody's table, as printed there; `measured` names variants of these weights.
 
     `values` maps (dataset, protocol, metric) to the printed digits of a percentage, `costs` maps
     a name that ends in its unit to the printed digits. `dim`, `scales` and `size_cap` are None
@@ -71,6 +71,7 @@ class PublishedRow:
     note: str | None
     origin: str | None
     verdict: str | None
+    measured: tuple[str, ...]
     values: Mapping[tuple[str, str, str], str]
     costs: Mapping[str, str]
 
@@ -179,6 +180,7 @@ def _row(entry: Any, sources: Mapping[str, Source]) -> PublishedRow:
         dim=dim,
         scales=_scales(entry.get("scales")),
         size_cap=_size_cap(entry.get("size_cap")),
+        measured=_measured(entry.get("measured", []), entry["method"]),
         values=values,
         costs=costs,
     )
@@ -219,6 +221,15 @@ def _scales(value: Any) -> tuple[Decimal, ...] | None:
     if not isinstance(value, list) or not value:
         raise ValueError(f"scales is {value!r}, not a list of strings")
     return tuple(Decimal(_digits("scales", scale, None)) for scale in value)
+
+
+def _measured(value: Any, method: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(
+        isinstance(name, str) and re.fullmatch(rf"{re.escape(method)}\.[A-Za-z0-9._+-]+", name)
+        for name in value
+    ):
+        raise ValueError(f'measured is {value!r}, not a list like ["{method}.r101"]')
+    return tuple(value)
 
 
 def _size_cap(value: str | None) -> str | None:

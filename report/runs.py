@@ -18,6 +18,8 @@ from .markdown import LONGEST, clean
 
 Card = Mapping[str, Any]
 ORDER = ("easy", "medium", "hard")
+RESNETS = ("delg", "dolg", "token", "solar")
+NOT_STATED = "not stated"
 MACHINE = ("device", "device_name", "processor", "cores", "system")
 
 
@@ -43,6 +45,9 @@ class Run:
     variant: str
     dim: int
     config: str
+    backbone: str
+    precision: str
+    landmarks: int | None
     source: str
     training_set: str
     weights_sha256: str | None
@@ -55,6 +60,7 @@ class Run:
     machine: str
     code: str
     cost: expense.Cost
+    approximate: Mapping[str, Any] | None = None
 
     @property
     def card8(self) -> str:
@@ -144,7 +150,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
     marks = ["untrained"] if weights["trained"] is False else []
     if re.search(r"\bchance\b", weights["source"], re.IGNORECASE):
         marks = ["chance"]
-    if record["partial"] or card["limit"] is not None:
+    if record["partial"] or card["limit"] is not None or "missing" in card:
         marks.append("partial")
     commit, dirty = record["source"]["commit"], record["source"]["dirty"]
     return Run(
@@ -158,6 +164,9 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         variant=method["variant"],
         dim=method["dim"],
         config=sha256_json(method["config"]),
+        backbone=_backbone(method),
+        precision=clean(card.get("precision", "float32")) if card["preprocess"] else NOT_STATED,
+        landmarks=record.get("intervals", {}).get("landmarks"),
         source=weights["source"],
         training_set=weights["training_set"],
         weights_sha256=weights["sha256"],
@@ -170,7 +179,25 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         machine=sha256_json({key: machine.get(key) for key in MACHINE}),
         code=(commit or "not known")[:9] + (" with changes" if dirty else ""),
         cost=expense.of_record(record),
+        approximate=record.get("approximate"),
     )
+
+
+def _backbone(method: Mapping[str, Any]) -> str:
+    """Return the network in words: what the configuration names, or the depth in a variant of ours.
+
+    >>> _backbone({"name": "dolg", "variant": "r101", "config": {}})
+    'ResNet-101'
+    """
+    named = method["config"].get("backbone")
+    if named is None and method["name"] in RESNETS:
+        depth = re.match(r"r(50|101)(?![0-9])", method["variant"])
+        named = f"resnet{depth.group(1)}" if depth else None
+    if not isinstance(named, str):
+        return NOT_STATED
+    named = named.removeprefix("tf_")
+    named = re.sub(r"^resnet([0-9]+)$", r"ResNet-\1", named)
+    return clean(re.sub(r"^efficientnet_lite([0-9])$", r"EfficientNet-Lite\1", named))
 
 
 def dataset_key(card: Card) -> str:

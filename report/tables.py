@@ -1,4 +1,4 @@
-"""Measured rows: a summary per dataset, a table per protocol, each with its cards below."""
+"""Measured rows in full: a table per protocol, grouped by card, and the cards."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from . import markdown
+from .board import printed
 from .cards import by_label, flat, full, gist, metric_label, say, what_differs
 from .compare import crop_of
 from .markdown import code, escape
-from .runs import ORDER, Run, protocols
+from .runs import Run
 
 NONE = "–"
 SHOWN_FAMILIES = ("mp@", "recall@")
@@ -25,35 +26,8 @@ class Column:
     value: Callable[[Run], float | None] | None = None
 
 
-def percent(value: float | None) -> str:
-    """Return a fraction as a percentage with two decimals, without the sign.
-
-    >>> percent(0.84814), percent(None)
-    ('84.81', '–')
-    """
-    return NONE if value is None else f"{100 * value:.2f}"
-
-
-def summary(runs: Sequence[Run]) -> str:
-    """Return the headline metric of every protocol side by side, and the cards.
-
-    The protocols easy, medium and hard are headed E, M and H, as papers do; the order of the rows
-    is that of medium, or else of the first protocol.
-    """
-    names = protocols(runs)
-    revisited = set(names) == set(ORDER)
-    columns = [
-        _score(name[0].upper() if revisited else escape(name), partial(_headline, protocol=name))
-        for name in names
-    ]
-    if len({run.headline for run in runs}) > 1:
-        columns.append(Column("metric", lambda run: escape(metric_label(run.headline))))
-    columns.append(Column("record", _record))
-    return _grouped(runs, columns, "medium" if revisited else names[0])
-
-
 def protocol_table(runs: Sequence[Run], protocol: str) -> str:
-    """Return the table of one protocol: method, treatment, scores, costs, record; and the cards."""
+    """Return the table of one protocol: method, treatment, scores, costs, record, by card."""
     runs = [run for run in runs if protocol in run.scores]
     headlines = list(dict.fromkeys(run.headline for run in runs))
     further = [m for run in runs for m in run.card["metrics"] if m.startswith(SHOWN_FAMILIES)]
@@ -82,8 +56,19 @@ def protocol_table(runs: Sequence[Run], protocol: str) -> str:
     return _grouped(runs, columns, protocol)
 
 
+def cards_of(runs: Sequence[Run]) -> str:
+    """Return in what the cards of the runs differ, and every card in full, folded."""
+    cards = by_label(runs)
+    blocks = []
+    if differing := what_differs(cards):
+        blocks.append(f"What differs between the {len(cards)} cards:\n")
+        blocks.append("\n".join(f"- {line}" for line in differing) + "\n")
+    blocks += [full(card, sha256) for sha256, card in cards.items()]
+    return "\n".join(blocks)
+
+
 def _grouped(runs: Sequence[Run], columns: Sequence[Column], ranked_by: str) -> str:
-    """Return the table grouped by card, the partial runs in one of their own, the cards below."""
+    """Return the table grouped by card, the partial runs in one of their own."""
     complete = [run for run in runs if not run.partial]
     part = [run for run in runs if run.partial]
     heads = ["method", "card", *(column.head for column in columns)]
@@ -94,11 +79,6 @@ def _grouped(runs: Sequence[Run], columns: Sequence[Column], ranked_by: str) -> 
     if part:
         blocks.append("Partial runs: a part of the images, comparable with nothing, not ranked.\n")
         blocks.append(markdown.table(heads, _rows(part, columns, None), right))
-    cards = by_label(runs)
-    if differing := what_differs(cards):
-        blocks.append(f"What differs between the {len(cards)} cards of this table:\n")
-        blocks.append("\n".join(f"- {line}" for line in differing) + "\n")
-    blocks += [full(card, sha256) for sha256, card in cards.items()]
     return "\n".join(blocks)
 
 
@@ -132,15 +112,11 @@ def _best(column: Column, group: Sequence[Run]) -> str | None:
     if column.value is None:
         return None
     values = [value for value in map(column.value, group) if value is not None]
-    return percent(max(values)) if len(values) > 1 else None
+    return printed(max(values)) if len(values) > 1 else None
 
 
 def _score(head: str, value: Callable[[Run], float | None]) -> Column:
-    return Column(head, lambda run: percent(value(run)), value)
-
-
-def _headline(run: Run, protocol: str) -> float | None:
-    return run.score(protocol, run.headline).mean
+    return Column(head, lambda run: printed(value(run)), value)
 
 
 def _mean(run: Run, protocol: str, metric: str) -> float | None:
@@ -149,7 +125,7 @@ def _mean(run: Run, protocol: str, metric: str) -> float | None:
 
 def _interval(run: Run, protocol: str, metric: str) -> str:
     interval = run.score(protocol, metric).interval
-    return NONE if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
+    return NONE if interval is None else f"{printed(interval[0])} to {printed(interval[1])}"
 
 
 def _scored(run: Run, protocol: str) -> str:

@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("RETRIEVAL_BENCH_TEST_DATA") or ROOT.parent / "shared")
@@ -197,3 +198,61 @@ def brought(tmp_path: Path) -> tuple[Path, Path]:
         rows = draw.standard_normal((count, 6))
         np.save(path, (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
     return paths
+
+
+HALVES = '''"""Mean colour of the halves of an image, slowly."""
+import time
+from pathlib import Path
+from types import SimpleNamespace
+import torch
+
+VARIANTS = {"plain": "as it is"}
+
+
+def load(variant, weights, device):
+    def describe(batch):
+        slow = Path(__file__).with_name("slow")
+        time.sleep(float(slow.read_text()) if slow.exists() else 0)
+        with Path(__file__).with_name("count").open("a") as file:
+            file.write(len(batch) * ".")
+        halves = torch.cat([batch[..., :4].mean((2, 3)), batch[..., 4:].mean((2, 3))], 1)
+        return halves + 0.5
+
+    facts = {"source": "none", "licence": "none", "sha256": None, "training_set": "none",
+             "trained": False}
+    return SimpleNamespace(version="1", config={}, weights=facts, dim=6, describe=describe,
+                           preprocess={"mean": (0, 0, 0), "std": (255, 255, 255)})
+'''
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """Make a data set of 600 images of eight pixels a side, and a method; return the folder."""
+    folder = tmp_path / "tiny"
+    (folder / "jpg").mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    files = [f"{i:03}.png" for i in range(600)]
+    for file in files:
+        pixels = draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "jpg" / file, compress_level=0)
+    data = {
+        "name": "tiny", "images": "jpg", "database": files,
+        "queries": [{"file": file} for file in files[:5]],
+        "protocols": {"p": [{"positive": [i, i + 50]} for i in range(5)]},
+    }  # fmt: skip
+    (folder / "dataset.json").write_text(json.dumps(data), encoding="utf-8")
+    (folder / "halves.py").write_text(HALVES, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def described(tiny: Path) -> Callable[[], int]:
+    """Return a function that says how many images the method was shown since it was last asked."""
+
+    def count() -> int:
+        file = tiny / "count"
+        number = len(file.read_text()) if file.exists() else 0
+        file.unlink(missing_ok=True)
+        return number
+
+    return count

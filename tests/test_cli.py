@@ -115,7 +115,7 @@ def test_the_crop_of_the_query_is_another_card(workspace, cli) -> None:
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(workspace, cli) -> None:
     said = cli(*RANDOM, "--dry-run")
     assert said.status == 0
-    assert "database: 49 images, 49 to describe, 0.0 MB in the store" in said.out
+    assert re.search(r"database: 49 images, 49 to describe, [0-9.]+ kB in the store", said.out)
     assert workspace.records() == []
     assert not workspace.results.exists()
     assert not list(workspace.cache.rglob("*.npy"))
@@ -479,7 +479,7 @@ def test_ctrl_c_says_how_to_go_on(workspace, tmp_path: Path) -> None:
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert err.splitlines()[-1] == "stopped; run the same command again to go on from here."
+    assert "stopped; run the same command again to go on from here:\n  python -m bench run" in err
     assert "Traceback" not in err
 
 

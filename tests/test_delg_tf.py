@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench import engine, extract, images, methods, pyramid
+from bench import engine, extract, images, loading, methods, pyramid
 from bench.errors import BenchError
 from bench.methods import (
     _convert_delg,
@@ -97,10 +97,10 @@ def files(
 def case(request: pytest.FixtureRequest, files: Any, shared: Any) -> tuple[engine.Loaded, Any]:
     """Return a loaded method and the official answers."""
     variant, path = files(request.param)
-    info, method, rule = methods.load(f"delg.{variant}", str(path))
+    loaded = loading.load(f"delg.{variant}", str(path), "cpu")
     with np.load(shared(f"parity/{request.param}.npz"), allow_pickle=False) as stored:
         answers = dict(stored)
-    return engine.Loaded(method, info, rule, "cpu", batch_size=4), answers
+    return loaded, answers
 
 
 def boxed(case: str) -> Image:

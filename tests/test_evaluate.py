@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial import cKDTree
 
 from bench import datasets, evaluate, golden, interval, metrics, search
 from bench.descriptors import from_array
@@ -21,7 +20,6 @@ from bench.errors import BenchError
 from bench.types import GroundTruth, LabelledRanks, Protocol
 
 TRAPEZOID = "map.trapezoid.junk-removed"
-RECALLS = (1, 5, 10, 20, 100)
 Finder = Callable[[str], Path]
 
 
@@ -189,74 +187,6 @@ def test_golden_vectors_of_the_original_sets(
     listed = oracle.permutation(n_rows, 54)
     walked = oracle.ap_oxford(listed, held["gnd"][54]["ok"], held["gnd"][54]["junk"])
     assert score.per_query[54] == pytest.approx(walked, abs=1e-12)
-
-
-def key(n_rows: int, row: np.ndarray, query: int) -> np.ndarray:
-    """Return the place of rows in the ranking of the golden vectors."""
-    return (7919 * row + 104729 * query) % n_rows
-
-
-def hits(places: Sequence[np.ndarray], counts: Sequence[int] | None = None) -> list[int]:
-    """Return how many queries have a positive in the first 1, 5, 10, 20 and 100."""
-    counts = [len(p) for p in places] if counts is None else counts
-    out = []
-    for k in RECALLS:
-        score = metrics.metric(f"recall@{k}.any-hit.junk-removed").score
-        values = [score(np.sort(p), n) for p, n in zip(places, counts, strict=True)]
-        out.append(round(sum(v for v in values if not math.isnan(v))))
-    return out
-
-
-def within(path: Path, radius: float) -> list[np.ndarray]:
-    """Return the database rows within a radius of every query, from a .npz of positions."""
-    with np.load(path) as held:
-        near = cKDTree(held["utmDb"]).query_ball_point(held["utmQ"], radius)
-    return [np.array(sorted(r), dtype=np.int64) for r in near]
-
-
-def test_golden_recall_of_pitts30k(shared: Finder) -> None:
-    positive = within(shared("data/pitts30k/patchnetvlad_pitts30k_test.npz"), 25)
-    assert (len(positive), sum(map(len, positive))) == (6816, 968448)
-    places = [key(10000, rows_, q) for q, rows_ in enumerate(positive)]
-    assert hits(places) == [92, 458, 927, 1746, 5201]
-
-
-def test_golden_recall_of_tokyo247(shared: Finder) -> None:
-    positive = within(shared("data/tokyo247/patchnetvlad_tokyo247.npz"), 25)
-    assert (len(positive), sum(map(len, positive))) == (315, 37260)
-    places = [key(75984, r, q) for q, r in enumerate(positive)]
-    assert hits(places) == [3, 6, 6, 8, 43]
-    assert hits(places[0::3]) == [0, 2, 2, 3, 14], "day"
-    assert hits(places[1::3]) == [2, 3, 3, 3, 16], "sunset"
-    assert hits(places[2::3]) == [1, 1, 1, 2, 13], "night"
-    by_panorama = [12 * key(6332, r // 12, q) + r % 12 for q, r in enumerate(positive)]
-    assert hits(by_panorama) == [0, 0, 0, 3, 8]
-    first_of_each = [np.unique(p[p < 1200] // 12) for p in by_panorama]
-    assert hits(first_of_each, [len(p) for p in positive]) == [0, 6, 9, 11, 42]
-
-
-def test_golden_recall_of_msls(oracle: ModuleType, shared: Finder) -> None:
-    """Both cities together, and city by city: images of the other city are as if ignored."""
-    positive = [np.array(r) for r in oracle.object_rows(shared("data/msls/msls_val_pIdx.npy"))]
-    assert (len(positive), sum(map(len, positive))) == (740, 7955)
-    together = [key(18871, r, q) for q, r in enumerate(positive)]
-    assert hits(together) == [1, 3, 3, 9, 55]
-    cities = np.arange(12556), np.arange(12556, 18871)
-    apart = [
-        metrics.junk_removed(places, key(18871, cities[0 if r[0] >= 12556 else 1], q))
-        for q, (r, places) in enumerate(zip(positive, together, strict=True))
-    ]
-    assert hits(apart) == [2, 3, 10, 20, 88]
-
-
-def test_golden_recall_of_nordland(oracle: ModuleType, shared: Finder) -> None:
-    n = 27592
-    near = oracle.object_rows(shared("data/nordland/Nordland_gt.npy"))
-    assert (len(near), sum(map(len, near))) == (2760, 8279)
-    places = [key(n, np.array(r), q) for q, r in enumerate(near)]
-    assert hits(places) == [1, 3, 3, 7, 32], "one frame either side, every tenth query"
-    wide = [key(n, np.arange(max(0, q - 10), min(n, q + 11)), q) for q in range(0, n, 10)]
-    assert hits(wide) == [3, 12, 26, 52, 213], "ten frames either side"
 
 
 # --- the official program -----------------------------------------------------------------------

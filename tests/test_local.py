@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench import contract, datasets, engine, images, local, local_store, methods, pyramid, store
+from bench import contract, datasets, engine, images, local, local_store, methods, pyramid
 from bench.errors import BenchError
-from bench.types import LocalFeatures, LocalRule, Preprocess
+from bench.types import LocalFeatures, LocalRule, Preprocess, Settings
 
 RULE = LocalRule(dim=2, stride_px=16.0, scales=(0.5, 1.0), max_features=3)
 OFFICIAL = LocalRule(dim=128, stride_px=32.0)
@@ -169,7 +170,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, workspace: Any) -> engine.Loaded:
     info, method, rule = methods.load("random-unit")
     monkeypatch.setattr(local_store, "PER_SHARD", 4)
     described = SimpleNamespace(local=maps, **vars(method))
-    return engine.Loaded(described, info, replace(rule, max_side_px=128), "cpu", 2)  # type: ignore[arg-type]
+    return engine.Loaded(described, info, replace(rule, max_side_px=128), "cpu", Settings(2))  # type: ignore[arg-type]
 
 
 def kept_of(loaded: engine.Loaded, rows: list[int], **changes: Any) -> local_store.Kept:
@@ -246,8 +247,10 @@ def test_a_broken_image_is_named_and_the_other_shards_are_kept(
         local_store.extract_local(
             loaded, tmp_path, mini.database[:10], np.arange(10), RULE, "float32", "local"
         )
-    kept = local_store.open_for(loaded, tmp_path, mini.database[:10], RULE, "float32")
-    assert store.missing(kept) == [1]
+    job = local_store.prepare(
+        loaded, tmp_path, mini.database[:10], np.arange(10), RULE, "float32", "local", False, False
+    )
+    assert job.todo == [1]
 
 
 def test_a_method_that_fails_is_named(loaded: engine.Loaded) -> None:
@@ -315,3 +318,18 @@ def test_maps_of_the_port_are_the_official_ones(
         order = np.lexsort((found.points[:, 1], found.points[:, 0]))
         rows = found.descriptors[order][:64]
         assert np.abs(rows - answers[f"local_{case}"]).max() < 2e-5
+
+
+def test_a_disk_without_room_for_them_is_refused_at_once(
+    loaded: engine.Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With as many features as an image may have, because nobody knows how many it has."""
+    bytes_of_most = 10 * RULE.max_features * (4 + 8 + 4 + 4 + 2 * 4)
+    free = SimpleNamespace(free=bytes_of_most)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    with pytest.raises(BenchError, match=r"\(local, at most .*\). Nothing was begun"):
+        kept_of(loaded, list(range(10)))
+    free.free += 40_000
+    kept_of(loaded, list(range(10)))
+    free.free = 0
+    kept_of(loaded, list(range(10)))

@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bench import datasets, engine, extract, images, methods, pyramid
+from bench import datasets, engine, extract, images, loading, pyramid
 from bench.types import Image
 
 TOLERANCE = 2e-5  # of unit vectors, float32 on a processor
@@ -115,11 +115,10 @@ def case(
     }
     path = tmp_path_factory.mktemp(official.name) / official.file
     official.write(state, path)
-    info, method, rule = methods.load(official.method, str(path))
+    loaded = loading.load(official.method, str(path), "cpu")
     path.unlink()
     with np.load(shared(f"parity/{official.name}.npz"), allow_pickle=False) as stored:
         answers = dict(stored)
-    loaded = engine.Loaded(method, info, rule, "cpu", batch_size=8)
     return Case(official, loaded, answers, shared("parity/images"))
 
 

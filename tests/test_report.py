@@ -145,6 +145,18 @@ def section(text: str, heading: str) -> str:
     return below.split("\n#", 1)[0]
 
 
+def detail(text: str, title: str) -> str:
+    """Return the folded table of a dataset and protocol, "mini, easy"."""
+    return text.split(f"<summary>{title}: ", 1)[1].split("</details>", 1)[0]
+
+
+def main_rows(text: str, dataset: str = "mini") -> list[dict[str, str]]:
+    """Return the rows of the main table as {heading: cell}; group headings have empty cells."""
+    table = text.split(f"\n## {dataset}\n", 1)[1].strip().split("\n\n")[0]
+    header, _, *rows = rows_of(table)
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
 def rows_of(text: str) -> list[list[str]]:
     """Return the cells of every table line."""
     return [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("| ")]
@@ -172,7 +184,7 @@ def test_a_row_has_every_column(tmp_path: Path) -> None:
     record["scores"]["easy"]["mp@5.clipped.junk-removed"]["mean"] = 0.12344
     record["scores"]["easy"]["recall@10.any-hit.junk-removed"]["mean"] = None
     text = report_of(tmp_path, record)
-    header, _, heading, row = rows_of(section(text, "### mini, easy"))[:4]
+    header, _, heading, row = rows_of(detail(text, "mini, easy"))[:4]
     cells = dict(zip(header, row, strict=True))
     card8 = sha256_json(record["card"])[:8]
     assert heading[0].startswith(f"**card `{card8}`**: query cropped to its box; scales 1;")
@@ -191,18 +203,23 @@ def test_a_row_has_every_column(tmp_path: Path) -> None:
     assert (tmp_path / link).exists()
 
 
-def test_summary_has_easy_medium_hard_side_by_side(tmp_path: Path) -> None:
-    rows = rows_of(section(report_of(tmp_path, make_record()), "### Summary: mAP, %"))
-    assert rows[0][:5] == ["method", "card", "E", "M", "H"]
-    assert rows[3][2:5] == ["80.00", "60.00", "40.00"]
+def test_the_main_table_has_medium_and_hard_side_by_side(tmp_path: Path) -> None:
+    _, row = main_rows(report_of(tmp_path, make_record()))
+    assert row["mAP M, %"] == "60.00 <sub>54.9–65.1</sub>"
+    assert row["mAP H, %"] == "40.00 <sub>34.9–45.1</sub>"
+    assert not any("mAP E" in head for head in row), "easy is shown on request"
+    build(tmp_path, easy=True)
+    _, row = main_rows((tmp_path / "report.md").read_text(encoding="utf-8"))
+    assert row["mAP E, %"] == "80.00 <sub>74.9–85.1</sub>"
 
 
 def test_other_protocols_keep_their_names(tmp_path: Path) -> None:
     one = {"scored": 14, "skipped": 0, "empty": "miss", "truth_sha256": "b" * 64}
     card = make_card(protocols={"night": one})
     text = report_of(tmp_path, make_record(means=(0.5,), card=card))
-    assert rows_of(section(text, "### Summary: mAP, %"))[0][2] == "night"
-    assert "a query without positives: counts as zero" in section(text, "### mini, night")
+    assert main_rows(text)[1]["mAP mAP, %"] == "50.00 <sub>44.9–55.1</sub>"
+    assert "a query without positives: counts as zero" in text
+    assert "50.00" in detail(text, "mini, night")
 
 
 def test_cards_group_the_rows_and_best_is_per_card(tmp_path: Path) -> None:
@@ -213,7 +230,7 @@ def test_cards_group_the_rows_and_best_is_per_card(tmp_path: Path) -> None:
         make_record("gem", "c", (0.99, 0.99, 0.99), WHOLE, number=3),
     )
     first, second = sorted((sha256_json(make_card())[:8], sha256_json(WHOLE)[:8]))
-    rows = rows_of(section(text, "### mini, hard"))[2:]
+    rows = rows_of(detail(text, "mini, hard"))[2:]
     found = {row[0]: row for row in rows}
     assert [row[0].split(":")[0] for row in rows if row[0].startswith("**card")] == [
         f"**card `{first}`**",
@@ -224,13 +241,14 @@ def test_cards_group_the_rows_and_best_is_per_card(tmp_path: Path) -> None:
     assert found["gem.c"][8] == "99.00", "alone under its card: nothing to be better than"
     own = [row[0] for row in rows if row[1] == f"`{sha256_json(make_card())[:8]}`"]
     assert own == ["gem.a", "gem.b"], "ordered by the score of this protocol"
-    easy = [row[0] for row in rows_of(section(text, "### mini, easy")) if row[0] in own]
+    easy = [row[0] for row in rows_of(detail(text, "mini, easy")) if row[0] in own]
     assert easy == ["gem.b", "gem.a"]
 
 
 def test_what_differs_is_said_in_words(tmp_path: Path) -> None:
     text = section(
-        report_of(tmp_path, make_record(), make_record(card=WHOLE, number=2)), "### mini, medium"
+        report_of(tmp_path, make_record(), make_record(card=WHOLE, number=2)),
+        "### Details and cards: mini",
     )
     a, b = sha256_json(make_card())[:8], sha256_json(WHOLE)[:8]
     said = {line for line in text.splitlines() if line.startswith("- ") and " / " in line}
@@ -278,11 +296,11 @@ def test_brought_descriptors_are_compared_as_a_whole() -> None:
     assert "not on the card" not in joined
 
 
-@pytest.mark.parametrize("heading", ["### Summary: mAP, %", "### mini, easy", "### mini, hard"])
-def test_every_card_is_printed_in_full_under_each_table(tmp_path: Path, heading: str) -> None:
-    text = section(report_of(tmp_path, make_record(), make_record(card=WHOLE, number=2)), heading)
+def test_every_card_is_printed_in_full_once(tmp_path: Path) -> None:
+    text = report_of(tmp_path, make_record(), make_record(card=WHOLE, number=2))
     for card in (make_card(), WHOLE):
         sha256 = sha256_json(card)
+        assert text.count(f"<summary>card {sha256[:8]}: ") == 1
         block = text.split(f"<summary>card {sha256[:8]}: ", 1)[1].split("</details>", 1)[0]
         assert sha256 in block
         for path, value in cards.flat(card).items():
@@ -317,8 +335,15 @@ def test_untrained_chance_and_partial_are_marked_everywhere(tmp_path: Path) -> N
         make_record("gem", "p", (0.95, 0.95, 0.95), make_card(limit=20), number=4, partial=True),
         make_record("gem", "n", number=5, trained=None),
     )  # fmt: skip
-    for heading in ("### Summary: mAP, %", "### mini, easy", "### mini, medium", "### mini, hard"):
-        ranked, apart = section(text, heading).split("Partial runs")
+    _, *whole, heading, last = main_rows(text)
+    assert [row["method"] for row in whole] == [
+        "gem.a", "gem.n", "gem.u (untrained)", "random-unit.s (chance)",
+    ]  # fmt: skip
+    assert "partial: limited to 20, comparable with nothing" in heading["method"]
+    assert last["method"] == "gem.p (partial)"
+    assert "**60.00**" in whole[0]["mAP M, %"]
+    for title in ("mini, easy", "mini, medium", "mini, hard"):
+        ranked, apart = detail(text, title).split("Partial runs")
         assert "gem.u (untrained)" in ranked
         assert "random-unit.s (chance)" in ranked
         assert "| gem.n |" in ranked
@@ -332,7 +357,7 @@ def test_untrained_chance_and_partial_are_marked_everywhere(tmp_path: Path) -> N
 
 def test_a_long_name_keeps_its_mark(tmp_path: Path) -> None:
     text = report_of(tmp_path, make_record("x" * 500, "y", trained=False))
-    assert "x… (untrained)" in section(text, "### mini, easy")
+    assert "x… (untrained)" in detail(text, "mini, easy")
     assert "x… (untrained)" in (tmp_path / "figures" / "mini.svg").read_text(encoding="utf-8")
 
 
@@ -355,7 +380,11 @@ def test_only_the_newest_record_is_shown(tmp_path: Path) -> None:
     assert "4 measured rows." in text
     assert "2 older records are not." in text
     for shown in ("33.00", "31.00", "32.00", "77.00"):
-        assert shown in section(text, "### Summary: mAP, %")
+        assert shown in detail(text, "mini, medium")
+    shown = [row["mAP M, %"][:5] for row in main_rows(text)]
+    assert "**33." in shown, "the newest of the machines"
+    assert "31.00" not in shown, "a machine is not a treatment"
+    assert "32.00" in shown, "other weights are"
     assert "22.00" not in text
     assert "11.00" not in text
 
@@ -386,7 +415,7 @@ def test_broken_records_are_left_out_with_a_sentence(
         assert name in section(text, "## Left out"), name
         assert name in told, name
     assert told.count("left out: ") == 9
-    assert "gem.lite0" in section(text, "### Summary: mAP, %")
+    assert [row["method"] for row in main_rows(text)][1:] == ["gem.lite0"]
     assert "forged" not in text.split("## Left out")[0]
     assert tmp_path.name not in (text + told).replace("\\", "")
 
@@ -395,7 +424,9 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     records = [make_record(), make_record(card=WHOLE, number=2), make_record("b", number=3)]
     one = build(results_of(tmp_path / "one", *records))
     two = build(results_of(tmp_path / "two" / "deeper", *reversed(records)))
-    assert [path.name for path in one] == ["report.md", "mini.png", "mini.svg"]
+    assert [path.name for path in one] == [
+        "report.md", "mini.png", "mini.svg", "mini.tex", "mini.csv", "mini.json",
+    ]  # fmt: skip
     for left, right in zip(one, two, strict=True):
         assert left.read_bytes() == right.read_bytes(), left.name
     again = build(tmp_path / "one")
@@ -414,12 +445,12 @@ def test_hostile_names_start_nothing(tmp_path: Path) -> None:
     (folder / "x y.json").write_text(json.dumps(full), encoding="ascii")
     text = report_of(tmp_path)
     assert "<script>" not in text
-    assert "\n## H" not in text
+    assert "\n## H" not in text.replace("\n## How to read", "")
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert r"a\|b\`c\*d\_\[x\](javascript:y)&lt;script&gt;" in text
     assert "](runs/mini/odd%20%28name%29%20%2520/x%20y.json)" in text
-    for block in section(text, "### mini, easy").split("\n\n"):
+    for block in detail(text, "mini, easy").split("\n\n"):
         bars = {line.replace(r"\|", "").count("|") for line in block.splitlines() if "|" in line}
         assert len(bars) <= 1, "every line of a table has as many cells"
     assert (tmp_path / "figures" / "mini.png").stat().st_size > 1000
@@ -439,22 +470,21 @@ def test_distractors_are_a_section_of_their_own(tmp_path: Path) -> None:
         ),
         make_record(means=(0.2, 0.2, 0.2), card=make_card(dataset=ox, distractors=few), number=3),
     )
-    assert "| 60.00 |" in section(text, "### roxford5k, medium")
-    assert "| 50.00 |" in section(text, "### roxford5k+r1m, medium")
-    assert "| 20.00 |" in section(text, "### roxford5k+500, medium")
+    assert "| 60.00 |" in detail(text, "roxford5k, medium")
+    assert "| 50.00 |" in detail(text, "roxford5k+r1m, medium")
+    assert "| 20.00 |" in detail(text, "roxford5k+500, medium")
     assert "76.58" in section(text, "### Published: roxford5k+r1m")
-    assert "76.58" not in section(text, "### roxford5k+r1m, medium")
+    assert "76.58" not in detail(text, "roxford5k+r1m, medium")
     assert (tmp_path / "figures" / "roxford5k+r1m.svg").exists()
 
 
 def test_other_headlines_get_other_figures(tmp_path: Path) -> None:
     card = make_card(metrics=["recall@1.any-hit.junk-removed", HEADLINE])
     paths = build(results_of(tmp_path, make_record(), make_record(card=card, number=2)))
-    assert [path.name for path in paths[1:]] == [
+    assert [path.name for path in paths if path.parent.name == "figures"] == [
         "mini-1.png", "mini-1.svg", "mini-2.png", "mini-2.svg",
     ]  # fmt: skip
-    header = rows_of(section(paths[0].read_text(), "### Summary: R@1, mAP, %"))[0]
-    assert "metric" in header
+    assert {"M R@1, %", "H R@1, %", "M mAP, %"} <= set(main_rows(paths[0].read_text())[0])
 
 
 def test_figure_shows_mean_interval_card_and_palette(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench import card as cards
-from bench import evaluate, record, rerank, search
+from bench import datasets, evaluate, record, rerank, search
 from bench.canonical import sha256_json
 from bench.descriptors import from_array
 from bench.errors import BenchError
@@ -290,6 +291,49 @@ def test_a_shifted_picture_of_the_same_thing_comes_first(
     assert headline(before.out) < 100
 
 
+def test_a_distractor_is_verified_with_features_of_its_own(
+    cli: Callable[..., Any], patches: Path, workspace: Any
+) -> None:
+    """Distractor 1 shows what the query shows; only its local features put it first."""
+    from PIL import Image
+
+    source = Path(__file__).parent.parent / "datasets" / "mini-data" / "jpg"
+    names = sorted(path.name for path in source.glob("*.jpg"))[::7][:6]
+    for folder, database, queries in (
+        ("town", names[:3], names[4:5]), ("first", names[3:4], []), ("noise", names[3:6], [])
+    ):  # fmt: skip
+        (workspace.folder / folder / "jpg").mkdir(parents=True)
+        for name in [*database, *queries]:
+            image = Image.open(source / name).convert("L").convert("RGB").resize((256, 192))
+            image.save(workspace.folder / folder / "jpg" / f"{folder}-{name}.png")
+        data = {
+            "name": folder, "images": "jpg",
+            "database": [f"{folder}-{name}.png" for name in database],
+            "queries": [{"file": f"{folder}-{name}.png"} for name in queries],
+            "protocols": {"all": [{"positive": [0]}]} if queries else {},
+        }  # fmt: skip
+        file = workspace.folder / folder / "dataset.json"
+        file.write_text(json.dumps(data), encoding="utf-8")
+    sets = [workspace.folder / folder / "dataset.json" for folder in ("town", "first", "noise")]
+    said = cli("run", "--method", patches, "--dataset", sets[0], "--distractors", *sets[1:],
+               "--rerank")  # fmt: skip
+    assert said.status == 0, said.err
+    path = Path(said.out.splitlines()[-1])
+    held = record.read(path)
+    arrays = record.read_arrays(path, held)
+    found = dict(zip(arrays["shortlist_row"][0], arrays["shortlist_inliers"][0], strict=True))
+    assert sorted(found) == list(range(7)), "three of the town, one, three"
+    assert max(found, key=lambda row: found[row]) == 5, "row 1 of the second set"
+    assert found[5] > 50 > max(found[row] for row in found if row != 5)
+    assert found[3] == found[4], "the same photograph in both sets"
+    assert {"local features, distractors first", "local features, distractors noise"} < set(
+        held["timing"]["phases_s"]
+    )
+    about = held["rerank"]
+    assert about["bytes_per_image"] == pytest.approx(about["features_per_image"] * (20 + 4 * 64))
+    assert verify(path)[0] == []
+
+
 def headline(out: str) -> float:
     found = re.search(r"mAP all: ([0-9.]+)", out)
     assert found is not None
@@ -427,3 +471,37 @@ def test_inliers_of_another_form_are_one_sentence(genuine: Path, tmp_path: Path)
         forged = record.write(tmp_path, content, {**arrays, "shortlist_inliers": wrong})
         with pytest.raises(BenchError, match="inliers must be int64"):
             verify(forged)
+
+
+def test_a_missing_image_has_no_inliers(
+    cli: Callable[..., Any], patches: Path, tmp_path: Path
+) -> None:
+    mini = datasets.load("mini")
+    folder = tmp_path / "some"
+    shutil.copytree(mini.folder, folder / "jpg")
+    truth = [
+        {"positive": t.positive.tolist(), "ignored": t.ignored.tolist()}
+        for t in mini.protocols[0].truth
+    ]
+    data = {
+        "name": "some",
+        "images": "jpg",
+        "database": [image.file for image in mini.database],
+        "queries": [{"file": query.file, "box": query.box} for query in mini.queries],
+        "protocols": {"easy": truth},
+    }
+    (folder / "dataset.json").write_text(json.dumps(data))
+    gone = next(one["positive"][0] for one in truth if one["positive"])
+    (folder / "jpg" / mini.database[gone].file).write_bytes(b"")
+    (folder / "jpg" / mini.queries[2].file).unlink()
+    given = ("--dataset", str(folder), "--rerank", "official", "--allow-missing")
+    path = made(cli, patches, *given)
+    held = record.read(path)
+    assert verify(path)[0] == []
+    assert held["card"]["missing"]["queries"] == [2]
+    assert gone in held["card"]["missing"]["database"]
+    arrays = record.read_arrays(path, held)
+    inliers = arrays["shortlist_inliers"]
+    assert np.all(inliers[arrays["shortlist_row"] == gone] <= 0)
+    assert np.all(inliers[2] <= 0)
+    assert inliers.max() > 0

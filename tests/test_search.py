@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import counting, search
-from bench.descriptors import Matrix, blocks, from_array, row_name, take
+from bench.descriptors import Matrix, blocks, from_array, read, row_name, take
 from bench.errors import BenchError
 
 SAMPLED = search.SAMPLE_ROWS
@@ -295,6 +296,137 @@ def test_every_memory_budget_and_every_cut_give_the_same_bits(kind: str, tmp_pat
         same(first, find([Matrix(name, (1500, 24), path=path)], queries, labelled, 33))
     same(first, find(database.astype(">f4"), queries, labelled, 33))
     same(first, find(database.astype(np.float64), queries, labelled, 33))
+
+
+def test_every_number_of_threads_gives_the_same_bits() -> None:
+    draw = np.random.default_rng(21)
+    database = random_data("duplicates", draw, 3000, 16).astype(np.float32)
+    queries = unit(draw.standard_normal((3, 16)))
+    labelled = rows_of(*(draw.integers(0, 3000, 40) for _ in queries))
+    first = find(database, queries, labelled, 30, threads=1, memory_bytes=1 << 20)
+    for threads in (2, 3, 8):
+        same(first, find(database, queries, labelled, 30, threads=threads, memory_bytes=1 << 20))
+    same(first, find(database, queries, labelled, 30))
+
+
+def test_parts_of_several_types_in_memory_and_in_files(oracle: ModuleType, tmp_path: Path) -> None:
+    """Blocks reach over parts; what each holds keeps its value."""
+    draw = np.random.default_rng(22)
+    parts: list[Any] = []
+    rows = []
+    for i, kind in enumerate(("<f4", ">f4", "<f2", "<f8", "<f4", "<f4")):
+        block = unit(draw.standard_normal((90 + i, 9))).astype(kind)
+        rows.append(block.astype(np.float64))
+        if i % 2:
+            path = tmp_path / f"{i}.npy"
+            np.save(path, np.asfortranarray(block) if i == 5 else block)
+            parts.append(Matrix(str(i), block.shape, path=path))
+        else:
+            parts.append(block)
+    queries = unit(draw.standard_normal((2, 9)))
+    labelled = rows_of(draw.integers(0, 555, 60), [0, 89, 90, 554])
+    whole = np.concatenate(rows)
+    first = find(parts, queries, labelled, 40)
+    same(first, find(whole, queries, labelled, 40))
+    same(first, find(parts, queries, labelled, 40, memory_bytes=1, threads=3))
+    check(oracle, whole, queries, labelled, 40)
+
+
+def test_a_coarse_product_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a GPU that multiplies float32 with ten bits: what is near a tie is scored again."""
+    draw = np.random.default_rng(23)
+    database = random_data("one direction", draw, 2000, 32).astype(np.float32)
+    queries = unit(1 + 1e-4 * draw.standard_normal((3, 32)))
+    labelled = rows_of(*(draw.integers(0, 2000, 30) for _ in queries))
+    first = find(database, queries, labelled, 50)
+    calls = []
+
+    def coarse(array: np.ndarray) -> np.ndarray:
+        bits = array.astype(np.float32).view(np.uint32)
+        return ((bits + 0x1000) & np.uint32(0xFFFFE000)).view(np.float32)
+
+    def product_on(device: str, fast_queries: np.ndarray) -> search.Product:
+        calls.append(device)
+        return lambda rows: coarse(fast_queries) @ coarse(rows).T
+
+    monkeypatch.setattr(search, "_product_on", product_on)
+    same(first, find(database, queries, labelled, 50, device="cuda:1", memory_bytes=1 << 18))
+    assert set(calls) == {"cuda:1"}
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu:0", pytest.param("cuda", marks=pytest.mark.gpu)],  # the first: torch, without a GPU
+)
+def test_the_product_of_torch_gives_the_same_bits(device: str, tmp_path: Path) -> None:
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    draw = np.random.default_rng(24)
+    database = random_data("duplicates", draw, 5000, 64).astype(np.float32)
+    np.save(tmp_path / "rows.npy", database)
+    parts: list[Any] = [Matrix("rows", database.shape, path=tmp_path / "rows.npy")]
+    queries = unit(draw.standard_normal((5, 64)))
+    labelled = rows_of(*(draw.integers(0, 5000, 50) for _ in queries))
+    first = find(parts, queries, labelled, 50)
+    same(first, find(parts, queries, labelled, 50, device=device, memory_bytes=1 << 20))
+
+
+def test_a_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    rows = np.ones((500, 8), np.float32)
+    parts = []
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", rows)
+        parts.append(Matrix(name, rows.shape, path=tmp_path / f"{name}.npy"))
+    with (tmp_path / "b.npy").open("r+b") as file:
+        file.truncate(2000)
+    with pytest.raises(BenchError, match=r"b\.npy ends before row"):
+        read(parts, 400, 600)
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2, 16, 200])
+@pytest.mark.parametrize("budget", [4 << 20, 64 << 20, 1 << 30])
+@pytest.mark.parametrize("stored", [np.float16, np.float32, np.float64])
+def test_blocks_in_work_fit_into_the_budget(threads: int, budget: int, stored: Any) -> None:
+    parts = [from_array(np.ones((9000, 256), stored), "x")]
+    labelled = rows_of(*[range(100)] * 70)
+    plan = search._plan(parts, 70, labelled, 100, budget, threads)
+    each = plan.rows * (256 * np.dtype(stored).itemsize + (256 * 4 if stored != np.float32 else 0))
+    assert plan.threads * each <= budget / 2
+    assert plan.threads <= threads
+    assert plan.rows >= search.LEAST_BLOCK
+    assert plan.queries * (4 * plan.bins + 16 * 5 * 100) <= budget / 2
+    assert plan.bins >= 1024
+    assert search.passes(parts, 70, labelled, 100, budget) == -(-70 // plan.queries)
+
+
+def test_little_memory_makes_tables_coarser_before_it_makes_more_passes() -> None:
+    parts = [from_array(np.ones((1_000_000, 1), np.float32), "x")]
+    labelled = rows_of(*[range(100)] * 70)
+    bins = {}
+    for mib in (16, 64, 256):
+        assert search.passes(parts, 70, labelled, 100, mib << 20) == 1
+        bins[mib] = search._plan(parts, 70, labelled, 100, mib << 20).bins
+    assert bins[16] < bins[64] < bins[256] == counting.MOST_BINS
+
+
+@pytest.mark.parametrize("budget", [8 << 20, 32 << 20])
+def test_what_a_search_allocates_fits_into_the_budget(budget: int) -> None:
+    """Many labelled rows and long lists; parts so small that every block is a copy."""
+    draw = np.random.default_rng(25)
+    database = unit(draw.standard_normal((40_000, 64))).astype(np.float32)
+    parts = [from_array(part, str(i)) for i, part in enumerate(np.split(database, 400))]
+    queries = database[:40].astype(np.float64)
+    labelled = rows_of(*(draw.integers(0, 40_000, 500) for _ in queries))
+    tracemalloc.start()
+    search.search(parts, queries, labelled, 300, budget, threads=8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < budget
 
 
 def test_queries_in_another_order_or_alone_get_the_same_answer() -> None:

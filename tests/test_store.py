@@ -1,11 +1,12 @@
-"""The store: killed for real, damaged, shared by two processes, on a disk without room."""
+"""The store: killed for real, damaged, shared by two processes, of another key."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-import re
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,14 +17,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from bench import paths, store
 from bench.errors import BenchError
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = {"code": 1, "images": [["a.jpg", None, "0"]], "method": {"name": "x"}}
-ROWS, DIM = 3 * store.SHARD_ROWS + 10, 4
+SIZE = store.rows_per_shard(1)
+ROWS, DIM = 3 * SIZE + 10, 4
 
 # Computes every missing shard of a store, slowly, and tells of each that it begins.
 WORKER = f"""
@@ -33,6 +34,7 @@ import numpy as np
 from bench import store
 cache, seconds, log = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
 kept = store.open_store(cache, {KEY!r}, {ROWS}, {DIM})
+store.begin(kept, {KEY!r}, "images")
 for shard in store.claim(kept, store.missing(kept)):
     with open(log, "a") as file:
         print(shard, file=file)
@@ -73,7 +75,9 @@ def wait_for(happened: Callable[[], Any], seconds: float = 30) -> None:
 
 def opened(cache: Path) -> store.Store:
     """Open the store of the workers."""
-    return store.open_store(cache, KEY, ROWS, DIM)
+    kept = store.open_store(cache, KEY, ROWS, DIM)
+    store.begin(kept, KEY, "images")
+    return kept
 
 
 def fill(kept: store.Store) -> None:
@@ -100,7 +104,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     kept = opened(tmp_path)
     assert store.missing(kept) == [0, 1, 2, 3]
     assert [kept.span(shard) for shard in kept.shards()] == [
-        (0, 256), (256, 512), (512, 768), (768, 778),
+        (0, 32), (32, 64), (64, 96), (96, 106),
     ]  # fmt: skip
     fill(kept)
     assert store.missing(kept) == []
@@ -108,7 +112,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     expected = np.concatenate(
         [
             np.random.default_rng(s).standard_normal((n, DIM))
-            for s, n in enumerate((256,) * 3 + (10,))
+            for s, n in enumerate((SIZE,) * 3 + (10,))
         ]
     )
     assert np.array_equal(matrix.open(), expected.astype(np.float32))
@@ -123,20 +127,31 @@ def test_large_stores_are_read_from_their_files(
     together = store.matrices(kept, "rows")[0].open()
     monkeypatch.setattr(store, "IN_MEMORY_BYTES", 0)
     parts = store.matrices(kept, "rows")
-    assert [part.shape for part in parts] == [(256, DIM)] * 3 + [(10, DIM)]
+    assert [part.shape for part in parts] == [(SIZE, DIM)] * 3 + [(10, DIM)]
     assert np.array_equal(np.concatenate([part.open() for part in parts]), together)
 
 
-@pytest.mark.parametrize("rows", [1, 255, 256, 257])
+@pytest.mark.parametrize("rows", [1, 31, 32, 33])
 def test_sizes_around_a_shard(tmp_path: Path, rows: int) -> None:
     kept = store.open_store(tmp_path, {**KEY, "rows": rows}, rows, DIM)
     assert kept.span(kept.shards()[-1])[1] == rows
-    assert len(kept.shards()) == 1 + (rows > 256)
+    assert len(kept.shards()) == 1 + (rows > 32)
+
+
+@pytest.mark.parametrize(
+    ("rows", "size"),
+    [
+        (1, 32), (49, 32), (70, 32), (2048, 32), (2049, 64), (4993, 128), (6322, 128),
+        (32768, 512), (32769, 1024), (65537, 1024), (1_005_994, 1024),
+    ],
+)  # fmt: skip
+def test_the_size_of_a_shard_follows_from_the_length_of_the_list(rows: int, size: int) -> None:
+    assert store.rows_per_shard(rows) == size
 
 
 @pytest.mark.parametrize(
     "rows",
-    [np.zeros((255, DIM), np.float32), np.zeros((256, 5), np.float32), np.zeros((256, DIM))],
+    [np.zeros((31, DIM), np.float32), np.zeros((32, 5), np.float32), np.zeros((32, DIM))],
 )
 def test_rows_of_another_shape_or_type_are_not_written(tmp_path: Path, rows) -> None:
     kept = opened(tmp_path)
@@ -165,6 +180,12 @@ def test_a_folder_whose_key_is_not_its_own_is_not_used(tmp_path: Path, content: 
 
 
 # --- damage -------------------------------------------------------------------------------------
+
+
+def shard_of(path: Path, other: Path) -> None:
+    """Put another shard, with its manifest, where a shard lies."""
+    for suffix in (".npy", ".json"):
+        shutil.copy(other.with_suffix(suffix), path.with_suffix(suffix))
 
 
 @pytest.mark.parametrize("at", [0, 70, 200, -1])
@@ -197,7 +218,9 @@ def test_a_flipped_byte_is_found_and_its_shard_computed_again_alone(
         lambda path: path.with_suffix(".json").write_bytes(b"\xff"),
         lambda path: path.with_suffix(".json").write_bytes(b"{}"),
         lambda path: path.with_suffix(".json").write_bytes(b'{"sha256": null}'),
+        lambda path: path.with_suffix(".json").write_bytes(b'{"missing": {"a": 1}}'),
         lambda path: path.write_bytes(path.with_name("shard-00000.npy").read_bytes()),
+        lambda path: shard_of(path, path.with_name("shard-00000.npy")),
     ],
 )
 def test_every_kind_of_damage_is_found(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
@@ -205,6 +228,42 @@ def test_every_kind_of_damage_is_found(tmp_path: Path, damage: Callable[[Path], 
     fill(kept)
     damage(kept.path(1))
     assert store.missing(kept) == [1]
+
+
+# --- of another key ---------------------------------------------------------------------------
+
+
+def test_a_shard_of_another_store_is_not_used(tmp_path: Path) -> None:
+    """The same images under another code version: as many rows, whole bytes, and not ours."""
+    key = {**KEY, "code": 2}
+    other = store.open_store(tmp_path, key, ROWS, DIM)
+    store.begin(other, key, "images")
+    fill(other)
+    kept = opened(tmp_path)
+    shard_of(kept.path(1), other.path(1))
+    assert store.missing(kept) == [0, 1, 2, 3]
+    assert store.missing(other) == []
+
+
+def test_a_store_copied_to_another_key_is_refused(tmp_path: Path) -> None:
+    kept = opened(tmp_path)
+    fill(kept)
+    key = {**KEY, "code": 2}
+    other = store.open_store(tmp_path, key, ROWS, DIM)
+    shutil.copytree(kept.folder, other.folder)
+    with pytest.raises(BenchError, match=r"key\.json does not describe the store it lies in; del"):
+        store.open_store(tmp_path, key, ROWS, DIM)
+    assert opened(tmp_path).folder == kept.folder
+
+
+def test_a_run_refuses_a_store_whose_sidecar_was_edited(workspace, cli, refused) -> None:
+    given = ("run", "--method", "random-unit")
+    assert cli(*given).status == 0
+    for sidecar in workspace.cache.glob("descriptors/*/key.json"):
+        sidecar.write_text(sidecar.read_text().replace('"seed0"', '"seed1"'))
+    text = refused(cli(*given))
+    assert "key.json does not describe the store it lies in; delete the folder" in text
+    assert len(workspace.records()) == 1
 
 
 # --- complete or absent -------------------------------------------------------------------------
@@ -252,29 +311,10 @@ def test_a_full_disk_leaves_what_was_there(
     else:
         monkeypatch.setattr(store, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
-        store.write(kept, 1, np.zeros((256, DIM), np.float32))
+        store.write(kept, 1, np.zeros((SIZE, DIM), np.float32))
     assert contents(kept) == before
     assert store.missing(kept) == []
     assert not list(kept.folder.glob(".*.tmp"))
-
-
-def test_a_limit_of_the_system_is_an_error_with_advice(workspace, process, refused) -> None:
-    """No file may grow beyond 20,000 bytes: the shard does not fit; without the limit it does."""
-    import resource
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    given = ("run", "--method", "random-unit", "--output", workspace.results)
-    said = process(*given, preexec_fn=limit)
-    text = refused(said)
-    assert "File too large" in text
-    assert re.search(rf"{re.escape(str(workspace.cache))}/descriptors/\w+/shard-00000\.npy", text)
-    assert "run the same command again" in text
-    assert workspace.records() == []
-    assert not [p for p in workspace.cache.rglob("*") if p.name.endswith((".tmp", ".npy"))]
-    assert process(*given).status == 0
-    assert len(workspace.records()) == 1
 
 
 # --- killed -------------------------------------------------------------------------------------
@@ -304,6 +344,47 @@ def test_killed_at_any_time_it_goes_on_and_gives_the_same_bytes(
     finished(worker(tmp_path / "cache", 0, log))
     assert contents(kept) == reference
     assert sorted(begun(log)[after:]) == [s for s in range(4) if s not in done], "only the rest"
+
+
+def test_killed_again_and_again_at_random_moments(
+    tmp_path: Path, reference: dict[str, bytes]
+) -> None:
+    """Every kill costs at most the shard in work, and the bytes are those of a quiet run."""
+    draw, log, kills = random.Random(4), tmp_path / "log", 0
+    while kills < 12:
+        seen = len(begun(log))
+        process = worker(tmp_path / "cache", 0.02, log)
+        wait_for(lambda n=seen, p=process: len(begun(log)) > n or p.poll() is not None)
+        time.sleep(draw.uniform(0, 0.03))
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.communicate()
+        kills += process.returncode != 0
+    finished(worker(tmp_path / "cache", 0, log))
+    assert kills > 0
+    assert contents(opened(tmp_path / "cache")) == reference
+    assert len(begun(log)) <= 4 + kills
+    assert set(begun(log)) == {0, 1, 2, 3}
+
+
+def test_what_a_killed_writer_left_is_removed_and_that_of_a_living_one_is_not(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    living = worker(tmp_path / "cache", 60, log)
+    wait_for(lambda: begun(log) == [0])
+    kept = store.open_store(tmp_path / "cache", KEY, ROWS, DIM)
+    files = [kept.folder / f".shard-0000{shard}.npy.0123abcd.tmp" for shard in (0, 2)]
+    for file in files:
+        file.write_bytes(b"half")
+    other = worker(tmp_path / "cache", 0, log)
+    wait_for(lambda: store.missing(kept) == [0])
+    assert [file.exists() for file in files] == [True, False]
+    living.kill()
+    living.communicate()
+    finished(other)
+    assert not list(kept.folder.glob(".*"))
 
 
 def test_killed_between_a_shard_and_its_checksum(
@@ -368,90 +449,40 @@ def test_a_shard_is_free_again_when_its_work_fails(tmp_path: Path) -> None:
 
 # --- the whole way ------------------------------------------------------------------------------
 
-METHOD = '''"""Mean colour of the halves of an image, slowly."""
-import time
-from pathlib import Path
-from types import SimpleNamespace
-import torch
 
-VARIANTS = {"plain": "as it is"}
-
-
-def load(variant, weights, device):
-    def describe(batch):
-        slow = Path(__file__).with_name("slow")
-        time.sleep(float(slow.read_text()) if slow.exists() else 0)
-        with Path(__file__).with_name("count").open("a") as file:
-            file.write(len(batch) * ".")
-        halves = torch.cat([batch[..., :4].mean((2, 3)), batch[..., 4:].mean((2, 3))], 1)
-        return halves + 0.5
-
-    facts = {"source": "none", "licence": "none", "sha256": None, "training_set": "none",
-             "trained": False}
-    return SimpleNamespace(version="1", config={}, weights=facts, dim=6, describe=describe,
-                           preprocess={"mean": (0, 0, 0), "std": (255, 255, 255)})
-'''
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    """Make a data set of 600 images of eight pixels a side, and a method; return the folder."""
-    folder = tmp_path / "tiny"
-    (folder / "jpg").mkdir(parents=True)
-    draw = np.random.default_rng(0)
-    files = [f"{i:03}.png" for i in range(600)]
-    for file in files:
-        pixels = draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "jpg" / file, compress_level=0)
-    data = {
-        "name": "tiny", "images": "jpg", "database": files,
-        "queries": [{"file": file} for file in files[:5]],
-        "protocols": {"p": [{"positive": [i, i + 50]} for i in range(5)]},
-    }  # fmt: skip
-    (folder / "dataset.json").write_text(json.dumps(data), encoding="utf-8")
-    (folder / "halves.py").write_text(METHOD, encoding="utf-8")
-    return folder
-
-
-def described(folder: Path) -> int:
-    """Return how many images the method was shown, and begin to count anew."""
-    count = folder / "count"
-    number = len(count.read_text()) if count.exists() else 0
-    count.unlink(missing_ok=True)
-    return number
-
-
-def test_a_run_killed_twice_ends_with_the_same_record_of_scores(
-    workspace, process, cli, tiny: Path
+def test_a_run_killed_at_random_moments_ends_like_a_quiet_one(
+    workspace, cli, tiny: Path, described
 ) -> None:
     given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu",
-             "--output", workspace.results, "--batch-size", "32", "--measure", "none")  # fmt: skip
-    (tiny / "slow").write_text("0.08")
+             "--output", workspace.results, "--batch-size", "8", "--measure", "none")  # fmt: skip
+    (tiny / "slow").write_text("0.01")
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    running = subprocess.Popen(
-        [sys.executable, "-m", "bench", *map(str, given)],
-        cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    wait_for(lambda: list(workspace.cache.rglob("shard-00000.json")), 60)
-    running.kill()
-    running.wait()
+    draw = random.Random(2)
+    for kills in range(1, 3):
+        running = subprocess.Popen(
+            [sys.executable, "-m", "bench", *map(str, given)],
+            cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        wait_for(lambda n=kills: len(shards(workspace.cache)) >= 2 * n, 60)
+        time.sleep(draw.uniform(0, 0.2))
+        running.kill()
+        running.wait()
     assert workspace.records() == []
     done = len(list(workspace.cache.rglob("shard-*.json")))
-    assert done < 3
+    assert 2 <= done < 20
     (tiny / "slow").unlink()
-    described(tiny)
     said = cli(*given)
     assert said.status == 0, said.err
-    assert described(tiny) == 605 - 256 * done
+    assert described() <= 605 + 2 * SIZE, "a kill costs at most one shard"
     (path,) = workspace.records()
     one = json.loads(path.read_text())
-    assert one["timing"]["images_from_store"] == 256 * done
+    assert one["timing"]["images_from_store"] >= SIZE * (done - 1)
 
     resumed = shards(workspace.cache)
     assert cli(*given).status == 0
-    assert described(tiny) == 0, "nothing is described again"
+    assert described() == 0, "nothing is described again"
     assert cli(*given, "--force").status == 0
-    assert described(tiny) == 605
+    assert described() == 605
     assert shards(workspace.cache) == resumed, "the same bytes"
     records = [json.loads(p.read_text()) for p in workspace.records()]
     assert len(records) == 3
@@ -468,29 +499,17 @@ def shards(cache: Path) -> dict[str, bytes]:
     }
 
 
-def test_an_image_that_changes_is_described_again(workspace, cli, tiny: Path) -> None:
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu")
-    assert cli(*given).status == 0
-    described(tiny)
-    Image.new("RGB", (8, 8), (1, 2, 3)).save(tiny / "jpg" / "300.png", compress_level=0)
-    assert cli(*given).status == 0
-    assert described(tiny) == 600, "the database; the queries did not change"
-
-
-def test_images_that_cannot_be_decoded_are_all_named_and_the_rest_is_kept(
-    workspace, cli, refused, tiny: Path
-) -> None:
-    whole = (tiny / "jpg" / "300.png").read_bytes()
-    (tiny / "jpg" / "300.png").write_bytes(b"<html>")
-    (tiny / "jpg" / "301.png").write_bytes(b"")
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu")
-    text = refused(cli(*given))
-    assert re.match(r"2 of \d+ images cannot be used: ", text)
-    assert "300.png" in text
-    assert "301.png" in text
-    assert workspace.records() == []
-    described(tiny)
-    for name in ("300.png", "301.png"):
-        (tiny / "jpg" / name).write_bytes(whole)
-    assert cli(*given).status == 0
-    assert len(workspace.records()) == 1
+def test_data_sets_with_the_same_list_share_a_store(workspace, cli, tiny: Path, described) -> None:
+    """Another name, another folder, other queries: the database is not described again."""
+    other = tiny.with_name("other")
+    shutil.copytree(tiny / "jpg", other / "photos")
+    data = json.loads((tiny / "dataset.json").read_text())
+    data |= {"name": "other", "images": "photos", "queries": [{"file": "300.png"}],
+             "protocols": {"q": [{"positive": [1]}]}}  # fmt: skip
+    (other / "dataset.json").write_text(json.dumps(data))
+    given = ("run", "--method", tiny / "halves.py", "--device", "cpu", "--measure", "none",
+             "--dataset")  # fmt: skip
+    assert cli(*given, tiny).status == 0
+    described()
+    assert cli(*given, other).status == 0
+    assert described() == 1

@@ -27,7 +27,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from bench import checkpoints, contract, fetch, methods, progress, web
+from bench import checkpoints, contract, fetch, methods, web
 from bench.errors import BenchError
 from bench.plugins import ROOT
 from bench.types import Checkpoint
@@ -851,13 +851,3 @@ def test_a_method_with_wrong_facts_is_named_in_the_listing(
     assert "token: the method 'token': WEIGHTS of r101 has no 'file'" in said.out
     assert "dolg.r101\n" in said.out
     assert "token: the method 'token': WEIGHTS" in cli("list").out
-
-
-def test_progress_without_a_known_length(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
-    with progress.Progress("get", None, "MB") as phase:
-        phase.advance(3)
-    assert re.match(r"get: 3 MB, \d+\.\d MB/s\nget: 3 MB in ", capsys.readouterr().err)
-    with progress.Progress("get", 6, "MB") as phase:
-        phase.advance(3)
-    assert re.match(r"get: 3 of 6 MB, \d+\.\d MB/s, \d+ s left\n", capsys.readouterr().err)

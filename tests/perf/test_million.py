@@ -2,9 +2,11 @@
 
 The data set has the shape of Revisited Oxford: 4,993 database images, 70 queries, about 98
 labelled images each, three protocols. Run with `nox -s perf`; it writes 2 GB to a temporary folder.
+With RETRIEVAL_BENCH_PERF_DIM=2048 it is the case of the largest published descriptors: 8 GB.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,9 +22,11 @@ from bench.bring import read
 from bench.descriptors import blocks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DIM, DATABASE, QUERIES, DISTRACTORS = 512, 4_993, 70, 1_001_001
-MOST_TIMES_THE_PRODUCT = 3.0
-MOST_BYTES = 1_500_000_000
+DIM = int(os.environ.get("RETRIEVAL_BENCH_PERF_DIM", "512"))
+DATABASE, QUERIES, DISTRACTORS = 4_993, 70, 1_001_001
+ROUNDS = max(2, 2048 // DIM)
+MOST_TIMES_THE_PRODUCT = 2.0 if DIM >= 2048 else 3.0  # counting weighs more where rows are short
+MOST_BYTES = 1_000_000_000
 
 
 def unit_rows(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -82,9 +86,12 @@ def test_ranks_and_scores_against_the_bare_product(million: Path, benchmark: Any
         evaluate.score(found.ranks, dataset.protocols, DATABASE)
 
     timed(product)  # the file comes into the page cache
-    pairs = [(timed(product), timed(all_of_it)) for _ in range(5)]
+    pairs = [(timed(product), timed(all_of_it)) for _ in range(ROUNDS)]
     ratio = min(whole for _, whole in pairs) / min(bare for bare, _ in pairs)
-    benchmark.extra_info["times_the_bare_product"] = round(ratio, 2)
+    benchmark.extra_info["figure"] = f"exact ranks and E/M/H scores, 1,005,994 rows of {DIM}, files"
+    benchmark.extra_info["reference"] = "reading and multiplying the same blocks, cached alike"
+    benchmark.extra_info["times_the_reference"] = round(ratio, 2)
+    benchmark.extra_info["at_most"] = MOST_TIMES_THE_PRODUCT
     benchmark.pedantic(all_of_it, rounds=1)
     assert ratio <= MOST_TIMES_THE_PRODUCT
 
@@ -101,5 +108,10 @@ def test_memory_of_the_command(million: Path, benchmark: Any, tmp_path: Path) ->
 
     record = json.loads(Path(benchmark.pedantic(command, rounds=1)).read_text(encoding="utf-8"))
     peak = record["memory"]["peak_resident_bytes"]
+    benchmark.extra_info["figure"] = f"memory of `evaluate`, 1,005,994 rows of {DIM}"
+    benchmark.extra_info["reference"] = "the descriptors' own bytes"
+    benchmark.extra_info["times_the_reference"] = round(
+        peak / (4 * DIM * (DATABASE + DISTRACTORS)), 3
+    )
     benchmark.extra_info["peak_resident_bytes"] = peak
     assert peak < MOST_BYTES

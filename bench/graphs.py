@@ -1,0 +1,213 @@
+"""Parts of a network as graphs (torch.fx): convolutions fused with what follows, half precision."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from bench.errors import BenchError
+
+Graph = fx.GraphModule
+Shape = tuple[int, ...]
+
+# A photograph is this much larger per side than the sample; oneDNN arranges weights by the size.
+TIMES_LARGER = 8
+# What foreign code raises when it meets something that is not quite a tensor.
+FAULTS = (
+    ArithmeticError, AssertionError, AttributeError, BenchError, LookupError, RuntimeError,
+    TypeError, ValueError,
+)  # fmt: skip
+ACTIVATIONS: dict[type, tuple[str, list[float]]] = {
+    nn.ReLU: ("relu", []),
+    nn.ReLU6: ("hardtanh", [0.0, 6.0]),
+    nn.Identity: ("none", []),
+}
+RELUS = {torch.relu, functional.relu}
+SUMS = {operator.add, operator.iadd, torch.add}
+# What a part in half precision may hold besides convolutions: nothing that adds up many values.
+COARSE_FUNCTIONS = RELUS | SUMS | {operator.mul, operator.imul, torch.mul, torch.cat, torch.sigmoid}
+COARSE_MODULES = (
+    nn.Conv2d, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Sigmoid, nn.Identity,
+    nn.MaxPool2d, nn.AvgPool2d, nn.Dropout,
+)  # fmt: skip
+
+
+class _Tracer(fx.Tracer):
+    """Traces down to modules without parts, and to convolutions of any kind."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, nn.Conv2d | Fused) or next(module.children(), None) is None
+
+
+def trace(module: nn.Module) -> Graph | None:
+    """Return a module as a graph, or None where it has no convolution or cannot be traced."""
+    if not any(isinstance(part, nn.Conv2d) for part in module.modules()):
+        return None
+    if isinstance(module, nn.Conv2d):
+        module = nn.Sequential(module).eval()
+    try:
+        graph = _Tracer().trace(module)
+    except FAULTS:
+        return None
+    for node in list(graph.nodes):
+        if node.op == "call_module" and type(module.get_submodule(node.target)) is nn.Identity:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    part = Graph(module, graph).eval()
+    for name, value in vars(module).items():  # what others may ask of it
+        if not name.startswith("_") and not hasattr(part, name):
+            setattr(part, name, value)
+    return part
+
+
+def is_coarse(part: Graph) -> bool:
+    """Tell whether a graph holds nothing that half precision would hurt more than a convolution."""
+    for node in part.graph.nodes:
+        if node.op == "call_module":
+            if not isinstance(part.get_submodule(node.target), COARSE_MODULES):
+                return False
+        elif node.op == "call_function":
+            if node.target not in COARSE_FUNCTIONS:
+                return False
+        elif node.op == "call_method":
+            return False
+    return True
+
+
+class Half(nn.Module):
+    """A part that computes in half precision; what it takes and gives is float32."""
+
+    def __init__(self, part: nn.Module, dtype: torch.dtype) -> None:
+        """Take the part, whose weights become `dtype`."""
+        super().__init__()
+        self.part, self.dtype = part.to(dtype), dtype
+
+    def forward(self, *given: Any) -> Any:
+        """Return what the part makes of tensors rounded to half precision."""
+        made = self.part(*(x.to(self.dtype) if isinstance(x, Tensor) else x for x in given))
+        return made.float() if isinstance(made, Tensor) else type(made)(x.float() for x in made)
+
+
+def has_onednn() -> bool:
+    """Tell whether this torch has the calls of oneDNN that its own compiler uses on a CPU."""
+    names = ("_convolution_pointwise", "_convolution_pointwise_", "_reorder_convolution_weight")
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return all(hasattr(torch.ops.mkldnn, name) for name in names)
+
+
+def is_plain(module: Any) -> bool:
+    """Tell whether a module is torch's own convolution with zeros around, which oneDNN has."""
+    return (
+        type(module) is nn.Conv2d
+        and module.padding_mode == "zeros"
+        and not isinstance(module.padding, str)
+        and module.weight.dtype == torch.float32
+    )
+
+
+class Fused(nn.Module):
+    """A convolution, a sum where there is one, and an activation, in one call of oneDNN.
+
+    Weights are kept in oneDNN's own arrangement besides, which each call would make anew.
+    """
+
+    def __init__(self, conv: nn.Conv2d, act: tuple[str, list[float]], shape: Shape) -> None:
+        """Take the convolution, the name of the activation for oneDNN, and a shape of its input."""
+        super().__init__()
+        self.conv = conv
+        self.act, self.scalars = act
+        self.how = (conv.padding, conv.stride, conv.dilation, conv.groups)
+        likely = [1, shape[1], TIMES_LARGER * shape[2], TIMES_LARGER * shape[3]]
+        weight = conv.weight.detach().contiguous(memory_format=torch.channels_last)
+        self.packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.how, likely)
+
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """Return act(conv(x)), or act(conv(x) + other), which is written over `other`."""
+        end = (self.act, self.scalars, "")
+        if other is None:
+            call: Any = torch.ops.mkldnn._convolution_pointwise
+            return call(x, self.packed, self.conv.bias, *self.how, *end)  # type: ignore[no-any-return]
+        call = torch.ops.mkldnn._convolution_pointwise_.binary
+        return call(  # type: ignore[no-any-return]
+            other, x, self.packed, self.conv.bias, *self.how, "add", 1.0, *end
+        )
+
+
+def fuse(part: Graph, shapes: Mapping[nn.Module, Shape]) -> int:
+    """Rewrite a graph in place so that its convolutions do what follows them; return how many."""
+    graph = part.graph
+    place = {node: i for i, node in enumerate(graph.nodes)}
+    owned: set[fx.Node] = set()  # results that belong to this graph alone, so may be written over
+
+    def conv_of(node: Any) -> nn.Conv2d | None:
+        if not isinstance(node, fx.Node) or node.op != "call_module" or len(node.args) != 1:
+            return None
+        module: Any = part.get_submodule(str(node.target))
+        return module if is_plain(module) and module in shapes else None
+
+    def replace(last: fx.Node, source: fx.Node, act: Any, other: fx.Node | None) -> None:
+        conv: Any = conv_of(source)
+        name = f"fused_{place[source]}"
+        part.add_submodule(name, Fused(conv, act, shapes[conv]))
+        with graph.inserting_before(last):
+            arguments = (source.args[0],) if other is None else (source.args[0], other)
+            new = graph.call_module(name, arguments)
+        place[new] = place[last]
+        owned.add(new)
+        last.replace_all_uses_with(new)
+        between = [node for node in last.all_input_nodes if node is not other]
+        for node in dict.fromkeys((last, *between, source)):
+            if not node.users and node.op != "placeholder" and node in place:
+                graph.erase_node(node)
+                del place[node]
+
+    count = 0
+    for node in list(graph.nodes):
+        if node not in place:
+            continue
+        act = _activation(part, node)
+        before: Any = node.args[0] if act and node.args else None
+        if conv_of(before) and len(before.users) == 1:
+            replace(node, before, act, None)
+            count += 1
+        elif before is not None and _is_sum(before) and len(before.users) == 1:
+            source, other = before.args
+            if conv_of(source) and len(source.users) == 1 and source is not other:
+                fresh = other in owned or conv_of(other) is not None
+                if fresh and all(place[user] <= place[before] for user in other.users):
+                    replace(node, source, act, other)
+                    count += 1
+    for node in list(graph.nodes):
+        if node in place and conv_of(node):
+            replace(node, node, ACTIVATIONS[nn.Identity], None)
+            count += 1
+    graph.lint()
+    part.delete_all_unused_submodules()
+    part.recompile()
+    return count
+
+
+def _activation(part: Graph, node: fx.Node) -> tuple[str, list[float]] | None:
+    """Return the activation that a node applies to its only argument, as oneDNN names it."""
+    if node.op == "call_module":
+        return ACTIVATIONS.get(type(part.get_submodule(str(node.target))))
+    relu = node.op == "call_function" and node.target in RELUS
+    relu |= node.op == "call_method" and node.target in ("relu", "relu_")
+    return ACTIVATIONS[nn.ReLU] if relu else None
+
+
+def _is_sum(node: Any) -> bool:
+    """Tell whether a node adds two tensors."""
+    return (
+        isinstance(node, fx.Node)
+        and node.op == "call_function"
+        and node.target in SUMS
+        and len(node.args) == 2
+        and all(isinstance(arg, fx.Node) for arg in node.args)
+    )

@@ -1,0 +1,89 @@
+"""From the name of a method and settings to a network that is ready: loaded, checked, made fast."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+import torch
+
+from bench import engine, machine, methods, network
+from bench.errors import BenchError
+from bench.types import Method, MethodInfo, Preprocess, Settings
+
+
+def load(
+    text: str,
+    weights: str | None = None,
+    device: str | None = None,
+    settings: Settings | None = None,
+) -> engine.Loaded:
+    """Return the method "name", "name.variant" or "file.py:variant" ready on a device.
+
+    `device` is None for a GPU where there is one, `settings` for the defaults.
+    """
+    settings = settings or Settings()
+    place = machine.pick_device(device)
+    _check(settings, place)
+    torch.backends.cuda.matmul.allow_tf32 = settings.tf32  # GPUs would round on their own
+    torch.backends.cudnn.allow_tf32 = settings.tf32
+    info, method, rule = methods.load(text, weights, place)
+    return ready(method, info, rule, place, settings)
+
+
+def ready(
+    method: Method, info: MethodInfo, rule: Preprocess, device: str, settings: Settings
+) -> engine.Loaded:
+    """Return a loaded method with its network made fast, where it names one."""
+    inner: Any = getattr(method, "network", None)
+    name = f"{info.name}.{info.variant}"
+    if inner is None:
+        if settings.compiled:
+            raise BenchError(
+                f"--compile: the method {name} names no `network` that could be compiled; leave "
+                "the option out."
+            )
+        return engine.Loaded(method, info, rule, device, settings)
+    local: Any = getattr(method, "local", None)
+
+    def answer(batch: Any) -> list[Any]:
+        rows = torch.nn.functional.normalize(method.describe(batch).float(), dim=1)
+        return [rows, *(() if local is None else local(batch))]
+
+    half = engine.HALF[settings.precision]
+    done = network.quicken(inner, answer, device, half, settings.compiled, settings.tf32)
+    if settings.compiled and not done.parts:
+        raise BenchError(
+            f"--compile: nothing of the method {name} can be traced and compiled; leave the "
+            "option out."
+        )
+    return engine.Loaded(method, info, rule, device, settings, done)
+
+
+def _check(settings: Settings, device: str) -> None:
+    """Refuse a precision that the device does not compute; say where it is slow."""
+    if device.startswith("cuda"):
+        return
+    if settings.precision == "fp16":
+        raise BenchError(
+            "--precision fp16 is for GPUs: processors compute it more slowly than float32, or not "
+            "at all; use float32, or bf16."
+        )
+    if settings.precision == "bf16" and not has_bf16():
+        print(
+            "this processor has no instructions for bf16 (AVX512_BF16 or AMX) and emulates them; "
+            "float32 is faster.",
+            file=sys.stderr,
+        )
+
+
+def has_bf16() -> bool:
+    """Tell whether the processor multiplies bf16 itself; true where nobody can tell."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return True
+    ask: Any = getattr(torch.cpu, "get_capabilities", None)
+    if ask is None:
+        return True
+    features = ask()
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))

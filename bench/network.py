@@ -1,0 +1,247 @@
+"""A network made fast without another answer: norms folded, activations fused, half precision.
+
+A method may name its torch module as `network`; modules inside it are replaced, in place, by ones
+that compute the same, so that `describe` and `local` need not know. Which modules these call, and
+on what, is observed on a generated image. Then
+
+1. a batch normalisation after a convolution becomes part of the convolution's weights;
+2. in float32 on a CPU, a convolution with the ReLU after it, or with the addition and the ReLU at
+   the end of a residual block, becomes one call of oneDNN, which touches the feature map once;
+3. in half precision, or to be compiled, parts with convolutions, activations and sums alone take
+   and give float32, and compute in bf16 or fp16 between: pooling, norms, whitening stay float32.
+
+For 2 and 3 a module that is called is traced (`bench.graphs`). The answers before and after are
+compared in float32, and where they differ everything is put back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from bench import graphs
+
+SAMPLE_SHAPE = (2, 3, 96, 128)
+TOLERANCE = 2e-5  # relative to the largest entry of an answer
+
+Answer = Callable[[Tensor], list[Tensor]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module: its first argument and result, where these are tensors.
+
+    `given_at` and `made_at` count the changes made in place to each when the call saw it.
+    """
+
+    module: nn.Module
+    given: Tensor | None
+    given_at: int
+    made: Tensor | None
+    made_at: int
+    outside: bool  # called by the method itself, not by another module
+
+
+@dataclass
+class Quickened:
+    """What was done to a network: norms folded, convolutions fused, parts cut out, layout."""
+
+    folded: int = 0
+    fused: int = 0
+    parts: int = 0
+    channels_last: bool = False
+    replaced: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)
+
+    def put(self, parent: nn.Module, name: str, module: nn.Module) -> None:
+        """Replace a module, and remember the one before."""
+        self.replaced.append((parent, name, getattr(parent, name)))
+        setattr(parent, name, module)
+
+    def undo(self, to: int = 0) -> None:
+        """Put back the modules that were replaced since there were `to` replacements."""
+        while len(self.replaced) > to:
+            parent, name, module = self.replaced.pop()
+            setattr(parent, name, module)
+
+
+def quicken(
+    network: nn.Module,
+    answer: Answer,
+    device: str,
+    half: torch.dtype | None = None,
+    compiled: bool = False,
+    tf32: bool = False,
+) -> Quickened:
+    """Replace modules of `network` by faster ones that answer alike; return what was done.
+
+    `answer` runs the method on a batch and gives what it returned. A step that fails, or after
+    which the method would answer otherwise (in float32), is undone.
+    """
+    draw = torch.Generator().manual_seed(0)
+    sample = torch.randn(SAMPLE_SHAPE, generator=draw).to(device)
+    done = Quickened()
+    try:
+        before, _ = _observe(network, answer, sample)
+    except graphs.FAULTS:  # what is wrong is said when the method fails on a real image
+        return done
+
+    def step(change: Callable[[Sequence[Call], Quickened], int]) -> int:
+        start = len(done.replaced)
+        with suppress(*graphs.FAULTS):  # of a rewritten module that does not run
+            _, calls = _observe(network, answer, sample)
+            count = change(calls, done)
+            with torch.no_grad():
+                if _alike(before, answer(sample)):
+                    return count
+        done.undo(start)
+        return 0
+
+    done.folded = step(lambda calls, done: _fold(network, calls, done))
+    if half is not None or compiled:
+        done.parts = step(lambda calls, done: _cut(network, calls, done, half is not None))
+        for parent, name, _ in done.replaced[-done.parts :] if done.parts else []:
+            part = getattr(parent, name)
+            if half is not None:
+                part = graphs.Half(part, half)
+                setattr(parent, name, part)
+            if compiled:
+                part.compile(dynamic=True)
+    elif device == "cpu" and graphs.has_onednn():
+        done.fused = step(lambda calls, done: _fuse(network, calls, done))
+    # Tensor cores and oneDNN want channels last; exact float32 on a GPU is faster without.
+    if done.replaced and (device == "cpu" or half is not None or tf32):
+        network.to(memory_format=torch.channels_last)
+        done.channels_last = True
+    done.replaced.clear()  # let go of the weights before
+    return done
+
+
+def _observe(network: nn.Module, answer: Answer, sample: Tensor) -> tuple[list[Tensor], list[Call]]:
+    """Return the answers to `sample` and the calls of modules behind them, in order of return."""
+    stack: list[tuple[nn.Module, Tensor | None, int]] = []
+    calls: list[Call] = []
+
+    def enter(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        given = arguments[0] if arguments and isinstance(arguments[0], Tensor) else None
+        stack.append((module, given, _changes(given)))
+
+    def leave(module: nn.Module, arguments: tuple[Any, ...], result: Any) -> None:
+        _, given, given_at = stack.pop()
+        outside = all(above is network for above, _, _ in stack)
+        made = result if isinstance(result, Tensor) else None
+        calls.append(Call(module, given, given_at, made, _changes(made), outside))
+
+    hooks = []
+    for module in network.modules():
+        hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    try:
+        with torch.no_grad():  # not inference mode, which does not count changes in place
+            return answer(sample), calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _changes(tensor: Tensor | None) -> int:
+    return -1 if tensor is None else tensor._version
+
+
+def _alike(before: list[Tensor], after: list[Tensor]) -> bool:
+    """Tell whether two lists of answers are the same within the tolerance."""
+    return len(before) == len(after) and all(
+        one.shape == two.shape
+        and float((one - two).abs().max()) <= TOLERANCE * float(one.abs().max())
+        for one, two in zip(before, after, strict=True)
+        if one.numel()
+    )
+
+
+def _pairs(calls: Sequence[Call], first: Any, second: Any) -> list[Any]:
+    """Return modules (a, b) where b is called on what a gave, untouched, and neither without it."""
+    made: dict[int, Call] = {}
+    times: Counter[nn.Module] = Counter()
+    found: Counter[tuple[nn.Module, nn.Module]] = Counter()
+    for call in calls:
+        times[call.module] += 1
+        source: Any = made.get(id(call.given))
+        untouched = source is not None and source.made_at == call.given_at
+        if untouched and isinstance(call.module, second) and isinstance(source.module, first):
+            found[source.module, call.module] += 1
+        if call.made is not None and (call.made is not call.given or call.made_at > call.given_at):
+            made[id(call.made)] = call
+    return [pair for pair, count in found.items() if count == times[pair[0]] == times[pair[1]]]
+
+
+def _places(network: nn.Module, wanted: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Return where in the network a module is: parents and attributes."""
+    return [
+        (parent, name)
+        for parent in network.modules()
+        for name, child in parent.named_children()
+        if child is wanted
+    ]
+
+
+def _fold(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
+    """Fold batch normalisations into the convolutions before them; return how many."""
+    pairs = _pairs(calls, nn.Conv2d, nn.BatchNorm2d)
+    for conv, norm in pairs:
+        # timm's normalisation has its activation inside
+        rest = getattr(norm, "act", None) if hasattr(norm, "drop") else None
+        folded = fuse_conv_bn_eval(conv, norm).requires_grad_(False)
+        for old, new in ((conv, folded), (norm, rest or nn.Identity())):
+            for parent, name in _places(network, old):
+                done.put(parent, name, new)
+    return len(pairs)
+
+
+def _cut(network: nn.Module, calls: Sequence[Call], done: Quickened, half: bool) -> int:
+    """Replace called modules by traced ones that may run in half precision; return how many."""
+    called = {call.module for call in calls}
+    outside = {call.module for call in calls if call.outside}
+
+    def walk(parent: nn.Module) -> int:
+        count = 0
+        for name, child in parent.named_children():
+            part = None
+            if isinstance(child, graphs.Fused):
+                continue
+            if child in called and not any(m in outside for m in child.modules() if m is not child):
+                part = graphs.trace(child)
+            if part is not None and (graphs.is_coarse(part) or not half):
+                done.put(parent, name, part)
+                count += 1
+            else:
+                count += walk(child)
+        return count
+
+    return walk(network)
+
+
+def _fuse(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
+    """Fuse convolutions with what follows them; return how many."""
+    shapes: dict[nn.Module, graphs.Shape] = {
+        call.module: tuple(call.given.shape)
+        for call in calls
+        if call.given is not None and isinstance(call.module, nn.Conv2d)
+    }
+    outside = {call.module for call in calls if call.outside}
+    count = 0
+    for conv, act in _pairs(calls, nn.Conv2d, (nn.ReLU, nn.ReLU6)):
+        if conv in outside and act in outside and graphs.is_plain(conv):
+            fused = graphs.Fused(conv, graphs.ACTIVATIONS[type(act)], shapes[conv])
+            for old, new in ((conv, fused), (act, nn.Identity())):
+                for parent, name in _places(network, old):
+                    done.put(parent, name, new)
+            count += 1
+    first = len(done.replaced)
+    _cut(network, calls, done, half=False)
+    parts = [getattr(parent, name) for parent, name, _ in done.replaced[first:]]
+    return count + sum([graphs.fuse(part, shapes) for part in parts])

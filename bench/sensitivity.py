@@ -1,0 +1,268 @@
+"""How far the choices of a protocol move one number: the same weights under each of them.
+
+The choices are what papers leave out: what of a query is shown, image size, scales, formula and the
+candidates of re-ranking. Every configuration is an ordinary run with its own card and record, so
+that anybody can repeat a single one; what is there already is not computed again. The formulas
+cost nothing: they are computed from the ranks that a record holds. The study, one JSON file,
+names the records and has the means; `verify` recomputes them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import evaluate, metrics, record, rerank, run
+from bench.canonical import plain, sha256_json
+from bench.errors import BenchError
+from bench.paths import write_bytes
+from bench.scoring import Options
+from bench.types import LabelledRanks, Preprocess, Protocol
+
+SCHEMA = 1
+FOLDER = "sensitivity"
+NONE = "none"
+CAPS = (512, 1024)
+PYRAMIDS = ((1.0,), (0.70710677, 1.0, 1.4142135), (0.35355338, 0.5, 0.70710677, 1.0, 1.4142135))
+CUTS = (100, 10)  # places, in the formulas that look at the first; 10 where there are few images
+SHOWN = {"own": "crop", "relative": "crop-relative"}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One choice of each factor: `max_side_px` None is no cap, `candidates` "none" as it says."""
+
+    query_crop: str
+    max_side_px: int | None
+    scales: tuple[float, ...]
+    candidates: str = NONE
+
+    def options(self, options: Options) -> Options:
+        """Return the options of the run of this configuration."""
+        return replace(
+            options,
+            query_crop=self.query_crop,
+            max_side=NONE if self.max_side_px is None else str(self.max_side_px),
+            scales=self.scales,
+            rerank=None if self.candidates == NONE else self.candidates,  # type: ignore[arg-type]
+            measure="none",
+        )
+
+    def arguments(self) -> list[str]:
+        """Return the options as the command line of `run` has them."""
+        side = NONE if self.max_side_px is None else str(self.max_side_px)
+        out = ["--query-crop", self.query_crop, "--max-side", side]
+        out += ["--scales", ",".join(map(repr, self.scales))]
+        return out + ([] if self.candidates == NONE else ["--rerank", self.candidates])
+
+
+def configurations(base: run.Plan, *, grid: bool, with_candidates: bool) -> list[Configuration]:
+    """Return the default first, then every choice alone, then, for `grid`, all together.
+
+    Re-ranking is varied alone only.
+    """
+    rule = base.loaded.rule
+    boxed = any(query.box is not None for query in base.dataset.queries)
+    crops = ["crop", "crop-relative", "whole"] if boxed else ["whole"]
+    crop = "whole" if base.dataset.crop == "whole" or not boxed else SHOWN[rule.query_cap]
+    default = Configuration(crop, rule.max_side_px, rule.scales)
+    caps = list(dict.fromkeys([rule.max_side_px, *_caps(rule)]))
+    pyramids = [rule.scales, *(p for p in PYRAMIDS if not _near(p, rule.scales))]
+    out = [default]
+    out += [replace(default, query_crop=each) for each in crops]
+    out += [replace(default, max_side_px=each) for each in caps]
+    out += [replace(default, scales=each) for each in pyramids]
+    if with_candidates:
+        out += [replace(default, candidates=each) for each in rerank.RULES]
+    if grid:
+        out += [Configuration(*each) for each in itertools.product(crops, caps, pyramids)]
+    return list(dict.fromkeys(out))
+
+
+def formulas(protocol: Protocol, n_rows: int) -> list[str]:
+    """Return the metrics to compare: the headline, and where it is a mAP all its formulas."""
+    headline = protocol.metrics[0]
+    if not headline.startswith("map"):
+        return [headline]
+    cut = CUTS[0] if n_rows > CUTS[0] else CUTS[1]
+    every = [name.format(k=cut) for name in metrics.families() if name.startswith("map")]
+    return list(dict.fromkeys([headline, *every]))
+
+
+def study(
+    method: str,
+    dataset: str,
+    options: Options,
+    *,
+    grid: bool = False,
+    dry_run: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path | None:
+    """Run what is not there yet, and write the study; return its path, or None after a dry run."""
+    base = run.plan(method, dataset, options)
+    chosen = configurations(base, grid=grid, with_candidates=hasattr(base.loaded.method, "local"))
+    folder = options.output / FOLDER
+    plans = []
+    for each in chosen:
+        made = _plan(method, dataset, each, options, folder)
+        # The network is the same; one in memory is enough.
+        plans.append(replace(made, loaded=replace(made.loaded, method=base.loaded.method)))
+    there = _there(folder, plans)
+    todo = [place for place, path in enumerate(there) if path is None]
+    say(f"{len(plans)} configurations, {len(todo)} of them to run")
+    if dry_run:
+        for place in todo:
+            say(f"configuration {place + 1}: {' '.join(chosen[place].arguments())}")
+            for line in run.describe_plan(plans[place]):
+                if " to describe" in line:
+                    say(f"  {line}")
+        return None
+    start = time.monotonic()
+    for number, place in enumerate(todo):
+        left = ""
+        if number:
+            seconds = (time.monotonic() - start) / number * (len(todo) - number)
+            left = f", about {seconds / 60:.0f} min left" if seconds > 90 else ""
+        words = " ".join(chosen[place].arguments())
+        say(f"configuration {number + 1} of {len(todo)}{left}: {words}")
+        there[place] = run.run(plans[place])
+    paths = [path for path in there if path is not None]
+    return _write(folder, base, chosen, paths, options.command)
+
+
+def verify(path: Path) -> tuple[list[str], list[str]]:
+    """Return (what does not hold, what was checked) of a study; its records are read again."""
+    held = read(path)
+    faults = []
+    for each in held["configurations"]:
+        file = path.parent.parent / each["record"]
+        card_sha256, scores = _scores(file, held["formulas"])
+        if card_sha256 != each["card_sha256"]:
+            faults.append(f"{each['record']} has another card than the study says")
+        if not record.same(scores, each["scores"]):
+            faults.append(f"the means of {each['record']} are not those of the study")
+    return faults, [f"{len(held['configurations'])} configurations recomputed from their records"]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return a study whose checksum is right."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path} is not a study of sensitivity: {error}.") from None
+    if not isinstance(held, dict) or held.get("study") != SCHEMA:
+        raise BenchError(f"{path} is not a study of sensitivity, version {SCHEMA}.")
+    rest = {key: value for key, value in held.items() if key != "sha256"}
+    if sha256_json(rest) != held.get("sha256"):
+        raise BenchError(f"{path} was changed after it was written: its sha256 does not fit.")
+    return held
+
+
+def _plan(
+    method: str, dataset: str, each: Configuration, options: Options, folder: Path
+) -> run.Plan:
+    line = ["python", "-m", "bench", "run", "--method", method, "--dataset", dataset]
+    own = each.options(replace(options, output=folder, command=" ".join(line + each.arguments())))
+    return run.plan(method, dataset, own)
+
+
+def is_study(path: Path) -> bool:
+    """Say whether a file is a study, and not a record."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(held, dict) and "study" in held
+
+
+def _there(folder: Path, plans: Sequence[run.Plan]) -> list[Path | None]:
+    """Return per plan the newest record of its card, method and weights, None where none is."""
+    held: dict[str, Path] = {}
+    for path in record.find(folder):
+        try:
+            one = record.read(path)
+            record.read_arrays(path, one)
+        except BenchError:
+            continue  # a run that is broken is run again
+        held[_identity(one["card_sha256"], one["method"])] = path
+    return [held.get(_identity(sha256_json(p.card), plain(p.loaded.info))) for p in plans]
+
+
+def _identity(card_sha256: str, method: Mapping[str, Any]) -> str:
+    return sha256_json([card_sha256, method])
+
+
+def _write(
+    folder: Path,
+    base: run.Plan,
+    chosen: Sequence[Configuration],
+    paths: Sequence[Path],
+    command: str,
+) -> Path:
+    info = base.loaded.info
+    ids = formulas(base.dataset.protocols[0], len(base.dataset.database))
+    entries = []
+    for each, path in zip(chosen, paths, strict=True):
+        card_sha256, scores = _scores(path, ids)
+        entries.append(
+            {
+                **plain(each),
+                "card_sha256": card_sha256,
+                "record": path.relative_to(folder).as_posix(),
+                "scores": scores,
+            }
+        )
+    held: dict[str, Any] = {
+        "study": SCHEMA,
+        "command": command,
+        "dataset": base.card["dataset"],
+        "method": {"name": info.name, "variant": info.variant, "trained": info.weights["trained"]},
+        "formulas": ids,
+        "configurations": entries,
+    }
+    held["sha256"] = sha256_json(held)
+    name = base.card["dataset"]["name"]
+    target: Path = folder / name / f"{info.name}.{info.variant}.json"
+    write_bytes(target, f"{json.dumps(held, indent=1, allow_nan=False)}\n".encode("ascii"))
+    return target
+
+
+def _scores(path: Path, ids: Sequence[str]) -> tuple[str, dict[str, dict[str, float | None]]]:
+    """Return the card's sha256, and the mean of every formula from the ranks of a record."""
+    held = record.read(path)
+    arrays = record.read_arrays(path, held)
+    protocols = record.protocols_of(arrays, held["card"])
+    before, shortlist = record.ranks_of(arrays)
+    ranks: list[LabelledRanks] = [before] * len(protocols)
+    if "rerank" in held["card"]:
+        said = held["card"]["rerank"]
+        stage = rerank.Stage(said["candidates"], said["depth"])
+        inliers = arrays["shortlist_inliers"]
+        ranks = rerank.ranks_under(before, shortlist, inliers, protocols, stage)
+    out: dict[str, dict[str, float | None]] = {}
+    for protocol, after in zip(protocols, ranks, strict=True):
+        places = evaluate.positive_ranks(after, protocol)
+        counts = [len(truth.positive) for truth in protocol.truth]
+        out[protocol.name] = {}
+        for name in ids:
+            one = metrics.metric(name).score
+            values = np.array([one(p, n) for p, n in zip(places, counts, strict=True)])
+            mean = metrics.mean_over_queries(values, protocol.empty)
+            out[protocol.name][name] = None if np.isnan(mean) else mean
+    return held["card_sha256"], out
+
+
+def _caps(rule: Preprocess) -> list[int | None]:
+    cap = rule.max_side_px
+    return [*CAPS] if cap is None else [cap // 2, None]
+
+
+def _near(one: Sequence[float], other: Sequence[float]) -> bool:
+    return len(one) == len(other) and bool(np.allclose(one, other, atol=1e-3))

@@ -1,0 +1,75 @@
+"""Ctrl-C and SIGTERM: stop within a second or two, and say how to go on.
+
+Python raises KeyboardInterrupt only between two of its own steps, and then waits for threads and
+worker processes. So a thread of its own watches for the signals: if the process has not ended a
+moment later, it ends it. That is safe at any time, because files appear complete or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import NoReturn
+
+STATUS = 130
+PATIENCE_S = 1.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_once = threading.Lock()
+
+
+def watch() -> None:
+    """Let SIGINT and SIGTERM end this process soon, with status 130; for its main thread.
+
+    Processes forked from it leave Ctrl-C to it, and end at SIGTERM without a word.
+    """
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
+    seen, told = socket.socketpair()
+    told.setblocking(False)
+    signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=leave_to_parent)
+    threading.Thread(target=_end, args=(seen, told), daemon=True).start()
+
+
+def leave_to_parent() -> None:
+    """Ignore Ctrl-C, which a terminal sends to workers as well; for the begin of a worker."""
+    with contextlib.suppress(ValueError):  # not the main thread: then there is nothing to undo
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def say() -> None:
+    """Say once that the command was stopped, and how to go on."""
+    if _once.acquire(blocking=False):
+        command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+        print(
+            f"\nstopped; run the same command again to go on from here:\n  {command}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    for one in SIGNALS:  # the first is enough
+        signal.signal(one, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _end(seen: socket.socket, told: socket.socket) -> None:
+    """Wait for a signal, give the process a moment to end by itself, and end it."""
+    while seen.recv(1)[0] not in SIGNALS:
+        pass
+    time.sleep(PATIENCE_S)
+    say()
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(STATUS)

@@ -1,0 +1,184 @@
+"""Measured beside published: a line per pair that has the same weights, and what differs in words.
+
+Which rows belong together is said in published.toml (`measured`), never guessed from names. Both
+numbers keep their own columns; the difference is measured minus published, in points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from . import latex, markdown
+from .board import UNRANKED, printed, protocol_head
+from .cards import metric_label
+from .compare import NONE_KNOWN, differences
+from .literature import metric_name, source
+from .markdown import escape
+from .published import PublishedRow
+from .runs import Run, Score, in_order
+
+IDS = {
+    "map": "map.trapezoid.junk-removed",
+    "mp": "mp@{}.clipped.junk-removed",
+    "recall": "recall@{}.any-hit.junk-removed",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One measured score beside one published."""
+
+    run: Run
+    row: PublishedRow
+    protocol: str
+    metric: str
+    score: Score
+    digits: str
+    differs: str
+
+    @property
+    def difference(self) -> Decimal:
+        """Return measured minus published in points, at the precision of the measured one."""
+        return Decimal(printed(self.score.mean)) - Decimal(self.digits)
+
+
+def pairs(runs: Sequence[Run], rows: Sequence[PublishedRow], dataset: str) -> list[Pair]:
+    """Return every pair of a dataset: by method, then the published rows that differ least."""
+    found = []
+    for run in sorted(runs, key=lambda run: (run.name, run.card_sha256, run.file)):
+        if run.partial or UNRANKED & set(run.marks):
+            continue
+        same = [r for r in rows if r.printable and f"{run.method}.{run.variant}" in r.measured]
+        said = {row.id: differences(row, [run]) for row in same}
+        for row in sorted(same, key=lambda row: _unlike(said[row.id])):
+            found += _pairs(run, row, dataset, said[row.id])
+    return found
+
+
+def table(found: Sequence[Pair]) -> str:
+    """Return the pairs as a Markdown table: a line per measured and published row."""
+    names = in_order(pair.protocol for pair in found)
+    columns = [
+        (name, metric)
+        for name in names
+        for metric in sorted({pair.metric for pair in found if pair.protocol == name})
+    ]
+    heads = ["method", "card", "published in"]
+    for name, metric in columns:
+        head = f"{protocol_head(name, [*names, 'easy', 'medium', 'hard'])} {metric_name(metric)}"
+        heads += [f"{escape(head)} measured, %", "published, %", "difference, points"]
+    heads.append("what differs")
+    lines: dict[tuple[str, str], list[Pair]] = {}
+    for pair in found:
+        lines.setdefault((str(pair.run.file), pair.row.id), []).append(pair)
+    rows = []
+    for line in lines.values():
+        one = line[0]
+        cells = [escape(one.run.name), markdown.code(one.run.card8), _said(one.row)]
+        for column in columns:
+            pair = next((p for p in line if (p.protocol, p.metric) == column), None)
+            if pair is None:
+                cells += ["–", "–", "–"]
+            else:
+                cells += [_measured(pair.score), pair.digits, f"{pair.difference:+}"]
+        rows.append([*cells, one.differs])
+    return markdown.table(heads, rows, range(3, len(heads) - 1))
+
+
+def as_lines(found: Sequence[Pair]) -> list[dict[str, object]]:
+    """Return the pairs as plain values, for JSON."""
+    return [
+        {
+            "method": pair.run.method,
+            "variant": pair.run.variant,
+            "card": pair.run.card_sha256,
+            "record": pair.run.file.as_posix(),
+            "published_id": pair.row.id,
+            "source": pair.row.source.text,
+            "protocol": pair.protocol,
+            "metric_id": metric_id(pair.metric),
+            "measured_percent": printed(pair.score.mean),
+            "published_percent": pair.digits,
+            "difference_points": f"{pair.difference:+}",
+            "differs": _plain(pair.differs),
+        }
+        for pair in found
+    ]
+
+
+def as_latex(found: Sequence[Pair], dataset: str) -> str:
+    """Return the pairs as a LaTeX table, a line per score, with what differs below it."""
+    notes: dict[str, str] = {}
+    body = []
+    for pair in found:
+        said = _plain(pair.differs)
+        note = notes.setdefault(said, str(len(notes) + 1))
+        cells = [
+            f"{{}}{latex.escape(pair.run.short_name(60))}",
+            latex.escape(f"{pair.row.source.text}; {pair.row.variant}", 90),
+            latex.escape(f"{pair.protocol} {metric_label(metric_id(pair.metric))}"),
+            _measured(pair.score).split(" ")[0],
+            pair.digits,
+            rf"\({pair.difference:+}\)\textsuperscript{{{note}}}",
+        ]
+        body.append(" & ".join(cells) + r" \\")
+    heads = ["method", "published in", "score", r"measured, \%", r"published, \%", "difference"]
+    return "\n".join(
+        [
+            f"% {latex.escape(dataset)}, beside published; needs {latex.PREAMBLE}",
+            r"\begin{table*}[t]",
+            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+            rf"\caption{{{latex.escape(dataset)}: measured here and published.}}",
+            rf"\label{{tab:{latex.label(dataset)}-published}}",
+            latex.FIT,
+            r"\begin{tabular}{@{}lp{0.42\linewidth}lrrr@{}}",
+            r"\toprule",
+            " & ".join(heads) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            *latex.notes({n: f"{latex.escape(said, 600)}." for said, n in notes.items()}),
+            r"\end{table*}",
+            "",
+        ]
+    )
+
+
+def metric_id(name: str) -> str:
+    """Return the id of a published metric: "recall@5" is "recall@5.any-hit.junk-removed"."""
+    family, _, k = name.partition("@")
+    if family == "map" and k:
+        return ""
+    return IDS.get(family, "").format(k)
+
+
+def _unlike(said: str) -> int:
+    """Return in how many points two rows differ; what a source does not state counts too."""
+    return 0 if said == NONE_KNOWN else 1 + said.count("<br>")
+
+
+def _pairs(run: Run, row: PublishedRow, dataset: str, said: str) -> list[Pair]:
+    out = []
+    for (of, protocol, metric), digits in row.values.items():
+        score = run.score(protocol, metric_id(metric))
+        if of == dataset and score.mean is not None:
+            out.append(Pair(run, row, protocol, metric, score, digits, said))
+    return out
+
+
+def _said(row: PublishedRow) -> str:
+    return f"{source(row)}: {escape(row.variant)}"
+
+
+def _measured(score: Score) -> str:
+    if score.interval is None:
+        return printed(score.mean)
+    low, high = (f"{100 * end:.1f}" for end in score.interval)
+    return f"{printed(score.mean)} <sub>{low}–{high}</sub>"
+
+
+def _plain(finished: str) -> str:
+    return markdown.plain(finished)

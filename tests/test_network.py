@@ -1,0 +1,274 @@
+"""A network made fast answers as before, or is left as it was."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench import graphs, loading, network
+from bench.errors import BenchError
+from bench.types import Settings
+
+SIZES = ((97, 131), (64, 64), (33, 300))
+
+
+class Block(nn.Module):
+    """A residual block with its activation after the sum."""
+
+    def __init__(self, given: int, made: int, stride: int) -> None:
+        """Take channels in and out, and the stride."""
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(given, made, 1, bias=False), nn.BatchNorm2d(made)
+        self.conv2 = nn.Conv2d(made, made, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(made)
+        self.act = nn.ReLU(inplace=True)
+        self.down = nn.Conv2d(given, made, 1, stride) if stride > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        y += self.down(x)
+        return self.act(y)
+
+
+class Small(nn.Module):
+    """A stem whose parts are called from outside, a stage, and a head that is no convolution."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.conv, self.bn, self.act = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU()
+        self.stage = nn.Sequential(Block(8, 16, 2), Block(16, 16, 1), Block(16, 16, 1))
+        self.head = nn.Sequential(nn.Linear(16, 5), nn.BatchNorm1d(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.stage(self.act(self.bn(self.conv(x)))).mean(dim=(2, 3)))
+
+
+class TwoUses(Small):
+    """What the first convolution gives is used without the normalisation as well."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return self.head(self.stage(self.act(self.bn(y)) + y).mean(dim=(2, 3)))
+
+
+class Twice(Small):
+    """One normalisation after two convolutions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn(self.conv(x)) + self.bn(self.conv(x.flip(3)))
+        return self.head(self.stage(self.act(y)).mean(dim=(2, 3)))
+
+
+class Kept(Small):
+    """The block's input is used after the block, which therefore may not write over it."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.stage = nn.Sequential(Block(8, 8, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.act(self.bn(self.conv(x)))
+        return self.head(torch.cat([self.stage(y), y], dim=1).mean(dim=(2, 3)))
+
+
+class Changed(Small):
+    """The convolution's result is changed in place before the normalisation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        y += 1
+        return self.head(self.stage(self.act(self.bn(y))).mean(dim=(2, 3)))
+
+
+def drawn(kind: Callable[[], nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    made = kind().eval()
+    for part in made.modules():
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.uniform_(part.running_var, 0.3, 3)
+            nn.init.normal_(part.running_mean)
+            nn.init.normal_(part.weight)
+            nn.init.normal_(part.bias)
+    return made
+
+
+def difference(one: nn.Module, other: nn.Module) -> float:
+    """Return the largest difference of unit rows over several sizes."""
+    off = 0.0
+    with torch.inference_mode():
+        for height, width in SIZES:
+            x = torch.randn(2, 3, height, width)
+            unit = [functional.normalize(net(x.clone())) for net in (one, other)]
+            off = max(off, float((unit[0] - unit[1]).abs().max()))
+    return off
+
+
+def quick(net: nn.Module, **how: Any) -> network.Quickened:
+    return network.quicken(net, lambda x: [functional.normalize(net(x))], "cpu", **how)
+
+
+def test_norms_are_folded_and_convolutions_fused() -> None:
+    net = drawn(Small)
+    before = copy.deepcopy(net)
+    done = quick(net)
+    assert (done.folded, done.fused) == (7, 8)  # 2 of each block and the stem; and one shortcut
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in net.modules())
+    assert difference(net, before) < 1e-6
+    sums = [n for n in net.stage.graph.nodes if n.op == "call_module" and len(n.args) == 2]
+    assert len(sums) == 3
+
+
+@pytest.mark.parametrize(("kind", "folded"), [(TwoUses, 0), (Twice, 7), (Kept, 3), (Changed, 6)])
+def test_unusual_uses_of_a_layer_are_seen(kind: Any, folded: int) -> None:
+    net = drawn(kind)
+    before = copy.deepcopy(net)
+    done = quick(net)
+    assert done.folded == folded
+    assert done.fused > 0
+    assert difference(net, before) < 1e-6
+
+
+def test_a_network_that_cannot_be_traced_is_folded_all_the_same() -> None:
+    class Wilful(Block):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if float(x.mean()) < 1e9 else x
+
+    net = drawn(Small)
+    net.stage = drawn(lambda: nn.Sequential(Wilful(8, 16, 2), Wilful(16, 16, 1)))
+    before = copy.deepcopy(net)
+    done = quick(net)
+    assert done.folded == 5
+    assert difference(net, before) < 1e-6
+
+
+def test_a_network_that_fails_is_not_touched() -> None:
+    net = drawn(Small)
+
+    def fails(batch: Tensor) -> list[Tensor]:
+        raise ValueError("no")
+
+    assert network.quicken(net, fails, "cpu") == network.Quickened()
+    assert isinstance(net.bn, nn.BatchNorm2d)
+
+
+def test_a_fault_of_a_rewritten_part_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(self: Any, x: Tensor, other: Tensor | None = None) -> Tensor:
+        return self.conv(x) * 1.001
+
+    monkeypatch.setattr(graphs.Fused, "forward", wrong)
+    net = drawn(Small)
+    before = copy.deepcopy(net)
+    done = quick(net)
+    assert (done.folded, done.fused) == (7, 0)
+    assert difference(net, before) < 1e-6
+
+
+def test_half_precision_is_near_and_only_inside(capfd: pytest.CaptureFixture[str]) -> None:
+    net = drawn(Small)
+    before = copy.deepcopy(net)
+    done = quick(net, half=torch.bfloat16)
+    assert done.parts == 2  # the stem's convolution and the stage
+    assert {part.weight.dtype for part in net.modules() if isinstance(part, nn.Conv2d)} == {
+        torch.bfloat16
+    }
+    assert net.head[0].weight.dtype == torch.float32
+    assert 1e-5 < difference(net, before) < 0.05
+
+
+def test_pooling_and_norms_stay_out_of_half_precision() -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            """Make the layers."""
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(8, 8, 1), nn.GroupNorm(2, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(self.conv(x)).pow(3)
+
+    part = graphs.trace(drawn(Pooled))
+    assert part is not None
+    assert not graphs.is_coarse(part)
+    stage = graphs.trace(drawn(lambda: Block(8, 8, 1)))
+    assert stage is not None
+    assert not graphs.is_coarse(stage)  # its norms are not folded yet
+
+
+# --- the settings, by the command line ------------------------------------------------------------
+
+
+def test_real_methods_are_made_fast() -> None:
+    ready = loading.load("delg.untrained", device="cpu")
+    assert ready.quickened is not None
+    assert ready.quickened.folded == 49
+    assert ready.quickened.channels_last
+    assert ready.quickened.fused > 30
+
+
+def test_fp16_is_refused_on_a_processor(cli: Any, refused: Any) -> None:
+    said = cli("run", "--method", "gem.untrained", "--precision", "fp16", "--device", "cpu")
+    assert "fp16 is for GPUs" in refused(said)
+
+
+def test_nothing_to_compile_is_one_sentence(cli: Any, refused: Any) -> None:
+    said = cli("run", "--method", "random-unit", "--compile", "--device", "cpu")
+    assert "names no `network`" in refused(said)
+
+
+def test_a_compiler_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import engine
+
+    def fail(self: Any, *given: Any, **how: Any) -> None:
+        def forward(*given: Any) -> Any:
+            raise torch._dynamo.exc.BackendCompilerFailed(fail, RuntimeError("no g++"), None)
+
+        self.forward = forward
+
+    monkeypatch.setattr(nn.Module, "compile", fail)
+    ready = loading.load("gem.untrained", device="cpu", settings=Settings(compiled=True))
+    with pytest.raises(BenchError, match=r"could not compile .* run without --compile"):
+        engine.describe(ready, [np.zeros((64, 64, 3), dtype=np.uint8)])
+
+
+def test_precision_is_in_the_card_the_key_and_the_record(cli: Any, workspace: Any) -> None:
+    from bench import record
+
+    for precision in ("float32", "bf16"):
+        said = cli(
+            "run", "--method", "random-unit", "--precision", precision, "--device", "cpu",
+            "--limit", "3",
+        )  # fmt: skip
+        assert said.status == 0, said.err
+    held = [record.read(path) for path in workspace.records()]
+    assert {one["card"]["precision"] for one in held} == {"float32", "bf16"}
+    assert {one["timing"]["extraction"]["precision"] for one in held} == {"float32", "bf16"}
+    assert len({one["card_sha256"] for one in held}) == 2
+    assert len(list((workspace.cache / "descriptors").iterdir())) == 4
+
+
+def test_tf32_is_off_unless_asked() -> None:
+    for asked in (True, False):
+        loading.load("random-unit", device="cpu", settings=Settings(tf32=asked))
+        assert torch.backends.cudnn.allow_tf32 is asked
+        assert torch.backends.cuda.matmul.allow_tf32 is asked
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
+def test_a_gpu_answers_as_the_processor_does(precision: Any) -> None:
+    from bench import engine
+
+    pixels = [np.random.default_rng(i).integers(0, 256, (96, 128, 3), np.uint8) for i in range(4)]
+    usual = engine.describe(loading.load("delg.untrained", device="cpu"), pixels)
+    settings = Settings(precision=precision)
+    rows = engine.describe(loading.load("delg.untrained", None, "cuda", settings), pixels)
+    assert np.abs(rows - usual).max() < (1e-4 if precision == "float32" else 0.05)
