@@ -8,7 +8,7 @@ the end of the shard. Other limits, devices or numbers of threads move rows by r
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,7 @@ class Loaded:
     """A method ready to describe: the network, what a record keeps of it, rule and device.
 
     `quickened` says what was done to the network; None: it runs as the plug-in gave it.
+    `parameters` are those that it had before (see `bench.footprint`).
     """
 
     method: Method
@@ -43,6 +44,7 @@ class Loaded:
     device: str
     settings: Settings = field(default_factory=Settings)
     quickened: network.Quickened | None = None
+    parameters: Mapping[str, int | None] | None = None
     said: set[str] = field(default_factory=set, compare=False)  # notes, once each
 
 

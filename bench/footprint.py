@@ -112,7 +112,11 @@ def flops(work: Callable[[], object]) -> int | None:
     try:
         with torch.inference_mode(), FlopCounterMode(display=False):
             torch.isfinite(torch.zeros(1))  # torch loads what it needs for this: some seconds
-        with FlopCounterMode(display=False, custom_mapping=_fused_operations()) as counter:
+        known = _fused_operations()
+        with (
+            torch.compiler.set_stance("force_eager"),  # compiled parts hide what they do
+            FlopCounterMode(display=False, custom_mapping=known) as counter,
+        ):
             work()
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

@@ -127,7 +127,7 @@ def measure(
         "throughput": batches,
         "flops_per_image": flops,
     }
-    weight = footprint.parameters(loaded.method)
+    weight = loaded.parameters or footprint.parameters(loaded.method)
     return Measured(latency, {**weight, "batch_1": batch_1, "best_batch": best}, peaks)
 
 

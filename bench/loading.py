@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bench import engine, machine, methods, network
+from bench import engine, footprint, machine, methods, network
 from bench.errors import BenchError
 from bench.types import Method, MethodInfo, Preprocess, Settings
 
@@ -37,6 +37,7 @@ def ready(
 ) -> engine.Loaded:
     """Return a loaded method with its network made fast, where it names one."""
     inner: Any = getattr(method, "network", None)
+    held = footprint.parameters(method)  # a folded norm has none
     name = f"{info.name}.{info.variant}"
     if inner is None:
         if settings.compiled:
@@ -44,7 +45,7 @@ def ready(
                 f"--compile: the method {name} names no `network` that could be compiled; leave "
                 "the option out."
             )
-        return engine.Loaded(method, info, rule, device, settings)
+        return engine.Loaded(method, info, rule, device, settings, parameters=held)
     local: Any = getattr(method, "local", None)
 
     def answer(batch: Any) -> list[Any]:
@@ -58,7 +59,7 @@ def ready(
             f"--compile: nothing of the method {name} can be traced and compiled; leave the "
             "option out."
         )
-    return engine.Loaded(method, info, rule, device, settings, done)
+    return engine.Loaded(method, info, rule, device, settings, done, parameters=held)
 
 
 def _check(settings: Settings, device: str) -> None:

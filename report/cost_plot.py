@@ -43,7 +43,7 @@ LONGEST_NAME = 34
 OWN = ("preprocess", "compression", "search", "descriptors", "precision")
 RE_RANKING = ("rerank", "candidates_rule")
 # Where a number may stand beside its point, in points to the right and up; the first free is taken.
-PLACES = [(x, y) for x in (6, -6) for y in (0, 7, -7, 14, -14, 21, -21)]
+PLACES = [(x, y) for y in (7, -7, 14, -14, 21, -21) for x in (4, -4)]
 
 
 def main_protocol(names: Sequence[str]) -> str:
@@ -111,31 +111,37 @@ def quality(runs: Sequence[Run], title: str) -> dict[str, bytes]:
     rules = list(dict.fromkeys(rules_of(run) for run in drawn))
     named = drawn[:MOST_NAMED]
     lines = -(-len(named) // 2)
+    costs = {
+        "time of a query, ms (p50, batch 1)": [run.cost.query_ms for run in drawn],
+        "bytes of a stored descriptor": [
+            Timed(run.bytes_per_image, run.bytes_per_image) for run in drawn
+        ],
+    }
+    shown = {label: known for label, known in costs.items() if any(known)}
     with _style():
         figure = Figure(figsize=(WIDTH, 3.3 + 0.17 * lines), layout="constrained")
-        grid = figure.add_gridspec(2, 2, height_ratios=[3.0, 0.17 * lines + 0.05])
-        left = figure.add_subplot(grid[0, 0])
-        right = figure.add_subplot(grid[0, 1], sharey=left)
-        times = [run.cost.query_ms for run in drawn]
-        sizes = [Timed(run.bytes_per_image, run.bytes_per_image) for run in drawn]
-        _panel(left, drawn, times, rules)
-        _panel(right, drawn, sizes, rules)
-        left.set_xlabel("time of a query, ms (p50, batch 1)")
-        right.set_xlabel("bytes of a stored descriptor")
+        grid = figure.add_gridspec(2, len(shown), height_ratios=[3.0, 0.17 * lines + 0.05])
+        panels: list[Axes] = []
+        for place, (label, known) in enumerate(shown.items()):
+            axes = figure.add_subplot(grid[0, place], sharey=panels[0] if panels else None)
+            _panel(axes, drawn, known, rules)
+            axes.set_xlabel(label)
+            axes.tick_params(labelleft=not panels)
+            panels.append(axes)
         main = main_protocol(protocols(drawn))
-        left.set_ylabel(clean(f"{metric_label(headlines[0])} {main}, %"))
-        right.tick_params(labelleft=False)
+        panels[0].set_ylabel(clean(f"{metric_label(headlines[0])} {main}, %"))
         _names(figure.add_subplot(grid[1, :]), named, len(drawn))
         if len(rules) > 1:
             for place, words in enumerate(_rule_words(drawn, rules)):
-                style = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-                left.plot([], [], style[1], color=style[0], ms=5, label=clean(words).lstrip("_"))
+                colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+                text = clean(words).lstrip("_")
+                panels[0].plot([], [], marker, color=colour, markersize=5, label=text)
             figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7.5)
         figure.suptitle(clean(title, 110), fontsize=9, x=0.01, ha="left")
         figure.draw_without_rendering()  # so that it is known where the points are
         figure.set_layout_engine("none")
-        _number(left, drawn, times)
-        _number(right, drawn, sizes)
+        for axes, known in zip(panels, shown.values(), strict=True):
+            _number(axes, drawn, known)
         return _encoded(figure)
 
 
@@ -162,13 +168,11 @@ def _panel(
             axes.plot(
                 cost.p50, value, marker, color=colour, markerfacecolor=face, markersize=5, zorder=3
             )
-    values = [cost.p50 for _, cost, _ in points]
-    if not values:
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="0.4")
-        axes.set_xticks([])
-    elif max(values) > 3 * min(values):
+    ends = [end for _, cost, _ in points for end in (cost.p50, *(cost.interval or ()))]
+    ratio = max(ends) / max(min(ends), 1e-3)
+    if ratio > 3:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 100 else (1,)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.12, y=0.08)
@@ -189,10 +193,10 @@ def _number(axes: Axes, drawn: Sequence[Run], costs: Sequence[Timed | None]) -> 
         free = (
             (dx, dy)
             for dx, dy in PLACES
-            if all(abs(x + 1.4 * dx - a) > 8 or abs(y + dy - b) > 6 for a, b in taken)
+            if all(abs(x + 2 * dx - a) > 8 or abs(y + dy - b) > 6 for a, b in taken)
         )
         dx, dy = next(free, PLACES[0])
-        taken.append((x + 1.4 * dx, y + dy))
+        taken.append((x + 2 * dx, y + dy))
         axes.annotate(
             str(number), axes.transData.inverted().transform(place), xytext=(dx, dy),
             textcoords="offset points", fontsize=7.5, va="center",

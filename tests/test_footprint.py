@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench import footprint, memory, methods
+from bench import engine, footprint, loading, memory, methods
+from bench.types import Settings
 
 
 class Slotted:
@@ -85,6 +86,16 @@ def test_the_whitening_of_delg_is_counted_with_its_backbone() -> None:
     _, gem, _ = methods.load("gem.untrained")
     more = footprint.parameters(method)["parameters"] - footprint.parameters(gem)["parameters"]
     assert more == 1280 * 384 + 384
+
+
+def test_what_the_harness_does_to_a_network_changes_no_count() -> None:
+    info, method, rule = methods.load("gem.untrained")
+    held, pixels = footprint.parameters(method), np.ones((64, 96, 3), dtype=np.uint8)
+    plain = engine.Loaded(method, info, rule, "cpu")
+    counted = footprint.flops(lambda: engine.describe(plain, [pixels]))
+    fast = loading.ready(method, info, rule, "cpu", Settings())
+    assert fast.parameters == held
+    assert footprint.flops(lambda: engine.describe(fast, [pixels])) == counted
 
 
 def test_operations_are_those_of_the_textbook() -> None:
