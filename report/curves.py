@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .cards import metric_label
 from .markdown import clean
-from .plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style
+from .plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, shortened, style
 from .runs import Run
 
 Values = NDArray[np.float64]
@@ -23,13 +23,13 @@ BETTER, WORSE, EQUAL = COLOURS[0], COLOURS[1], "0.6"
 
 
 def recall(
-    curves: Mapping[str, Mapping[str, Values]], names: Sequence[str], dataset: str
+    curves: Sequence[tuple[str, Mapping[str, Values]]], names: Sequence[str], dataset: str
 ) -> dict[str, bytes]:
-    """Return Recall@k: `curves` maps the label of a row to, per protocol, one value for each K."""
+    """Return Recall@k: per row its label and, by protocol, one value for each K."""
     with style():
         figure, panels = _panels(names, 2.7)
         for axes, name in zip(panels, names, strict=True):
-            for index, (label, by_protocol) in enumerate(curves.items()):
+            for index, (label, by_protocol) in enumerate(curves):
                 if name in by_protocol:
                     _line(axes, K, by_protocol[name], index, label, "steps-post")
             axes.set_xscale("log")
@@ -66,7 +66,7 @@ def differences(
         for axes, name in zip(panels, names, strict=True):
             axes.set_title(clean(name))
         figure.suptitle(
-            clean(f"{one.short_name(40)} minus {other.short_name(40)}, query by query", 140),
+            f"{shortened(one.name)}\nminus {shortened(other.name)}, query by query",
             x=0.01, ha="left", fontweight="bold", fontsize=9.5,
         )  # fmt: skip
         return encoded(figure)
@@ -84,7 +84,7 @@ def distractors(
                 have = [run for run in line if run.score(name, run.headline).mean is not None]
                 x = [searched(run) for run in have]
                 y = np.array([run.score(name, run.headline).mean for run in have], dtype=float)
-                _line(axes, x, y, index, line[0].short_name(40))
+                _line(axes, x, y, index, shortened(line[0].name))
                 for at, run in zip(x, have, strict=True):
                     if ends := run.score(name, run.headline).interval:
                         colour = COLOURS[index % len(COLOURS)]
@@ -137,7 +137,8 @@ def _line(
         markersize=4.5,
         drawstyle=drawstyle,
         linewidth=1.3,
-        label=clean(label).lstrip("_"),
+        label=label.lstrip("_"),
+        gid=f"line-{index}",
     )
 
 
@@ -145,12 +146,13 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     """Name every line once below all panels, also one that is in some panels only."""
     found: dict[str, Any] = {}
     for axes in panels:
-        for handle, text in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(text, handle)
-    longest = max(map(len, found), default=0)
+        for handle in axes.get_legend_handles_labels()[0]:
+            found.setdefault(handle.get_gid(), handle)
+    handles = [found[name] for name in sorted(found)]
+    longest = max((len(handle.get_label()) for handle in handles), default=0)
     figure.legend(
-        list(found.values()),
-        list(found),
+        handles,
+        [handle.get_label() for handle in handles],
         loc="outside lower center",
         ncols=1 if longest > 50 else 2 if longest > 24 else 3,
         frameon=False,

@@ -107,14 +107,15 @@ def _serious(runs: Sequence[Run]) -> list[Run]:
 
 
 def _recall(results: Path, runs: Sequence[Run], dataset: str, stem: str) -> list[Picture]:
-    drawn, failed, names = {}, [], protocols(runs)
+    drawn: list[tuple[str, dict[str, NDArray[np.float64]]]] = []
+    failed, names = [], protocols(runs)
     for run in bands(_serious(runs), MOST_LINES):
         try:
             by_protocol = recall_curves(results, run)
         except (BenchError, LookupError, ValueError, TypeError):
             failed.append(run)
             continue
-        drawn[f"{run.short_name(40)} ({run.card8})"] = by_protocol
+        drawn.append((f"{plot.shortened(run.name)} ({run.card8})", by_protocol))
     if not drawn:
         return []
     left = f" Their ranks cannot be read: {_names(failed)}." if failed else ""

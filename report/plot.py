@@ -84,6 +84,19 @@ def encoded(figure: Figure) -> dict[str, bytes]:
     return made
 
 
+def shortened(text: str, longest: int = LONGEST_NAME) -> str:
+    """Return a name cut in its middle: what tells variants apart is often at its end.
+
+    >>> shortened("delg.r101-gldv2clean", 12)
+    'delg.…2clean'
+    """
+    line = clean(text, 10 * longest)
+    if len(line) <= longest:
+        return line
+    tail = longest // 2
+    return f"{line[: longest - tail - 1]}…{line[-tail:]}"
+
+
 def _pitch(count: int) -> float:
     """Return the height of a row in inches: roomy for few rows, one page for sixty."""
     return min(0.42, max(0.18, 7.0 / max(count, 1)))
@@ -114,7 +127,7 @@ def _protocol(axes: Axes, runs: Sequence[Run], name: str, index: int, count: int
 
 def _rows(axes: Axes, runs: Sequence[Run]) -> None:
     """Name every row, name every card at its first row, rule a line between cards."""
-    axes.set_yticks(range(len(runs)), [run.short_name(LONGEST_NAME) for run in runs])
+    axes.set_yticks(range(len(runs)), [shortened(run.name) for run in runs])
     axes.tick_params(axis="y", length=0, labelsize=8.5 if len(runs) <= 35 else 7)
     before = None
     for place, run in enumerate(runs):

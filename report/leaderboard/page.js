@@ -73,7 +73,7 @@ function render() {
   const groups = state.group === "yes" ? grouped(ordered) : [{ card: null, rows: ordered }];
   inView = groups.flatMap((group) => group.rows);
   const total = MEASURED.get(state.data) || 0;
-  $("status").textContent = `${rows.length.toLocaleString("en-GB")} of ${total.toLocaleString("en-GB")} measured rows of ${state.data}`;
+  $("status").textContent = `${WHOLE.format(rows.length)} of ${WHOLE.format(total)} measured rows of ${state.data}`;
   renderCards(rows);
   renderTable(groups, columns, column, total);
   renderPlot(rows, columns, column);
@@ -125,7 +125,7 @@ function cell(row, column, best) {
   }
   const [text, below] = {
     crop: () => [row.crop], rerank: () => [row.rerank], card: () => [chip(row.card)],
-    bytes: () => [row.bytes.toLocaleString("en-GB"), `${row.dim.toLocaleString("en-GB")}-d`],
+    bytes: () => [WHOLE.format(row.bytes), `${WHOLE.format(row.dim)}-d`],
     latency: () => [row.latency ? row.latency.map((ms) => ms.toFixed(1)).join(" / ") : NONE, row.device],
   }[column.key]();
   return el("td", { class: `c-${column.key}` }, text, below ? el("small", {}, below) : null);
@@ -166,8 +166,8 @@ function renderTable(groups, columns, column, total) {
     el("thead", {}, el("tr", {}, ...columns.map((each) => heading(each, column)))), body);
   const hidden = inView.length - limit;
   place.replaceChildren(el("div", { class: "scroll" }, table), ...(hidden > 0 ? [el("p", { class: "paging" },
-    `${limit.toLocaleString("en-GB")} of ${inView.length.toLocaleString("en-GB")} rows are listed. `,
-    el("button", { type: "button", id: "more", onclick: () => { limit += 1000; render(); } }, `Show ${Math.min(hidden, 1000).toLocaleString("en-GB")} more`))] : []));
+    `${WHOLE.format(limit)} of ${WHOLE.format(inView.length)} rows are listed. `,
+    el("button", { type: "button", id: "more", onclick: () => { limit += 1000; render(); } }, `Show ${WHOLE.format(Math.min(hidden, 1000))} more`))] : []));
 }
 
 function toggleRow(id) {

@@ -12,6 +12,7 @@ const FORMS = [
   "M0 6L5.6-4.4H-5.6Z",
   "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
 ];
+const MOST_MARKS = 300;
 const CARD_ORDER = new Map([...byCard.keys()].sort().map((sha, index) => [sha, index]));
 
 function svg(name, attributes, ...children) {
@@ -60,7 +61,7 @@ function logTicks(low, high) {
 }
 
 function shortNumber(value) {
-  return value.toLocaleString("en-GB", { maximumSignificantDigits: 3 });
+  return THREE_DIGITS.format(value);
 }
 
 function drawPlot(place, rows, column, state, open) {
@@ -130,15 +131,46 @@ function drawPlot(place, rows, column, state, open) {
   place.querySelector(".note").textContent = note + left;
 }
 
+// Very many points: one path per colour, and the nearest point answers the pointer.
+function drawCrowd(drawing, crowd, to, show, open) {
+  const paths = new Map();
+  const placed = crowd.map((point) => [to.toX(point.x), to.toY(point.y), point]);
+  for (const [x, y, point] of placed) {
+    const { colour } = glyph(point.row.card);
+    paths.set(colour, `${paths.get(colour) || ""}M${x.toFixed(1)} ${y.toFixed(1)}h0`);
+  }
+  drawing.append(...[...paths].map(([colour, d]) => svg("path", { class: `crowd ${colour}`, d })));
+  const nearest = (event) => {
+    const box = drawing.getBoundingClientRect();
+    const [px, py] = [event.clientX - box.left, event.clientY - box.top];
+    let [found, least] = [null, 144];
+    for (const [x, y, point] of placed) {
+      const distance = (x - px) ** 2 + (y - py) ** 2;
+      if (distance < least) [found, least] = [point, distance];
+    }
+    return found;
+  };
+  const onMark = (event) => event.target.classList.contains("point");
+  drawing.addEventListener("pointermove", (event) => {
+    if (onMark(event)) return;
+    const point = nearest(event);
+    show(point, Boolean(point));
+  });
+  drawing.addEventListener("click", (event) => {
+    const point = onMark(event) ? null : nearest(event);
+    if (point) open(point.row);
+  });
+}
+
 function drawPoints(drawing, points, to, onFront, open, place) {
   const tip = place.querySelector(".tip");
   const taken = [];
   const layer = svg("g", {});
   const names = svg("g", { class: "names", "aria-hidden": "true" });
   const show = (point, shown) => {
-    const score = point.row;
     tip.hidden = !shown;
     if (!shown) return;
+    const score = point.row;
     tip.replaceChildren();
     const marks = score.marks.length ? ` (${score.marks.join(", ")})` : "";
     const bold = document.createElement("b");
@@ -150,7 +182,9 @@ function drawPoints(drawing, points, to, onFront, open, place) {
     tip.style.top = `${above > 0 ? above : to.toY(point.y) + 12}px`;
   };
   // One stop for the Tab key; the arrows go from point to point, from left to right.
-  const order = [...points].sort((a, b) => a.x - b.x || a.y - b.y);
+  const crowd = points.length > MOST_MARKS ? points.filter((point) => !onFront.has(point)) : [];
+  const order = points.filter((point) => !crowd.length || onFront.has(point)).sort((a, b) => a.x - b.x || a.y - b.y);
+  if (crowd.length) drawCrowd(drawing, crowd, to, show, open);
   const marks = order.map((point, index) => {
     const { form, colour } = glyph(point.row.card);
     const mark = svg("path", {
@@ -178,8 +212,8 @@ function drawPoints(drawing, points, to, onFront, open, place) {
     next.focus();
   });
   // Names of the front first, then of the others, wherever they cover nothing.
-  for (const point of order) taken.push([to.toX(point.x) - 6, to.toY(point.y) - 6, to.toX(point.x) + 6, to.toY(point.y) + 6]);
-  const named = order.length > 60 ? [...onFront] : [...onFront, ...order.filter((point) => !onFront.has(point))];
+  for (const point of points) taken.push([to.toX(point.x) - 6, to.toY(point.y) - 6, to.toX(point.x) + 6, to.toY(point.y) + 6]);
+  const named = points.length > 60 ? [...onFront] : [...onFront, ...order.filter((point) => !onFront.has(point))];
   for (const point of named) {
     const text = point.row.name.length > 34 ? `${point.row.name.slice(0, 33)}…` : point.row.name;
     const wide = text.length * 6.4;
