@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import areas, card, datasets, evaluate, record, scoring, search, suppression
+from bench import areas, card, datasets, evaluate, record, rerank, scoring, search, suppression
 from bench.datasets import _near, _utm
 from bench.descriptors import from_array
 from bench.errors import BenchError
@@ -283,20 +283,25 @@ def test_groups_and_areas_are_in_the_revision(key: str) -> None:
 def test_a_small_area_does_not_shorten_the_lists_of_the_others(
     cli: Callable, workspace, brought: tuple[Path, Path]
 ) -> None:
-    """Seven cut-outs of one panorama need a list of seven; the other area has one row."""
+    """Six cut-outs of one panorama need a list of all seven; the other area has one row."""
     change = {
-        "areas": {"database": [0] * 7 + [1], "queries": [0, 1, 0]},
-        "groups": [0] * 6 + [1, 2],
-        "protocols": {"all": [{"positive": [6]}, {"positive": [7]}, {"positive": [*range(6)]}]},
+        "areas": {"database": [0] + [1] * 7, "queries": [1, 0, 1]},
+        "groups": [2, 1, *[0] * 6],
+        "protocols": {"all": [{"positive": [1]}, {"positive": [0]}, {"positive": [*range(2, 8)]}]},
         "metrics": [R5],
     }
     path = score_places(cli, workspace, brought, **change)
     held = record.read(path)
     rows = record.read_arrays(path, held)["shortlist_row"]
     assert rows.shape == (3, 7)
-    assert rows[1].tolist() == [7, *[NO_ROW] * 6]
+    assert rows[1].tolist() == [0, *[NO_ROW] * 6]
     assert held["scores"]["all"][R5]["per_query"] == [1.0, 1.0, 1.0]
     assert cli("verify", path).status == 0
+
+
+def test_the_end_of_a_padded_list_is_no_candidate() -> None:
+    listed = np.array([4, 2, 7, NO_ROW, NO_ROW])
+    assert rerank.places(listed, np.array([2]), 4).tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(
