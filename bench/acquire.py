@@ -39,6 +39,8 @@ def get(
     """
     entry, _ = datasets.find(name)
     if entry.facts is None:
+        if own is None and _all_here(entry):
+            return
         raise BenchError(f"nothing is known of where {entry.name} can be had.")
     place = Place(entry.name, data_root() / entry.name, keep_archives)
     place.notes.mkdir(parents=True, exist_ok=True)
@@ -87,11 +89,11 @@ def _download(
 ) -> None:
     """Fetch what may be fetched; say of the rest where a person asks for it."""
     wanted = _wanted(facts, span)
-    if force:
-        for download in wanted:
-            sources.forget(place, download)
-    todo = [download for download in wanted if not sources.done(place, download)]
+    todo = [download for download in wanted if force or not sources.done(place, download)]
     if any(download.kind == "images" for download in todo) and not force and _all_here(entry):
+        for download in facts.downloads:
+            if download.kind == "images":
+                sources.clear(place, download)
         todo = [download for download in todo if download.kind != "images"]
     if todo or facts.ask:
         _agree(place, facts, accept=accept, ask=bool(todo))
@@ -99,12 +101,14 @@ def _download(
     faults = []
     for download in todo:
         try:
-            sources.get(place, download)
+            sources.get(place, download, anew=force)
         except NoRoomError:
             raise
         except BenchError as error:
-            faults.append(str(error))
-            print(f"{error} Going on with the rest.", file=sys.stderr)
+            if not download.optional:
+                faults.append(str(error))
+            need = "It is not needed. " if download.optional else ""
+            print(f"{error} {need}Going on with the rest.", file=sys.stderr)
     if faults:
         raise BenchError(
             f"{entry.name}: {len(faults)} of {len(todo)} files could not be had, the others are "
@@ -135,10 +139,7 @@ def _wanted(facts: Facts, span: tuple[int, int] | None) -> list[Download]:
 def _all_here(entry: Entry) -> bool:
     """Tell whether all images of the data set are on this machine already."""
     try:
-        dataset = datasets.load_variant(entry)
-        _, missing = datasets.images_here(
-            dataset, (*dataset.database, *dataset.queries), allow_partial=True
-        )
+        _, missing = datasets.placed(datasets.load_variant(entry))
     except BenchError:
         return False
     return not missing

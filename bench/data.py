@@ -41,16 +41,14 @@ class Presence:
 def presence(entry: Entry) -> Presence:
     """Look for the images of the first variant by name; nothing is decoded."""
     try:
-        dataset = datasets.load_variant(entry)
-        images = (*dataset.database, *dataset.queries)
-        here, missing = datasets.images_here(dataset, images, allow_partial=True)
+        dataset, missing = datasets.placed(datasets.load_variant(entry))
     except MissingDataError:
         files = (name for _, names in layout.walk(entry.places()) for name in names)
         return Presence(sum(layout.stem(name) != name for name in files), None)
     except BenchError as error:
         return Presence(0, None, str(error))
-    count = len({image.file for image in here})
-    return Presence(count, count + len(missing))
+    count = len({image.file for image in (*dataset.database, *dataset.queries)})
+    return Presence(count - len(missing), count)
 
 
 def lines() -> list[str]:
@@ -159,14 +157,14 @@ def where(name: str) -> list[str]:
 def _image_folders(entry: Entry) -> list[str]:
     """Return one line per folder that holds images of the data set, with their number."""
     try:
-        dataset = datasets.load_variant(entry)
-        here, missing = datasets.images_here(
-            dataset, (*dataset.database, *dataset.queries), allow_partial=True
-        )
+        dataset, missing = datasets.placed(datasets.load_variant(entry))
     except MissingDataError as error:
         return [f"images: not known without ground truth: {error}"]
     folders: dict[Path, set[str]] = {}
-    for image in here:
+    gone = set(missing)
+    for image in (*dataset.database, *dataset.queries):
+        if image.file in gone:
+            continue
         path = dataset.folder / image.path
         folders.setdefault(path.parent, set()).add(image.file)
     found = [f"images in {folder}: {len(files)}" for folder, files in sorted(folders.items())]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bench import datasets, layout, pictures, sources
+from bench import datasets, layout, pictures, plugins, sources
 from bench.canonical import sha256_lines
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError, first_few
@@ -61,11 +61,17 @@ def problem(text: str) -> Finding:
 
 def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
     """Check the data set `name`; all its variants, unless `name` has one. Fills `looked`."""
-    entry, variant = datasets.find(name)
-    asked = [variant] if variant and name.endswith(f".{variant}") else [*entry.variants]
     loaded: list[Dataset] = []
     absent: list[str] = []
-    for one in asked or [""]:
+    if datasets.is_own(name):
+        loaded = [datasets.load(name)]
+        entry, asked = Entry(loaded[0].name, None, {}, None), []
+        yield from _lists(loaded[0], Expected())
+    else:
+        entry, variant = datasets.find(name)
+        alone = name not in datasets.names() and plugins.split(name)[1] is not None
+        asked = [variant] if variant and alone else [*entry.variants] or [""]
+    for one in asked:
         full = f"{entry.name}.{one}" if one else entry.name
         try:
             dataset = datasets.load_variant(entry, one)
@@ -206,7 +212,8 @@ def _extra(entry: Entry, wanted: set[str], looked: Looked) -> Iterator[Finding]:
         pages = sum(pictures.is_web_page(path) for path in odd)
         yield note(
             f"{len(odd)} of {len(known)} files that no list names and are no photographs, as in "
-            f"the original archive, are here; {pages} are web pages saved as .jpg"
+            f"the original archive, are here; {pages} are web pages saved as .jpg: "
+            f"{first_few((path.stem for path in odd), 20)}"
         )
 
 
@@ -321,7 +328,7 @@ def _known(entry: Entry, facts: Facts, looked: Looked) -> Iterator[Finding]:
         else:
             said = "are of mixed origin, in part from before June 2022"
         yield note(f"the photographs {said} ({same} of {len(marked)} known files)")
-    yield from _archives(entry, facts)
+    yield from _archives(entry, facts, missing=bool(looked.missing or not looked.found))
     tables = [
         f / n for f, ns in layout.walk(entry.places()[:2]) for n in ns if n.endswith(".parquet")
     ]
@@ -334,7 +341,7 @@ def _known(entry: Entry, facts: Facts, looked: Looked) -> Iterator[Finding]:
         yield note(text)
 
 
-def _archives(entry: Entry, facts: Facts) -> Iterator[Finding]:
+def _archives(entry: Entry, facts: Facts, *, missing: bool) -> Iterator[Finding]:
     """Report archives that `data get` unpacked, did not unpack, or that held empty files."""
     place = sources.Place(entry.name, data_root() / entry.name)
     archives = [one for one in facts.downloads if one.kind == "images"]
@@ -344,9 +351,8 @@ def _archives(entry: Entry, facts: Facts) -> Iterator[Finding]:
         yield note(f"unpacked here: {first_few(done)}")
         left = [file for file in states if file not in done]
         if left:
-            yield problem(
-                f"{len(left)} of {len(archives)} archives not unpacked: {first_few(left)}",
-            )
+            text = f"{len(left)} of {len(archives)} archives not unpacked: {first_few(left)}"
+            yield problem(text) if missing else note(text)
     for file in done:
         empty = states[file]["unpacked"].get("empty", [])
         if empty:

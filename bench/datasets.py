@@ -9,7 +9,7 @@ mapping from variant to one line, the default first; then it is `load(root, vari
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -42,14 +42,20 @@ def load(name: str) -> Dataset:
     `name` is "name" or "name.variant"; without a variant it is the first. The name of what is
     returned is the full one, so that no name stands for two lists.
     """
-    path = Path(name).expanduser()
-    if path.suffix == ".json" or (path.is_dir() and name not in names()):
-        return folder.read(path)
+    if is_own(name):
+        return folder.read(Path(name).expanduser())
     return load_variant(*find(name))
+
+
+def is_own(name: str) -> bool:
+    """Tell whether `name` is the path of a dataset.json, or of a folder that may hold one."""
+    path = Path(name).expanduser()
+    return path.suffix == ".json" or (path.is_dir() and name not in names())
 
 
 def load_variant(entry: Entry, variant: str | None = None) -> Dataset:
     """Return a variant of a plug-in's data set; without one the first, if it has any."""
+    assert entry.module is not None
     variant = variant or next(iter(entry.variants), None)
     name = f"{entry.name}.{variant}" if variant else entry.name
     try:
@@ -76,15 +82,20 @@ def load_variant(entry: Entry, variant: str | None = None) -> Dataset:
 
 @dataclass(frozen=True)
 class Entry:
-    """One data set plug-in: its variants with a line each, and what it states of itself."""
+    """One data set plug-in: its variants with a line each, and what it states of itself.
+
+    `module` is None for a dataset.json, which states nothing.
+    """
 
     name: str
-    module: ModuleType
+    module: ModuleType | None
     variants: Mapping[str, str]
     facts: Facts | None
 
     def places(self) -> tuple[Path, ...]:
         """Return the folders that may hold its files, the likeliest first, existing or not."""
+        if self.module is None:
+            return ()
         others = () if self.facts is None else self.facts.folders
         return layout.folders(data_root(), self.name, others)
 
@@ -121,29 +132,31 @@ def entry_of(name: str) -> Entry:
     return Entry(name, module, variants, facts)
 
 
-def images_here(
-    dataset: Dataset, wanted: Sequence[Image], *, allow_partial: bool = False
-) -> tuple[tuple[Image, ...], list[str]]:
-    """Return those of the wanted images that are on this machine, and the names of the others.
+def placed(dataset: Dataset) -> tuple[Dataset, list[str]]:
+    """Return the data set with the place of its images, and the files that are not here.
 
-    An image that is not in the folder of the data set is looked for by name in its places. Unless
-    `allow_partial`, images that are not there are refused.
+    An image that is not in the folder of the data set is looked for by name in its places. Two
+    files that could be meant are refused.
     """
-    match = lookup(dataset, dict.fromkeys(image.file for image in wanted))
+    wanted = dict.fromkeys(image.file for image in (*dataset.database, *dataset.queries))
+    match = lookup(dataset, wanted)
     if match.ambiguous:
         file, paths = next(iter(match.ambiguous.items()))
         raise BenchError(
             f"{len(match.ambiguous)} images of {dataset.name} lie in several places with different "
             f"content, for instance {file}: {first_few(paths)}; keep one of them."
         )
-    if match.missing and not allow_partial:
-        raise _missing(dataset, match.missing, len({image.file for image in wanted}))
-    gone = set(match.missing)
-    here = (image for image in wanted if image.file not in gone)
-    return tuple(
-        replace(image, found=str(match.found[image.file])) if image.file in match.found else image
-        for image in here
-    ), match.missing
+
+    def place(images: tuple[Image, ...]) -> tuple[Image, ...]:
+        found = match.found
+        return tuple(
+            replace(image, found=str(found[image.file])) if image.file in found else image
+            for image in images
+        )
+
+    if match.found:
+        dataset = replace(dataset, database=place(dataset.database), queries=place(dataset.queries))
+    return dataset, match.missing
 
 
 def lookup(dataset: Dataset, files: Iterable[str]) -> layout.Match:
@@ -152,20 +165,12 @@ def lookup(dataset: Dataset, files: Iterable[str]) -> layout.Match:
     return layout.match(dataset.places, elsewhere)
 
 
-def complete(dataset: Dataset) -> Dataset:
-    """Return the data set with the place of every image; refuse one that is not complete."""
-    images, _ = images_here(dataset, (*dataset.database, *dataset.queries))
-    count = len(dataset.database)
-    return replace(dataset, database=images[:count], queries=images[count:])
-
-
 def available(dataset: Dataset) -> Dataset:
     """Return the part of the data set whose images are on this machine, the truth restricted."""
-    both = (*dataset.database, *dataset.queries)
-    images, missing = images_here(dataset, both, allow_partial=True)
+    dataset, missing = placed(dataset)
     if not missing:
-        return complete(dataset)
-    gone, placed = set(missing), {image.file: image.found for image in images}
+        return dataset
+    gone = set(missing)
     rows = np.array([image.file not in gone for image in dataset.database])
     asked = np.array([image.file not in gone for image in dataset.queries])
     if not rows.any() or not asked.any():
@@ -174,25 +179,7 @@ def available(dataset: Dataset) -> Dataset:
             f"images and {asked.sum()} of {len(asked)} queries are in {dataset.folder}."
         )
     part = _restricted(dataset, rows, asked)
-    return replace(
-        part,
-        database=tuple(replace(image, found=placed[image.file]) for image in part.database),
-        queries=tuple(replace(image, found=placed[image.file]) for image in part.queries),
-        absent=(int((~rows).sum()), len(dataset.queries) - len(part.queries)),
-    )
-
-
-def _missing(dataset: Dataset, missing: Sequence[str], total: int) -> BenchError:
-    if len(missing) == total and not dataset.folder.is_dir():
-        return BenchError(
-            f"the image folder {dataset.folder} does not exist. Put the {total} photographs there, "
-            "or set RETRIEVAL_BENCH_DATA to the folder that holds the data set."
-        )
-    return BenchError(
-        f"{len(missing)} of {total} images are missing in {dataset.folder}: {first_few(missing)}. "
-        f"`data verify {dataset.name} --list FILE` names all of them; --allow-partial uses those "
-        "that are there."
-    )
+    return replace(part, absent=(int((~rows).sum()), len(dataset.queries) - len(part.queries)))
 
 
 def check_queries(dataset: Dataset) -> None:

@@ -6,7 +6,6 @@ import importlib
 import os
 import shutil
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -125,8 +124,12 @@ def _data() -> list[Finding]:
             if name in golden.PERMUTATION
             else (OK, f"{name}: ground truth of {len(dataset.queries)} queries", "")
         )
-        wanted = [*dataset.database, *dataset.queries]
-        here = sum(Path(dataset.folder / image.path).is_file() for image in wanted)
+        wanted = {image.file for image in (*dataset.database, *dataset.queries)}
+        try:
+            here = len(wanted) - len(datasets.placed(dataset)[1])
+        except BenchError as error:
+            found.append((WRONG, f"{name}: {error}", ""))
+            continue
         complete = here == len(wanted)
         advice = (
             "" if complete else f"put the photographs into {dataset.folder}; `evaluate` needs none"

@@ -25,13 +25,14 @@ def images_of(
     All of them must be there, unless `allow_partial`: then they are those that are, and standard
     error says how many are not.
     """
-    dataset = datasets.load(dataset_name)
+    dataset, missing = datasets.placed(datasets.load(dataset_name))
     part = dataset.database if which == "database" else dataset.queries
-    wanted, missing = datasets.images_here(dataset, part, allow_partial=allow_partial)
-    if missing:
+    gone = set(missing) if allow_partial else set()
+    wanted = tuple(image for image in part if image.file not in gone)
+    if len(wanted) < len(part):
         print(
-            f"partial: {missing} of {len(part)} images of the {which} of {dataset.name} are not "
-            "here, and are left out",
+            f"partial: {len(part) - len(wanted)} of {len(part)} images of the {which} of "
+            f"{dataset.name} are not here, and are left out",
             file=sys.stderr,
         )
     return dataset.folder, wanted

@@ -42,15 +42,17 @@ class BrokenImagesError(BenchError):
 
 def check_files(folder: Path, wanted: Sequence[Image]) -> None:
     """Refuse a data set whose image files are not all there, naming the first few."""
-    if not folder.is_dir():
+    absent = [image.file for image in wanted if not (folder / image.path).is_file()]
+    if len(absent) == len(wanted) and not folder.is_dir():
         raise BenchError(
             f"the image folder {folder} does not exist. Put the {len(wanted)} photographs there, "
             "or set RETRIEVAL_BENCH_DATA to the folder that holds the data set."
         )
-    absent = [image.file for image in wanted if not (folder / image.file).is_file()]
     if absent:
         raise BenchError(
-            f"{len(absent)} of {len(wanted)} images are missing in {folder}: {first_few(absent)}."
+            f"{len(absent)} of {len(wanted)} images are missing in {folder}: {first_few(absent)}. "
+            "`data verify` of the data set, with --list FILE, names all of them; --allow-partial "
+            "uses those that are there."
         )
 
 

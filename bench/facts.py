@@ -19,7 +19,8 @@ class Download:
     folder relative to that of the data set ("" is that folder itself); any other file is kept
     there. `kind` says which are the photographs. `size_bytes`, `sha256` and `md5` must hold; they
     are None where nobody verified them. `reported` is the md5 or sha256 that third parties report:
-    it is compared, and what comes of that is said, but a file is not refused for it.
+    it is compared, and what comes of that is said, but a file is not refused for it. A file that is
+    `optional` may fail to come: the data set works without it.
     """
 
     file: str
@@ -30,6 +31,7 @@ class Download:
     sha256: str | None = None
     md5: str | None = None
     reported: str | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)

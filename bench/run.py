@@ -47,7 +47,8 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
         dataset = datasets.limited(dataset, options.limit)
     if options.query_crop == "whole":
         dataset = replace(dataset, crop="whole")
-    dataset = datasets.complete(dataset)
+    dataset, _ = datasets.placed(dataset)
+    extract.check_files(dataset.folder, [*dataset.database, *dataset.queries])
     device = machine.pick_device(options.device)
     machine.set_exact_float32()
     info, method, rule = methods.load(method_name, options.weights, device)

@@ -75,11 +75,25 @@ def forget(place: Place, download: Download) -> None:
     (place.notes / f"{download.file}.json").unlink(missing_ok=True)
 
 
-def get(place: Place, download: Download) -> None:
-    """Bring one file into its place: from the first host that has the right one."""
-    if done(place, download):
-        return
+def clear(place: Place, download: Download) -> None:
+    """Delete an archive that is not needed any more, and what arrived of it."""
+    for path in place.notes.glob(f".{download.file}.*.part*"):
+        path.unlink()
+    if not place.keep_archives:
+        (place.notes / download.file).unlink(missing_ok=True)
+
+
+def get(place: Place, download: Download, *, anew: bool = False) -> None:
+    """Bring one file into its place: from the first host that has the right one.
+
+    What was brought before is not brought again, unless it shall come `anew`.
+    """
     kept, label = place.notes / download.file, f"{place.name}: {download.file}"
+    if anew:
+        forget(place, download)
+        kept.unlink(missing_ok=True)
+    elif done(place, download):
+        return
     if not kept.is_file():
         _from_hosts(place, download, kept, label)
     settle(place, download, kept)

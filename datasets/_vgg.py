@@ -89,13 +89,14 @@ def oxford_texts() -> Download:
         into="gt",
         kind="ground truth",
         reported="06c4dee0ad954f6ee122c82390548537",
+        optional=True,
     )
 
 
 def paris_texts() -> Download:
     """Return the archive of the original ground truth of Paris, text files."""
     file = "paris_120310.tgz"
-    return Download(file, _urls("paris", file), into="gt", kind="ground truth")
+    return Download(file, _urls("paris", file), into="gt", kind="ground truth", optional=True)
 
 
 def pickled(name: str, sha256: str | None = None, reported: str | None = None) -> Download:

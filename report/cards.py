@@ -65,6 +65,8 @@ LABELS = {
     "compression": "compression",
     "search": "search",
     "limit": "limit on the database images",
+    "absent.database": "database images left out, not there",
+    "absent.queries": "queries left out, not there",
     "dataset.rules.positive": "what is positive",
     "dataset.rules.threshold_m": "threshold in metres",
     "dataset.rules.tolerance_frames": "tolerance in frames",

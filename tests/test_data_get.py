@@ -517,6 +517,33 @@ def test_a_disk_that_fills_while_unpacking(streets: Streets, monkeypatch, refuse
     assert len(streets.hosts[0].pages["/photos.tgz"].asked) == 1
 
 
+@pytest.mark.parametrize("when", ["before", "halfway", "after"])
+def test_a_process_that_is_stopped_while_unpacking(streets: Streets, monkeypatch, when) -> None:
+    """What was in place by then is whole, and the next call ends the work without a download."""
+    real = Path.replace
+    places = []
+
+    def stopped(path: Path, target: Path) -> Path:
+        if Path(target).suffix == ".jpg":
+            places.append(target)
+            if len(places) == {"before": 1, "halfway": 3, "after": 5}[when]:
+                raise KeyboardInterrupt
+        if when == "after" and Path(target).name == "photos.tgz.json" and len(places) == 4:
+            raise KeyboardInterrupt
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    assert streets.get().status == 130
+    monkeypatch.setattr(Path, "replace", real)
+    assert streets.images() == ALL[: {"before": 0, "halfway": 2, "after": 4}[when]]
+    for name in streets.images():
+        assert (streets.folder / name).read_bytes() == dict(PHOTOS)[Path(name).name]
+    assert streets.get().status == 0
+    assert streets.images() == ALL
+    assert streets.left() == []
+    assert len(streets.hosts[0].pages["/photos.tgz"].asked) == 1
+
+
 # --- terms, own copies, parts -------------------------------------------------------------------
 
 
@@ -610,6 +637,28 @@ def test_one_archive_that_fails_does_not_stop_the_others(streets: Streets, cli, 
     assert cli("data", "verify", streets.path).status == 0
 
 
+def test_a_file_that_is_not_needed_may_fail(streets: Streets) -> None:
+    one, _ = streets.hosts
+    extra = Download("extra.zip", (f"{one.url}/extra.zip",), kind="ground truth", optional=True)
+    streets.write_all([extra, Download("photos.tgz", (f"{one.url}/photos.tgz",), into="jpg")])
+    said = streets.get()
+    assert said.status == 0
+    assert "404" in said.err
+    assert "It is not needed. Going on" in said.err
+    assert streets.images() == ALL
+
+
+def test_everything_comes_anew_if_one_wants(streets: Streets) -> None:
+    pages = many(streets)
+    assert streets.get("--keep-archives").status == 0
+    pages["/1.tar"].content = tar_of([("p0.jpg", jpeg("new"))], "w")
+    streets.hosts[1].pages["/l"].content = b"another list"
+    assert streets.get("--force").status == 0
+    assert (streets.folder / "jpg" / "p0.jpg").read_bytes() == jpeg("new")
+    assert (streets.folder / "list.txt").read_text() == "another list"
+    assert streets.left() == [f"{i}.tar.json" for i in (1, 2, 3, 4)] + ["list.txt.json"]
+
+
 def test_a_part_of_the_archives(streets: Streets, refused) -> None:
     pages = many(streets)
     said = streets.get("--archives", "2-3")
@@ -646,6 +695,31 @@ def test_a_mirror_is_asked_first(streets: Streets, monkeypatch, refused) -> None
     assert streets.state()["source"] == f"{other.url}/photos.tgz"
     monkeypatch.setenv(sources.MIRROR, "/srv/copies")
     assert "is not the address of a web server" in refused(streets.get("--force"))
+
+
+def test_distractors_archive_by_archive(host, cli, workspace, monkeypatch) -> None:
+    mirror, place = host(), "/ptak.felk.cvut.cz/revisitop/revisitop1m"
+    room = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=10**12))
+    monkeypatch.setattr("bench.acquire.shutil", room)  # not of this test, but of the genuine set
+    monkeypatch.setenv(sources.MIRROR, mirror.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    names = [f"{i:03x}/{i:032x}.jpg" for i in range(8)]
+    lines = "".join(f"{name}\n" for name in names)
+    mirror.pages[f"{place}/revisitop1m.txt"] = Page(lines.encode(), kind="text/plain")
+    for i in range(4):
+        part = [(name, jpeg(name)) for name in names[2 * i : 2 * i + 2]]
+        mirror.pages[f"{place}/jpg/revisitop1m.{i + 1}.tar.gz"] = Page(tar_of(part))
+    get = ("data", "get", "revisitop1m", "--accept-licence", "--archives")
+    assert "partial, 4 of 8 images" in cli(*get, "1-2").out
+    assert "partial, 6 of 8 images" in cli(*get, "2-3").out
+    assert "complete, 8 images" in cli(*get, "4").out
+    assert all(page.asked == [None] for page in mirror.pages.values())  # nothing came twice
+    assert (workspace.data / "revisitop1m" / "jpg" / names[5]).is_file()
+    said = cli("data", "verify", "revisitop1m", "--quick")
+    assert "all 8 images are there" in said.out
+    assert said.status == 0
+    assert "note  96 of 100 archives not unpacked: revisitop1m.5.tar.gz" in said.out
+    assert cli("data", "get", "revisitop1m", "--accept-licence").status == 0  # all are there
 
 
 def test_addresses_of_the_genuine_files() -> None:
