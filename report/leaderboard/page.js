@@ -222,7 +222,7 @@ function renderPublished() {
     el("th", { scope: "row", class: "c-name" }, row.name, el("small", {}, row.variant)),
     el("td", { class: "digits" }, ...values(row).map(([, protocol, metric, digits]) => el("span", {}, `${protocol} ${metric} `, el("i", {}, digits)))),
     el("td", { class: "wide-only" }, row.backbone), el("td", { class: "wide-only" }, row.training), el("td", { class: "wide-only" }, row.dim === null ? "not stated" : String(row.dim)),
-    el("td", {}, row.crop), el("td", {}, row.rerank),
+    el("td", { "data-label": "Query: " }, row.crop), el("td", { "data-label": "Re-ranking: " }, row.rerank),
     el("td", {}, row.url ? el("a", { href: row.url, rel: "noreferrer" }, row.source) : row.source, " ", el("span", { class: "tag", title: DATA.tags[row.tag] }, row.tag),
       row.part === "main" ? null : el("span", { class: "tag" }, row.part), row.note ? el("small", {}, row.note) : null)));
   place.replaceChildren(
@@ -259,8 +259,8 @@ window.addEventListener("hashchange", () => {
 });
 window.addEventListener("beforeprint", () => {
   limit = Infinity;
-  render();
   for (const details of document.querySelectorAll("#cards details")) details.open = true;
+  render();
 });
 window.addEventListener("afterprint", () => { limit = AT_ONCE; render(); });
 let width = window.innerWidth;
