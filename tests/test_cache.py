@@ -312,7 +312,7 @@ def test_what_prune_took_is_made_again(workspace, cli, tiny: Path, described) ->
     assert not listed_.exists()
     described()
     assert cli(*given).status == 0
-    assert described() == 8 + 12
+    assert described() == 8
     assert {p.name: p.read_bytes() for p in listed_.parent.iterdir()} == whole
     assert cli("cache", "verify").status == 0
 
