@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -46,7 +47,8 @@ def render(
     pages = [blocks] if suffix == ".png" else _pages(blocks)
     buffer = io.BytesIO()
     settings = {"font.family": "DejaVu Sans", "font.size": 7.0, "text.parse_math": False}
-    with matplotlib.style.context(["default", settings]):
+    with matplotlib.style.context(["default", settings]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # it is drawn as a box
         drawn = [
             _page(f"Sheet of {dataset}, page {number}" if len(pages) > 1 else f"Sheet of {dataset}",
                   page, thumbs, width)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -77,10 +78,12 @@ def encoded(figure: Figure) -> dict[str, bytes]:
     """Return a figure as PNG and SVG, without the date and the name of the program."""
     nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
     made = {}
-    for kind, metadata in nothing.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
-        made[kind] = buffer.getvalue()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # it is drawn as a box
+        for kind, metadata in nothing.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
+            made[kind] = buffer.getvalue()
     return made
 
 

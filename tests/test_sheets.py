@@ -170,14 +170,16 @@ def test_an_image_that_is_gone_leaves_a_grey_tile_with_its_name(
 def test_names_are_text(
     small: dict[str, Any], town: Path, scored: Make, cli: Any, tmp_path: Path
 ) -> None:
-    odd = "<b>&'\".png"
+    odd = "漢<b>&'\".png"
     small["queries"][0]["box"] = [4, 3, 20, 15]
     small["database"][1] = odd
     town.write_text(json.dumps(small), encoding="utf-8")
-    shutil.copy(tmp_path / "jpg" / "d1.png", tmp_path / "jpg" / odd)
-    output = tmp_path / "sheet.html"
-    said = cli("sheet", scored(1), "--dataset", town, "--queries", "0", "--output", output)
-    assert said.status == 0, said.err
+    (tmp_path / "jpg" / odd).write_bytes(b"")  # so that its name stands in its tile
+    path, output = scored(1), tmp_path / "sheet.html"
+    for kind in ("png", "html"):
+        chosen = output.with_suffix(f".{kind}")
+        said = cli("sheet", path, "--dataset", town, "--queries", "0", "--output", chosen)
+        assert said.status == 0, said.err
     text = output.read_text(encoding="utf-8")
     assert "<b>&'" not in text
     assert "&lt;b&gt;&amp;&#x27;&quot;.png" in text
