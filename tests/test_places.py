@@ -245,7 +245,8 @@ def score_places(cli: Callable, workspace, brought: tuple[Path, Path], **change:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({**PLACES, **change}), encoding="utf-8")
     db, asked = brought
-    said = cli("evaluate", "--dataset", path, "--database", db, "--queries", asked)
+    files = ("--database", db, "--queries", asked)
+    said = cli("evaluate", "--dataset", path, *files, "--shortlist", 1)
     assert said.status == 0, said.err
     return Path(said.out.splitlines()[-1])
 
