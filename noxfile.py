@@ -49,8 +49,9 @@ def bench(session: nox.Session) -> None:
 
 @session
 def report(session: nox.Session) -> None:
-    """Rebuild results/report.md, its tables and figures from the records."""
-    run(session, "bench", "report", *session.posargs)
+    """Rebuild all that follows from the records: sheet of mini, report, tables, figures, page."""
+    run(session, "bench", "sheet", "--dataset", "mini", *session.posargs)
+    run(session, "bench", "report", "--html", *session.posargs)
 
 
 @session

@@ -16,6 +16,7 @@ if __name__ == "__main__":
 
         status = main()
     except KeyboardInterrupt:  # before the command began
-        stopping.say()
         status = stopping.STATUS
+    if status == stopping.STATUS:
+        stopping.leave()
     sys.exit(status)

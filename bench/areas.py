@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.descriptors import Matrix
 from bench.search import Found
-from bench.types import Areas, LabelledRanks, Rows, Shortlist
+from bench.types import NO_ROW, Areas, LabelledRanks, Rows, Shortlist
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,16 @@ def jobs(areas: Areas | None, parts: Sequence[Matrix], labelled: Sequence[Rows])
 def join(searched: Sequence[tuple[Job, Found]], n_queries: int) -> Found:
     """Return what the searches found as one, in the order of queries and rows of the whole.
 
-    All lists are as long as the shortest of them.
+    A list of an area with fewer rows than others ends with `NO_ROW`.
     """
-    depth = min((found.shortlist.row.shape[1] for _, found in searched), default=0)
-    row = np.zeros((n_queries, depth), dtype=np.int64)
-    score = np.zeros((n_queries, depth), dtype=np.float64)
+    depth = max((found.shortlist.row.shape[1] for _, found in searched), default=0)
+    row = np.full((n_queries, depth), NO_ROW, dtype=np.int64)
+    score = np.full((n_queries, depth), np.finfo(np.float64).min)
     counts = np.zeros(n_queries, dtype=np.int64)
     for job, found in searched:
-        row[job.queries] = job.number[found.shortlist.row[:, :depth]]
-        score[job.queries] = found.shortlist.score[:, :depth]
+        length = found.shortlist.row.shape[1]
+        row[job.queries, :length] = job.number[found.shortlist.row]
+        score[job.queries, :length] = found.shortlist.score
         counts[job.queries] = np.diff(found.ranks.offsets)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     ranks = LabelledRanks(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import get_args
 
-from bench import rerank
-from bench.errors import BenchError, unknown
+from bench import options, rerank
+from bench.errors import unknown
+from bench.parsing import Parser, above_zero, natural, positive, scales, side
 from bench.scoring import Options
 from bench.timing import Measure
 from bench.types import Settings
@@ -24,27 +25,9 @@ WEIGHTS_ACTIONS = {
     "get": ("Download published weights into the cache.", "+"),
     "verify": ("Hash files of the cache again (default: all).", "*"),
 }
-CACHE_ACTIONS = {
-    "list": "List the stores: key, kind, method, images, shards, size, last use.",
-    "why": "Say what determines a store, and in what it differs from the one most like it.",
-    "verify": "Hash every shard again; status 1 if one is damaged.",
-    "prune": "Remove what is of no use (leftovers, damaged shards), or the stores you select.",
-}
 CONVERT = "Make a TensorFlow model into a file for a method, and prove that it answers alike."
 MEASURES = get_args(Measure)
 DESCRIPTION = "A benchmark suite for image retrieval: every number carries its protocol card."
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are errors of ours: one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise what is wrong with the command line."""
-        raise BenchError(f"{message}; see `{self.prog} --help`.")
-
-    def options(self) -> set[str]:
-        """Return the long options."""
-        return {text for text in self._option_string_actions if text.startswith("--")}
 
 
 def parse(commands: Mapping[str, str], given: Sequence[str]) -> argparse.Namespace:
@@ -58,8 +41,8 @@ def parse(commands: Mapping[str, str], given: Sequence[str]) -> argparse.Namespa
     return top.parse_args(given)
 
 
-def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
-    top = _Parser(prog="python -m bench", description=DESCRIPTION)
+def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
+    top = Parser(prog="python -m bench", description=DESCRIPTION)
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     made = {
         verb: verbs.add_parser(verb, help=text, description=text, allow_abbrev=False)
@@ -95,13 +78,13 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
     )
     run.add_argument(
         "--max-side",
-        type=_side,
+        type=side,
         metavar="PX",
         help="longest side of an image in pixels, or none (default: the method's own)",
     )
     run.add_argument(
         "--scales",
-        type=_scales,
+        type=scales,
         metavar="A,B,...",
         help="factors of the image pyramid (default: the method's own)",
     )
@@ -129,7 +112,7 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
     )
     run.add_argument(
         "--limit",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="use the first N images only; the result is marked partial",
     )
@@ -168,7 +151,7 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
     )
     made["check"].add_argument("method", metavar="METHOD", help="a method, or a plug-in file")
     sensitivity = made["sensitivity"]
-    _sensitivity(sensitivity)
+    options.sensitivity(sensitivity)
     for describing in (run, extract, made["check"], sensitivity):
         describing.add_argument(
             "--weights", metavar="PATH", help="weights to use instead of the variant's own"
@@ -178,21 +161,21 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         )
         describing.add_argument(
             "--batch-size",
-            type=_positive,
+            type=positive,
             default=Settings.batch_size,
             metavar="N",
             help="most images of one shape given to the network at once (default: %(default)s)",
         )
         describing.add_argument(
             "--batch-megapixels",
-            type=_above_zero,
+            type=above_zero,
             default=Settings.batch_pixels / 1e6,
             metavar="MP",
             help="most pixels of these together, at scale 1 (default: %(default).1f)",
         )
         describing.add_argument(
             "--workers",
-            type=_natural,
+            type=natural,
             default=Settings.workers,
             metavar="N",
             help="processes that decode images (default: %(default)s, threads of this process)",
@@ -290,14 +273,14 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
         )
         searching.add_argument(
             "--shortlist",
-            type=_natural,
+            type=natural,
             default=Options.shortlist,
             metavar="N",
             help="length of the list kept per query (default: %(default)s)",
         )
         searching.add_argument(
             "--memory-budget",
-            type=_positive,
+            type=positive,
             default=Options.memory_budget_mib,
             metavar="MIB",
             dest="memory_budget_mib",
@@ -305,7 +288,12 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
             "answer does not depend on it (default: %(default)s)",
         )
     made["verify"].add_argument("record", nargs="+", type=Path, help="path of a record's .json")
-    _compare(made["compare"])
+    options.compare(made["compare"])
+    made["verify"].add_argument(
+        "--contribution",
+        action="store_true",
+        help="also check that it may be added to the results: its place, its commit, stale or not",
+    )
     weights = made["weights"].add_subparsers(dest="action", required=True, metavar="ACTION")
     for action, (text, count) in WEIGHTS_ACTIONS.items():
         acting = weights.add_parser(action, help=text, description=text)
@@ -314,18 +302,18 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
     made["weights convert"] = weights.add_parser(
         "convert", help=CONVERT, description=CONVERT, allow_abbrev=False
     )
-    _convert(made["weights convert"])
+    options.convert(made["weights convert"])
     data = made["data"].add_subparsers(dest="action", required=True, metavar="ACTION")
     for action, text in DATA_ACTIONS.items():
         made[f"data {action}"] = data.add_parser(
             action, help=text, description=text, allow_abbrev=False
         )
-    _data(made)
-    made |= _cache(made["cache"])
+    options.data(made)
+    made |= options.cache(made["cache"])
     made["report"].add_argument(
         "--easy", action="store_true", help="also show the easy protocol in the main tables"
     )
-    for reading in (made["report"], made["compare"]):
+    for reading in (made["report"], made["compare"], made["sheet"]):
         reading.add_argument(
             "--results",
             type=Path,
@@ -333,163 +321,8 @@ def _parsers(commands: Mapping[str, str]) -> tuple[_Parser, dict[str, _Parser]]:
             metavar="DIR",
             help="folder of records and published.toml (default: results/ of the checkout)",
         )
+    options.sheet(made["sheet"])
+    made["report"].add_argument(
+        "--html", action="store_true", help="also write the leaderboard page, index.html"
+    )
     return top, made
-
-
-def _sensitivity(sensitivity: argparse.ArgumentParser) -> None:
-    sensitivity.add_argument(
-        "--method", required=True, metavar="NAME[.VARIANT]", help="a method, or a plug-in file"
-    )
-    sensitivity.add_argument(
-        "--dataset",
-        default="mini",
-        metavar="NAME",
-        help="a data set, or the path of a dataset.json (default: %(default)s)",
-    )
-    sensitivity.add_argument(
-        "--grid",
-        action="store_true",
-        help="also run crop, image size and scales in every combination, for the extremes",
-    )
-    sensitivity.add_argument(
-        "--output",
-        type=Path,
-        default=Options.output,
-        metavar="DIR",
-        help="folder of the results (default: results/ of the checkout)",
-    )
-    sensitivity.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, and stop"
-    )
-
-
-def _compare(compare: argparse.ArgumentParser) -> None:
-    compare.add_argument(
-        "result",
-        nargs="+",
-        metavar="RESULT",
-        help="path of a record's .json, or METHOD[.VARIANT] for its newest record on --dataset; "
-        "two or more, later ones minus earlier ones",
-    )
-    compare.add_argument("--dataset", metavar="NAME", help="data set of methods given by name")
-    compare.add_argument("--protocol", metavar="NAME", help="one protocol (default: all)")
-    compare.add_argument(
-        "--metric", metavar="ID", help="a metric's id or label (default: the headline)"
-    )
-    compare.add_argument(
-        "--across-cards",
-        action="store_true",
-        help="also compare results made under different rules, and say in what they differ",
-    )
-    compare.add_argument("--json", action="store_true", help="print the numbers as JSON")
-
-
-def _data(made: Mapping[str, _Parser]) -> None:
-    for action in ("get", "verify", "where"):
-        made[f"data {action}"].add_argument("name", nargs="+", metavar="NAME", help="a data set")
-    get = made["data get"]
-    get.add_argument(
-        "--accept-licence", action="store_true", help="agree to the terms, which are shown"
-    )
-    get.add_argument(
-        "--from",
-        type=Path,
-        metavar="PATH",
-        dest="own",
-        help="your own copy: a folder, which is used where it lies, an archive, or a file",
-    )
-    get.add_argument(
-        "--archives",
-        metavar="FIRST-LAST",
-        help="only these of the archives of photographs, counted from 1",
-    )
-    get.add_argument(
-        "--keep-archives", action="store_true", help="keep archives when they are unpacked"
-    )
-    get.add_argument("--force", action="store_true", help="download again what was there before")
-    verify = made["data verify"]
-    verify.add_argument(
-        "--quick", action="store_true", help="read the header of every image, not its pixels"
-    )
-    verify.add_argument(
-        "--list", type=Path, metavar="FILE", help="write every missing or broken image to FILE"
-    )
-
-
-def _cache(cache: _Parser) -> dict[str, _Parser]:
-    actions = cache.add_subparsers(dest="action", required=True, metavar="ACTION")
-    made = {
-        action: actions.add_parser(action, help=text, description=text, allow_abbrev=False)
-        for action, text in CACHE_ACTIONS.items()
-    }
-    made["why"].add_argument("key", metavar="KEY", help="the first digits of a key, as in `list`")
-    prune = made["prune"]
-    prune.add_argument("--method", metavar="NAME[.VARIANT]", help="stores of this method")
-    prune.add_argument(
-        "--keep-days",
-        type=_positive,
-        metavar="N",
-        help="stores that no run has opened for N days",
-    )
-    prune.add_argument("--all", action="store_true", help="all stores")
-    prune.add_argument(
-        "--dry-run", action="store_true", help="say what would be removed, and remove nothing"
-    )
-    return {f"cache {action}": parser for action, parser in made.items()}
-
-
-def _convert(convert: argparse.ArgumentParser) -> None:
-    convert.add_argument(
-        "--method", required=True, metavar="NAME.VARIANT", help="the method the file is for"
-    )
-    convert.add_argument(
-        "--source",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="the folder of a SavedModel, or a checkpoint",
-    )
-    convert.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="a .safetensors"
-    )
-    convert.add_argument(
-        "--unproven",
-        action="store_true",
-        help="also convert variables without a graph to compare with; every record will say so",
-    )
-
-
-def _side(text: str) -> str:
-    return text if text == "none" else str(_positive(text))
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    try:
-        scales = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        scales = ()
-    if not scales or not all(0 < scale <= 4 for scale in scales):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of factors above 0, at most 4")
-    return scales
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _above_zero(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)

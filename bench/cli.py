@@ -188,13 +188,15 @@ def _data(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from bench import sensitivity
+    from bench import contribution, record, sensitivity
     from bench.verify import verify
 
     failed = 0
     for path in given.record:
         try:
             faults, notes = (sensitivity.verify if sensitivity.is_study(path) else verify)(path)
+            if given.contribution:
+                faults += contribution.faults(path, record.read(path))
         except BenchError as error:
             failed = _say(error)
             continue
@@ -249,7 +251,7 @@ def _sensitivity(given: argparse.Namespace) -> int:
         output=given.output,
         weights=given.weights,
         device=given.device,
-        settings=Settings(batch_size=given.batch_size),
+        settings=_settings(given),
         command=given.line,
     )
     path = sensitivity.study(
@@ -296,8 +298,39 @@ def _cache(given: argparse.Namespace) -> int:
 def _report(given: argparse.Namespace) -> int:
     from bench.report.build import build
 
-    for path in build(given.results, easy=given.easy):
+    for path in build(given.results, easy=given.easy, html=given.html):
         print(path)
+    return 0
+
+
+def _sheet(given: argparse.Namespace) -> int:
+    from bench import sheets
+
+    if not given.record:
+        if given.dataset is None or given.output is not None:
+            raise BenchError(
+                "name a record and --output, or, for the sheet of the report, --dataset alone."
+            )
+        output, notes = sheets.for_report(given.results, given.dataset)
+    elif given.output is None:
+        raise BenchError("--output names the file of the sheet: .html, .png or .pdf.")
+    else:
+        output = given.output
+        options = sheets.Options(
+            dataset=given.dataset,
+            against=given.against,
+            queries=given.queries,
+            worst=given.worst,
+            top=given.top,
+            protocol=given.protocol,
+            matches=given.matches,
+            weights=given.weights,
+            device=given.device,
+        )
+        notes = sheets.make(given.record, output, options)
+    for note in notes:
+        print(note, file=sys.stderr)
+    print(output)
     return 0
 
 
@@ -320,5 +353,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "cache": ("List, explain, check and prune the stores of descriptors.", _cache),
     "sensitivity": ("Say how far the choices of a protocol move a score.", _sensitivity),
     "report": ("Rebuild report.md and its figures from the records.", _report),
+    "sheet": ("Show queries of a record with the first images of their lists.", _sheet),
     "doctor": ("Check this installation without a GPU or a download.", _doctor),
 }

@@ -243,7 +243,7 @@ def _rules(card: Card) -> str:
 def _metric(entries: Sequence[Entry], asked: str | None) -> str:
     """Return the metric of all records: the headline, or the one asked for by id or label."""
     shared: list[str] = [
-        m for m in entries[0].card["metrics"] if all(m in e.card["metrics"] for e in entries)
+        m for m in entries[0].card["metrics"] if all(_has(entry, m) for entry in entries)
     ]
     if asked is None:
         heads = {entry.card["metrics"][0] for entry in entries}
@@ -257,6 +257,10 @@ def _metric(entries: Sequence[Entry], asked: str | None) -> str:
         if asked in (metric, metric_label(metric)):
             return metric
     raise unknown("metric that all these results have", asked, shared)
+
+
+def _has(entry: Entry, metric: str) -> bool:
+    return all(metric in table for table in entry.record["scores"].values())
 
 
 def _protocols(entries: Sequence[Entry], asked: str | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class BrokenImagesError(BenchError):
         few = " ".join(faults[:5]) + (f" And {len(faults) - 5} more." if len(faults) > 5 else "")
         super().__init__(
             f"{len(faults)} of {total} images cannot be used: {few} "
-            f"All shards without them are kept; replace the files and run again{advice}."
+            f"All others are described and kept; replace the files and run again{advice}."
         )
 
 
@@ -48,6 +49,7 @@ class Listed:
     images: Sequence[Image]
     prints: Sequence[str | None]
 
+    @cached_property
     def lines(self) -> list[str]:
         """Return a line of JSON per image: file, box, sha256."""
         pairs = zip(self.images, self.prints, strict=True)
@@ -99,7 +101,7 @@ class Job:
         new = self.images * row_bytes + len(self.todo) * estimate.FILE_BYTES
         listed = kept.folder / "images.jsonl"
         if not listed.is_file():
-            new += sum(len(line) + 1 for line in self.work.listed.lines())
+            new += sum(len(line) + 1 for line in self.work.listed.lines)
         there = sum(p.stat().st_size for p in map(kept.path, self.todo) if p.is_file())
         return estimate.Need(kept.folder, max(new - there, most), self.phase)
 
@@ -170,7 +172,7 @@ def job_of(
         return Job(phase, work, key, list(shards), {}, force)
     partial = work.allow_missing
     absent = store.missing(work.store, shards, partial=partial)
-    adopted = adopt.find(work.store, key, work.listed.lines(), absent, partial=partial)
+    adopted = adopt.find(work.store, key, work.listed.lines, absent, partial=partial)
     todo = [shard for shard in absent if shard not in adopted]
     return Job(phase, work, key, todo, adopted)
 
@@ -190,7 +192,7 @@ def fill(job: Job) -> int:
     else is computed and kept.
     """
     kept, done, broken = job.work.store, 0, list[str]()
-    store.begin(kept, job.key, "".join(f"{line}\n" for line in job.work.listed.lines()))
+    store.begin(kept, job.key, "".join(f"{line}\n" for line in job.work.listed.lines))
     for shard in store.claim(kept, list(job.adopted), partial=job.work.allow_missing):
         adopt.take(kept, shard, job.adopted[shard])
     for shard in job.todo if job.force else ():
@@ -215,7 +217,7 @@ def fill(job: Job) -> int:
 def make_shard(work: Work, shard: int, progress: Progress) -> dict[int, str]:
     """Make and write one shard; return a sentence per position whose image cannot be decoded.
 
-    With such images it is written only where the work allows it, and its manifest names them.
+    The manifest names them, so that only a run that allows them takes the shard as it is.
     """
     first, end = work.store.span(shard)
     listed = work.listed
@@ -224,9 +226,8 @@ def make_shard(work: Work, shard: int, progress: Progress) -> dict[int, str]:
         if digest is None and at not in faults:
             path = listed.folder / listed.images[first + at].path
             raise BenchError(f"{path} appeared while the run went on; run it again.")
-    if not faults or work.allow_missing:
-        inside = {at: why.replace(f"{listed.folder}/", "") for at, why in faults.items()}
-        work.write(work.store, shard, rows, inside)
+    inside = {at: why.replace(f"{listed.folder}/", "") for at, why in faults.items()}
+    work.write(work.store, shard, rows, inside)
     return faults
 
 
@@ -246,7 +247,7 @@ def key_of(loaded: engine.Loaded, listed: Listed) -> dict[str, Any]:
     return {
         "code": CODE_VERSION,
         "shard_rows": store.rows_per_shard(len(wanted)),
-        "images": {"count": len(wanted), "sha256": sha256_lines(listed.lines())},
+        "images": {"count": len(wanted), "sha256": sha256_lines(listed.lines)},
         "method": {
             "name": info.name,
             "variant": info.variant,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import sqlite3
 import stat
@@ -41,9 +42,11 @@ def of_files(paths: Sequence[Path], cache: Path) -> list[str | None]:
     ):
         for low in range(0, len(paths), AT_ONCE):
             some = paths[low : low + AT_ONCE]
+            slices = [some[at : at + 64] for at in range(0, len(some), 64)]
+            states = itertools.chain.from_iterable(pool.map(_states, slices))
             known = [
                 None if state is None else table.get(path, state)
-                for path, state in zip(some, pool.map(_state, some), strict=True)
+                for path, state in zip(some, states, strict=True)
             ]
             fresh = pool.map(_read, [p for p, k in zip(some, known, strict=True) if k is None])
             rows = []
@@ -131,7 +134,11 @@ def _open(path: Path) -> _Table:
 
 
 def _name(path: Path) -> bytes:
-    return os.fsencode(path.absolute())
+    return os.fsencode(os.path.abspath(path))
+
+
+def _states(paths: Sequence[Path]) -> list[State | None]:
+    return [_state(path) for path in paths]
 
 
 def _state(path: Path) -> State | None:

@@ -38,17 +38,26 @@ def inliers(query: LocalFeatures, other: LocalFeatures, distance: float, mode: M
     `distance` is the Euclidean distance of descriptors below which two features match. With fewer
     than LEAST_MATCHES matches, and where no sample of three gives a map, the answer is 0.
     """
+    return len(inlier_matches(query, other, distance, mode)[0])
+
+
+def inlier_matches(
+    query: LocalFeatures, other: LocalFeatures, distance: float, mode: Mode
+) -> tuple[Rows, Rows]:
+    """Return the matches that `inliers` counts: (rows of `query`, rows of `other`), both (n,)."""
+    nothing = np.empty(0, dtype=np.int64)
     if min(len(query.points), len(other.points)) == 0:
-        return 0
+        return nothing, nothing
     match, ransac = (
-        (matches, affine_inliers)
+        (matches, affine_followers)
         if mode == "fast"
-        else (matches_compatible, affine_inliers_compatible)
+        else (matches_compatible, affine_followers_compatible)
     )
     mine, theirs = match(query.descriptors, other.descriptors, distance)
     if len(mine) < LEAST_MATCHES:
-        return 0
-    return ransac(other.points[theirs].astype(float), query.points[mine].astype(float))
+        return nothing, nothing
+    found = ransac(other.points[theirs].astype(float), query.points[mine].astype(float))
+    return mine[found], theirs[found]
 
 
 def matches(
@@ -78,7 +87,12 @@ def matches_compatible(
 
 
 def affine_inliers(source: Points, target: Points) -> int:
-    """Return the inliers of the best of up to TRIALS affine maps through three matches each.
+    """Return how many matches `affine_followers` marks."""
+    return int(np.count_nonzero(affine_followers(source, target)))
+
+
+def affine_followers(source: Points, target: Points) -> NDArray[np.bool_]:
+    """Mark the inliers (m,) of the best of up to TRIALS affine maps through three matches each.
 
     `source` and `target` are (m, 2) in pixels, m at least 3; a match is an inlier where its mapped
     source lies nearer than INLIER_PX to its target. Trials stop early as in scikit-image.
@@ -86,6 +100,7 @@ def affine_inliers(source: Points, target: Points) -> int:
     samples = _samples(len(source))
     matched = np.vstack([source.T, np.ones(len(source)), target.T])  # (5, m)
     best, trials = 0, TRIALS
+    followers = np.zeros(len(source), dtype=np.bool_)
     for low in range(0, TRIALS, BLOCK):
         if low >= trials:
             break
@@ -100,12 +115,18 @@ def affine_inliers(source: Points, target: Points) -> int:
                 break
             if counts[at] > best:
                 best = int(counts[at])
+                followers = off[at] < INLIER_PX * INLIER_PX
                 trials = min(trials, _trials_needed(best, len(source)))
-    return best
+    return followers
 
 
 def affine_inliers_compatible(source: Points, target: Points) -> int:
-    """Return the inliers that scikit-image's RANSAC finds; arguments as for `affine_inliers`.
+    """Return how many matches `affine_followers_compatible` marks."""
+    return int(np.count_nonzero(affine_followers_compatible(source, target)))
+
+
+def affine_followers_compatible(source: Points, target: Points) -> NDArray[np.bool_]:
+    """Mark the inliers (m,) that scikit-image's RANSAC finds; as `affine_followers` otherwise.
 
     Not for threads: it silences warnings while it runs.
     """
@@ -124,7 +145,7 @@ def affine_inliers_compatible(source: Points, target: Points) -> int:
             max_trials=TRIALS,
             rng=SEED,
         )
-    return 0 if found is None else int(np.count_nonzero(found))
+    return np.zeros(len(source), dtype=np.bool_) if found is None else np.asarray(found)
 
 
 @lru_cache(maxsize=4096)

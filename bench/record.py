@@ -13,6 +13,7 @@ import itertools
 import json
 import math
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -22,12 +23,13 @@ import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import rerank, suppression
 from bench.canonical import canonical_json, sha256_json
 from bench.card import Card, short
 from bench.errors import BenchError
 from bench.evaluate import Score, Scores
 from bench.paths import ROOT, write_bytes
-from bench.types import Dataset, GroundTruth, LabelledRanks, Protocol, Shortlist
+from bench.types import Dataset, GroundTruth, LabelledRanks, Protocol, Rows, Shortlist
 
 SCHEMA = 1
 Arrays = dict[str, NDArray[Any]]
@@ -103,6 +105,42 @@ def ranks_of(arrays: Arrays) -> tuple[LabelledRanks, Shortlist]:
     """Return the ranks and the shortlist of a record's arrays; KeyError where one is missing."""
     labelled = [arrays[f"labelled_{key}"] for key in ("offsets", "row", "rank", "score", "tied")]
     return LabelledRanks(*labelled), Shortlist(arrays["shortlist_row"], arrays["shortlist_score"])
+
+
+def scored_ranks(
+    arrays: Arrays, card: Card, protocols: tuple[Protocol, ...]
+) -> list[LabelledRanks]:
+    """Return the ranks that are scored, one per protocol: see `final_ranks`."""
+    reranked = (stage_of(card), arrays["shortlist_inliers"]) if "rerank" in card else None
+    return final_ranks(*ranks_of(arrays), protocols, reranked, arrays.get("database_group"))
+
+
+def final_ranks(
+    ranks: LabelledRanks,
+    shortlist: Shortlist,
+    protocols: Sequence[Protocol],
+    reranked: tuple[rerank.Stage, Rows] | None,
+    groups: Rows | None,
+) -> list[LabelledRanks]:
+    """Return the ranks that are scored, one per protocol: after re-ranking, after suppression.
+
+    `ranks` and `shortlist` are those of the search, `reranked` is a stage and its inliers, `groups`
+    are those of the data set.
+    """
+    lists, out = [shortlist] * len(protocols), [ranks] * len(protocols)
+    if reranked is not None:
+        stage, inliers = reranked
+        lists = rerank.lists_under(shortlist, inliers, protocols, stage)
+        out = [rerank.follow(ranks, one) for one in lists]
+    if groups is not None:
+        pairs = zip(out, lists, strict=True)
+        out = [suppression.follow(one, listed, groups) for one, listed in pairs]
+    return out
+
+
+def stage_of(card: Card) -> rerank.Stage:
+    """Return which images of a list a re-ranked card says were re-ranked."""
+    return rerank.Stage(card["rerank"]["candidates"], card["rerank"]["depth"])
 
 
 def protocols_of(arrays: Arrays, card: Card) -> tuple[Protocol, ...]:
@@ -212,30 +250,36 @@ def check(record: dict[str, Any], where: str) -> None:
 
 
 def _shortened(record: Any) -> Any:
-    """Return the record with right lists of scores per query emptied: they are nearly all of it.
+    """Return the record without the scores that are right: they are nearly all of it.
 
-    They are looked at here, 50 times faster; whatever is not as expected stays for the schema.
+    They are looked at here, many times faster; what is not as expected stays for the schema.
     """
     scores = record.get("scores") if isinstance(record, dict) else None
     if not isinstance(scores, dict) or not all(isinstance(t, dict) for t in scores.values()):
         return record
     return record | {
         "scores": {
-            protocol: {
-                metric_id: one | {"per_query": []} if _right(one) else one
-                for metric_id, one in table.items()
-            }
+            protocol: {metric_id: one for metric_id, one in table.items() if not _right(one)}
             for protocol, table in scores.items()
         }
     }
 
 
 def _right(score: Any) -> bool:
-    """Return whether the scores per query are a list of fractions and nulls."""
-    values = score.get("per_query") if isinstance(score, dict) else None
-    return isinstance(values, list) and all(
-        value is None or (type(value) in (int, float) and 0 <= value <= 1) for value in values
+    """Return whether a score is as the schema asks: mean, interval, a value per query."""
+    if not isinstance(score, dict) or score.keys() != {"mean", "interval", "per_query"}:
+        return False
+    interval, values = score["interval"], score["per_query"]
+    ends = isinstance(interval, list) and len(interval) == 2
+    if not isinstance(values, list) or not (interval is None or ends):
+        return False
+    return all(_fraction(value) for value in (score["mean"], *values)) and all(
+        type(end) in (int, float) for end in interval or ()
     )
+
+
+def _fraction(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and 0 <= value <= 1)
 
 
 @cache

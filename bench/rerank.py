@@ -29,7 +29,7 @@ from bench import geometry
 from bench.canonical import plain
 from bench.geometry import Mode
 from bench.progress import Progress
-from bench.types import LabelledRanks, LocalFeatures, LocalRule, Protocol, Rows, Shortlist
+from bench.types import NO_ROW, LabelledRanks, LocalFeatures, LocalRule, Protocol, Rows, Shortlist
 
 DEPTH = 100
 NOT_VERIFIED = -1
@@ -108,7 +108,7 @@ def depth_needed(stage: Stage, protocols: Sequence[Protocol]) -> int:
 
 def places(listed: Rows, ignored: Rows, depth: int) -> Rows:
     """Return the places of one query's candidates in its list (n,), ascending."""
-    return np.flatnonzero(~np.isin(listed, ignored))[:depth]
+    return np.flatnonzero((listed != NO_ROW) & ~np.isin(listed, ignored))[:depth]
 
 
 def chosen(shortlist: Shortlist, protocols: Sequence[Protocol], stage: Stage) -> NDArray[np.bool_]:

@@ -44,7 +44,6 @@ from bench.types import (
     LabelledRanks,
     MethodInfo,
     Protocol,
-    Rows,
     Settings,
     Shortlist,
 )
@@ -121,7 +120,7 @@ def finish(
         mask = rerank.chosen(found.shortlist, dataset.protocols, reranking.stage)
         verified = reranking.verify(found.shortlist, mask, phases)
     start = time.perf_counter()
-    ranks = final_ranks(
+    ranks = record.final_ranks(
         found.ranks,
         found.shortlist,
         dataset.protocols,
@@ -179,29 +178,6 @@ def finish(
             "exact_shortlist_row": exact.shortlist.row,
         }
     return record.write(options.output, content, arrays)
-
-
-def final_ranks(
-    ranks: LabelledRanks,
-    shortlist: Shortlist,
-    protocols: Sequence[Protocol],
-    reranked: tuple[rerank.Stage, Rows] | None,
-    groups: Rows | None,
-) -> list[LabelledRanks]:
-    """Return the ranks that are scored, one per protocol: after re-ranking, after suppression.
-
-    `ranks` and `shortlist` are those of the search, `reranked` is a stage and its inliers, `groups`
-    are those of the data set.
-    """
-    lists, out = [shortlist] * len(protocols), [ranks] * len(protocols)
-    if reranked is not None:
-        stage, inliers = reranked
-        lists = rerank.lists_under(shortlist, inliers, protocols, stage)
-        out = [rerank.follow(ranks, one) for one in lists]
-    if groups is not None:
-        pairs = zip(out, lists, strict=True)
-        out = [suppression.follow(one, listed, groups) for one, listed in pairs]
-    return out
 
 
 def score_brought(

@@ -69,7 +69,15 @@ def _end(seen: socket.socket, told: socket.socket) -> None:
     while seen.recv(1)[0] not in SIGNALS:
         pass
     time.sleep(PATIENCE_S)
+    leave()
+
+
+def leave() -> NoReturn:
+    """End the process and its workers at once: taking down large libraries takes seconds."""
     say()
+    if threading.current_thread() is threading.main_thread():  # else it may hold the lock
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
     for child in multiprocessing.active_children():
         child.kill()
     os._exit(STATUS)

@@ -75,11 +75,12 @@ def _marks(record: dict[str, Any]) -> list[str]:
         marks.append("chance" if "chance" in weights["source"] else "untrained")
     if "rerank" in record["card"]:
         marks.append(f"re-ranked, {record['card']['rerank']['candidates']} candidates")
-    card = record["card"]
-    if not card["compression"].startswith("none"):
-        marks.append(f"compressed: {card['compression'].split(':')[0]}")
-    if card["search"] != "exact":
-        marks.append(card["search"].split(";")[0])
+    compression = record["card"].get("compression", "none")
+    if not compression.startswith("none"):
+        marks.append(f"compressed: {compression.split(':')[0]}")
+    search = record["card"].get("search", "exact")
+    if search != "exact":
+        marks.append(search.split(";")[0])
     if limit is not None:
         marks.append(f"partial: first {limit} images")
     if "absent" in record["card"]:

@@ -40,7 +40,7 @@ def follow(ranks: LabelledRanks, listed: Shortlist, groups: Rows) -> LabelledRan
     for query, rows in enumerate(listed.row):
         inside = rows < len(groups)
         group = np.where(inside, groups[np.where(inside, rows, 0)], groups.max() + 1 + rows)
-        kept = rows[np.sort(np.unique(group, return_index=True)[1])]
+        kept = rows[np.sort(np.unique(group, return_index=True)[1])]  # NO_ROW is behind all others
         part = ranks.of_query(query)
         _, of_kept, of_labelled = np.intersect1d(kept, ranks.row[part], return_indices=True)
         rank[part.start + of_labelled] = of_kept

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
+NO_ROW = -1
 Box = tuple[float, float, float, float]
 
 NOT_RETRIEVED = int(np.iinfo(np.int64).max)  # the rank of what an approximate search did not find
@@ -281,7 +282,10 @@ class LabelledRanks:
 
 @dataclass(frozen=True, eq=False)
 class Shortlist:
-    """The first `depth` rows of each query, best first: both arrays (n_queries, depth)."""
+    """The first `depth` rows of each query, best first: both arrays (n_queries, depth).
+
+    Where a query searches fewer rows than that, its list ends with `NO_ROW` and the least float64.
+    """
 
     row: Rows
     score: NDArray[np.float64]

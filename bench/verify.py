@@ -27,8 +27,8 @@ from bench import (
 from bench import card as cards
 from bench.canonical import sha256_json
 from bench.errors import BenchError
-from bench.scoring import final_ranks, intervals_of, ties_of
-from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
+from bench.scoring import intervals_of, ties_of
+from bench.types import NO_ROW, NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
 
 TOLERANCE = 1e-9
 
@@ -50,14 +50,14 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         faults += _approximate_faults(held, ranks, arrays)
         faults += missing.faults(card, held.get("missing", ()), ranks)
         inliers = arrays.get("shortlist_inliers")
-        faults += _rerank_faults(card, shortlist, inliers, protocols)
+        n_seen = _rows_seen(card, arrays)
+        faults += _rerank_faults(card, shortlist, inliers, protocols, n_seen)
         groups = arrays.get("database_group")
         if not faults:
             faults += _area_faults(card, arrays, ranks, shortlist)
-            faults += _group_faults(card, groups, shortlist, protocols)
+            faults += _group_faults(card, groups, shortlist, protocols, n_seen)
         if not faults:
-            reranked = None if inliers is None else (_stage(card), inliers)
-            after = final_ranks(ranks, shortlist, protocols, reranked, groups)
+            after = record.scored_ranks(arrays, card, protocols)
             n_rows = card["dataset"]["database"]
             said = held.get("intervals", {"method": interval.FIRST})
             unanswered = card.get("missing", {}).get("queries", ())
@@ -204,6 +204,7 @@ def _rerank_faults(
     shortlist: Shortlist,
     inliers: Rows | None,
     protocols: tuple[Protocol, ...],
+    n_seen: int,
 ) -> list[str]:
     """Check that exactly the candidates of the card's rule were verified."""
     if "rerank" not in card:
@@ -212,15 +213,14 @@ def _rerank_faults(
         if card["candidates_rule"] != cards.NO_RERANKING:
             return ["the card names a rule for candidates, but nothing of how they are re-ranked"]
         return []
-    stage = _stage(card)
+    stage = record.stage_of(card)
     if card["candidates_rule"] != stage.rule:
         return ["the card names another rule for candidates than its re-ranking has"]
     if inliers is None:
         return ["the card is of a re-ranking, but no inliers are stored"]
     if inliers.dtype != np.int64 or inliers.shape != shortlist.row.shape:
         raise ValueError("inliers must be int64, one for each place of the shortlist")
-    n_rows = card["dataset"]["database"] + card["distractors"]["count"]
-    if shortlist.row.shape[1] < min(n_rows, rerank.depth_needed(stage, protocols)):
+    if shortlist.row.shape[1] < min(n_seen, rerank.depth_needed(stage, protocols)):
         return ["the shortlist is too short for its candidates"]
     least = np.where(rerank.chosen(shortlist, protocols, stage), 0, rerank.NOT_VERIFIED)
     most = np.where(least == 0, card["rerank"]["local"]["max_features"], rerank.NOT_VERIFIED)
@@ -248,13 +248,29 @@ def _area_faults(
         return ["the stored areas are not the card's"]
     for query, area in enumerate(queries):
         seen = np.concatenate([ranks.row[ranks.of_query(query)], shortlist.row[query]])
-        if np.any(database[seen[seen < len(database)]] != area):
+        seen = seen[(seen != NO_ROW) & (seen < len(database))]
+        if np.any(database[seen] != area):
             return [f"the list of query {query} leaves its area"]
     return []
 
 
+def _rows_seen(card: cards.Card, arrays: record.Arrays) -> int:
+    """Return the most rows that a query is searched in: of the database, or of its largest area."""
+    database, queries = arrays.get("database_area"), arrays.get("query_area")
+    if database is None or queries is None:
+        largest = int(card["dataset"]["database"])
+    else:
+        asked = np.isin(database, queries)
+        largest = int(np.unique(database[asked], return_counts=True)[1].max(initial=0))
+    return largest + int(card["distractors"]["count"])
+
+
 def _group_faults(
-    card: cards.Card, groups: Rows | None, shortlist: Shortlist, protocols: tuple[Protocol, ...]
+    card: cards.Card,
+    groups: Rows | None,
+    shortlist: Shortlist,
+    protocols: tuple[Protocol, ...],
+    n_seen: int,
 ) -> list[str]:
     """Check that the lists are deep enough for the suppression that the card names."""
     if "suppression" not in card:
@@ -269,8 +285,7 @@ def _group_faults(
         return ["the stored groups are of another number of images than the card's"]
     if sha256_json(groups.tolist()) != card["suppression"]["sha256"]:
         return ["the stored groups are not the card's"]
-    n_rows = card["dataset"]["database"] + card["distractors"]["count"]
-    if shortlist.row.shape[1] < min(n_rows, suppression.depth_needed(groups, protocols)):
+    if shortlist.row.shape[1] < min(n_seen, suppression.depth_needed(groups, protocols)):
         return ["the shortlist is too short for its suppression"]
     return []
 

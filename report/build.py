@@ -15,7 +15,8 @@ from . import (
     export,
     latex,
     literature,
-    plot,
+    page,
+    pictures,
     published,
     runs,
     sensitivity,
@@ -24,7 +25,6 @@ from . import (
     tornado,
 )
 from .board import Board
-from .cards import metric_label
 from .markdown import clean, code, escape, folded, relative_target
 from .published import PublishedRow
 from .runs import Run
@@ -66,9 +66,10 @@ probable origin and a verdict.
 """
 
 
-def build(results: Path, *, easy: bool = False) -> list[Path]:
+def build(results: Path, *, easy: bool = False, html: bool = False) -> list[Path]:
     """Write report.md, tables/ and figures/ below `results`; return the paths, the report first.
 
+    `html` asks for the leaderboard page as well, results/index.html.
     The same records give the same bytes. A record that cannot be used is named with the reason at
     the end of the report and on standard error. Raises BenchError where published.toml is there
     and wrong.
@@ -89,13 +90,15 @@ def build(results: Path, *, easy: bool = False) -> list[Path]:
     for file, reason in left_out:
         print(f"left out: {clean(file)} – {clean(reason)}", file=sys.stderr)
     for name, chosen in by_dataset.items():
-        drawn = _figures(chosen, name)
-        files |= drawn
+        drawn = pictures.of_dataset(results, chosen, shown, name)
+        for picture in drawn:
+            for kind, data in picture.files.items():
+                files[f"figures/{picture.stem}.{kind}"] = data
         main = board.board(chosen, name, easy=easy)
         beside_them = beside.pairs(chosen, rows, name)
         files |= _tables(main, beside_them)
         blocks += [f"## {escape(name)}\n", show.table(main)]
-        blocks += _pictures(chosen, name, drawn)
+        blocks += _pictures(drawn)
         if beside_them:
             blocks.append(f"### Measured beside published: {escape(name)}\n")
             blocks.append(beside.table(beside_them))
@@ -115,6 +118,8 @@ def build(results: Path, *, easy: bool = False) -> list[Path]:
     blocks += _closing(rows, left_out)
     text = "\n".join(block for block in blocks if block)
     content = {"report.md": text.encode("utf-8"), **files}
+    if html:
+        content["index.html"] = page.page(results, shown, rows, left_out)
     _forget(results, content)
     return [_write(results / name, data) for name, data in content.items()]
 
@@ -174,23 +179,14 @@ def _counts(shown: Sequence[Run], older: int) -> str:
     )
 
 
-def _figures(chosen: Sequence[Run], dataset: str) -> dict[str, bytes]:
-    """Draw one figure per headline metric, which is nearly always one."""
-    headlines = list(dict.fromkeys(sorted(run.headline for run in chosen)))
-    drawn = {}
-    for number, headline in enumerate(headlines, start=1):
-        name = dataset if len(headlines) == 1 else f"{dataset}-{number}"
-        same = [run for run in chosen if run.headline == headline]
-        for kind, data in plot.draw(same, dataset).items():
-            drawn[f"figures/{name}.{kind}"] = data
-    return drawn
-
-
-def _pictures(chosen: Sequence[Run], dataset: str, drawn: Collection[str]) -> list[str]:
-    labels = ", ".join(sorted({escape(metric_label(run.headline)) for run in chosen}))
-    targets = [relative_target(PurePosixPath(file)) for file in drawn if file.endswith(".png")]
-    words = f"{labels} on {escape(dataset)}, by protocol and method"
-    return [f"![{words}]({target})\n" for target in targets]
+def _pictures(drawn: Sequence[pictures.Picture]) -> list[str]:
+    blocks = []
+    for picture in drawn:
+        target = relative_target(PurePosixPath("figures", f"{picture.stem}.png"))
+        vector = relative_target(PurePosixPath("figures", f"{picture.stem}.svg"))
+        blocks.append(f"![{escape(picture.alternative)}]({target})\n")
+        blocks.append(f"{picture.caption} [Vector graphic]({vector}).\n")
+    return blocks
 
 
 def _details(chosen: Sequence[Run], dataset: str) -> list[str]:

@@ -1,12 +1,13 @@
-"""One figure per dataset: the headline metric per protocol and method, with its 95 % interval.
+"""How every picture is drawn, and the first of them: the headline metric with its intervals.
 
-Colours are those of Okabe and Ito, told apart by colour-blind readers; the protocols also have
-markers of their own, so that a print in grey can be read. Nothing published is drawn.
+Colours are those of Okabe and Ito, told apart by colour-blind readers; markers and dashes differ as
+well, so that a print in grey can be read. Nothing published is drawn.
 """
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -19,49 +20,93 @@ from .cards import metric_label
 from .markdown import clean
 from .runs import Run, protocols
 
-COLOURS = ("#009E73", "#0072B2", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-SPREAD = 0.5
-LONGEST_NAME = 60
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)))
+SPREAD = 0.56
+LONGEST_NAME = 48
+WIDTH = 7.2  # inches, the text width of an A4 page
 
 
 def draw(runs: Sequence[Run], dataset: str) -> dict[str, bytes]:
-    """Return the figure of one dataset as {"png": …, "svg": …}; equal runs give equal bytes.
+    """Return the headline metric of the runs as {"png": …, "svg": …}; equal runs, equal bytes.
 
-    All runs have the same headline metric; the caller sees to that. Each card has a band of its
-    own, with the complete runs of all cards above the partial ones.
+    All runs have the same headline metric, and come in the order in which they are drawn, those of
+    a card together; the caller sees to that. A line is ruled between cards.
     """
     names = protocols(runs)
-    order = sorted(runs, key=lambda run: (run.partial, run.card_sha256, run.name, run.file))
-    with mpl.style.context("default"), _settings():
-        figure = Figure(figsize=(8.0, 1.5 + 0.55 * len(order)), layout="constrained")
+    with style():
+        figure = Figure(figsize=(WIDTH, 1.3 + _pitch(len(runs)) * len(runs)), layout="constrained")
         axes = figure.add_subplot()
         for index, name in enumerate(names):
-            _protocol(axes, order, name, index, len(names))
-        _rows(axes, order)
-        label = metric_label(order[0].headline)
+            _protocol(axes, runs, name, index, len(names))
+        _rows(axes, runs)
+        axes.set_xlim(_least(runs, names), 100.8)
+        label = metric_label(runs[0].headline)
         axes.set_xlabel(clean(f"{label}, %, with the 95 % interval over landmarks"))
-        axes.set_title(clean(f"{dataset}: measured, by protocol card"))
+        axes.set_title(clean(f"{dataset}: measured"), loc="left", fontweight="bold")
         figure.legend(loc="outside lower center", ncols=max(1, min(len(names), 6)), frameon=False)
-        return {kind: _bytes(figure, kind) for kind in ("png", "svg")}
+        return encoded(figure)
 
 
-def _settings() -> AbstractContextManager[None]:
+def style() -> AbstractContextManager[None]:
     """Fix what would differ from run to run or from reader to reader; "$" in a name is a "$"."""
-    return mpl.rc_context(
-        {
-            "svg.hashsalt": "report",
-            "font.family": "DejaVu Sans",
-            "font.size": 9.0,
-            "text.parse_math": False,
-        }
-    )
+    return mpl.style.context(["default", _STYLE])
+
+
+_STYLE = {
+    "svg.hashsalt": "report",
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "text.parse_math": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "0.35",
+    "axes.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "axes.titlesize": 9.5,
+    "grid.color": "0.88",
+    "grid.linewidth": 0.6,
+    "xtick.color": "0.2",
+    "ytick.color": "0.2",
+    "legend.fontsize": 8.5,
+}
+
+
+def encoded(figure: Figure) -> dict[str, bytes]:
+    """Return a figure as PNG and SVG, without the date and the name of the program."""
+    nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    made = {}
+    for kind, metadata in nothing.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
+        made[kind] = buffer.getvalue()
+    return made
+
+
+def shortened(text: str, longest: int = LONGEST_NAME) -> str:
+    """Return a name cut in its middle: what tells variants apart is often at its end.
+
+    >>> shortened("delg.r101-gldv2clean", 12)
+    'delg.…2clean'
+    """
+    line = clean(text, 10 * longest)
+    if len(line) <= longest:
+        return line
+    tail = longest // 2
+    return f"{line[: longest - tail - 1]}…{line[-tail:]}"
+
+
+def _pitch(count: int) -> float:
+    """Return the height of a row in inches: roomy for few rows, one page for sixty."""
+    return min(0.42, max(0.18, 7.0 / max(count, 1)))
 
 
 def _protocol(axes: Axes, runs: Sequence[Run], name: str, index: int, count: int) -> None:
     """Draw one marker with its interval per run that has this protocol; partial ones are hollow."""
     colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
     shift = SPREAD * ((index + 0.5) / count - 0.5)
+    size = 6 if len(runs) <= 25 else 4
     axes.plot([], [], marker, color=colour, label=clean(name).lstrip("_"))
     for place, run in enumerate(runs):
         score = run.score(name, run.headline)
@@ -69,33 +114,45 @@ def _protocol(axes: Axes, runs: Sequence[Run], name: str, index: int, count: int
             continue
         if score.interval is not None:
             ends = [100 * end for end in score.interval]
-            axes.plot(ends, [place + shift] * 2, "-|", color=colour, linewidth=1.4)
+            axes.plot(ends, [place + shift] * 2, "-", color=colour, linewidth=1.2, alpha=0.75)
         axes.plot(
             100 * score.mean,
             place + shift,
             marker,
             color=colour,
             markerfacecolor="white" if run.partial else colour,
-            markersize=6,
+            markersize=size,
         )
 
 
 def _rows(axes: Axes, runs: Sequence[Run]) -> None:
-    """Name every row with its card, rule a line between cards, and fix both axes."""
-    labels = [f"{run.short_name(LONGEST_NAME)}\ncard {run.card8}" for run in runs]
-    axes.set_yticks(range(len(runs)), labels)
-    for place in range(1, len(runs)):
-        above, below = runs[place - 1], runs[place]
-        if (above.partial, above.card_sha256) != (below.partial, below.card_sha256):
-            axes.axhline(place - 0.5, color="0.6", linewidth=0.8)
+    """Name every row, name every card at its first row, rule a line between cards."""
+    axes.set_yticks(range(len(runs)), [shortened(run.name) for run in runs])
+    axes.tick_params(axis="y", length=0, labelsize=8.5 if len(runs) <= 35 else 7)
+    before = None
+    for place, run in enumerate(runs):
+        band = (run.partial, run.card_sha256)
+        if band == before:
+            continue
+        if before is not None:
+            axes.axhline(place - 0.5, color="0.7", linewidth=0.7)
+        before = band
+        axes.text(
+            1.01,
+            place,
+            f"card {run.card8}" + (", partial" if run.partial else ""),
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=7,
+            color="0.35",
+            family="DejaVu Sans Mono",
+        )
     axes.set_ylim(len(runs) - 0.5, -0.5)
-    axes.set_xlim(0, 100)
-    axes.grid(axis="x", color="0.88", linewidth=0.6)
-    axes.set_axisbelow(True)
+    axes.grid(axis="x")
 
 
-def _bytes(figure: Figure, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[kind]
-    figure.savefig(buffer, format=kind, dpi=150, metadata=nothing)
-    return buffer.getvalue()
+def _least(runs: Sequence[Run], names: Sequence[str]) -> float:
+    """Return where the axis begins: a multiple of ten below every interval."""
+    scores = [run.score(name, run.headline) for run in runs for name in names]
+    ends = [s.interval[0] if s.interval else s.mean for s in scores if s.mean is not None]
+    return 10.0 * math.floor(10 * min(ends, default=0.0) - 0.05) if min(ends, default=0) > 0 else 0

@@ -177,7 +177,9 @@ def test_what_is_not_retrieved_is_missed_and_counts_in_the_denominator() -> None
         np.array([0, 3]), np.array([1, 2, 3]), np.array([0, NOT_RETRIEVED, NOT_RETRIEVED]),
         np.array([0.5, -np.inf, -np.inf]), np.zeros(3, np.int64),
     )  # fmt: skip
-    (table,) = evaluate.score(ranks, [Protocol("p", (truth,), METRICS)], 9).values()
+    protocol = Protocol("p", (truth,), METRICS)
+    assert [places.tolist() for places in evaluate.positive_ranks(ranks, protocol)] == [[0]]
+    (table,) = evaluate.score(ranks, [protocol], 9).values()
     assert [table[m].mean for m in METRICS] == [0.5, 0.2, 1.0]
 
 

@@ -186,6 +186,10 @@ def test_ground_truth_and_metrics_must_be_shared() -> None:
         compare.compare([a, a], protocol="q")
     with pytest.raises(BenchError, match="metric that all these results have"):
         compare.compare([a, a], metric="R@1")
+    bare = entry("d", [1, 0])
+    bare.record["scores"]["p"].clear()
+    with pytest.raises(BenchError, match="metric that all these results have"):
+        compare.compare([a, bare])
     with pytest.raises(BenchError, match="different headline metrics"):
         compare.compare([a, entry("c", [1, 0], metrics=["recall@1.any-hit.junk-removed"])])
 

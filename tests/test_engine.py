@@ -152,6 +152,17 @@ def test_a_batch_that_does_not_fit_is_halved(
     assert said == ["out of memory with 5 images of 40 x 30 pixels at once; going on with 2."]
 
 
+def test_what_fitted_is_kept_for_the_shape(folder: Path) -> None:
+    failed = []
+
+    def error() -> Exception:
+        failed.append(1)
+        return MemoryError()
+
+    rows(loaded(Means(2, error), batch_size=4), folder, (*ALL, *ALL))  # 4, 4 and 2 of one shape
+    assert len(failed) == 2  # once of this shape, once of the other that is there four times
+
+
 def test_what_one_shard_learns_does_not_change_the_batches_of_the_next(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,10 +94,13 @@ def test_images_that_cannot_be_decoded_are_all_named_and_the_rest_is_kept(
     assert "--allow-missing" in text
     assert workspace.records() == []
     assert described() == 605 - 4
+    assert cli(*given, "--allow-missing").status == 0
+    assert described() == 12, "the others are kept"
     for name, content in whole.items():
         (tiny / "jpg" / name).write_bytes(content)
     assert cli(*given).status == 0
-    assert len(workspace.records()) == 1
+    assert described() == 2 * 32 + 5 + 12, "two shards of the database, one of the queries"
+    assert len(workspace.records()) == 2
 
 
 def test_with_the_option_the_result_is_marked_and_nothing_moves(

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import areas, card, datasets, evaluate, record, scoring, search, suppression
+from bench import areas, card, datasets, evaluate, record, rerank, scoring, search, suppression
 from bench.datasets import _near, _utm
 from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.folder import parse
-from bench.types import Areas, GroundTruth, LabelledRanks, Protocol, Shortlist
+from bench.types import NO_ROW, Areas, GroundTruth, LabelledRanks, Protocol, Shortlist
 
 R1, R5 = "recall@1.any-hit.junk-removed", "recall@5.any-hit.junk-removed"
 
@@ -47,6 +47,18 @@ def test_suppression_by_hand() -> None:
     assert after.rank.tolist() == [evaluate.ABSENT, 1, 2]
     cut = suppression.follow(ranks, Shortlist(np.array([[1, 0, 2]]), np.zeros((1, 3))), groups)
     assert cut.rank.tolist() == [evaluate.ABSENT, 1, evaluate.ABSENT]
+
+
+def test_an_image_that_is_not_in_the_list_has_no_place() -> None:
+    protocol = Protocol("p", (GroundTruth(np.array([1, 4]), np.array([2, 3])),), (R1,))
+    ranks = LabelledRanks(
+        np.array([0, 4]),
+        np.array([1, 2, 3, 4]),
+        np.array([evaluate.ABSENT, 0, evaluate.ABSENT, 2]),
+        np.zeros(4),
+        np.zeros(4, int),
+    )
+    assert [places.tolist() for places in evaluate.positive_ranks(ranks, protocol)] == [[1]]
 
 
 def test_distractors_are_groups_of_one() -> None:
@@ -117,11 +129,12 @@ def test_suppression_goes_with_recall_alone(small: dict) -> None:
 def test_a_search_by_areas_is_a_search_of_each(seed: int) -> None:
     draw = np.random.default_rng(seed)
     sizes, n_queries = (9, 4, 13), 8
-    database, queries, added = unit(26, seed), unit(n_queries, seed + 50), unit(3, seed + 90)
+    database, queries, added = unit(26, seed), unit(n_queries, seed + 50), unit(seed % 2, seed + 90)
     area = np.repeat([2, 5, 6], sizes)
     asked = draw.choice([2, 5, 6], n_queries)
     labelled = [np.sort(draw.choice(np.flatnonzero(area == a), 2, replace=False)) for a in asked]
-    parts = [from_array(database[:11], "a"), from_array(database[11:], "b"), from_array(added, "c")]
+    parts = [from_array(database[:11], "a"), from_array(database[11:], "b")]
+    parts += [from_array(added, "c")] if len(added) else []
     jobs = areas.jobs(Areas(area, asked), parts, labelled)
     assert len(jobs) == len(np.unique(asked))
     searched = [
@@ -131,16 +144,18 @@ def test_a_search_by_areas_is_a_search_of_each(seed: int) -> None:
     found = areas.join(searched, n_queries)
     whole = np.concatenate([database, added])
     for query in range(n_queries):
-        seen = np.concatenate([np.flatnonzero(area == asked[query]), [26, 27, 28]])
+        seen = np.concatenate([np.flatnonzero(area == asked[query]), 26 + np.arange(len(added))])
         order = seen[ordered(whole[seen], queries[query])].tolist()
         part = found.ranks.of_query(query)
         assert found.ranks.row[part].tolist() == labelled[query].tolist()
         assert found.ranks.rank[part].tolist() == [order.index(row) for row in labelled[query]]
-        assert found.shortlist.row[query].tolist() == order[:5]
-        exact = [
-            float(whole[row].astype(float) @ queries[query].astype(float)) for row in order[:5]
-        ]
-        assert found.shortlist.score[query] == pytest.approx(exact)
+        length = min(5, len(order))
+        padding = [NO_ROW] * (found.shortlist.row.shape[1] - length)
+        assert found.shortlist.row[query].tolist() == order[:5] + padding
+        mine = queries[query].astype(float)
+        exact = [float(whole[row].astype(float) @ mine) for row in order[:5]]
+        assert found.shortlist.score[query][:length] == pytest.approx(exact)
+        assert np.all(np.diff(found.shortlist.score[query]) <= 0)
 
 
 def test_areas_that_make_no_sense_are_refused(small: dict) -> None:
@@ -198,6 +213,9 @@ def test_queries_that_are_not_asked_count_nowhere(small: dict) -> None:
     assert evaluate.score(ranks, [skipping], 8)["day"][R1].mean == 1.0
     entry = card.protocol_entry(skipping)
     assert (entry["scored"], entry["skipped"], entry["not_asked"]) == (1, 1, 1)
+    assert evaluate.score(ranks, [day], 8)["day"][R1].interval == (0.0, 1.0)
+    kept = replace(day, asked=(True, False, False))
+    assert evaluate.score(ranks, [kept], 8)["day"][R1].interval is None, "one query, no interval"
     other = replace(day, asked=(True, False, True))
     assert card.protocol_entry(other)["truth_sha256"] != entry["truth_sha256"]
 
@@ -253,6 +271,37 @@ def test_rules_stand_in_the_card_and_verify_follows_them(
         other = record.read(score_places(cli, workspace, brought, **change))
         shorts.add(other["card_sha256"])
     assert len(shorts) == 4, "each rule is another card"
+
+
+@pytest.mark.parametrize("key", ["groups", "areas"])
+def test_groups_and_areas_are_in_the_revision(key: str) -> None:
+    other = {k: v for k, v in PLACES.items() if k != key}
+    one, without = (parse(data, "x", Path()) for data in (PLACES, other))
+    assert card.revision(one) != card.revision(without)
+
+
+def test_a_small_area_does_not_shorten_the_lists_of_the_others(
+    cli: Callable, workspace, brought: tuple[Path, Path]
+) -> None:
+    """Six cut-outs of one panorama need a list of all seven; the other area has one row."""
+    change = {
+        "areas": {"database": [0] + [1] * 7, "queries": [1, 0, 1]},
+        "groups": [2, 1, *[0] * 6],
+        "protocols": {"all": [{"positive": [1]}, {"positive": [0]}, {"positive": [*range(2, 8)]}]},
+        "metrics": [R5],
+    }
+    path = score_places(cli, workspace, brought, **change)
+    held = record.read(path)
+    rows = record.read_arrays(path, held)["shortlist_row"]
+    assert rows.shape == (3, 7)
+    assert rows[1].tolist() == [0, *[NO_ROW] * 6]
+    assert held["scores"]["all"][R5]["per_query"] == [1.0, 1.0, 1.0]
+    assert cli("verify", path).status == 0
+
+
+def test_the_end_of_a_padded_list_is_no_candidate() -> None:
+    listed = np.array([4, 2, 7, NO_ROW, NO_ROW])
+    assert rerank.places(listed, np.array([2]), 4).tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(

@@ -406,27 +406,42 @@ def test_broken_records_are_left_out_with_a_sentence(
     interval = make_record("gem", "interval", number=4)
     interval["scores"]["easy"][HEADLINE]["interval"] = [0.9, 0.1]
     store(results, interval)
+    old = make_record("gem", "old", number=6)
+    old["schema"] = 0
+    store(results, old)
+    again = store(results, make_record(number=1))  # the same record twice is one row
+    (again.parent / "copy.json").write_bytes(again.read_bytes())
     words = make_record("gem", "words", card=make_card(**{"preprocess.scales": ["1"]}), number=5)
     store(results, words)
     text = report_of(tmp_path)
     told = capsys.readouterr().err
-    for name in ("forged", "stranger", "interval", "words", "torn.json", "binary.json",
+    for name in ("forged", "stranger", "interval", "words", "gem.old", "torn.json", "binary.json",
                  "list.json", "deep.json", "folder.json"):  # fmt: skip
         assert name in section(text, "## Left out"), name
         assert name in told, name
-    assert told.count("left out: ") == 9
+    assert told.count("left out: ") == 10
     assert [row["method"] for row in main_rows(text)][1:] == ["gem.lite0"]
     assert "forged" not in text.split("## Left out")[0]
     assert tmp_path.name not in (text + told).replace("\\", "")
+
+
+def test_a_record_with_latency_and_no_scores_has_a_row(tmp_path: Path) -> None:
+    record = make_record("gem", "timed", number=2)
+    record["scores"] = {name: {} for name in record["scores"]}
+    text = report_of(tmp_path, make_record(), record)
+    *_, row = main_rows(text)
+    assert (row["method"], row["mAP M, %"], row["mAP H, %"]) == ("gem.timed", "–", "–")
+    assert "12.3 / 23.4" in detail(text, "mini, medium").split("gem.timed")[1]
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     records = [make_record(), make_record(card=WHOLE, number=2), make_record("b", number=3)]
     one = build(results_of(tmp_path / "one", *records))
     two = build(results_of(tmp_path / "two" / "deeper", *reversed(records)))
-    assert [path.name for path in one] == [
-        "report.md", "mini.png", "mini.svg", "mini.tex", "mini.csv", "mini.json",
-    ]  # fmt: skip
+    assert {path.name for path in one} == {
+        "report.md", "mini.png", "mini.svg", "mini-differences.png", "mini-differences.svg",
+        "mini-cost.png", "mini-cost.svg", "mini.tex", "mini.csv", "mini.json",
+    }  # fmt: skip
     for left, right in zip(one, two, strict=True):
         assert left.read_bytes() == right.read_bytes(), left.name
     again = build(tmp_path / "one")

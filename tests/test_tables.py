@@ -17,6 +17,7 @@ import pytest
 
 from bench.canonical import sha256_json
 from bench.errors import BenchError
+from bench.record import check
 from tests.test_report import ROOT, WHOLE, Record, make_card, make_record
 
 beside = importlib.import_module("bench.report.beside")
@@ -314,3 +315,15 @@ def test_the_latex_compiles(tmp_path: Path) -> None:
     assert said.returncode == 0, said.stdout[-2000:]
     assert "Overfull" not in said.stdout
     assert "Missing character" not in (tmp_path / "all.log").read_text(errors="replace")
+
+
+@pytest.mark.parametrize("value", [1.5, -0.1, "0.5", True, [0.5]])
+@pytest.mark.parametrize("place", ["mean", "per_query"])
+def test_a_score_that_is_no_fraction_is_refused_by_name(place: str, value: Any) -> None:
+    held = make_record()
+    full = {**held, "card_sha256": "0" * 64, "sha256": "0" * 64}
+    check(full, "x")
+    score = full["scores"]["hard"]["map.trapezoid.junk-removed"]
+    score[place] = [value] if place == "per_query" else value
+    with pytest.raises(BenchError, match=rf"scores\.hard\.map\.trapezoid\.junk-removed\.{place}"):
+        check(full, "x")

@@ -16,6 +16,7 @@ from bench import machine
 from bench.paths import write_bytes
 
 WORDS = ("figure", "reference")
+SOURCE = {"commit": "id", "dirty": "dirty"}  # as pytest-benchmark found it when it measured
 HEAD = """\
 # Performance
 
@@ -38,7 +39,7 @@ def kept(raw: dict[str, Any]) -> dict[str, Any]:
         "date": raw["datetime"][:10],
         "machine": machine.describe(None),
         "libraries": machine.libraries(),
-        "source": machine.source(),
+        "source": {key: raw["commit_info"].get(name) for key, name in SOURCE.items()},
         "figures": sorted(figures, key=lambda figure: figure["test"]),
     }
 

@@ -1,0 +1,70 @@
+"""May a record be added to results/: what `verify` cannot see, namely where it comes from.
+
+A record that verifies can still be stale, or from code that nobody else has. Its commit must be in
+the history of this checkout, without changes of its own, and with the same stages from file to
+descriptor (CODE_VERSION) as the code here.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.card import short
+from bench.extract import CODE_VERSION
+from bench.paths import ROOT
+
+
+def faults(path: Path, held: Mapping[str, Any]) -> list[str]:
+    """Return why the record at `path`, already read, may not be added; nothing if it may."""
+    return [*_place(path, held), *_source(held["source"]["commit"], held["source"]["dirty"])]
+
+
+def _place(path: Path, held: Mapping[str, Any]) -> list[str]:
+    """Check that it lies where a run would have written it."""
+    method = f"{held['method']['name']}.{held['method']['variant']}"
+    file = f"{short(held['card'])}-{held['run_id']}.json"
+    wanted = ("runs", held["card"]["dataset"]["name"], method, file)
+    if path.absolute().parts[-4:] == wanted:
+        return []
+    return [f"it belongs in {'/'.join(wanted)} below the results, where a run writes it"]
+
+
+def _source(commit: str | None, dirty: bool | None) -> list[str]:
+    if not commit:
+        return ["it does not say which commit it was made with; run it again in a git checkout"]
+    if fault := _fault(commit, dirty):
+        return [f"{fault}; run it again with this code, committed"]
+    return []
+
+
+def _fault(commit: str, dirty: bool | None) -> str:
+    if dirty:
+        return f"it was made with changes on top of commit {commit[:9]} that nobody else has"
+    if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
+        return f"its commit is {commit!r}, which is no hash of a commit"
+    if _git("merge-base", "--is-ancestor", commit, "HEAD") is None:
+        return f"its commit {commit[:9]} is not in the history of this checkout"
+    then = _git("grep", "-hE", "^CODE_VERSION = [0-9]+", commit, "--", "bench") or ""
+    found = re.search(r"CODE_VERSION = ([0-9]+)", then)
+    version = found.group(1) if found else "not known"
+    if version == str(CODE_VERSION):
+        return ""
+    return (
+        f"it is stale: at its commit {commit[:9]} the stages from file to descriptor had version "
+        f"{version}, and have {CODE_VERSION} now"
+    )
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git says in this checkout, None where it fails or is not there."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None

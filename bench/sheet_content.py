@@ -1,0 +1,210 @@
+"""What a sheet shows: queries of a record, the first images of their lists, and what these are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import card as cards
+from bench import datasets, record, rerank
+from bench.errors import BenchError, unknown
+from bench.metrics import junk_removed
+from bench.types import Dataset, Image, LabelledRanks, Protocol, Rows, Shortlist
+
+Kind = Literal["positive", "ignored", "negative"]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image of a list: `place` counts from 1, `image` is None for a distractor.
+
+    `inliers` is None where the image was no candidate of re-ranking.
+    """
+
+    row: int
+    place: int
+    score: float
+    kind: Kind
+    inliers: int | None
+    image: Image | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """The list of one query in one record.
+
+    `value` is the headline metric of the query, a fraction or NaN; `places` are those of its
+    positives, counted from 1 once ignored images are taken out, ascending.
+    """
+
+    run: str
+    value: float
+    places: tuple[int, ...]
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One query with its list, or with those of two records one above the other."""
+
+    query: int
+    image: Image
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A record with all that a sheet needs of it, under one protocol.
+
+    `listed` is the list that is scored, so after re-ranking; `inliers` gives per query those of
+    each row that was a candidate.
+    """
+
+    path: Path
+    held: Mapping[str, Any]
+    protocol: Protocol
+    ranks: LabelledRanks
+    listed: Shortlist
+    inliers: Sequence[Mapping[int, int]]
+    values: NDArray[np.float64]
+
+    @property
+    def name(self) -> str:
+        """Return method.variant."""
+        return f"{self.held['method']['name']}.{self.held['method']['variant']}"
+
+    @property
+    def run_id(self) -> str:
+        """Return the id of the run."""
+        return str(self.held["run_id"])
+
+
+def open_record(path: Path, protocol: str | None) -> Opened:
+    """Return the record at `path` under a protocol: the one named, else medium, else the first."""
+    held = record.read(path)
+    card = held["card"]
+    arrays = record.read_arrays(path, held)
+    try:
+        stated = record.protocols_of(arrays, card)
+        names = [each.name for each in stated]
+        if protocol is not None and protocol not in names:
+            raise unknown("protocol", protocol, names)
+        chosen = protocol or ("medium" if "medium" in names else names[0])
+        at = names.index(chosen)
+        ranks = record.scored_ranks(arrays, card, stated)[at]
+        _, before = record.ranks_of(arrays)
+        found = arrays.get("shortlist_inliers")
+        listed = before
+        inliers: list[dict[int, int]] = [{} for _ in before.row]
+        if found is not None and "rerank" in card:
+            stage = record.stage_of(card)
+            ignored = rerank.ignored_of(stage, stated[at])
+            listed = rerank.reorder(before, found, ignored, stage.depth)
+            inliers = [_verified(*pair) for pair in zip(before.row, found, strict=True)]
+        headline = held["scores"][chosen][card["metrics"][0]]
+        values = np.array(headline["per_query"], dtype=np.float64)
+        if not len(values) == len(listed.row) == len(stated[at].truth):
+            raise ValueError("lists, labels and scores are of different numbers of queries")
+    except (LookupError, ValueError, TypeError) as error:
+        raise BenchError(
+            f"the arrays of {path.name} are not those of a record: {type(error).__name__}: {error}."
+        ) from error
+    return Opened(path, held, stated[at], ranks, listed, inliers, values)
+
+
+def _verified(row: Rows, inliers: Rows) -> dict[int, int]:
+    kept = inliers != rerank.NOT_VERIFIED
+    return dict(zip(row[kept].tolist(), inliers[kept].tolist(), strict=True))
+
+
+def dataset_of(opened: Opened, named: str | None) -> Dataset:
+    """Return the data set of a record as it is here; its lists and labels must be the record's.
+
+    `named` is its name or path where the name on the card does not find it.
+    """
+    stated = opened.held["card"]["dataset"]
+    name = named or stated["name"]
+    if named is None and not {name, name.partition(".")[0]} & {*datasets.names()}:
+        raise BenchError(
+            f"no data set {name} is known here; where it is a folder of your own, name its "
+            "dataset.json with --dataset."
+        )
+    dataset = datasets.load(name)
+    if (limit := opened.held["card"]["limit"]) is not None:
+        dataset = datasets.limited(dataset, limit)
+    here = cards.make(dataset, None, unit_norm=True)["dataset"]
+    if any(here[key] != stated[key] for key in ("name", "revision", "database", "queries")):
+        raise BenchError(
+            f"{opened.path.name} was made with {stated['name']}, revision "
+            f"{stated['revision'][:8]}, and {name} here is {here['name']}, revision "
+            f"{here['revision'][:8]}; a sheet would show other images than those that were scored."
+        )
+    dataset, _ = datasets.placed(dataset)
+    files = [dataset.folder / image.path for image in (*dataset.queries, *dataset.database)]
+    if not any(file.is_file() for file in files):
+        raise BenchError(
+            f"the images of {dataset.name} are not on this machine: {dataset.folder} holds none "
+            "of them; a sheet shows images."
+        )
+    return dataset
+
+
+def comparable(one: Opened, other: Opened) -> None:
+    """Refuse two records whose queries, database or labels are not the same."""
+    cards_of = [opened.held["card"] for opened in (one, other)]
+    for key in ("dataset", "protocols", "distractors", "limit", "metrics"):
+        if cards_of[0][key] != cards_of[1][key]:
+            raise BenchError(
+                f"{one.path.name} and {other.path.name} cannot be set side by side: their cards "
+                f"differ in {key}."
+            )
+
+
+def worst(opened: Opened, count: int) -> list[int]:
+    """Return the queries with the least values, the worst first; those without one are left out."""
+    order = np.argsort(opened.values, kind="stable")  # NaN comes last
+    return [int(query) for query in order if not np.isnan(opened.values[query])][:count]
+
+
+def extremes(one: Opened, other: Opened, count: int) -> tuple[list[int], list[int]]:
+    """Return the queries where `one` gains most over `other`, and those where it loses most."""
+    gain = one.values - other.values
+    order = [int(query) for query in np.argsort(-gain, kind="stable")]
+    wins = [query for query in order if gain[query] > 0][:count]
+    losses = [query for query in reversed(order) if gain[query] < 0][:count]
+    return wins, losses
+
+
+def entry(dataset: Dataset, query: int, opened: Sequence[Opened], top: int) -> Entry:
+    """Return one query with the first `top` images of its list in every record."""
+    lines = tuple(_line(dataset, query, each, top) for each in opened)
+    return Entry(query, dataset.queries[query], lines)
+
+
+def _line(dataset: Dataset, query: int, opened: Opened, top: int) -> Line:
+    truth = opened.protocol.truth[query]
+    kinds: dict[int, Kind] = dict.fromkeys(truth.positive.tolist(), "positive")
+    kinds |= dict.fromkeys(truth.ignored.tolist(), "ignored")
+    rows = opened.listed.row[query, :top].tolist()
+    scores = opened.listed.score[query, :top].tolist()
+    tiles = tuple(
+        Tile(
+            row,
+            place,
+            score,
+            kinds.get(row, "negative"),
+            opened.inliers[query].get(row),
+            dataset.database[row] if row < len(dataset.database) else None,
+        )
+        for place, (row, score) in enumerate(zip(rows, scores, strict=True), start=1)
+    )
+    part = opened.ranks.of_query(query)
+    row, rank = opened.ranks.row[part], opened.ranks.rank[part]
+    ranks = [rank[np.isin(row, wanted)] for wanted in (truth.positive, truth.ignored)]
+    places = tuple(int(place) + 1 for place in junk_removed(*ranks))
+    return Line(opened.name, float(opened.values[query]), places, tiles)

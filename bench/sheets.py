@@ -1,0 +1,179 @@
+"""The command `sheet`: what a record found, as pictures; a page of HTML, a PNG or a PDF."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench import card as cards
+from bench import datasets, sheet_figure, sheet_html, thumbnails
+from bench import sheet_content as content
+from bench import sheet_matches as matching
+from bench.errors import BenchError
+from bench.paths import write_bytes
+from bench.report.cards import gist, metric_label
+from bench.report.runs import load as load_runs
+from bench.report.runs import newest
+from bench.sheet_content import Entry, Opened
+from bench.sheet_html import Section
+from bench.types import Dataset
+
+SIDE = {".html": 104, ".png": 220, ".pdf": 260}
+MATCH_SIDE = 380
+MOST = {".html": 1000, ".png": 40, ".pdf": 400}
+REPORT_WORST, REPORT_TOP = 3, 8
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; the defaults are written here."""
+
+    dataset: str | None = None
+    against: Path | None = None
+    queries: tuple[int, ...] | None = None
+    worst: int = 5
+    top: int = 10
+    protocol: str | None = None
+    matches: int = 0
+    weights: str | None = None
+    device: str | None = None
+
+
+def make(paths: Sequence[Path], output: Path, options: Options) -> list[str]:
+    """Write the sheet of records to `output`; return what could not be shown, in sentences.
+
+    Raises BenchError where a record, its data set or its images are not at hand.
+    """
+    suffix = output.suffix.lower()
+    if suffix not in SIDE:
+        raise BenchError(f"--output {output}: a sheet is written as {', '.join(SIDE)}.")
+    if options.against is not None and len(paths) != 1:
+        raise BenchError("--against sets one record beside another; name one record before it.")
+    opened = [content.open_record(path, options.protocol) for path in paths]
+    datasets_of = [content.dataset_of(each, options.dataset) for each in opened]
+    if len({cards.revision(dataset) for dataset in datasets_of}) > 1:
+        raise BenchError("a sheet is of one data set; name records of one.")
+    dataset, notes, sections = datasets_of[0], [], []
+    for each in opened:
+        section, fault = _section(each, dataset, options)
+        sections.append(section)
+        notes += [fault] if fault else []
+    shown = sum(len(entries) for section in sections for _, entries in section.groups)
+    if shown > MOST[suffix]:
+        raise BenchError(
+            f"{shown} queries are too many for a {suffix[1:].upper()}, which holds {MOST[suffix]}; "
+            "name fewer with --queries or --worst."
+        )
+    thumbs = _thumbnails(sections, dataset, SIDE[suffix], opened[0])
+    render = sheet_html.render if suffix == ".html" else sheet_figure.render
+    write_bytes(output, render(dataset.name, sections, thumbs, suffix))
+    return notes
+
+
+def for_report(results: Path, name: str) -> tuple[Path, list[str]]:
+    """Write the sheet of all rows that the report shows of a data set, below `results`.
+
+    It is one file, so that its images are in it once: the worst queries of every row.
+    """
+    dataset = datasets.load(name)
+    shown, _ = newest(load_runs(results)[0])
+    chosen = [run for run in shown if run.card["dataset"]["name"] == dataset.name]
+    if not chosen:
+        raise BenchError(f"{results} holds no records of {dataset.name}.")
+    order = sorted(chosen, key=lambda run: (run.name, run.card_sha256, run.file))
+    output = results / "sheets" / f"{dataset.name}.html"
+    options = Options(dataset=name, worst=REPORT_WORST, top=REPORT_TOP)
+    return output, make([results / run.file for run in order], output, options)
+
+
+def _section(opened: Opened, dataset: Dataset, options: Options) -> tuple[Section, str]:
+    """Return the section of one record, and why its matches are not shown, or nothing."""
+    other = None
+    if options.against is not None:
+        other = content.open_record(options.against, options.protocol)
+        content.comparable(opened, other)
+    records = [opened] if other is None else [opened, other]
+    groups = [
+        (heading, [content.entry(dataset, query, records, options.top) for query in queries])
+        for heading, queries in _groups(opened, other, options)
+    ]
+    pairs, fault = [], ""
+    if options.matches:
+        queries = [entry.query for _, entries in groups for entry in entries]
+        try:
+            pairs = matching.pairs(
+                opened, dataset, queries, options.matches, options.weights, options.device
+            )
+        except BenchError as error:
+            fault = f"matches of {opened.name} are not shown: {str(error).rstrip('.')}."
+    section = Section(
+        tuple(_about(each) for each in records),
+        opened.protocol.name,
+        metric_label(opened.held["card"]["metrics"][0]),
+        groups,
+        pairs,
+        fault,
+        opened.held["card"]["crop_rule"] == "query cropped to its box",
+    )
+    return section, fault
+
+
+def _about(opened: Opened) -> sheet_html.About:
+    card = opened.held["card"]
+    return sheet_html.About(opened.name, opened.run_id, cards.short(card), gist(card))
+
+
+def _groups(
+    opened: Opened, other: Opened | None, options: Options
+) -> list[tuple[str, Sequence[int]]]:
+    """Return which queries are shown, under headings."""
+    total = len(opened.values)
+    if options.queries is not None:
+        wrong = [query for query in options.queries if query >= total]
+        if wrong:
+            raise BenchError(
+                f"--queries {wrong[0]}: {opened.path.name} has {total} queries, 0 to {total - 1}."
+            )
+        return [("", options.queries)]
+    if other is None:
+        return [("worst queries, the worst first", content.worst(opened, options.worst))]
+    wins, losses = content.extremes(opened, other, options.worst)
+    return [
+        (f"where {opened.name} gains most over {other.name}", wins),
+        (f"where {opened.name} loses most to {other.name}", losses),
+    ]
+
+
+def _thumbnails(
+    sections: Sequence[Section], dataset: Dataset, longest: int, opened: Opened
+) -> sheet_html.Thumbnails:
+    """Return a small copy of every image that a sheet shows, each once."""
+    preprocess = opened.held["card"]["preprocess"] or {}
+    orientation = preprocess.get("orientation", "ignore")
+    made: sheet_html.Thumbnails = {}
+    for section in sections:
+        for _, entries in section.groups:
+            for entry in entries:
+                _add(made, entry, dataset, longest, orientation)
+    for section in sections:
+        for pair in section.pairs:
+            for side, pixels in enumerate(pair.images):
+                key = sheet_html.key("m", pair.query, pair.row, side)
+                made[key] = thumbnails.of_pixels(pixels, MATCH_SIDE)
+    return made
+
+
+def _add(
+    made: sheet_html.Thumbnails, entry: Entry, dataset: Dataset, side: int, orientation: str
+) -> None:
+    wanted = {sheet_html.key("q", entry.query): entry.image}
+    for line in entry.lines:
+        wanted |= {
+            sheet_html.key("d", tile.row): replace(tile.image, box=None)
+            for tile in line.tiles
+            if tile.image is not None
+        }
+    for key, image in wanted.items():
+        if key not in made:
+            made[key] = thumbnails.make(dataset.folder, image, orientation, side)

@@ -1,0 +1,55 @@
+"""Small copies of images for sheets, as JPEG; an image that is not there has a reason instead."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from bench import images
+from bench.errors import BenchError
+from bench.types import Image, Preprocess
+
+QUALITY = 68
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small copy: `jpeg` is None where there is none, and `fault` says why.
+
+    `width` and `height` are its own; `factor` is its size divided by that of the original.
+    """
+
+    jpeg: bytes | None
+    width: int
+    height: int
+    factor: float
+    fault: str = ""
+
+
+def make(folder: Path, image: Image, orientation: Any, side: int) -> Thumbnail:
+    """Return a copy whose longest side is at most `side` pixels; boxes are not applied."""
+    path = folder / image.path
+    rule = Preprocess(orientation=orientation, max_side_px=None)
+    try:
+        pixels = images.load(path, None, rule)
+    except BenchError:
+        fault = "cannot be read" if path.is_file() else "missing"
+        return Thumbnail(None, side, side * 3 // 4, 0.0, fault)
+    return of_pixels(pixels, side)
+
+
+def of_pixels(pixels: NDArray[np.uint8], side: int) -> Thumbnail:
+    """Return a small copy of pixels (height, width, 3), RGB."""
+    whole = Pillow.fromarray(pixels)
+    factor = min(1.0, side / max(whole.size))
+    width, height = (max(1, round(size * factor)) for size in whole.size)
+    small = whole.resize((width, height), Pillow.Resampling.LANCZOS)
+    packed = io.BytesIO()
+    small.save(packed, "JPEG", quality=QUALITY, optimize=True)
+    return Thumbnail(packed.getvalue(), width, height, factor)

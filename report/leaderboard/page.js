@@ -1,0 +1,278 @@
+"use strict";
+// The page itself: filters, table, published rows, keys, and the address that keeps the view.
+
+let state = readState();
+let limit = AT_ONCE;
+let inView = [];
+const $ = (id) => document.getElementById(id);
+
+function set(changes, keep) {
+  state = { ...state, ...changes };
+  if (!keep) limit = AT_ONCE;
+  const hash = stateAsHash(state);
+  history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
+  render();
+}
+
+function choice(name, label, options, title) {
+  const box = el("select", { id: `f-${name}`, name, title, onchange: (event) => {
+    const reset = name === "data" ? { protocol: "", crop: "", rerank: "", backbone: "", device: "", card: "", open: "" } : {};
+    set({ ...reset, [name]: event.target.value });
+    $(`f-${name}`).focus();
+  } }, ...options.map(([value, text]) => el("option", { value, selected: value === state[name] }, text)));
+  return el("label", { class: `field ${options.length < 3 && !state[name] ? "single" : ""}` }, el("span", {}, label), box);
+}
+
+function facetOptions(key) {
+  const rows = DATA.rows.filter((row) => row.dataset === state.data);
+  const counts = count(rows.map((row) => row[key]));
+  const options = [...counts].sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([value, number]) => [value, `${key === "card" ? value.slice(0, 8) : value} (${number})`]);
+  if (state[key] && !counts.has(state[key])) options.push([state[key], `${state[key].slice(0, 40)} (0)`]);
+  return [["", "all"], ...options];
+}
+
+function renderFilters(columns, column) {
+  const form = $("filters");
+  const typed = $("f-q");
+  const search = typed || el("input", { id: "f-q", type: "search", placeholder: "method, weights, card …", autocomplete: "off", spellcheck: "false",
+    oninput: (event) => set({ q: event.target.value }) });
+  if (search.value !== state.q) search.value = state.q;
+  const protocols = [["", "all"], ...protocolsOf(state).map((name) => [name, name])];
+  if (state.protocol && !protocols.some(([name]) => name === state.protocol)) protocols.push([state.protocol, state.protocol]);
+  const made = [
+    choice("data", "Data set", DATASETS.map((name) => [name, `${name} (${MEASURED.get(name) || "published only"})`])),
+    choice("protocol", "Protocol", protocols),
+    ...FACETS.map(([key, label, title]) => choice(key, label, facetOptions(key), title)),
+    el("label", { class: "field narrow-only" }, el("span", {}, "Sort by"), el("select", { id: "f-sort", onchange: (event) => set({ sort: event.target.value, order: "" }) },
+      ...columns.map((each) => el("option", { value: each.key, selected: each === column }, each.label)))),
+    el("label", { class: "check" }, el("input", { id: "f-group", type: "checkbox", checked: state.group === "yes", onchange: (event) => set({ group: event.target.checked ? "yes" : "no" }) }), "group by card"),
+    el("button", { type: "button", id: "clear", disabled: !anyFilter(), onclick: clear }, "Clear filters"),
+  ];
+  const old = [...form.children].filter((child) => !child.contains(search));
+  for (const child of old) child.remove();
+  if (!typed) form.append(el("label", { class: "field wide" }, el("span", {}, "Search"), search));
+  form.append(...made);
+}
+
+function anyFilter() {
+  return ["protocol", "q", ...FACETS.map(([key]) => key)].some((key) => state[key]);
+}
+
+function clear() {
+  set({ protocol: "", q: "", ...Object.fromEntries(FACETS.map(([key]) => [key, ""])) });
+  $("f-q").focus();
+}
+
+function render() {
+  const rows = filtered(state);
+  const columns = columnsOf(rows, state);
+  const column = sortColumn(columns, state);
+  renderFilters(columns, column);
+  const ordered = sorted(rows, column, state);
+  const groups = state.group === "yes" ? grouped(ordered) : [{ card: null, rows: ordered }];
+  inView = groups.flatMap((group) => group.rows);
+  const total = MEASURED.get(state.data) || 0;
+  $("status").textContent = `${WHOLE.format(rows.length)} of ${WHOLE.format(total)} measured rows of ${state.data}`;
+  renderCards(rows);
+  renderTable(groups, columns, column, total);
+  renderPlot(rows, columns, column);
+  renderPublished();
+}
+
+function renderCards(rows) {
+  const cards = [...new Set(rows.map((row) => row.card))].sort();
+  const place = $("cards");
+  if (cards.length < 2) { place.replaceChildren(); return; }
+  const open = Boolean(place.querySelector("details[open]"));
+  const body = el("div", { class: "differences" });
+  const fill = () => {
+    if (body.firstChild) return;
+    const some = cards.slice(0, 40);
+    if (some.length < cards.length) body.append(el("p", {}, `Of ${cards.length} cards the first 40 are compared; choose fewer with the filters.`));
+    body.append(el("dl", {}, ...whatDiffers(some).map(([name, values]) => el("div", {}, el("dt", {}, name), el("dd", {},
+      ...[...values].slice(0, 12).map(([value, list]) => el("p", {}, /^[0-9a-f]{64}$/.test(value) ? `${value.slice(0, 8)}…` : value, " ", ...list.slice(0, 12).map(chip), list.length > 12 ? ` and ${list.length - 12} more` : null)))))));
+  };
+  const toggle = el("details", { open, ontoggle: () => fill() },
+    el("summary", {}, el("b", {}, `${cards.length} protocol cards in view.`),
+      state.group === "yes"
+        ? " Rows are grouped by card, and compare within a group only. What differs"
+        : " The order below runs across cards: it compares scores made under different rules. What differs"), body);
+  if (open) fill();
+  place.replaceChildren(toggle);
+  place.classList.toggle("across", state.group !== "yes");
+}
+
+function heading(column, chosen) {
+  const down = descending(column, state);
+  const active = column === chosen;
+  const press = () => {
+    set(active ? { sort: column.key, order: down ? "asc" : "desc" } : { sort: column.key, order: "" });
+    const again = document.querySelector(`th[data-key="${CSS.escape(column.key)}"] button`);
+    if (again) again.focus();
+  };
+  return el("th", { scope: "col", class: `c-${column.kind === "score" ? "score" : column.key}`, "data-key": column.key, "aria-sort": active ? (down ? "descending" : "ascending") : "none", title: column.title },
+    el("button", { type: "button", onclick: press }, column.label, el("span", { class: "arrow", "aria-hidden": "true" }, active ? (down ? "▾" : "▴") : "")));
+}
+
+function cell(row, column, best) {
+  if (column.kind === "score") {
+    const score = scoreOf(row, column.protocol, column.metric);
+    if (!score) return el("td", { class: "c-score" }, NONE);
+    const text = score[0].toFixed(2);
+    const top = !row.partial && best.get(`${column.key} ${row.card}`) === text;
+    return el("td", { class: "c-score" }, top ? el("b", {}, text) : text, el("small", {}, interval(score)));
+  }
+  const [text, below] = {
+    crop: () => [row.crop], rerank: () => [row.rerank], card: () => [chip(row.card)],
+    bytes: () => [WHOLE.format(row.bytes), `${WHOLE.format(row.dim)}-d`],
+    latency: () => [row.latency ? row.latency.map((ms) => ms.toFixed(1)).join(" / ") : NONE, row.device],
+  }[column.key]();
+  return el("td", { class: `c-${column.key}` }, text, below ? el("small", {}, below) : null);
+}
+
+function rowLines(row, columns, best) {
+  const open = state.open === row.id;
+  const button = el("button", { type: "button", class: "name", "aria-expanded": String(open), "aria-controls": `d-${row.id}`, "data-id": row.id, onclick: () => toggleRow(row.id) }, row.name);
+  const line = el("tr", { class: `row ${open ? "open" : ""}`, id: `r-${row.id}` },
+    el("th", { scope: "row", class: "c-name" }, el("span", { class: "title" }, button, ...row.marks.map((mark) => el("span", { class: `mark ${mark}` }, mark))), el("small", {}, row.backbone === "not stated" ? "" : row.backbone)),
+    ...columns.slice(1).map((column) => cell(row, column, best)));
+  if (!open) return [line];
+  return [line, el("tr", { class: "more", id: `d-${row.id}` }, el("td", { colspan: columns.length }, detail(row)))];
+}
+
+function renderTable(groups, columns, column, total) {
+  const place = $("rows");
+  if (inView.length === 0) {
+    place.replaceChildren(el("p", { class: "empty", id: "empty" },
+      total ? "No measured row fits these filters. " : `Nothing was measured on ${state.data || "any data set"}. `,
+      anyFilter() ? el("button", { type: "button", onclick: clear }, "Clear filters") : null));
+    return;
+  }
+  const best = bestByCard(columns, state);
+  const body = el("tbody");
+  let left = limit;
+  for (const group of groups) {
+    if (left <= 0) break;
+    if (group.card) {
+      body.append(el("tr", { class: "group" }, el("th", { colspan: columns.length, scope: "rowgroup" }, chip(group.card), " ",
+        group.partial ? el("span", { class: "mark partial" }, "partial runs, not ranked") : null, " ", byCard.get(group.card).gist)));
+    }
+    for (const row of group.rows.slice(0, left)) body.append(...rowLines(row, columns, best));
+    left -= group.rows.length;
+  }
+  const table = el("table", { class: "board" },
+    el("caption", {}, `${state.data}${state.protocol ? `, ${state.protocol}` : ""}: measured, %`),
+    el("thead", {}, el("tr", {}, ...columns.map((each) => heading(each, column)))), body);
+  const hidden = inView.length - limit;
+  place.replaceChildren(el("div", { class: "scroll" }, table), ...(hidden > 0 ? [el("p", { class: "paging" },
+    `${WHOLE.format(limit)} of ${WHOLE.format(inView.length)} rows are listed. `,
+    el("button", { type: "button", id: "more", onclick: () => { limit += 1000; render(); } }, `Show ${WHOLE.format(Math.min(hidden, 1000))} more`))] : []));
+}
+
+function toggleRow(id) {
+  set({ open: state.open === id ? "" : id }, true);
+  const button = document.querySelector(`button.name[data-id="${CSS.escape(id)}"]`);
+  if (button) button.focus({ preventScroll: true });
+}
+
+function openRow(row) {
+  const place = inView.indexOf(row);
+  if (place >= limit) limit = place + 1;
+  set({ open: row.id }, true);
+  reveal();
+}
+
+function reveal() {
+  const button = state.open && document.querySelector(`button.name[data-id="${CSS.escape(state.open)}"]`);
+  if (!button) return;
+  button.focus({ preventScroll: true });
+  button.scrollIntoView({ block: "center" });
+}
+
+function renderPlot(rows, columns, column) {
+  const place = $("plot");
+  if (!place.firstChild) {
+    const pick = (value, text) => el("button", { type: "button", "data-x": value, onclick: () => set({ x: value }, true) }, text);
+    place.append(el("h2", {}, "Quality against cost"), el("p", { class: "pick" }, el("span", { class: "what" }), " against ", pick("latency", "latency"), " ", pick("bytes", "bytes")),
+      el("div", { class: "canvas-box" }, el("div", { class: "canvas" }), el("div", { class: "tip", hidden: true })), el("p", { class: "note quiet" }));
+  }
+  const scores = column.kind === "score" ? column : sortColumn(columns, { ...state, sort: "" });
+  place.hidden = false;
+  for (const button of place.querySelectorAll("[data-x]")) button.setAttribute("aria-pressed", String(button.dataset.x === state.x));
+  if (scores.kind !== "score") { place.hidden = true; return; }
+  place.querySelector(".what").textContent = scores.title.replace(/ \(.*/, "");
+  const drawable = (axis) => rows.some((row) => !row.partial && (axis === "bytes" ? row.bytes > 0 : row.latency && row.latency[0] > 0));
+  if (!drawable(state.x)) {
+    place.hidden = !drawable(state.x === "bytes" ? "latency" : "bytes");
+    place.querySelector(".canvas").replaceChildren(el("p", { class: "empty" }, `No row in view has ${state.x === "bytes" ? "bytes" : "a latency"}.`));
+    place.querySelector(".note").textContent = "";
+    return;
+  }
+  drawPlot(place, rows, scores, state, openRow);
+}
+
+function renderPublished() {
+  const place = $("published");
+  const rows = filteredPublished(state);
+  const all = DATA.published.filter((row) => row.values.some(([dataset]) => dataset === state.data));
+  if (!all.length) { place.replaceChildren(); return; }
+  const values = (row) => row.values.filter(([dataset, protocol]) => dataset === state.data && (!state.protocol || protocol === state.protocol));
+  const body = rows.map((row) => el("tr", {},
+    el("th", { scope: "row", class: "c-name" }, row.name, el("small", {}, row.variant)),
+    el("td", { class: "digits" }, ...values(row).map(([, protocol, metric, digits]) => el("span", {}, `${protocol} ${metric} `, el("i", {}, digits)))),
+    el("td", { class: "wide-only" }, row.backbone), el("td", { class: "wide-only" }, row.training), el("td", { class: "wide-only" }, row.dim === null ? "not stated" : String(row.dim)),
+    el("td", { "data-label": "Query: " }, row.crop), el("td", { "data-label": "Re-ranking: " }, row.rerank),
+    el("td", {}, row.url ? el("a", { href: row.url, rel: "noreferrer" }, row.source) : row.source, " ", el("span", { class: "tag", title: DATA.tags[row.tag] }, row.tag),
+      row.part === "main" ? null : el("span", { class: "tag" }, row.part), row.note ? el("small", {}, row.note) : null)));
+  place.replaceChildren(
+    el("h2", { id: "published-heading" }, "Published elsewhere, not measured here"),
+    el("p", {}, `${rows.length} of ${all.length} rows of ${state.data}, with the digits as printed in their source. They have no protocol card: how they were scored is known only as far as the columns say, and they are never sorted among the measured rows. Data set, protocol and search apply to them.`),
+    rows.length ? el("div", { class: "scroll" }, el("table", { class: "board" },
+      el("thead", {}, el("tr", {}, ...["Method", "As printed, %"].map((text) => el("th", { scope: "col" }, text)),
+        ...["Backbone", "Trained on", "Dim"].map((text) => el("th", { scope: "col", class: "wide-only" }, text)),
+        ...["Query", "Re-ranking", "Source"].map((text) => el("th", { scope: "col" }, text)))),
+      el("tbody", {}, ...body))) : el("p", { class: "empty" }, "No published row fits these filters."));
+}
+
+function renderLeftOut() {
+  if (!DATA.left_out.length) return;
+  $("left-out").append(el("h2", {}, "Left out"), el("ul", {}, ...DATA.left_out.map(([file, reason]) => el("li", {}, el("code", {}, file), ` ${reason}`))));
+}
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest && event.target.closest("input, select");
+  if (event.key === "/" && !typing) { event.preventDefault(); $("f-q").focus(); return; }
+  if (event.key === "Escape" && state.open && !typing) { toggleRow(state.open); return; }
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!step || !event.target.matches("button.name")) return;
+  event.preventDefault();
+  const names = [...document.querySelectorAll("button.name")];
+  const next = names[names.indexOf(event.target) + step];
+  if (next) next.focus();
+});
+window.addEventListener("hashchange", () => {
+  if (location.hash.slice(1) === stateAsHash(state) || location.hash === "#rows-heading") return;
+  state = readState();
+  render();
+  reveal();
+});
+window.addEventListener("beforeprint", () => {
+  limit = Infinity;
+  for (const details of document.querySelectorAll("#cards details")) details.open = true;
+  render();
+});
+window.addEventListener("afterprint", () => { limit = AT_ONCE; render(); });
+let width = window.innerWidth;
+window.addEventListener("resize", () => {
+  if (window.innerWidth === width) return;
+  width = window.innerWidth;
+  render();
+});
+$("filters").addEventListener("submit", (event) => event.preventDefault());
+renderLeftOut();
+render();
+if (state.open) {
+  const row = inView.find((each) => each.id === state.open);
+  if (row) openRow(row);
+}

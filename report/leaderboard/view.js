@@ -1,0 +1,211 @@
+"use strict";
+// What is shown: the data, the state that the address keeps, filtering, sorting, columns.
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const FACETS = [
+  ["crop", "Query", "box: the method sees the box of the query alone"],
+  ["rerank", "Re-ranking", ""],
+  ["backbone", "Backbone", ""],
+  ["device", "Device", ""],
+  ["card", "Card", "Rows of one card were scored under the same rules"],
+];
+const DEFAULTS = {
+  data: "", protocol: "", crop: "", rerank: "", backbone: "", device: "", card: "",
+  q: "", sort: "score", order: "", group: "yes", x: "latency", open: "",
+};
+const AT_ONCE = 100;
+const NONE = "–";
+// Made once: toLocaleString makes a formatter each time, which thousands of rows would feel.
+const WHOLE = new Intl.NumberFormat("en-GB");
+const THREE_DIGITS = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 3 });
+
+const byCard = new Map(Object.entries(DATA.cards));
+for (const card of byCard.values()) {
+  card.at = new Map(card.metrics.map(([, id], index) => [id, index]));
+  card.labels = new Map(card.metrics.map(([label, id]) => [id, label]));
+}
+for (const row of DATA.rows) {
+  row.partial = row.marks.includes("partial");
+  row.text = [row.name, ...row.marks, row.backbone, row.training, row.card.slice(0, 8)].join(" ").toLowerCase();
+}
+for (const row of DATA.published) {
+  row.text = [row.name, row.variant, row.backbone, row.training, row.source].join(" ").toLowerCase();
+}
+
+function count(list) {
+  const counts = new Map();
+  for (const item of list) counts.set(item, (counts.get(item) || 0) + 1);
+  return counts;
+}
+
+const MEASURED = count(DATA.rows.map((row) => row.dataset));
+const DATASETS = [
+  ...[...MEASURED.keys()].sort(),
+  ...[...new Set(DATA.published.flatMap((row) => row.values.map((value) => value[0])))]
+    .filter((name) => !MEASURED.has(name)).sort(),
+];
+// The data set with most rows opens first; of equal ones the first by name.
+DEFAULTS.data = DATASETS.reduce((best, name) =>
+  (MEASURED.get(name) || 0) > (MEASURED.get(best) || 0) ? name : best, DATASETS[0] || "");
+
+function readState() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  const state = { ...DEFAULTS };
+  for (const key of Object.keys(DEFAULTS)) if (given.has(key)) state[key] = given.get(key);
+  if (!DATASETS.includes(state.data)) state.data = DEFAULTS.data;
+  if (!["latency", "bytes"].includes(state.x)) state.x = DEFAULTS.x;
+  return state;
+}
+
+function stateAsHash(state) {
+  const kept = new URLSearchParams();
+  for (const [key, value] of Object.entries(state)) if (value !== DEFAULTS[key]) kept.set(key, value);
+  return kept.toString();
+}
+
+function protocolsOf(state) {
+  const names = new Set(DATA.rows.filter((row) => row.dataset === state.data).flatMap((row) => Object.keys(row.scores)));
+  const listed = DATA.protocols.filter((name) => names.has(name));
+  for (const row of DATA.published) for (const [dataset, name] of row.values) {
+    if (dataset === state.data && !listed.includes(name)) listed.push(name);
+  }
+  return listed;
+}
+
+// The protocol that rows are sorted and drawn by where none is chosen: medium, or the first.
+function mainProtocol(state) {
+  const names = protocolsOf(state);
+  return state.protocol || (names.includes("medium") ? "medium" : names[0] || "");
+}
+
+function words(state) {
+  return state.q.toLowerCase().split(/\s+/).filter(Boolean);
+}
+
+function filtered(state) {
+  const wanted = words(state);
+  return DATA.rows.filter((row) =>
+    row.dataset === state.data
+    && (!state.protocol || state.protocol in row.scores)
+    && FACETS.every(([key]) => !state[key] || row[key] === state[key])
+    && wanted.every((word) => row.text.includes(word)));
+}
+
+function filteredPublished(state) {
+  const wanted = words(state);
+  return DATA.published.filter((row) =>
+    row.values.some(([dataset, protocol]) => dataset === state.data && (!state.protocol || protocol === state.protocol))
+    && wanted.every((word) => row.text.includes(word)));
+}
+
+function scoreOf(row, protocol, metric) {
+  const index = byCard.get(row.card).at.get(metric);
+  return index === undefined || !row.scores[protocol] ? null : row.scores[protocol][index];
+}
+
+// All protocols: the headline metric of each. One protocol: its headline, mP@k and Recall@k.
+function scoreColumns(rows, state) {
+  const metrics = new Map();
+  for (const row of rows) {
+    const list = byCard.get(row.card).metrics;
+    list.forEach(([label, id], index) => {
+      if (index === 0 || (state.protocol && /^(mp|recall)@/.test(id))) metrics.set(id, label);
+    });
+  }
+  const names = state.protocol ? [state.protocol] : protocolsOf(state).filter((name) => rows.some((row) => name in row.scores));
+  const columns = [];
+  for (const [id, label] of metrics) for (const name of names) {
+    columns.push({
+      key: `${name}|${id}`, kind: "score", protocol: name, metric: id,
+      label: state.protocol ? label : metrics.size > 1 ? `${name} ${label}` : name,
+      title: `${label} under ${name}, % (${id})`,
+      value: (row) => (scoreOf(row, name, id) || [null])[0],
+    });
+  }
+  return columns;
+}
+
+const FIXED = [
+  { key: "name", label: "Method", value: (row) => row.name },
+  { key: "crop", label: "Query", title: "what of a query the method sees", value: (row) => row.crop },
+  { key: "rerank", label: "Re-ranking", title: "rule for the candidates of re-ranking", value: (row) => row.rerank },
+  { key: "bytes", label: "Bytes", kind: "number", title: "bytes per image of the database, and the dimension", value: (row) => row.bytes },
+  { key: "latency", label: "Latency, ms", kind: "number", title: "describe one image at a time, ms: p50 / p95, and the device", value: (row) => row.latency && row.latency[0] },
+  { key: "card", label: "Card", title: "first 8 digits of the card's sha256", value: (row) => row.card },
+];
+
+function columnsOf(rows, state) {
+  return [FIXED[0], ...scoreColumns(rows, state), ...FIXED.slice(1)];
+}
+
+function sortColumn(columns, state) {
+  const main = mainProtocol(state);
+  return columns.find((column) => column.key === state.sort)
+    || columns.find((column) => column.kind === "score" && column.protocol === main)
+    || columns.find((column) => column.kind === "score") || columns[0];
+}
+
+function descending(column, state) {
+  return state.order ? state.order === "desc" : column.kind === "score";
+}
+
+function sorted(rows, column, state) {
+  const sign = descending(column, state) ? -1 : 1;
+  const keyed = rows.map((row) => [column.value(row), row]);
+  const compare = (a, b) => {
+    if (a === b) return 0;
+    if (a === null) return 2;
+    if (b === null) return -2;
+    return a < b ? -1 : 1;
+  };
+  keyed.sort(([a, one], [b, other]) => {
+    if (one.partial !== other.partial) return one.partial ? 1 : -1;
+    const order = compare(a, b);
+    if (Math.abs(order) === 2) return order;
+    return sign * order || compare(one.name, other.name) || compare(one.id, other.id);
+  });
+  return keyed.map(([, row]) => row);
+}
+
+// Complete rows by card, the cards in the order of their first row; partial rows last, by card.
+function grouped(rows) {
+  const groups = new Map();
+  for (const row of rows) {
+    const key = `${row.partial} ${row.card}`;
+    if (!groups.has(key)) groups.set(key, { card: row.card, partial: row.partial, rows: [] });
+    groups.get(key).rows.push(row);
+  }
+  return [...groups.values()];
+}
+
+// The best value of a column under each card, of all complete rows of the data set, not of those in view.
+function bestByCard(columns, state) {
+  const best = new Map();
+  for (const column of columns) {
+    if (column.kind !== "score") continue;
+    const values = new Map();
+    for (const row of DATA.rows) {
+      const value = row.dataset === state.data && !row.partial ? column.value(row) : null;
+      if (value === null) continue;
+      const [top, number] = values.get(row.card) || [-Infinity, 0];
+      values.set(row.card, [Math.max(top, value), number + 1]);
+    }
+    for (const [card, [top, number]] of values) {
+      if (number > 1) best.set(`${column.key} ${card}`, top.toFixed(2));
+    }
+  }
+  return best;
+}
+
+function whatDiffers(cards) {
+  const fields = new Map();
+  for (const sha of cards) for (const [name, value] of byCard.get(sha).fields) {
+    if (!fields.has(name)) fields.set(name, new Map());
+  }
+  for (const [name, values] of fields) for (const sha of cards) {
+    const found = byCard.get(sha).fields.find((field) => field[0] === name);
+    const value = found ? found[1] : "not on the card";
+    values.set(value, [...(values.get(value) || []), sha]);
+  }
+  return [...fields].filter(([, values]) => values.size > 1);
+}

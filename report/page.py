@@ -1,0 +1,217 @@
+"""The leaderboard page: one file of HTML with its style, its script and the rows as data.
+
+It needs no server and asks for nothing: what it shows is inside. The parts are files of their own
+in `report/leaderboard/`, put together here without a build step. Every text from a record is data
+(JSON) that the script writes into the page as text, so no name can become markup or a script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from bench.canonical import canonical_json
+
+from .cards import flat, gist, label, metric_label, say
+from .compare import crop_of
+from .literature import metric_name
+from .markdown import clean, relative_target
+from .published import TAGS, PublishedRow
+from .runs import Run, protocols
+
+PARTS = Path(__file__).resolve().parent / "leaderboard"
+SCRIPTS = ("view.js", "plot.js", "detail.js", "page.js")
+NOT_STATED = "not stated"
+UNITS = ("ms", "s", "px", "bytes")
+SHOWN_ELSEWHERE = {"schema", "run_id", "card", "card_sha256", "scores", "sha256", "ranks"}
+LONGEST = 600
+
+
+def page(
+    results: Path,
+    shown: Sequence[Run],
+    rows: Sequence[PublishedRow],
+    left_out: Sequence[tuple[PurePosixPath, str]],
+) -> bytes:
+    """Return the page of the runs that the report shows and of the published rows, as UTF-8.
+
+    Records and sheets are read again below `results`. Equal files give equal bytes.
+    """
+    script = "\n".join((PARTS / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    data = {
+        **_measured(results, shown),
+        "published": [_published(row) for row in rows if row.printable and row.values],
+        "tags": TAGS,
+        "left_out": [[clean(file), clean(reason)] for file, reason in left_out],
+    }
+    parts = {
+        "style": (PARTS / "page.css").read_text(encoding="utf-8"),
+        "script": script,
+        "script_sha256": digest,
+        "data": _in_html(data),
+    }
+    template = (PARTS / "page.html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], template).encode("utf-8")
+
+
+def _in_html(data: Any) -> str:
+    """Return JSON that can stand in a script element: nothing in it ends one or opens a comment."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _measured(results: Path, shown: Sequence[Run]) -> dict[str, Any]:
+    """Return rows, and what many of them share once: cards and groups of facts."""
+    cards: dict[str, Any] = {}
+    shared: dict[str, int] = {}
+    facts: list[Any] = []
+
+    def once(group: Any) -> int:
+        number = shared.setdefault(canonical_json(group), len(facts))
+        if number == len(facts):
+            facts.append(group)
+        return number
+
+    sheets = _sheets(results)
+    rows = []
+    order = sorted(shown, key=lambda run: (run.dataset, run.name, run.card_sha256, run.file))
+    for run in order:
+        record = json.loads((results / run.file).read_bytes())
+        cards.setdefault(run.card_sha256, _card(run))
+        rows.append(_row(run, record, sheets) | {"facts": [once(g) for g in _facts(record)]})
+    return {"rows": rows, "cards": cards, "facts": facts, "protocols": protocols(shown)}
+
+
+def _row(run: Run, record: Mapping[str, Any], sheets: Mapping[str, str]) -> dict[str, Any]:
+    target = relative_target(run.file)
+    backbone = record["method"]["config"].get("backbone")
+    return {
+        "id": run.run_id,
+        "dataset": clean(run.dataset),
+        "name": clean(f"{run.method}.{run.variant}", 120),
+        "marks": list(run.marks),
+        "backbone": clean(backbone) if isinstance(backbone, str) else NOT_STATED,
+        "training": clean(run.training_set),
+        "dim": run.dim,
+        "crop": {"whole": "whole image"}.get(crop_of(run), crop_of(run)),
+        "rerank": _rerank(run),
+        "bytes": run.bytes_per_image,
+        "latency": run.describe_ms and [round(ms, 2) for ms in run.describe_ms],
+        "device": clean(run.device.partition(": ")[2] or run.device),
+        "card": run.card_sha256,
+        "scores": {
+            protocol: [_score(run, protocol, metric) for metric in run.card["metrics"]]
+            for protocol in run.scores
+        },
+        "scored": {name: run.card["protocols"][name]["scored"] for name in run.scores},
+        "tied": run.tied,
+        "created": run.created,
+        "code": run.code,
+        "record": target,
+        "ranks": target.removesuffix(".json") + ".npz",
+        "sheet": sheets.get(run.run_id),
+    }
+
+
+def _score(run: Run, protocol: str, metric: str) -> list[float] | None:
+    """Return mean and interval in percent; None where the record has no mean."""
+    score = run.score(protocol, metric)
+    if score.mean is None:
+        return None
+    return [round(100 * value, 4) for value in (score.mean, *(score.interval or ()))]
+
+
+def _rerank(run: Run) -> str:
+    """Return "none", or the rule for candidates: official, deployable."""
+    return clean(re.split(r"[: ]", str(run.card["candidates_rule"]), maxsplit=1)[0], 60)
+
+
+def _card(run: Run) -> dict[str, Any]:
+    card = run.card
+    return {
+        "gist": gist(card),
+        "metrics": [[metric_label(str(metric)), str(metric)] for metric in card["metrics"]],
+        "fields": [
+            [clean(label(path)), clean(say(path, value, card), LONGEST)]
+            for path, value in flat(card).items()
+        ],
+    }
+
+
+def _facts(record: Mapping[str, Any]) -> Iterable[list[Any]]:
+    """Yield what a record says beyond scores and card, in groups: [name, [[what, value], …]].
+
+    A section that this page has never heard of is shown as well.
+    """
+    plain: list[list[str]] = []
+    for key, value in record.items():
+        if key in SHOWN_ELSEWHERE:
+            continue
+        if isinstance(value, Mapping):
+            lines = [[_words(path), _value(path, leaf)] for path, leaf in flat(value).items()]
+            yield [_words(key), lines]
+        else:
+            plain.append([_words(key), _value(key, value)])
+    yield ["run", plain]
+
+
+def _words(path: str) -> str:
+    """Return a path of keys in words, the unit last.
+
+    >>> _words("latency.describe_ms.p50")
+    'latency, describe, p50, ms'
+    """
+    words, unit = [], ""
+    for key in path.split("."):
+        name, _, last = key.rpartition("_")
+        known = bool(name) and last in UNITS
+        words.append((name if known else key).replace("_", " "))
+        unit = f", {last}" if known else unit
+    return clean(", ".join(words) + unit, 120)
+
+
+def _value(path: str, value: Any) -> str:
+    if isinstance(value, list):
+        return clean(", ".join(str(item) for item in value) or "none", LONGEST)
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
+        words = {None: "none", True: "yes", False: "no"}
+        return words[value] if value is None or isinstance(value, bool) else clean(value, LONGEST)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+
+
+def _published(row: PublishedRow) -> dict[str, Any]:
+    return {
+        "name": clean(row.method),
+        "variant": clean(row.variant),
+        "part": row.part,
+        "backbone": clean(row.backbone),
+        "training": clean(row.training_set),
+        "dim": row.dim,
+        "crop": {"whole": "whole image"}.get(row.crop, row.crop),
+        "rerank": clean(row.reranking),
+        "values": [
+            [clean(dataset), clean(protocol), metric_name(metric), digits]
+            for (dataset, protocol, metric), digits in row.values.items()
+        ],
+        "source": clean(row.source.text),
+        "url": row.source.url,
+        "tag": row.tag,
+        "note": clean(row.note or row.verdict or ""),
+    }
+
+
+def _sheets(results: Path) -> dict[str, str]:
+    """Return where the sheet of each run id is, relative to `results`."""
+    found: dict[str, str] = {}
+    for path in sorted((results / "sheets").glob("*.html")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for run_id in re.findall(r'<section id="run-([0-9A-Za-z-]+)"', text):
+            found.setdefault(run_id, f"sheets/{quote(path.name)}#run-{run_id}")
+    return found

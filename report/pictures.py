@@ -1,0 +1,240 @@
+"""Which pictures a data set gets: each where the records hold its data, with a caption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import record as records
+from bench.canonical import sha256_json
+from bench.errors import BenchError
+from bench.metrics import junk_removed, mean_over_queries
+from bench.types import LabelledRanks, Protocol
+
+from . import curves, plot
+from .cards import by_label, metric_label, what_differs
+from .markdown import code, escape
+from .runs import Run, protocols
+
+MOST_ROWS = 60
+MOST_LINES = 8
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in the formats that it has, what a reader who cannot see it is told, a caption."""
+
+    stem: str
+    files: Mapping[str, bytes]
+    alternative: str
+    caption: str
+
+
+def of_dataset(
+    results: Path, chosen: Sequence[Run], shown: Sequence[Run], dataset: str
+) -> list[Picture]:
+    """Return the pictures of the runs `chosen`, all of one data set, in the order of the report.
+
+    `shown` is every run of the report: those with and without distractors meet in one picture.
+    """
+    made = []
+    headlines = sorted({run.headline for run in chosen})
+    for number, headline in enumerate(headlines, start=1):
+        stem = dataset if len(headlines) == 1 else f"{dataset}-{number}"
+        same = [run for run in chosen if run.headline == headline]
+        made.append(_intervals(same, dataset, stem))
+        made += _recall(results, same, dataset, f"{stem}-recall")
+        made += _differences(results, same, f"{stem}-differences")
+        made += _distractors(shown, same, dataset, f"{stem}-distractors")
+    return made
+
+
+def ranked(runs: Iterable[Run]) -> list[Run]:
+    """Return the best first under the main protocol; complete before partial, ties by name."""
+    chosen = list(runs)
+    names = protocols(chosen)
+    main = "medium" if "medium" in names else (names or [""])[0]
+
+    def place(run: Run) -> tuple[Any, ...]:
+        mean = run.score(main, run.headline).mean
+        return run.partial, mean is None, -(mean or 0.0), run.name, run.file
+
+    return sorted(chosen, key=place)
+
+
+def bands(runs: Sequence[Run], most: int) -> list[Run]:
+    """Return at most so many runs, those of a card together, the best of every card in turn.
+
+    Where all fit it only orders them: cards by their best run, and within a card the best first.
+    """
+    groups: dict[tuple[bool, str], list[Run]] = {}
+    for run in ranked(runs):
+        groups.setdefault((run.partial, run.card_sha256), []).append(run)
+    turns = [run for turn in zip_longest(*groups.values()) for run in turn if run is not None]
+    kept = {run.file for run in turns[:most]}
+    return [run for group in groups.values() for run in group if run.file in kept]
+
+
+def _intervals(runs: Sequence[Run], dataset: str, stem: str) -> Picture:
+    drawn = bands(runs, MOST_ROWS)
+    label = metric_label(runs[0].headline)
+    caption = (
+        f"{escape(label)} of every row on {escape(dataset)}, with its 95 % interval over "
+        "landmarks. Rows between two lines share a card, named at the right; hollow: partial. "
+        + (
+            f"Drawn are {len(drawn)} of {len(runs):,} rows, the best of every card in turn; "
+            "the tables have all."
+            if len(drawn) < len(runs)
+            else f"From all {len(runs)} records of the table below."
+        )
+    )
+    return Picture(
+        stem, plot.draw(drawn, dataset), f"{label} on {dataset}, by protocol and method", caption
+    )
+
+
+def _serious(runs: Sequence[Run]) -> list[Run]:
+    """Return complete runs of trained networks; where there are none, all complete ones."""
+    complete = [run for run in runs if not run.partial]
+    return [run for run in complete if not run.marks] or complete
+
+
+def _recall(results: Path, runs: Sequence[Run], dataset: str, stem: str) -> list[Picture]:
+    drawn: list[tuple[str, dict[str, NDArray[np.float64]]]] = []
+    failed, names = [], protocols(runs)
+    for run in bands(_serious(runs), MOST_LINES):
+        try:
+            by_protocol = recall_curves(results, run)
+        except (BenchError, LookupError, ValueError, TypeError):
+            failed.append(run)
+            continue
+        drawn.append((f"{plot.shortened(run.name)} ({run.card8})", by_protocol))
+    if not drawn:
+        return []
+    left = f" Their ranks cannot be read: {_names(failed)}." if failed else ""
+    caption = (
+        "The share of queries with at least one positive image among the first k, ignored images "
+        "taken out, from the exact ranks stored with the records. Lines of different cards were "
+        f"scored under different rules. Shown: {len(drawn)} of {len(runs):,} rows, trained and "
+        f"complete, the best of every card in turn.{left}"
+    )
+    picture = curves.recall(drawn, names, dataset)
+    return [Picture(stem, picture, f"Recall at k on {dataset}, by protocol", caption)]
+
+
+def recall_curves(results: Path, run: Run) -> dict[str, NDArray[np.float64]]:
+    """Return Recall@k, fractions, for every k of `curves.K`, per protocol.
+
+    Raises BenchError, LookupError, ValueError or TypeError where the arrays are not as they must
+    be.
+    """
+    path = results / run.file
+    held = json.loads(path.read_bytes())
+    arrays = records.read_arrays(path, held)
+    stated = records.protocols_of(arrays, held["card"])
+    scored = records.scored_ranks(arrays, held["card"], stated)
+    return {
+        protocol.name: _recall_curve(ranks, protocol)
+        for protocol, ranks in zip(stated, scored, strict=True)
+    }
+
+
+def _recall_curve(ranks: LabelledRanks, protocol: Protocol) -> NDArray[np.float64]:
+    first = np.full(len(protocol.truth), np.nan)
+    for query, truth in enumerate(protocol.truth):
+        if len(truth.positive) == 0:
+            continue
+        part = ranks.of_query(query)
+        row, rank = ranks.row[part], ranks.rank[part]
+        of_positive = rank[np.isin(row, truth.positive)]
+        first[query] = junk_removed(of_positive, rank[np.isin(row, truth.ignored)])[0]
+    hits = np.where(np.isnan(first), np.nan, first < curves.K[:, None])
+    return np.array([mean_over_queries(at_k, protocol.empty) for at_k in hits])
+
+
+def _differences(results: Path, runs: Sequence[Run], stem: str) -> list[Picture]:
+    pair = _two_best(_serious(runs))
+    if pair is None:
+        return []
+    one, other = pair
+    values = {}
+    held = [json.loads((results / run.file).read_bytes())["scores"] for run in pair]
+    for name in protocols([one]):
+        mine, theirs = (
+            np.array(scores[name][one.headline]["per_query"], dtype=np.float64) for scores in held
+        )
+        if np.any(~np.isnan(mine - theirs)):
+            values[name] = (mine, theirs)
+    if not values:
+        return []
+    lines = what_differs(by_label(pair))
+    cards = (
+        "Both have one card. "
+        if one.card_sha256 == other.card_sha256
+        else f"**Their cards differ** ({code(one.card8)}, {code(other.card8)}): "
+        f"{'; '.join(lines)}. "
+    )
+    caption = (
+        f"{escape(metric_label(one.headline))} of {escape(one.name)} minus that of "
+        f"{escape(other.name)} for every query, the two best rows that are scored on the same "
+        f"queries and labels, above 0 where the first is better. {cards}From the records "
+        f"{code(one.run_id)} and {code(other.run_id)}."
+    )
+    words = f"Differences between {one.name} and {other.name}, query by query"
+    return [Picture(stem, curves.differences(one, other, values), words, caption)]
+
+
+def _two_best(runs: Sequence[Run]) -> tuple[Run, Run] | None:
+    """Return the two best runs of different methods whose queries and labels are the same."""
+    for one, other in combinations(ranked(runs), 2):
+        names = [(run.method, run.variant) for run in (one, other)]
+        if names[0] != names[1] and _asked(one) == _asked(other):
+            return one, other
+    return None
+
+
+def _asked(run: Run) -> str:
+    """Return the hash of what is asked of a method: lists, labels, metrics, distractors."""
+    keys = ("dataset", "protocols", "metrics", "distractors", "junk_rule", "tie_rule", "limit")
+    return sha256_json({key: run.card[key] for key in keys})
+
+
+def _distractors(
+    shown: Sequence[Run], chosen: Sequence[Run], dataset: str, stem: str
+) -> list[Picture]:
+    """Draw the runs without distractors beside their likes with distractors."""
+    if any(run.card["distractors"]["count"] for run in chosen):
+        return []
+    lines: dict[str, dict[int, Run]] = {}
+    for run in ranked(shown):
+        if run.card["dataset"]["name"] == dataset and not run.partial:
+            lines.setdefault(_but_for_distractors(run), {}).setdefault(curves.searched(run), run)
+    measured = [[line[size] for size in sorted(line)] for line in lines.values() if len(line) > 1]
+    if not measured:
+        return []
+    drawn = measured[:MOST_LINES]
+    caption = (
+        f"{escape(metric_label(drawn[0][0].headline))} against the number of images searched; "
+        "the records of a line have the same method and weights, and cards that differ in their "
+        "distractors alone. Every marker was measured. "
+        + (f"{len(drawn)} of {len(measured)} such methods." if len(drawn) < len(measured) else "")
+    )
+    picture = curves.distractors(drawn, protocols(drawn[0]), dataset)
+    return [Picture(stem, picture, f"{dataset} with distractors", caption.strip())]
+
+
+def _but_for_distractors(run: Run) -> str:
+    card = {key: value for key, value in run.card.items() if key != "distractors"}
+    about = [run.method, run.variant, run.config, run.weights_sha256, list(run.marks)]
+    return sha256_json([card, about])
+
+
+def _names(runs: Sequence[Run]) -> str:
+    return ", ".join(escape(run.name) for run in runs)

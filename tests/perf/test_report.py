@@ -1,0 +1,75 @@
+"""Reading and tabulating many records stays cheap: in proportion to their number, and to JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.test_report import make_card, make_record, store
+
+board = importlib.import_module("bench.report.board")
+runs = importlib.import_module("bench.report.runs")
+show = importlib.import_module("bench.report.show")
+
+MANY, FEW, QUERIES = 400, 100, 70
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of records of four data sets, each with the scores of 70 queries."""
+    folder = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(0)
+    for number in range(MANY):
+        data = {"name": f"set{number % 4}", "variant": "v", "revision": "9" * 64,
+                "database": 4993, "queries": QUERIES}  # fmt: skip
+        card = make_card(dataset=data, **{"preprocess.max_side_px": 100 + number % 7})
+        record = make_record(f"m{number}", card=card, number=number % 60)
+        for table in record["scores"].values():
+            for score in table.values():
+                score["per_query"] = rng.random(QUERIES).round(6).tolist()
+        store(folder, record)
+    return folder
+
+
+def report(chosen: list[Any]) -> None:
+    for name in sorted({run.dataset for run in chosen}):
+        show.table(board.board([run for run in chosen if run.dataset == name], name))
+
+
+def seconds(act: Any) -> float:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        act()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def test_reading_a_record_costs_little_more_than_its_json(benchmark: Any, results: Path) -> None:
+    files = sorted(results.glob("runs/*/*/*.json"))[:FEW]
+    plain = seconds(lambda: [json.loads(file.read_text(encoding="utf-8")) for file in files])
+
+    def read() -> None:
+        for file in files:
+            runs.parse(runs.records.read(file), runs.PurePosixPath("x"))
+
+    benchmark.pedantic(read, rounds=3)
+    ratio = benchmark.stats["min"] / plain
+    assert ratio < 40, f"{ratio:.0f} times as long as json.loads"
+
+
+def test_tables_of_four_times_the_records_take_about_four_times_as_long(
+    benchmark: Any, results: Path
+) -> None:
+    every, left_out = runs.load(results)
+    assert not left_out
+    one = seconds(lambda: report(every[:FEW]))
+    benchmark.pedantic(lambda: report(every), rounds=3)
+    ratio = benchmark.stats["min"] / one
+    assert ratio < 4 * 2.5, f"{MANY // FEW} times the records take {ratio:.1f} times as long"
