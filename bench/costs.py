@@ -114,5 +114,8 @@ def searching(ask: Ask, queries: Sequence[Matrix], effort: timing.Effort) -> dic
             progress.advance()
             return ms
 
+        before = timing.processor_time()
         by_round = timing.in_rounds(effort, chosen, once)
-    return {"queries": count, "warm_up": 1, "ms_per_query": timing.summarise(by_round)}
+        waited = timing.waited_share(before)
+    times = timing.summarise(by_round, waited)
+    return {"queries": count, "warm_up": 1, "waited_share": waited, "ms_per_query": times}

@@ -107,8 +107,10 @@ def measure(
                 progress.advance()
                 return _one(loaded, folder, image)
 
+            before = timing.processor_time()
             by_round = timing.in_rounds(effort, chosen, once)
-        described = _of(by_round, "describe")
+            waited = timing.waited_share(before)
+        described = _of(by_round, "describe", waited)
         batches, best = throughput.measure(loaded, pixels, effort, described["p50"], peaks)
     latency = {
         "measure": how,
@@ -119,9 +121,10 @@ def measure(
         "precision": engine.precision(loaded),
         "threads": torch.get_num_threads(),
         "load_average": round(load, 2),
-        **{f"{phase}_ms": _of(by_round, phase) for phase in PHASES},
+        "waited_share": waited,
+        **{f"{phase}_ms": _of(by_round, phase, waited) for phase in PHASES},
         "scales": [
-            {"scale": scale, "network_ms": _of(by_round, place)}
+            {"scale": scale, "network_ms": _of(by_round, place, waited)}
             for place, scale in enumerate(loaded.rule.scales)
         ],
         "throughput": batches,
@@ -175,8 +178,10 @@ def _one(loaded: engine.Loaded, folder: Path, image: Image) -> dict[Any, float]:
     return {**phases, **scales}
 
 
-def _of(by_round: Sequence[Sequence[dict[Any, float]]], phase: str | int) -> dict[str, Any]:
-    return timing.summarise([[run[phase] for run in runs] for runs in by_round])
+def _of(
+    by_round: Sequence[Sequence[dict[Any, float]]], phase: str | int, waited: float
+) -> dict[str, Any]:
+    return timing.summarise([[run[phase] for run in runs] for runs in by_round], waited)
 
 
 def _by_size(folder: Path, candidates: Sequence[Image]) -> list[Image]:

@@ -6,10 +6,12 @@ differs between the p50s of the rounds is the machine, and its spread can be sta
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -83,7 +85,29 @@ def in_rounds(
     return taken
 
 
-def summarise(by_round: Sequence[Sequence[float]]) -> dict[str, Any]:
+def processor_time() -> tuple[float, float]:
+    """Return the seconds that the threads of this process ran, and were ready and had to wait.
+
+    Both are 0 where the system does not say (Linux does, in schedstat).
+    """
+    ran = waited = 0
+    for file in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, ValueError):  # a thread that has ended since
+            spent = [int(word) for word in file.read_text(encoding="ascii").split()]
+            ran, waited = ran + spent[0], waited + spent[1]
+    return ran / 1e9, waited / 1e9
+
+
+def waited_share(before: tuple[float, float]) -> float:
+    """Return the share of their time since `before` that threads had to wait for a processor.
+
+    0 on a machine that does nothing else, 0.5 where as much other work wants to run.
+    """
+    ran, waited = (max(0.0, now - then) for now, then in zip(processor_time(), before, strict=True))
+    return round(waited / (ran + waited), 4) if waited else 0.0
+
+
+def summarise(by_round: Sequence[Sequence[float]], waited: float = 0.0) -> dict[str, Any]:
     """Return p50, p95, `p50_interval`, n and the number of rounds of times in milliseconds.
 
     In: at least one time; rounds without any are not counted. p50 and p95 are those of all times,
@@ -91,6 +115,8 @@ def summarise(by_round: Sequence[Sequence[float]]) -> dict[str, Any]:
     for the p50 of one more round: p50 times exp(±t s sqrt(1 + 1/R)), with s the standard deviation
     of the logarithms of the R rounds' p50s and t of Student's distribution with R - 1 degrees of
     freedom; None with fewer than 3 rounds. A repetition has many rounds, so its p50 moves less.
+    Other work on the machine may end or double before it: where threads waited for a processor
+    for the share `waited` of their time, both ends are farther away by the factor 1 / (1 - waited).
 
     >>> summarise([[1.0], [2.0], [4.0]])["p50"], summarise([[1.0, 2.0]])["p50_interval"]
     (2.0, None)
@@ -101,19 +127,19 @@ def summarise(by_round: Sequence[Sequence[float]]) -> dict[str, Any]:
     return {
         "p50": round(float(p50), 3),
         "p95": round(float(p95), 3),
-        "p50_interval": _interval(float(p50), medians),
+        "p50_interval": _interval(float(p50), medians, waited),
         "n": sum(map(len, filled)),
         "rounds": len(filled),
     }
 
 
-def _interval(p50: float, medians: Sequence[float]) -> list[float] | None:
+def _interval(p50: float, medians: Sequence[float], waited: float) -> list[float] | None:
     count = len(medians)
     if count < LEAST_ROUNDS:
         return None
     deviation = float(np.std(np.log(medians), ddof=1))
     reach = float(stdtrit(count - 1, 0.975)) * deviation * math.sqrt(1 + 1 / count)
-    factor = math.exp(min(reach, 50.0))
+    factor = math.exp(min(reach, 50.0)) / max(1 - waited, 0.01)
     low, high = p50 / factor, p50 * factor
     step = RESOLUTION_MS  # outwards to the next microsecond, so that p50 as printed lies inside
     return [round(math.floor(low / step) * step, 3), round(math.ceil(high / step) * step, 3)]

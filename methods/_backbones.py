@@ -106,6 +106,8 @@ def randomise(model: nn.Module, seed: int) -> None:
             tensor.copy_(torch.from_numpy((values * 2 - 1) * np.float32(bound)))
         elif tensor.is_floating_point():
             tensor.fill_(1.0 if name.endswith(("weight", "running_var")) else 0.0)
+        else:  # the count of batches, which a blank network does not set
+            tensor.zero_()
 
 
 def from_file(name: str, path: str, device: str) -> Backbone:

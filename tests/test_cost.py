@@ -230,10 +230,20 @@ def test_many_runs_are_drawn_and_the_best_of_them_named() -> None:
     assert text.count("lite0") == cost_plot.MOST_NAMED
 
 
-def test_what_was_not_learned_is_on_no_front_and_hollow() -> None:
-    plain = pictures(4)["svg"].decode()
+def test_what_was_not_learned_is_on_no_front_and_hollow(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    true = cost_plot.front
+
+    def watched(points: Any) -> Any:
+        asked.append(len(points))
+        return true(points)
+
+    monkeypatch.setattr(cost_plot, "front", watched)
+    pictures(4)
+    assert asked == [2, 2, 2, 2]  # two panels, two rules
+    asked.clear()
     hollow = pictures(4, trained=False)["svg"].decode()
-    assert "stroke-dasharray" in plain or plain.count("<path") > hollow.count("<path")
+    assert asked == [0, 0, 0, 0]
     assert "#ffffff" in hollow
     assert "(untrained)" in hollow
 

@@ -259,3 +259,17 @@ def test_names_in_files(name: str) -> None:
 def test_a_depth_without_a_network_is_not_guessed() -> None:
     assert _families.depth_of(["globalmodel.s3.b1.f.a.weight"]) is None
     assert _families.family_of(["weight"]) is None
+
+
+def test_dolg_without_a_download_is_the_network_of_the_published_file(tmp_path: Path) -> None:
+    info, method, rule = methods.load("dolg")
+    assert (info.variant, info.weights["trained"], info.weights["sha256"]) == (
+        "untrained", False, methods.load("dolg.untrained")[0].weights["sha256"],
+    )  # fmt: skip
+    with torch.device("meta"):
+        published = _dolg.Dolg(50, multi_atrous=False)
+    shapes = {name: tensor.shape for name, tensor in published.state_dict().items()}
+    assert {k: v.shape for k, v in method.describe.state_dict().items()} == shapes
+    assert rule.scales == (0.3535, 0.5, 0.7071, 1.0, 1.4142)
+    with pytest.raises(BenchError, match=r"name the variant that it is for: dolg\.r101 or dolg"):
+        methods.load("dolg", str(tmp_path / "r50_dolg_512.pt"))

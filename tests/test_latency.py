@@ -34,7 +34,7 @@ class Sleeper:
     def __init__(self, ms: float = 0.0, scales: tuple[float, ...] = SCALES) -> None:
         self.ms, self.preprocess = ms, {"scales": scales, "max_side_px": None}
         self.batches: list[tuple[int, ...]] = []
-        self.network = nn.Linear(3, 4)
+        self.network = nn.Linear(3, 4).eval()
 
     def describe(self, batch: Any) -> Any:
         self.batches.append(tuple(batch.shape))
@@ -44,7 +44,7 @@ class Sleeper:
 
 def loaded(method: Any, device: str = "cpu") -> engine.Loaded:
     info, rule = contract.check(method, "sleeper", "one")
-    return engine.Loaded(method, info, rule, device, 8)
+    return engine.Loaded(method, info, rule, device)
 
 
 @pytest.fixture

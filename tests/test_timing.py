@@ -108,3 +108,22 @@ def test_a_repetition_moves_p50_by_less_than_the_spread(between: float) -> None:
 def test_times_taken_once_each_are_cut_into_blocks() -> None:
     assert timing.in_blocks([1, 2, 3, 4, 5, 6, 7], 3) == [[1.0, 2.0, 3.0], [4.0, 5.0], [6.0, 7.0]]
     assert timing.summarise(timing.in_blocks([1.0, 2.0]))["rounds"] == 2
+
+
+def test_other_work_on_the_machine_widens_the_interval() -> None:
+    rounds = [[10.0]] * 5
+    assert timing.summarise(rounds)["p50_interval"] == [10.0, 10.0]
+    assert timing.summarise(rounds, 0.5)["p50_interval"] == [5.0, 20.0]
+    low, high = timing.summarise(rounds, 1.0)["p50_interval"]
+    assert (low, high) == (0.1, 1000.0)
+
+
+def test_the_share_of_waiting_is_that_of_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "processor_time", lambda: (13.0, 6.0))
+    assert timing.waited_share((10.0, 5.0)) == 0.25
+    assert timing.waited_share((13.0, 6.0)) == 0.0
+    assert timing.waited_share((14.0, 7.0)) == 0.0  # threads have ended since
+    monkeypatch.undo()
+    ran, waited = timing.processor_time()
+    assert ran >= 0
+    assert 0 <= timing.waited_share((ran, waited)) <= 1
