@@ -27,6 +27,8 @@ def load(names: Sequence[str], dataset: Dataset, limit: int | None) -> tuple[Dat
         added, _ = datasets.placed(added)
         extract.check_files(added.folder, added.database)
         sets.append(added)
+    if not sets:
+        return ()
     seen = dict.fromkeys(_places(dataset, with_queries=True), dataset.name)
     for added in sets:
         for place, file in _places(added).items():
@@ -52,6 +54,9 @@ def _places(dataset: Dataset, *, with_queries: bool = False) -> dict[tuple[int, 
     images = [*dataset.database, *(dataset.queries if with_queries else ())]
     out = {}
     for image in images:
-        state = os.stat(dataset.folder / image.path)
+        try:
+            state = os.stat(dataset.folder / image.path)
+        except FileNotFoundError:  # a run may be allowed to go on without it
+            continue
         out[state.st_dev, state.st_ino] = image.file
     return out

@@ -26,6 +26,8 @@ def images_of(
     error says how many are not.
     """
     dataset, missing = datasets.placed(datasets.load(dataset_name))
+    if which == "queries":
+        datasets.check_queries(dataset)
     part = dataset.database if which == "database" else dataset.queries
     gone = set(missing) if allow_partial else set()
     wanted = tuple(image for image in part if image.file not in gone)

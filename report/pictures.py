@@ -167,6 +167,8 @@ def _differences(results: Path, runs: Sequence[Run], stem: str) -> list[Picture]
     values = {}
     held = [json.loads((results / run.file).read_bytes())["scores"] for run in pair]
     for name in protocols([one]):
+        if not all(one.headline in scores.get(name, {}) for scores in held):
+            continue
         mine, theirs = (
             np.array(scores[name][one.headline]["per_query"], dtype=np.float64) for scores in held
         )

@@ -199,7 +199,7 @@ def test_missing_images_and_wrong_names_are_refused(
 @pytest.mark.parametrize(
     ("queries", "protocols", "words"),
     [
-        ([], {"all": []}, "queries: must not be empty where there are protocols"),
+        ([], {"all": []}, "queries: must not be empty"),
         ([{"file": "q0.png"}], {}, "protocols: must not be empty."),
     ],
 )

@@ -66,7 +66,7 @@ def loaded(method: Any, **changes: Any) -> engine.Loaded:
 def rows(of: engine.Loaded, folder: Path, wanted: Any = ALL) -> np.ndarray:
     with Progress("describe", len(wanted)) as progress:
         found, faults = engine.rows_of(of, folder, wanted, progress)
-    assert faults == []
+    assert faults == {}
     assert progress.done == len(wanted)
     return found
 
@@ -116,8 +116,8 @@ def test_broken_images_are_named_and_shift_no_row(folder: Path, tmp_path: Path) 
                 loaded(Means(), workers=workers), tmp_path, ALL, progress
             )
         assert len(faults) == 2
-        assert any("4.png cannot be decoded" in text for text in faults)
-        assert any("6.png is a web page" in text for text in faults)
+        assert any("4.png cannot be decoded" in text for text in faults.values())
+        assert any("6.png is a web page" in text for text in faults.values())
         good = [i for i in range(len(ALL)) if i not in (4, 6)]
         assert np.abs(found - expected(folder))[good].max() < 1e-6
 
@@ -236,7 +236,7 @@ def test_a_resumed_run_gives_the_bytes_of_an_undisturbed_one(
 
     def described() -> tuple[bytes, store.Store]:
         parts, _ = extract.extract(real, folder, wanted, "describe")
-        kept = extract.open_for(real, folder, wanted)
+        kept = extract.prepare(real, folder, wanted, "describe").work.store
         return np.concatenate([part.open() for part in parts]).tobytes(), kept
 
     whole, kept = described()

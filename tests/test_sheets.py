@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,8 @@ def test_the_list_of_a_re_ranked_record_is_the_one_that_is_scored() -> None:
     protocol = Protocol("easy", (truth,), ("map.trapezoid.junk-removed",))
     ranks = LabelledRanks(np.array([0, 2]), np.array([0, 3]), np.array([2, 0]),
                           np.array([0.7, 0.9]), np.array([0, 0]))  # fmt: skip
-    arrays = record.arrays_of(ranks, Shortlist(row, score), (protocol,), inliers)
+    dataset: Any = SimpleNamespace(protocols=(protocol,), areas=None, groups=None)
+    arrays = record.arrays_of(ranks, Shortlist(row, score), dataset, inliers)
     card: Any = {"rerank": {"candidates": "deployable", "depth": 3}}
     (after,) = record.scored_ranks(arrays, card, (protocol,))
     assert after.rank.tolist() == [0, 2]
