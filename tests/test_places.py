@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import areas, card, datasets, evaluate, record, rerank, scoring, search, suppression
+from bench import areas, card, datasets, evaluate, record, rerank, search, suppression
 from bench.datasets import _near, _utm
 from bench.descriptors import from_array
 from bench.errors import BenchError
@@ -94,7 +94,7 @@ def test_recall_after_suppression_is_that_of_the_whole_ranking(seed: int) -> Non
         evaluate.labelled_rows([protocol]),
         depth,
     )
-    [ranks] = scoring.final_ranks(found.ranks, found.shortlist, [protocol], None, groups)
+    [ranks] = record.final_ranks(found.ranks, found.shortlist, [protocol], None, groups)
     scores = evaluate.score(ranks, [protocol], n_rows)["all"]
     whole = np.concatenate([database, added])
     for k, name in ((1, R1), (5, R5)):
@@ -213,7 +213,7 @@ def test_queries_that_are_not_asked_count_nowhere(small: dict) -> None:
     assert evaluate.score(ranks, [skipping], 8)["day"][R1].mean == 1.0
     entry = card.protocol_entry(skipping)
     assert (entry["scored"], entry["skipped"], entry["not_asked"]) == (1, 1, 1)
-    assert evaluate.score(ranks, [day], 8)["day"][R1].interval == (0.0, 1.0)
+    assert evaluate.score(ranks, [day], 8)["day"][R1].interval == pytest.approx((0.0, 1.0), abs=1e-6)
     kept = replace(day, asked=(True, False, False))
     assert evaluate.score(ranks, [kept], 8)["day"][R1].interval is None, "one query, no interval"
     other = replace(day, asked=(True, False, True))
