@@ -243,7 +243,8 @@ def phases(runs: Sequence[Run], title: str) -> dict[str, bytes]:
                     edgecolor="white", linewidth=0.6,
                 )  # fmt: skip
                 start += share
-            axes.text(101, place, f"{total:,.3g} ms", va="center", fontsize=7.5)
+            said = f"{total:,.0f} ms" if total >= 100 else f"{total:,.3g} ms"
+            axes.text(101, place, said, va="center", fontsize=7.5)
         for phase in PHASES:
             if any(phase in run.cost.phases for run in shown):
                 colour, hatch = FILLS[phase]
