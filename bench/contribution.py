@@ -48,7 +48,7 @@ def _fault(commit: str, dirty: bool | None) -> str:
         return f"its commit is {commit!r}, which is no hash of a commit"
     if _git("merge-base", "--is-ancestor", commit, "HEAD") is None:
         return f"its commit {commit[:9]} is not in the history of this checkout"
-    then = _git("grep", "-hE", "^CODE_VERSION = [0-9]+", commit, "--", "bench") or ""
+    then = _git("grep", "-hE", "^CODE_VERSION = [0-9]+", commit, "--", "bench/extract.py") or ""
     found = re.search(r"CODE_VERSION = ([0-9]+)", then)
     version = found.group(1) if found else "not known"
     if version == str(CODE_VERSION):

@@ -36,6 +36,7 @@ SAFETY = 6.0
 LEAST_ERROR = 2.0**-23
 SAMPLE_ROWS = 1024
 LEAST_BLOCK, MOST_BLOCK = 256, 8192
+ASIDE_BYTES = 2 << 20  # for threads, and all that does not grow with the data
 LEAST_BINS, MOST_QUERIES = 1 << 13, 512
 
 Float64 = NDArray[np.float64]
@@ -145,7 +146,8 @@ def _plan(
 ) -> _Plan:
     """Divide the memory: half for the tables and lists of queries, half for blocks of rows."""
     n_rows, dim = count_rows(parts), parts[0].shape[1]
-    half, together = memory_bytes // 2, min(n_queries, MOST_QUERIES)
+    half = max(memory_bytes - ASIDE_BYTES, memory_bytes // 2) // 2
+    together = min(n_queries, MOST_QUERIES)
     most = max(map(len, labelled), default=0)
     list_bytes = 32 * (5 * min(depth, n_rows) + 1024) + 128 * most
     wanted = table_size(n_rows, most)

@@ -23,7 +23,7 @@ def committed() -> list[Path]:
     return [ROOT / name for name in names if name]
 
 
-MADE = {"report.md", "index.html", "figures", "tables", "sheets"}
+MADE = {"report.md", "index.html", "figures", "tables"}
 STUDIES = [
     path
     for path in committed()
