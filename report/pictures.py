@@ -92,7 +92,7 @@ def _intervals(runs: Sequence[Run], dataset: str, stem: str) -> Picture:
             f"Drawn are {len(drawn)} of {len(runs):,} rows, the best of every card in turn; "
             "the tables have all."
             if len(drawn) < len(runs)
-            else f"From all {len(runs)} records of the table below."
+            else f"From all {len(runs)} records of the table above."
         )
     )
     return Picture(

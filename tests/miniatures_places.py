@@ -77,6 +77,7 @@ def save_lists(
     """Write the three .npy files of GSV-Cities."""
     np.save(folder / f"{stem}_dbImages.npy", np.array(database))
     np.save(folder / f"{stem}_qImages.npy", np.array(queries))
+    # GSV-Cities publishes arrays of objects: pickled inside, which is what the reader must survive.
     np.save(folder / f"{stem}_gt.npy", gt, allow_pickle=True)
 
 
@@ -160,6 +161,7 @@ def msls(root: Path) -> None:
             text = "".join(f"./Mapillary_Street_Level_Sequences/{name}\n" for name in names)
             (folder / f"mapillary{city}_imageNames_{kind}.txt").write_text(text, encoding="utf-8")
     both = [a + b for a, b in zip(lists["cph"], lists["sf"], strict=True)]
+    # Its authors saved this list as objects, and the next one as text.
     np.save(folder / "msls_val_dbImages.npy", np.array(both[0], dtype=object), allow_pickle=True)
     np.save(folder / "msls_val_qImages.npy", np.array(both[1]))
     np.save(folder / "msls_val_qIdx.npy", np.array([0, 2, 3]))
