@@ -101,7 +101,7 @@ def official(method: Any, rule: Any, folder: Path) -> np.ndarray:
 def ours(loaded: engine.Loaded, folder: Path) -> np.ndarray:
     with Progress("describe", IMAGES) as progress:
         rows, faults = engine.rows_of(loaded, folder, WANTED, progress)
-    assert faults == []
+    assert not faults
     return rows
 
 
