@@ -29,6 +29,7 @@ from bench import (
     record,
     rerank,
     search,
+    store,
     suppression,
 )
 from bench.canonical import plain
@@ -230,7 +231,10 @@ def score_brought(
     )
     timing: dict[str, Any] = {"phases_s": {}, "latency": None}
     device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
-    return finish(dataset, [brought, *added], [asked], make_card, info, options, timing, device)
+    try:
+        return finish(dataset, [brought, *added], [asked], make_card, info, options, timing, device)
+    finally:
+        store.release()
 
 
 def searched_as(options: Options, dim: int, n_rows: int, given: str = "float32") -> card.Card:
