@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from bench.counting import exact_scores
 from bench.descriptors import Matrix, blocks, check_block, count_rows
 from bench.errors import BenchError
 from bench.progress import Progress
-from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
+from bench.types import NO_ROW, NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
 
 PER_LIST = 64  # training rows for each list of an inverted file
 BUILD_DEPTH = 200  # efConstruction of HNSW
@@ -275,8 +275,11 @@ def ranks_of(
 def recall(found: Rows, exact: Rows) -> float | None:
     """Return the fraction of the exact shortlists (n_queries, depth) that is in those found.
 
-    Where `found` is shorter, only as much of the exact lists is looked at. None for empty lists.
+    Where `found` is shorter, only as much of the exact lists is looked at. A list without any row,
+    that of a query without descriptor, is left out. None where nothing is left.
     """
+    asked = np.any(found != NO_ROW, axis=1)
+    found, exact = found[asked], exact[asked]
     if found.size == 0:
         return None
     exact = exact[:, : found.shape[1]]
@@ -291,15 +294,17 @@ def loss(
     shortlist: Shortlist,
     exact_rank: Rows,
     exact_listed: Rows,
+    unanswered: Collection[int] = (),
 ) -> dict[str, Any]:
     """Return what a record says of the quality lost; everything follows from what is stored.
 
     `ranks` and `shortlist` are those of the index, before any re-ranking; `exact_rank` has the
     exact rank of every entry of `ranks`; `exact_listed` (n_queries, depth) has the exact lists.
-    `n_rows` is the number of database rows, distractors left out.
+    `n_rows` is the number of database rows, distractors left out. Queries `unanswered`, which have
+    no descriptor, count as 0.
     """
-    found = _means(ranks, protocols, n_rows)
-    exact = _means(replace(ranks, rank=exact_rank), protocols, n_rows)
+    found = _means(ranks, protocols, n_rows, unanswered)
+    exact = _means(replace(ranks, rank=exact_rank), protocols, n_rows, unanswered)
     return {
         "scores": found,
         "exact_scores": exact,
@@ -320,9 +325,9 @@ def loss(
 
 
 def _means(
-    ranks: LabelledRanks, protocols: Sequence[Protocol], n_rows: int
+    ranks: LabelledRanks, protocols: Sequence[Protocol], n_rows: int, unanswered: Collection[int]
 ) -> dict[str, dict[str, float | None]]:
-    scores = evaluate.score(ranks, protocols, n_rows)
+    scores = evaluate.score(ranks, protocols, n_rows, unanswered=unanswered)
     return {
         protocol: {
             metric_id: None if np.isnan(score.mean) else score.mean

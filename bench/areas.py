@@ -40,6 +40,8 @@ def jobs(areas: Areas | None, parts: Sequence[Matrix], labelled: Sequence[Rows])
         asked = np.flatnonzero(areas.queries == area)
         number = np.concatenate([np.arange(low, high), np.arange(count, total)])
         sliced = _slice(parts, low, high) + _slice(parts, count, total)
+        if not sliced:  # none of its images has a descriptor
+            continue
         out.append(Job(sliced, asked, [labelled[int(i)] - low for i in asked], number))
     return out
 

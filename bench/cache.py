@@ -1,127 +1,44 @@
 """The command `cache`: what the stores hold, why one was computed, whether it is whole, pruning.
 
-Only folders of stores are looked at, and of these only files that a store writes; downloaded
-weights lie beside them and are not touched.
+Downloaded weights lie beside the stores; they are counted, and not touched.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock, Timeout
-
+from bench import held as lying
 from bench import store
-from bench.canonical import sha256_json, sha256_lines
 from bench.card import differences
 from bench.errors import BenchError, first_few, unknown
 from bench.estimate import size
-from bench.paths import cache_root
+from bench.held import Held, find, size_of
+from bench.paths import cache_root, unheld
 from bench.progress import Progress
 
-KINDS = ("descriptors", "local")
-SHOWN = 8  # digits of a key
 DAY_S = 86_400
 
 
-@dataclass(frozen=True)
-class Held:
-    """A store on disk with its key, or, where `key` is None, a folder that is no store."""
-
-    kind: str
-    folder: Path
-    store: store.Store
-    key: dict[str, Any] | None
-
-    @property
-    def name(self) -> str:
-        """Return the digits by which people call it."""
-        return self.folder.name[:SHOWN]
-
-    @property
-    def method(self) -> str:
-        """Return method.variant."""
-        about = (self.key or {"method": {"name": "not", "variant": "known"}})["method"]
-        return f"{about['name']}.{about['variant']}"
-
-    def images(self) -> list[list[Any]]:
-        """Return [file, box, sha256] of every image, or nothing where the list is not its own."""
-        try:
-            lines = (self.folder / "images.jsonl").read_text(encoding="utf-8").splitlines()
-            if self.key is None or sha256_lines(lines) != self.key["images"]["sha256"]:
-                return []
-            return [json.loads(line) for line in lines]
-        except (OSError, ValueError):
-            return []
-
-    def begin(self) -> str:
-        """Return a hint at what the images are: the name of the first."""
-        try:
-            with (self.folder / "images.jsonl").open(encoding="utf-8") as lines:
-                return f" from {json.loads(lines.readline())[0]}"
-        except (OSError, ValueError, LookupError, TypeError):
-            return ""
-
-    def shards(self) -> list[int]:
-        """Return the shards that have a manifest; their bytes are not looked at."""
-        return [s for s in self.store.shards() if store.manifest(self.store, s) is not None]
-
-    def bytes(self) -> int:
-        """Return what the files take."""
-        return sum(_size(path) for path in self.folder.iterdir())
-
-    def used(self) -> float:
-        """Return when a run last opened it, in seconds since 1970."""
-        for path in (self.folder / "used", self.folder / "key.json", self.folder):
-            if path.exists():
-                return path.stat().st_mtime
-        return 0.0
-
-
-def find() -> list[Held]:
-    """Return what lies in the cache, the most recently used first."""
-    found = [
-        _read(kind, folder)
-        for kind in KINDS
-        for folder in sorted((cache_root() / kind).glob("[0-9a-f]*"))
-        if folder.is_dir() and not folder.is_symlink() and len(folder.name) == 32
-    ]
-    return sorted(found, key=lambda held: -held.used())
-
-
-def _read(kind: str, folder: Path) -> Held:
-    key: Any = None
-    kept = store.Store(folder, 0, 0, 1, "")
-    try:
-        key = json.loads((folder / "key.json").read_text(encoding="utf-8"))
-        digest = sha256_json(key)
-        rows, per_shard = int(key["images"]["count"]), int(key["shard_rows"])
-        if digest[:32] == folder.name and rows > 0 and per_shard > 0 and key["method"]["name"]:
-            kept = store.Store(folder, rows, int(key["method"]["dim"]), per_shard, digest)
-            return Held(kind, folder, kept, key)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
-    return Held(kind, folder, kept, None)
-
-
 def show() -> int:
-    """Print a line per store."""
+    """Print a line per store, and one for everything else that lies in the cache."""
     found, total = find(), 0
     for held in found:
         taken = held.bytes()
         total += taken
         if held.key is None:
-            print(f"{held.name}  not a store: its key.json does not describe it  {size(taken)}")
+            print(f"{held.name}  {held.kind}  {held.content()}  {size(taken)}")
             continue
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(held.used()))
         print(
-            f"{held.name}  {held.kind}  {held.method}  {held.store.rows} images{held.begin()}  "
-            f"{len(held.shards())}/{len(held.store.shards())} shards  {size(taken)}  used {used}"
+            f"{held.name}  {held.kind}  {held.method}  {held.content()}  {size(taken)}  used {used}"
         )
+    for path, what in lying.rest():
+        files = lying.files_of(path)
+        taken = sum(map(size_of, files))
+        total += taken
+        print(f"{path.name}  {what}  {len(files)} files  {size(taken)}")
     print(f"{len(found)} stores, {size(total)}, in {cache_root()}")
     return 0
 
@@ -138,8 +55,8 @@ def why(prefix: str) -> int:
             "write more of it."
         )
     one = chosen[0]
-    print(f"{one.folder}: {one.kind}, {len(one.shards())}/{len(one.store.shards())} shards")
-    for line in differences(one.key or {}, {}):
+    print(f"{one.folder}: {one.kind}, {one.progress()}")
+    for line in differences(dict(one.key or {}), {}):
         print(f"  {line.removesuffix(' / absent')}")
     others = [held for held in found if held.kind == one.kind and held.folder != one.folder]
     if not others:
@@ -165,7 +82,7 @@ def _apart(one: Held, other: Held) -> list[str]:
         for held in (one, other)
     ]
     lines = differences(*keys)
-    if (one.key or {})["images"] == (other.key or {})["images"]:
+    if (one.key or {}).get("images") == (other.key or {}).get("images"):
         return lines
     mine, theirs = one.images(), other.images()
     if not mine or not theirs:
@@ -188,14 +105,22 @@ def _apart(one: Held, other: Held) -> list[str]:
 
 
 def verify() -> int:
-    """Hash every shard; print what is damaged; return 1 if anything is."""
+    """Hash every shard and all codes; print what is damaged; return 1 if anything is."""
     found, damaged, count = find(), 0, 0
-    with Progress("verify", sum(len(held.shards()) for held in found), "shards") as progress:
+    with Progress("verify", sum(held.pieces()[0] for held in found), "shards") as progress:
+
+        def advance() -> None:
+            nonlocal count
+            count += 1
+            progress.advance()
+
         for held in found:
-            count += len(held.shards())
-            for path, what in _damage(held, progress):
+            for path, what in held.damage(advance):
                 damaged += 1
                 print(f"{held.name}: {what}: {path}")
+    for path, what in lying.damaged_rest():
+        damaged += 1
+        print(f"{what}: {path}")
     if damaged:
         print(f"{damaged} damaged; the next run computes them again, `cache prune` removes them")
         return 1
@@ -203,38 +128,11 @@ def verify() -> int:
     return 0
 
 
-def _damage(held: Held, progress: Progress | None = None) -> Iterator[tuple[Path, str]]:
-    """Yield what is not as it was written, shards in work left out."""
-    if held.key is None:
-        yield held.folder, "no store, its key.json does not describe it"
-        return
-    if not held.images():
-        yield held.folder / "images.jsonl", "the list of images is not that of the key"
-    for shard in held.store.shards():
-        path = held.store.path(shard)
-        if not path.exists() and not path.with_suffix(".json").exists():
-            continue
-        good = store.has(held.store, shard, partial=True)
-        if progress is not None:
-            progress.advance()
-        if not good and not _in_work(held.store, shard):
-            yield path, "a damaged shard"
-
-
-def _in_work(kept: store.Store, shard: int) -> bool:
-    """Return whether a process is writing a shard, or has just written it."""
-    try:
-        with FileLock(kept.path(shard).with_suffix(".lock"), timeout=0):
-            return store.has(kept, shard, partial=True)
-    except Timeout:
-        return True
-
-
 def prune(*, method: str | None, keep_days: float | None, everything: bool, dry_run: bool) -> int:
     """Remove stores that the options select, or, without one, only what is of no use.
 
     That is what killed writers left, damaged shards, and folders that no key describes. A store
-    in use is left as it is.
+    in use is left as it is. With `everything` kept ground truth and the table of files go as well.
     """
     selecting = everything or method is not None or keep_days is not None
     old = time.time() - (keep_days or 0) * DAY_S
@@ -250,15 +148,34 @@ def prune(*, method: str | None, keep_days: float | None, everything: bool, dry_
                 files, what = sorted(held.folder.iterdir()), "the store"
             else:
                 files, what = _rubbish(held), "what is of no use in the store"
-            taken = sum(map(_size, files))
+            taken = sum(map(size_of, files))
             if not files:
                 continue
             total += taken
             print(f"{held.name} {held.method}: {what}, {len(files)} files, {size(taken)}")
             if not dry_run:
-                _remove(files, held.folder)
+                _remove(files, held)
+    total += _prune_rest(everything=everything, dry_run=dry_run)
     print(f"{size(total)} {'would be removed' if dry_run else 'removed'}")
     return 0
+
+
+def _prune_rest(*, everything: bool, dry_run: bool) -> int:
+    """Remove what is of no use outside of stores; return its bytes."""
+    files = [*lying.leftovers(), *(path for path, _ in lying.damaged_rest())]
+    if everything:
+        files += [*(cache_root() / "truth").glob("*.json"), cache_root() / "fingerprints.sqlite"]
+    total = 0
+    for path in sorted({path for path in files if path.is_file()}):
+        taken = size_of(path)
+        total += taken
+        print(f"{path.relative_to(cache_root())}: {size(taken)}")
+        if dry_run:
+            continue
+        with unheld(path) as free:
+            if free:
+                path.unlink(missing_ok=True)
+    return total
 
 
 def _family(held: Held) -> str:
@@ -267,25 +184,19 @@ def _family(held: Held) -> str:
 
 def _rubbish(held: Held) -> list[Path]:
     """Return the files of a store that nobody uses which hold nothing of use."""
-    damaged = [path for path, _ in _damage(held)]
-    beside = [path.with_suffix(".json") for path in damaged if path.suffix == ".npy"]
+    damaged = [path for path, _ in held.damage()]
+    suffix = ".sha256" if held.kind == "compressed" else ".json"
+    beside = [path.with_suffix(suffix) for path in damaged if path.suffix == ".npy"]
     left = held.folder.glob(".*.tmp")
     return sorted({path for path in (*damaged, *beside, *left) if path.exists()})
 
 
-def _remove(files: Sequence[Path], folder: Path) -> None:
-    """Remove files, the lock last; the folder too where nothing is left in it."""
+def _remove(files: Sequence[Path], held: Held) -> None:
+    """Remove files of a store, the lock last; the folder too where nothing is left in it."""
     for path in sorted(files, key=lambda path: (path.name == "used", path.name)):
-        if not store.is_ours(path):
+        if not held.is_ours(path):
             print(f"  left, no store writes such a file: {path}")
             continue
         path.unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size if path.is_file() else 0
-    except OSError:
-        return 0
+    if not any(held.folder.iterdir()):
+        held.folder.rmdir()

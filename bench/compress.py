@@ -14,16 +14,16 @@ import importlib.metadata
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from bench import quantise
+from bench import quantise, store
 from bench.canonical import sha256_json
 from bench.descriptors import Decode, Matrix, check_block, content_sha256, count_rows, read
 from bench.errors import BenchError
@@ -33,6 +33,10 @@ from bench.progress import Progress
 CODE_VERSION = 1
 ROWS_PER_FILE = 8192
 TRAINING_ROWS = 16_384
+_OURS = re.compile(
+    r"used|lock|(key\.json|(part-\d{5,}|centroids)\.(npy|sha256))"
+    r"|\.(key\.json|(part-\d{5,}|centroids)\.(npy|sha256))\.[0-9a-f]{8}\.tmp"
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ def compress(parts: Sequence[Matrix], choice: Compression, *, force: bool = Fals
     """
     key = _key(parts, choice)
     folder = cache_root() / "compressed" / sha256_json(key)[:32]
+    store.use(folder)
     _describe(folder, key)
     with FileLock(folder / "lock"):
         quantiser = _quantiser(folder, parts, choice, force=force) if choice.bits else None
@@ -213,3 +218,45 @@ def _held(path: Path) -> NDArray[Any] | None:
         return None
     array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
     return array
+
+
+def rows_of(key: Mapping[str, Any]) -> int:
+    """Return how many rows the codes of a key are of."""
+    return sum(int(rows) for _, rows in key["base"])
+
+
+def files_of(key: Mapping[str, Any]) -> list[str]:
+    """Return the names of the arrays that the codes of a key are made of."""
+    choice = parse(key["compression"])
+    count = -(-rows_of(key) // ROWS_PER_FILE)
+    if choice is None or count < 1:
+        raise ValueError("no codes")
+    centroids = ["centroids.npy"] if choice.bits else []
+    return centroids + [f"part-{number:05d}.npy" for number in range(count)]
+
+
+def damaged(
+    folder: Path, key: Mapping[str, Any], advance: Callable[[], None] = lambda: None
+) -> Iterator[Path]:
+    """Yield the arrays in a folder of codes that have not the bytes they were written with."""
+    for name in files_of(key):
+        path = folder / name
+        if path.exists() or path.with_suffix(".sha256").exists():
+            held = _held(path)
+            advance()
+            if held is None and not _in_work(folder, path):
+                yield path
+
+
+def _in_work(folder: Path, path: Path) -> bool:
+    """Return whether a process is writing codes, or has just written these."""
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            return _held(path) is not None
+    except Timeout:
+        return True
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a file in a folder of codes has a name that is given there."""
+    return _OURS.fullmatch(path.name) is not None

@@ -70,20 +70,34 @@ def score(
     each = [ranks] * len(protocols) if isinstance(ranks, LabelledRanks) else ranks
     out: Scores = {}
     for protocol, of_protocol in zip(protocols, each, strict=True):
-        places = positive_ranks(of_protocol, protocol)
-        counts = [len(truth.positive) for truth in protocol.truth]
         asks = asked(protocol)
         out[protocol.name] = {}
-        for metric_id in protocol.metrics:
-            one = metric(metric_id).score
-            values = np.array([one(p, n) for p, n in zip(places, counts, strict=True)])
-            values[list(unanswered)] *= 0.0  # what is not a number stays so
+        for metric_id, values in per_query(of_protocol, protocol, unanswered).items():
             missed = protocol.empty == "miss"
             counted = np.where(asks & np.isnan(values), 0.0, values) if missed else values
             around = interval.bootstrap(counted, groups, seed, intervals)
-            mean = mean_over_queries(values[asks], protocol.empty)
-            out[protocol.name][metric_id] = Score(mean, around, values)
+            out[protocol.name][metric_id] = Score(mean(values, protocol), around, values)
     return out
+
+
+def per_query(
+    ranks: LabelledRanks, protocol: Protocol, unanswered: Collection[int] = ()
+) -> dict[str, NDArray[np.float64]]:
+    """Return per metric of a protocol a value per query: fractions 0..1, NaN without positives."""
+    places = positive_ranks(ranks, protocol)
+    counts = [len(truth.positive) for truth in protocol.truth]
+    out = {}
+    for metric_id in protocol.metrics:
+        one = metric(metric_id).score
+        values = np.array([one(p, n) for p, n in zip(places, counts, strict=True)])
+        values[list(unanswered)] *= 0.0  # what is not a number stays so
+        out[metric_id] = values
+    return out
+
+
+def mean(values: NDArray[np.float64], protocol: Protocol) -> float:
+    """Return the mean of a value per query over those that the protocol asks, NaN over none."""
+    return mean_over_queries(values[asked(protocol)], protocol.empty)
 
 
 def asked(protocol: Protocol) -> NDArray[np.bool_]:

@@ -61,6 +61,17 @@ def of_files(paths: Sequence[Path], cache: Path) -> list[str | None]:
     return prints
 
 
+def whole(path: Path) -> bool:
+    """Return whether the table at `path` can be read to its end; one that is busy counts."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as table:
+            return bool(table.execute("PRAGMA quick_check").fetchone() == ("ok",))
+    except sqlite3.OperationalError:
+        return True
+    except sqlite3.Error:
+        return False
+
+
 class _Table:
     """The table; whatever goes wrong with it, a run goes on without."""
 

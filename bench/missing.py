@@ -1,16 +1,17 @@
 """Images without a descriptor, where `--allow-missing` lets a run go on without them.
 
 A database image that could not be read or decoded is never retrieved: it stands at the end of
-every list, behind all images that have a descriptor, in the order of the rows. A query that could
-not be decoded finds nothing: it counts as 0 in every mean. So missing images can only lower a
-score, and no row is shifted. The score kept for such a pair, -(2 + row), lies below any product of
-unit vectors and is different for every row; so what holds of ranks holds of these as well.
+every list, behind all images that have a descriptor, in the order of the rows (of those that the
+query searches, where it has an area); an index does not hold it, and so does not find it. A query
+that could not be decoded finds nothing: it counts as 0 in every mean. No row is shifted. The score
+kept for such a pair, -(2 + row), lies below any product of unit vectors and is different for every
+row; so what holds of ranks holds of these as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,16 @@ from numpy.typing import NDArray
 
 from bench.descriptors import Matrix, from_array
 from bench.errors import BenchError
-from bench.types import Dataset, Image, LabelledRanks, Rows, Shortlist
+from bench.types import (
+    NO_ROW,
+    NOT_RETRIEVED,
+    Areas,
+    Dataset,
+    Image,
+    LabelledRanks,
+    Rows,
+    Shortlist,
+)
 
 RULE = "a missing database image is behind all others; a missing query counts as 0"
 
@@ -71,13 +81,16 @@ def listed(
 
 
 def without(parts: Sequence[Matrix], rows: Collection[int]) -> list[Matrix]:
-    """Return the parts without the rows (of the parts laid end to end); order is kept."""
+    """Return the parts without the rows (of the parts laid end to end); order is kept.
+
+    What is left is not what a store calls by its key, and goes without one.
+    """
     kept, start = [], 0
     for part in parts:
         inside = [row - start for row in rows if start <= row < start + part.shape[0]]
         start += part.shape[0]
         if not inside:
-            kept.append(part)
+            kept.append(replace(part, key=None) if rows else part)
         elif len(inside) < part.shape[0]:
             kept.append(from_array(np.delete(np.asarray(part.open()), inside, axis=0), part.label))
     return kept
@@ -90,12 +103,20 @@ def labels_without(labelled: Sequence[Rows], missing: Missing, n_rows: int) -> l
     """
     if not missing:
         return list(labelled)
-    place = np.cumsum(_described(missing, n_rows)) - 1
+    place = np.cumsum(_there(missing.database, n_rows)) - 1
     return [
         place[rows[~np.isin(rows, list(missing.database))]]
         for query, rows in enumerate(labelled)
         if query not in missing.queries
     ]
+
+
+def areas_without(areas: Areas | None, missing: Missing) -> Areas | None:
+    """Return the areas of the database rows and of the queries that have a descriptor."""
+    if areas is None or not missing:
+        return areas
+    rows = _there(missing.database, len(areas.database))
+    return Areas(areas.database[rows], areas.queries[_there(missing.queries, len(areas.queries))])
 
 
 def restore(
@@ -105,39 +126,92 @@ def restore(
     missing: Missing,
     n_rows: int,
     depth: int,
+    areas: Areas | None = None,
 ) -> tuple[LabelledRanks, Shortlist]:
     """Return ranks and shortlist of all queries and rows from those of a search without some.
 
-    `labelled` are the rows to rank of every query, as they were before `labels_without`.
+    `labelled` are the rows to rank of every query, as they were before `labels_without`; `areas`
+    those of the data set.
     """
     if not missing:
         return ranks, shortlist
-    there = _described(missing, n_rows)
-    row_of, absent = np.flatnonzero(there), np.flatnonzero(~there)
-    depth = min(depth, n_rows)
-    lists, entries, searched = [], [], 0
-    for query, rows in enumerate(labelled):
+    there = _there(missing.database, n_rows)
+    row_of = np.append(np.flatnonzero(there), NO_ROW)  # the last is also that of NO_ROW, -1
+    seen_by = _seen(areas, len(labelled), n_rows)
+    depth = min(depth, max(map(len, seen_by)))
+    row = np.full((len(labelled), depth), NO_ROW, dtype=np.int64)
+    score = np.full((len(labelled), depth), np.finfo(np.float64).min)
+    entries, searched = [], 0
+    for query, (rows, seen) in enumerate(zip(labelled, seen_by, strict=True)):
         if query in missing.queries:  # all rows, in their order
-            first = np.arange(depth)
-            entries.append((rows, rows, below(rows), np.zeros_like(rows)))
-            lists.append((first, below(first)))
-            continue
-        part = ranks.of_query(searched)
-        inside = there[rows]
-        rank = len(row_of) + np.searchsorted(absent, rows)
-        score, tied = below(rows), np.zeros_like(rows)
-        rank[inside], score[inside] = ranks.rank[part], ranks.score[part]
-        tied[inside] = ranks.tied[part]
-        entries.append((rows, rank, score, tied))
-        first = np.concatenate([row_of[shortlist.row[searched]], absent])[:depth]
-        scores = np.concatenate([shortlist.score[searched], below(absent)])[:depth]
-        lists.append((first, scores))
-        searched += 1
+            listed, scores = seen, below(seen)
+            rank, found, tied = np.searchsorted(seen, rows), below(rows), np.zeros_like(rows)
+        else:
+            part, inside, absent = ranks.of_query(searched), there[rows], seen[~there[seen]]
+            rank = len(seen) - len(absent) + np.searchsorted(absent, rows)
+            found, tied = below(rows), np.zeros_like(rows)
+            rank[inside], found[inside] = ranks.rank[part], ranks.score[part]
+            tied[inside] = ranks.tied[part]
+            held = shortlist.row[searched] != NO_ROW
+            listed = np.append(row_of[shortlist.row[searched][held]], absent)
+            scores = np.append(shortlist.score[searched][held], below(absent))
+            searched += 1
+        length = min(depth, len(listed))
+        row[query, :length], score[query, :length] = listed[:length], scores[:length]
+        entries.append((rows, rank, found, tied))
+    return _joined(entries), Shortlist(row, score)
+
+
+def restore_retrieved(
+    ranks: LabelledRanks,
+    shortlist: Shortlist,
+    labelled: Sequence[Rows],
+    missing: Missing,
+    n_rows: int,
+) -> tuple[LabelledRanks, Shortlist]:
+    """Return what `restore` does from the lists of an index, which cannot find what is missing.
+
+    A missing image is not retrieved, and the list of a missing query is empty.
+    """
+    if not missing:
+        return ranks, shortlist
+    there = _there(missing.database, n_rows)
+    row_of = np.append(np.flatnonzero(there), NO_ROW)
+    depth = shortlist.row.shape[1]
+    row = np.full((len(labelled), depth), NO_ROW, dtype=np.int64)
+    score = np.full((len(labelled), depth), np.finfo(np.float64).min)
+    asked = _there(missing.queries, len(labelled))
+    row[asked], score[asked] = row_of[shortlist.row], shortlist.score
+    entries, searched = [], 0
+    for rows, one in zip(labelled, asked, strict=True):
+        rank, found = np.full_like(rows, NOT_RETRIEVED), np.full(len(rows), -np.inf)
+        tied = np.zeros_like(rows)
+        if one:
+            part, inside = ranks.of_query(searched), there[rows]
+            rank[inside], found[inside] = ranks.rank[part], ranks.score[part]
+            tied[inside] = ranks.tied[part]
+            searched += 1
+        entries.append((rows, rank, found, tied))
+    return _joined(entries), Shortlist(row, score)
+
+
+def _joined(entries: Sequence[tuple[Rows, Rows, NDArray[np.float64], Rows]]) -> LabelledRanks:
+    """Return rows, ranks, scores and ties of each query as one."""
     row, rank, score, tied = (np.concatenate([one[i] for one in entries]) for i in range(4))
-    offsets = np.cumsum([0, *map(len, labelled)], dtype=np.int64)
-    all_ranks = LabelledRanks(offsets, row, rank, score, tied)
-    whole = Shortlist(np.array([one[0] for one in lists]), np.array([one[1] for one in lists]))
-    return all_ranks, whole
+    offsets = np.cumsum([0, *(len(one[0]) for one in entries)], dtype=np.int64)
+    return LabelledRanks(offsets, row, rank, score, tied)
+
+
+def _seen(areas: Areas | None, n_queries: int, n_rows: int) -> list[Rows]:
+    """Return per query the rows that it searches, ascending; distractors are in every area."""
+    if areas is None:
+        return [np.arange(n_rows)] * n_queries
+    added = np.arange(len(areas.database), n_rows)
+    of_area = {
+        area: np.append(np.flatnonzero(areas.database == area), added)
+        for area in np.unique(areas.queries).tolist()
+    }
+    return [of_area[area] for area in areas.queries.tolist()]
 
 
 def below(rows: Rows) -> NDArray[np.float64]:
@@ -159,12 +233,17 @@ def faults(card: Mapping[str, Any], said: Sequence[Any], ranks: LabelledRanks) -
         part = ranks.of_query(query)
         rows, score = ranks.row[part], ranks.score[part]
         absent = np.ones(len(rows), bool) if query in queries else np.isin(rows, database)
-        if np.any((score == below(rows)) != absent):
+        if card["search"] == "exact":
+            wrong = (score == below(rows)) != absent
+        else:
+            wrong = absent & (ranks.rank[part] != NOT_RETRIEVED)
+        if np.any(wrong):
             return [f"the ranks of query {query} contradict the missing images of the card"]
     return []
 
 
-def _described(missing: Missing, n_rows: int) -> NDArray[np.bool_]:
-    there = np.ones(n_rows, dtype=np.bool_)
-    there[list(missing.database)] = False
+def _there(missing: Collection[int], count: int) -> NDArray[np.bool_]:
+    """Return which of the first `count` rows are not missing."""
+    there = np.ones(count, dtype=np.bool_)
+    there[[row for row in missing if row < count]] = False
     return there

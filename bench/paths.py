@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -39,19 +40,49 @@ def complete_or_absent(path: Path) -> Iterator[BinaryIO]:
     The bytes go to a temporary name in the same folder, reach the disk, and are then renamed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary, file = _temporary(path)
+        try:
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         if error.filename is None:  # a write that fails does not say to which file
             error.filename = str(path)
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> tuple[Path, BinaryIO]:
+    """Open a new temporary file for `path`; its lock says that somebody writes it."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        file = temporary.open("xb")
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_SH)
+        if temporary.exists():
+            return temporary, file
+        file.close()  # taken for a leftover before it was locked
+
+
+@contextlib.contextmanager
+def unheld(temporary: Path) -> Iterator[bool]:
+    """Hold a temporary file so that nobody begins to write it; gives False where somebody does."""
+    try:
+        file = temporary.open("rb")
+    except OSError:
+        yield False
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
 
 
 def write_bytes(path: Path, content: bytes) -> None:

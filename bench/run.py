@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import (
-    approximate,
     card,
-    compress,
     datasets,
     distractors,
     engine,
@@ -34,7 +32,7 @@ from bench import (
 from bench.descriptors import Matrix
 from bench.missing import Missing
 from bench.paths import cache_root
-from bench.scoring import Options, finish
+from bench.scoring import Options, check_search, finish, searched_as
 from bench.types import Dataset, Image, LocalFeatures, Preprocess, Rows, Shortlist
 
 
@@ -58,6 +56,7 @@ class Plan:
 def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     """Load data set and method, apply the options, and refuse what cannot work."""
     dataset = datasets.check_queries(datasets.load(dataset_name))
+    check_search(dataset, options)
     if options.allow_partial:
         dataset = datasets.available(dataset)
     if options.limit is not None:
@@ -87,8 +86,7 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
         precision=engine.precision(loaded),
         distractors=[(one.name, len(one.database)) for one in added],
         rerank=said,
-        compression=compress.sentence(compress.parse(options.compression), loaded.info.dim, n_rows),
-        search=approximate.sentence(approximate.parse(options.search), loaded.info.dim, n_rows),
+        **searched_as(options, loaded.info.dim, n_rows),
     )
     if added:
         made["distractors"] |= distractors.on_card(added)

@@ -29,6 +29,7 @@ from bench import (
     record,
     rerank,
     search,
+    store,
     suppression,
 )
 from bench.canonical import plain
@@ -106,13 +107,21 @@ def finish(
     if dataset.groups is not None:
         depth = max(depth, suppression.depth_needed(dataset.groups, dataset.protocols))
     choice = compress.parse(options.compression)
-    _check_absent(absent, dataset, options)
+    n_rows = descriptors.count_rows(parts)
+    parts = missing.without(parts, absent.database)
+    query_parts = missing.without(query_parts, absent.queries)
+    counted: card.Card = {}
+    if absent:  # a compression or an index must fit the rows that there are
+        dim, left = parts[0].shape[1], descriptors.count_rows(parts)
+        counted = searched_as(options, dim, left)
     if choice is not None:
         start = time.perf_counter()
         parts = compress.compress(parts, choice, force=options.force)
         phases[f"compress to {choice.name}"] = time.perf_counter() - start
-    exact = _search(dataset, parts, query_parts, depth, options, phases, device, absent)
-    found, about, index = _approximately(dataset, parts, query_parts, depth, options, phases, exact)
+    exact = _search(dataset, parts, query_parts, depth, options, phases, device, absent, n_rows)
+    found, about, index = _approximately(
+        dataset, parts, query_parts, depth, options, phases, exact, absent, n_rows
+    )
     if (reranking is not None or dataset.groups is not None) and about is not None:
         _check_candidates(found.shortlist, depth, parts)
     verified = None
@@ -136,7 +145,7 @@ def finish(
         "run_id": record.new_run_id(),
         "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "command": options.command,
-        "card": missing.on_card(make_card(found), absent),
+        "card": missing.on_card(make_card(found) | counted, absent),
         "method": plain(info),
         "scores": record.scores_to_json(scores),
         "intervals": intervals_of(dataset.protocols, len(dataset.database)),
@@ -197,16 +206,15 @@ def score_brought(
     added = [bring.read(path, "distractors") for path in distractors]
     bring.check_dim([brought, asked, *added])
     n_rows = descriptors.count_rows([brought, *added])
-    choice, index = compress.parse(options.compression), approximate.parse(options.search)
-    compression = compress.sentence(choice, brought.shape[1], n_rows, str(brought.open().dtype))
-    searched = approximate.sentence(index, brought.shape[1], n_rows)
+    check_search(dataset, options)
+    searched = searched_as(options, brought.shape[1], n_rows, str(brought.open().dtype))
     sources = [(path.stem, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
 
     def make_card(found: search.Found) -> card.Card:
         least, most = found.norms
         unit = max(abs(least - 1), abs(most - 1)) < UNIT_NORM_TOLERANCE
         made = card.make(dataset, None, unit_norm=unit, distractors=sources)
-        return made | {"compression": compression, "search": searched}
+        return made | searched
 
     info = MethodInfo(
         name="brought",
@@ -223,7 +231,31 @@ def score_brought(
     )
     timing: dict[str, Any] = {"phases_s": {}, "latency": None}
     device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
-    return finish(dataset, [brought, *added], [asked], make_card, info, options, timing, device)
+    try:
+        return finish(dataset, [brought, *added], [asked], make_card, info, options, timing, device)
+    finally:
+        store.release()
+
+
+def searched_as(options: Options, dim: int, n_rows: int, given: str = "float32") -> card.Card:
+    """Return what a card says of compression and search; refuse what does not fit the descriptors.
+
+    `n_rows` counts database and distractors; `given` is the type of uncompressed rows.
+    """
+    choice, index = compress.parse(options.compression), approximate.parse(options.search)
+    return {
+        "compression": compress.sentence(choice, dim, n_rows, given),
+        "search": approximate.sentence(index, dim, n_rows),
+    }
+
+
+def check_search(dataset: Dataset, options: Options) -> None:
+    """Refuse an index for a data set that is searched area by area."""
+    if dataset.areas is not None and approximate.parse(options.search) is not None:
+        raise BenchError(
+            f"{dataset.name} is searched area by area, and an index over the whole database cannot "
+            "do that; use --search exact."
+        )
 
 
 def _search(
@@ -235,13 +267,14 @@ def _search(
     phases: dict[str, float],
     device: str | None,
     absent: missing.Missing,
+    n_rows: int,
 ) -> search.Found:
-    n_rows, wanted = descriptors.count_rows(parts), evaluate.labelled_rows(dataset.protocols)
-    parts = missing.without(parts, absent.database)
-    rows = _query_rows(missing.without(query_parts, absent.queries))
+    """Search exactly; `n_rows` counts the rows of `parts` and those that are absent from them."""
+    wanted = evaluate.labelled_rows(dataset.protocols)
+    rows = _query_rows(query_parts)
     labelled = missing.labels_without(wanted, absent, n_rows)
     budget, total = options.memory_budget_mib << 20, 0
-    jobs = areas.jobs(dataset.areas, parts, labelled)
+    jobs = areas.jobs(missing.areas_without(dataset.areas, absent), parts, labelled)
     for job in jobs:
         passes = search.passes(job.parts, len(job.queries), job.labelled, depth, budget)
         total += passes * len(job.number)
@@ -262,27 +295,11 @@ def _search(
             for job in jobs
         ]
     phases["search"] = progress.seconds
-    if dataset.areas is not None:
-        return areas.join(searched, len(rows))
-    found = searched[0][1]
-    ranks, shortlist = missing.restore(found.ranks, found.shortlist, wanted, absent, n_rows, depth)
+    found = searched[0][1] if dataset.areas is None else areas.join(searched, len(rows))
+    ranks, shortlist = missing.restore(
+        found.ranks, found.shortlist, wanted, absent, n_rows, depth, dataset.areas
+    )
     return replace(found, ranks=ranks, shortlist=shortlist)
-
-
-def _check_absent(absent: missing.Missing, dataset: Dataset, options: Options) -> None:
-    """Refuse what cannot be done where images have no descriptor."""
-    kinds = {
-        f"--compression {options.compression}": options.compression != "none",
-        f"--search {options.search}": options.search != "exact",
-        "a search area by area": dataset.areas is not None,
-        "lists that keep one image of each group": dataset.groups is not None,
-    }
-    for kind, is_so in kinds.items():
-        if absent and is_so:
-            raise BenchError(
-                f"{len(absent)} images of {dataset.name} have no descriptor, and {kind} needs all "
-                "of them; mend the files, which `data verify` names."
-            )
 
 
 def intervals_of(
@@ -322,20 +339,20 @@ def _approximately(
     options: Options,
     phases: dict[str, float],
     exact: search.Found,
+    absent: missing.Missing,
+    n_rows: int,
 ) -> tuple[search.Found, dict[str, Any] | None, approximate.Retrieved | None]:
     """Return what is found, and of an approximate search its part of the record and its lists."""
     index = approximate.parse(options.search)
     if index is None:
         return exact, None, None
-    if dataset.areas is not None:
-        raise BenchError(
-            f"{dataset.name} is searched area by area, and an index over the whole database cannot "
-            "do that; use --search exact."
-        )
     start = time.perf_counter()
     got = approximate.retrieve(index, parts, _query_rows(query_parts))
-    labelled = evaluate.labelled_rows(dataset.protocols)
-    ranks, shortlist = approximate.ranks_of(got.lists, labelled, depth)
+    wanted = evaluate.labelled_rows(dataset.protocols)
+    labelled = missing.labels_without(wanted, absent, n_rows)
+    ranks, shortlist = missing.restore_retrieved(
+        *approximate.ranks_of(got.lists, labelled, depth), wanted, absent, n_rows
+    )
     phases["approximate search"] = time.perf_counter() - start
     seconds = got.seconds | {"exact_search": phases["search"]}
     about = {
@@ -349,6 +366,7 @@ def _approximately(
             shortlist,
             exact.ranks.rank,
             exact.shortlist.row,
+            absent.queries,
         ),
     }
     return search.Found(ranks, shortlist, exact.norms), about, got

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from bench.canonical import plain, sha256_json
 from bench.errors import BenchError
 from bench.paths import write_bytes
 from bench.scoring import Options
-from bench.types import LabelledRanks, Preprocess, Protocol
+from bench.types import Preprocess, Protocol, Settings
 
 SCHEMA = 1
 FOLDER = "sensitivity"
@@ -169,8 +170,23 @@ def _plan(
     method: str, dataset: str, each: Configuration, options: Options, folder: Path
 ) -> run.Plan:
     line = ["python", "-m", "bench", "run", "--method", method, "--dataset", dataset]
-    own = each.options(replace(options, output=folder, command=" ".join(line + each.arguments())))
-    return run.plan(method, dataset, own)
+    command = shlex.join([*line, *_shared(options), *each.arguments()])
+    return run.plan(method, dataset, each.options(replace(options, output=folder, command=command)))
+
+
+def _shared(options: Options) -> list[str]:
+    """Return the options that all configurations have in common, as a command line has them."""
+    out, settings, usual = [], options.settings, Settings()
+    for name in ("weights", "device"):
+        if getattr(options, name) is not None:
+            out += [f"--{name}", str(getattr(options, name))]
+    for name in ("batch_size", "workers", "precision"):
+        if getattr(settings, name) != getattr(usual, name):
+            out += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
+    if settings.batch_pixels != usual.batch_pixels:
+        out += ["--batch-megapixels", f"{settings.batch_pixels / 1e6:g}"]
+    flags = {"--tf32": settings.tf32, "--compile": settings.compiled}
+    return out + [flag for flag, given in flags.items() if given]
 
 
 def is_study(path: Path) -> bool:
@@ -239,23 +255,16 @@ def _scores(path: Path, ids: Sequence[str]) -> tuple[str, dict[str, dict[str, fl
     held = record.read(path)
     arrays = record.read_arrays(path, held)
     protocols = record.protocols_of(arrays, held["card"])
-    before, shortlist = record.ranks_of(arrays)
-    ranks: list[LabelledRanks] = [before] * len(protocols)
-    if "rerank" in held["card"]:
-        said = held["card"]["rerank"]
-        stage = rerank.Stage(said["candidates"], said["depth"])
-        inliers = arrays["shortlist_inliers"]
-        ranks = rerank.ranks_under(before, shortlist, inliers, protocols, stage)
+    after = record.scored_ranks(arrays, held["card"], protocols)
+    unanswered = held["card"].get("missing", {}).get("queries", ())
     out: dict[str, dict[str, float | None]] = {}
-    for protocol, after in zip(protocols, ranks, strict=True):
-        places = evaluate.positive_ranks(after, protocol)
-        counts = [len(truth.positive) for truth in protocol.truth]
-        out[protocol.name] = {}
-        for name in ids:
-            one = metrics.metric(name).score
-            values = np.array([one(p, n) for p, n in zip(places, counts, strict=True)])
-            mean = metrics.mean_over_queries(values, protocol.empty)
-            out[protocol.name][name] = None if np.isnan(mean) else mean
+    for protocol, ranks in zip(protocols, after, strict=True):
+        under = replace(protocol, metrics=tuple(ids))
+        means = {
+            name: evaluate.mean(values, under)
+            for name, values in evaluate.per_query(ranks, under, unanswered).items()
+        }
+        out[protocol.name] = {n: None if np.isnan(mean) else mean for n, mean in means.items()}
     return held["card_sha256"], out
 
 

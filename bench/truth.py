@@ -43,13 +43,10 @@ def once(paths: Sequence[Path], reader: str, read: Callable[[list[bytes]], Any])
     digest = hashlib.sha256(_text([reader, *map(len, contents)]))
     for content in contents:
         digest.update(content)
-    kept = cache_root() / "truth" / f"{digest.hexdigest()}.json"
-    try:
-        held = json.loads(kept.read_text(encoding="utf-8"))
-        if held["sha256"] == hashlib.sha256(_text(held["truth"])).hexdigest():
-            return held["truth"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass  # not there, or damaged
+    place = cache_root() / "truth" / f"{digest.hexdigest()}.json"
+    held = kept(place)
+    if held is not None:
+        return held["truth"]
     truth = read(contents)
     try:
         text = _text(truth)
@@ -61,8 +58,18 @@ def once(paths: Sequence[Path], reader: str, read: Callable[[list[bytes]], Any])
         "sha256": hashlib.sha256(text).hexdigest(),
         "truth": truth,
     }
-    write_bytes(kept, _text(about))
+    write_bytes(place, _text(about))
     return json.loads(text)  # as it will be the next time
+
+
+def kept(path: Path) -> dict[str, Any] | None:
+    """Return what `once` wrote, or None where it is not there or damaged."""
+    try:
+        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        right = held["sha256"] == hashlib.sha256(_text(held["truth"])).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return held if right else None
 
 
 def _text(value: Any) -> bytes:

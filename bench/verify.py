@@ -194,7 +194,8 @@ def _loss_differences(
         return []
     n_rows = held["card"]["dataset"]["database"]
     exact, listed = arrays["exact_rank"], arrays["exact_shortlist_row"]
-    again = approximate.loss(protocols, n_rows, ranks, shortlist, exact, listed)
+    gone = held["card"].get("missing", {}).get("queries", ())
+    again = approximate.loss(protocols, n_rows, ranks, shortlist, exact, listed, gone)
     stored = {key: held["approximate"][key] for key in again}
     return _differences(stored, again, "approximate")
 
@@ -255,14 +256,18 @@ def _area_faults(
 
 
 def _rows_seen(card: cards.Card, arrays: record.Arrays) -> int:
-    """Return the most rows that a query is searched in: of the database, or of its largest area."""
+    """Return the most rows that a list can have: of the database, or of its largest area.
+
+    An index does not hold the images that are missing; an exact list ends with them.
+    """
     database, queries = arrays.get("database_area"), arrays.get("query_area")
     if database is None or queries is None:
         largest = int(card["dataset"]["database"])
     else:
         asked = np.isin(database, queries)
         largest = int(np.unique(database[asked], return_counts=True)[1].max(initial=0))
-    return largest + int(card["distractors"]["count"])
+    gone = 0 if card["search"] == "exact" else len(card.get("missing", {}).get("database", ()))
+    return largest + int(card["distractors"]["count"]) - gone
 
 
 def _group_faults(

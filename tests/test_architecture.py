@@ -24,6 +24,7 @@ LAYERS = [
     {"distractors", "loading"},
     {"approximate"},
     {"extract", "local_store", "methods", "datasets", "record", "summary", "report", "areas"},
+    {"held"},
     {"compress", "estimate", "adopt"},
     {"engine", "checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine"},
     {"sources", "pictures", "suppression", "batches", "decoding", "graphs", "network"},

@@ -14,13 +14,17 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from bench import record, sensitivity
+from bench import evaluate, record, sensitivity
+from bench.arguments import parse
 from bench.canonical import sha256_json
+from bench.cli import _COMMANDS, _settings
 from bench.errors import BenchError
+from bench.scoring import Options
 from bench.sensitivity import Configuration
-from bench.types import Image, Preprocess
+from bench.types import Image, Preprocess, Settings
 from bench.verify import verify as verify_record
 from tests.conftest import Said, Workspace
+from tests.test_places import score_places
 
 tornado = importlib.import_module("bench.report.tornado")
 shown = importlib.import_module("bench.report.sensitivity")
@@ -248,3 +252,35 @@ def test_a_broken_study_is_left_out_with_a_reason(
     studies, left_out = shown.load(tmp_path)
     assert [study.file.name for study in studies] == ["good.json"]
     assert {file.name for file, _ in left_out} == {"bad.json", "torn.json"}
+
+
+def test_means_are_those_of_the_record_whatever_its_rules(
+    cli: Callable[..., Said], workspace: Workspace, brought: tuple[Path, Path]
+) -> None:
+    """Queries that are not asked count nowhere, not even as misses; suppression comes first."""
+    second = "recall@2.any-hit.junk-removed"
+    protocols = {
+        "all": [{"positive": [3]}, {"positive": [5]}, {"positive": [2]}],
+        "night": [None, {"positive": [5]}, {"positive": [2]}],
+    }
+    path = score_places(cli, workspace, brought, metrics=[second], protocols=protocols)
+    held = record.read(path)
+    means = {name: table[second]["mean"] for name, table in held["scores"].items()}
+    assert means == {"all": 2 / 3, "night": 1.0}
+    found = sensitivity._scores(path, [second])[1]
+    assert found == {name: {second: mean} for name, mean in means.items()}
+    arrays = record.read_arrays(path, held)
+    bare = evaluate.score(record.ranks_of(arrays)[0], record.protocols_of(arrays, held["card"]), 8)
+    assert bare["all"][second].mean == 1 / 3, "suppression matters here"
+
+
+def test_the_command_of_a_configuration_has_the_options_of_the_study(tmp_path: Path) -> None:
+    settings = Settings(batch_size=4, batch_pixels=500_000, precision="bf16", compiled=True)
+    options = Options(weights="my weights.pth", device="cpu", settings=settings)
+    words = sensitivity._shared(options)
+    given = parse(
+        dict.fromkeys(_COMMANDS, ""), ["run", "--method", "gem", "--dataset", "mini", *words]
+    )
+    assert (given.weights, given.device) == ("my weights.pth", "cpu")
+    assert _settings(given) == settings
+    assert sensitivity._shared(Options()) == []

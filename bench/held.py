@@ -1,0 +1,228 @@
+"""What lies in the cache: stores of descriptors and local features, compressed codes, all else.
+
+Only folders of stores and codes are looked into, and of these only files that are written there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from bench import compress, fingerprint, store, truth
+from bench.canonical import sha256_json, sha256_lines
+from bench.paths import cache_root, unheld
+
+KINDS = ("descriptors", "local", "compressed")
+SHOWN = 8  # digits of a key
+REST = {
+    "truth": "ground truth as it was read",
+    "weights": "published weights; only a person deletes them",
+    "fingerprints.sqlite": "sha256 of image files",
+}
+
+
+@dataclass(frozen=True)
+class Held:
+    """A store or codes on disk with the key, or, where `key` is None, a folder that is neither.
+
+    `store` is empty where the folder is no store; `method` is that of the descriptors.
+    """
+
+    kind: str
+    folder: Path
+    store: store.Store
+    key: Mapping[str, Any] | None
+    method: str = "not.known"
+
+    @property
+    def name(self) -> str:
+        """Return the digits by which people call it."""
+        return self.folder.name[:SHOWN]
+
+    def content(self) -> str:
+        """Say what it holds: images and shards, or rows and files."""
+        if self.key is None:
+            return "not a store: its key.json does not describe it"
+        if self.kind == "compressed":
+            rows = compress.rows_of(self.key)
+            return f"{self.key['compression']} of {rows} rows  {self.progress()}"
+        return f"{self.store.rows} images{self.begin()}  {self.progress()}"
+
+    def progress(self) -> str:
+        """Say how much of it there is."""
+        there, expected = self.pieces()
+        return f"{there}/{expected} {'files' if self.kind == 'compressed' else 'shards'}"
+
+    def pieces(self) -> tuple[int, int]:
+        """Return how many shards or files there are, and how many make it whole."""
+        if self.key is None:
+            return 0, 0
+        if self.kind == "compressed":
+            expected = compress.files_of(self.key)
+            return sum((self.folder / name).is_file() for name in expected), len(expected)
+        return len(self.shards()), len(self.store.shards())
+
+    def images(self) -> list[list[Any]]:
+        """Return [file, box, sha256] of every image, or nothing where the list is not its own."""
+        try:
+            lines = (self.folder / "images.jsonl").read_text(encoding="utf-8").splitlines()
+            if self.key is None or sha256_lines(lines) != self.key["images"]["sha256"]:
+                return []
+            return [json.loads(line) for line in lines]
+        except (OSError, ValueError, KeyError):
+            return []
+
+    def begin(self) -> str:
+        """Return a hint at what the images are: the name of the first."""
+        try:
+            with (self.folder / "images.jsonl").open(encoding="utf-8") as lines:
+                return f" from {json.loads(lines.readline())[0]}"
+        except (OSError, ValueError, LookupError, TypeError):
+            return ""
+
+    def shards(self) -> list[int]:
+        """Return the shards that have a manifest; their bytes are not looked at."""
+        return [s for s in self.store.shards() if store.manifest(self.store, s) is not None]
+
+    def bytes(self) -> int:
+        """Return what the files take."""
+        return sum(size_of(path) for path in self.folder.iterdir())
+
+    def used(self) -> float:
+        """Return when a run last opened it, in seconds since 1970."""
+        for path in (self.folder / "used", self.folder / "key.json", self.folder):
+            with contextlib.suppress(OSError):
+                return path.stat().st_mtime
+        return 0.0
+
+    def is_ours(self, path: Path) -> bool:
+        """Return whether a file in the folder has a name that is given there."""
+        return compress.is_ours(path) if self.kind == "compressed" else store.is_ours(path)
+
+    def damage(self, advance: Callable[[], None] = lambda: None) -> Iterator[tuple[Path, str]]:
+        """Yield what is not as it was written, what is in work left out."""
+        if self.key is None:
+            yield self.folder, "no store, its key.json does not describe it"
+            return
+        if self.kind == "compressed":
+            for path in compress.damaged(self.folder, self.key, advance):
+                yield path, "damaged codes"
+            return
+        if not self.images():
+            yield self.folder / "images.jsonl", "the list of images is not that of the key"
+        for shard in self.store.shards():
+            path = self.store.path(shard)
+            if not path.exists() and not path.with_suffix(".json").exists():
+                continue
+            good = store.has(self.store, shard, partial=True)
+            advance()
+            if not good and not _in_work(self.store, shard):
+                yield path, "a damaged shard"
+
+
+def find() -> list[Held]:
+    """Return the stores and codes of the cache, the most recently used first."""
+    found = [
+        _read(kind, folder)
+        for kind in KINDS
+        for folder in sorted((cache_root() / kind).glob("[0-9a-f]*"))
+        if folder.is_dir() and not folder.is_symlink() and len(folder.name) == 32
+    ]
+    methods = {held.folder.name: held.method for held in found if held.kind == "descriptors"}
+    named = [
+        replace(held, method=_method_of(held.key, methods)) if held.kind == "compressed" else held
+        for held in found
+    ]
+    return sorted(named, key=lambda held: -held.used())
+
+
+def _method_of(key: Mapping[str, Any] | None, methods: Mapping[str, str]) -> str:
+    """Return the method of the descriptors that were compressed, where their store is there."""
+    known = (methods.get(str(base)) for base, _ in (key or {"base": ()})["base"])
+    return next((method for method in known if method is not None), "not.known")
+
+
+def _read(kind: str, folder: Path) -> Held:
+    nothing = Held(kind, folder, store.Store(folder, 0, 0, 1, ""), None)
+    try:
+        key = json.loads((folder / "key.json").read_text(encoding="utf-8"))
+        digest = sha256_json(key)
+        if digest[:32] != folder.name:
+            return nothing
+        if kind == "compressed":
+            compress.files_of(key)
+            return replace(nothing, key=key)
+        rows, per_shard, method = int(key["images"]["count"]), int(key["shard_rows"]), key["method"]
+        if rows > 0 and per_shard > 0 and method["name"]:
+            kept = store.Store(folder, rows, int(method["dim"]), per_shard, digest)
+            return Held(kind, folder, kept, key, f"{method['name']}.{method['variant']}")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        pass
+    return nothing
+
+
+def _in_work(kept: store.Store, shard: int) -> bool:
+    """Return whether a process is writing a shard, or has just written it."""
+    try:
+        with FileLock(kept.path(shard).with_suffix(".lock"), timeout=0):
+            return store.has(kept, shard, partial=True)
+    except Timeout:
+        return True
+
+
+def rest() -> list[tuple[Path, str]]:
+    """Return what else lies in the cache, and what it is."""
+    if not cache_root().is_dir():
+        return []
+    others = sorted(path for path in cache_root().iterdir() if path.name not in KINDS)
+    return [
+        (path, REST.get(path.name, "nothing that is written here"))
+        for path in others
+        if not path.name.endswith(".tmp")
+    ]
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files below a folder, or the file itself; links are not followed."""
+    if path.is_symlink() or not path.is_dir():
+        return [path]
+    return sorted(found for found in path.rglob("*") if found.is_file() and not found.is_symlink())
+
+
+def damaged_rest() -> list[tuple[Path, str]]:
+    """Return what of the kept ground truth and of the table of files is not as it was written."""
+    faults = [
+        (path, "damaged ground truth")
+        for path in sorted((cache_root() / "truth").glob("*.json"))
+        if truth.kept(path) is None
+    ]
+    table = cache_root() / "fingerprints.sqlite"
+    if table.is_file() and not fingerprint.whole(table):
+        faults.append((table, "a damaged table"))
+    return faults
+
+
+def leftovers() -> list[Path]:
+    """Return what killed writers left outside of stores and codes, where nobody writes it."""
+    root = cache_root()
+    places = (root.glob(".*.tmp"), root.glob("truth/.*.tmp"), root.glob("weights/*/*/.*.tmp"))
+    return sorted(path for some in places for path in some if _nobody_writes(path))
+
+
+def _nobody_writes(path: Path) -> bool:
+    with unheld(path) as free:
+        return free
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file; 0 for what is none."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
