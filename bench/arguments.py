@@ -204,6 +204,7 @@ def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
             action="store_true",
             help="describe the images again even where the store has them",
         )
+        options.engine(keeping)
     evaluate = made["evaluate"]
     evaluate.add_argument(
         "--dataset", required=True, metavar="NAME", help="a data set, or the path of a dataset.json"

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.parsing import Parser, natural, numbers, positive
+from bench.parsing import Parser, address, natural, numbers, positive
 from bench.scoring import Options
 
 CACHE_ACTIONS = {
@@ -15,6 +15,24 @@ CACHE_ACTIONS = {
     "verify": "Hash every shard again; status 1 if one is damaged.",
     "prune": "Remove what is of no use (leftovers, damaged shards), or the stores you select.",
 }
+
+
+def engine(made: argparse.ArgumentParser) -> None:
+    """Add the options that say on which machines the work is done."""
+    made.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="local: this process; ray: the workers of a Ray cluster, which give the same bytes "
+        "(default: %(default)s)",
+    )
+    made.add_argument(
+        "--ray-address",
+        type=address,
+        metavar="auto|HOST:PORT",
+        help="the cluster: the one that this host belongs to, or the one at HOST:PORT (default: a "
+        "cluster of this machine alone, for this command)",
+    )
 
 
 def sensitivity(made: argparse.ArgumentParser) -> None:
