@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bench.counting import Candidates, Gaps, Seen, Truth, look_at
-from bench.descriptors import Matrix, blocks, check_block, read, take
+from bench.descriptors import Matrix, check_all, check_block, read, take
 from bench.types import Rows
 
 SAFETY = 6.0
@@ -252,8 +252,7 @@ def _fast_error(
             single = rows.astype(np.float32)
         squares = np.einsum("ij,ij->i", single, single)
         if not np.all(np.isfinite(squares) & (squares > 0)):
-            for start, stored in blocks(parts, 512):
-                check_block(parts, start, stored)
+            check_all(parts)
         norms = np.sqrt((rows * rows).sum(axis=1))
         largest = max(largest, float(norms.max()) * 1.01)
         off = np.abs(product(single) - queries @ rows.T) / np.outer(query_norms, norms)

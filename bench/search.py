@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.counting import Truth, best_first, table_size, true_scores
-from bench.descriptors import Matrix, count_rows
+from bench.descriptors import Matrix, check_all, count_rows
 from bench.errors import BenchError
 from bench.piece import LEAST_BLOCK, Asked, Counted, count
 from bench.types import LabelledRanks, Rows, Shortlist
@@ -188,8 +188,10 @@ def _asked(
     device: str,
 ) -> Asked:
     """Return what a block of queries asks of every piece."""
-    with np.errstate(over="ignore", invalid="ignore"):  # rows that cannot be are refused later
+    with np.errstate(over="ignore", invalid="ignore"):
         scores = [true_scores(parts, *pair) for pair in zip(labelled, queries, strict=True)]
+    if not all(np.isfinite(some).all() for some in scores):
+        check_all(parts)
     return Asked(queries, labelled, scores, depth, plan.rows, plan.threads, plan.bins, device)
 
 
