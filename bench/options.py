@@ -33,6 +33,12 @@ def engine(made: argparse.ArgumentParser) -> None:
         help="the cluster: the one that this host belongs to, or the one at HOST:PORT (default: a "
         "cluster of this machine alone, for this command)",
     )
+    made.add_argument(
+        "--image-url",
+        metavar="URL",
+        help="where workers read images that their machines lack: a URL that fsspec opens (s3://, "
+        "https://, ...) of a folder laid out as the data set's (default: from this process)",
+    )
 
 
 def sensitivity(made: argparse.ArgumentParser) -> None:

@@ -77,6 +77,7 @@ class Options:
     search: str = "exact"
     measure: Measure = "none"
     command: str = ""
+    image_url: str | None = None
 
 
 def finish(
@@ -92,6 +93,7 @@ def finish(
     measured: costs.Measured | None = None,
     absent: missing.Missing = missing.NOTHING,
     searched: Sequence[Image] = (),
+    nodes: Callable[[], list[dict[str, Any]]] | None = None,
     hand_out: search.HandOut = search.here,
 ) -> Path:
     """Rank, re-rank where asked, score, write the record of descriptors; return its path.
@@ -99,7 +101,7 @@ def finish(
     `timing` needs `phases_s` (what was done before) and `latency`; `device` is None where nothing
     ran on one; `measured` is what describing costs, where that was measured. Images `absent` have
     rows in `parts` and `query_parts`, which are not looked at; `searched` are those of `parts`.
-    `hand_out` says who counts them.
+    `nodes` gives what the record keeps of the machines of a cluster; `hand_out` says who searches.
     """
     phases = timing["phases_s"]
     depth = options.shortlist
@@ -150,7 +152,7 @@ def finish(
         },
         "bytes_per_image": parts[0].row_bytes(),
         "partial": dataset.limit is not None or dataset.absent is not None or bool(absent),
-        "machine": machine.describe(device),
+        "machine": machine.describe(device) | ({} if nodes is None else {"nodes": nodes()}),
         "libraries": machine.libraries(),
         "source": machine.source(),
         "seed": SEED,

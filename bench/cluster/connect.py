@@ -17,6 +17,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from bench import stopping
@@ -27,6 +28,7 @@ Engine = Literal["local", "ray"]
 
 INSTALL = "python -m pip install 'ray>=2.52' fsspec"
 PATIENCE_S = 10.0
+LONGEST = 20  # characters of a folder in which the names of Ray's sockets fit the system's limit
 
 # What workers get of the checkout; all else stays here. The last match of a path counts.
 CODE = ("/*", "!.", "!/bench", "!/methods", "!/datasets", "!/noxfile.py", "/datasets/mini-data")
@@ -50,7 +52,7 @@ def engine(name: Engine, address: str | None = None) -> Iterator[Any]:
         yield None
         return
     with contextlib.ExitStack() as stack:
-        private = None if address is not None else stack.enter_context(_folder())
+        private = None if address is not None else stack.enter_context(folder())
         ray = _import(QUIET if address is not None else QUIET | LOOPBACK)
         handlers = {one: signal.getsignal(one) for one in stopping.SIGNALS}
         try:
@@ -82,7 +84,11 @@ def _import(settings: Mapping[str, str]) -> Any:
     return ray
 
 
-def _common() -> dict[str, Any]:
+def _common(temporary: str | None = None) -> dict[str, Any]:
+    """Return what every connection needs; workers write below the folder `temporary`."""
+    variables = {"OMP_WAIT_POLICY": "passive"}
+    if temporary is not None:
+        variables["TMPDIR"] = temporary
     return {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
@@ -90,7 +96,7 @@ def _common() -> dict[str, Any]:
         "runtime_env": {
             "working_dir": str(ROOT),
             "excludes": [*CODE, *NOT_CODE],
-            "env_vars": {"OMP_WAIT_POLICY": "passive"},
+            "env_vars": variables,
         },
     }
 
@@ -98,7 +104,7 @@ def _common() -> dict[str, Any]:
 def _start(ray: Any, folder: str | None) -> None:
     """Start a cluster of this machine alone; it ends with this process."""
     try:
-        ray.init(address="local", include_dashboard=False, _temp_dir=folder, **_common())
+        ray.init(address="local", include_dashboard=False, _temp_dir=folder, **_common(folder))
     except Exception as error:
         raise BenchError(
             f"Ray could not be started on this machine: {_sentence(error)}; try again, or use "
@@ -129,14 +135,20 @@ def _join(ray: Any, address: str) -> None:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[str]:
-    """Give a folder for what Ray writes, short because sockets lie in it; removed at the end."""
-    home = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(prefix="bench-ray-", dir=home if len(home) < 24 else "/tmp")
+def folder() -> Iterator[str]:
+    """Give a temporary folder, removed at the end; those of processes that were killed go too."""
+    home = Path(tempfile.gettempdir())
+    if len(str(home)) > LONGEST:
+        home = Path("/tmp")
+    for old in home.glob("bench-ray-*"):
+        pid = old.name.split("-")[2]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    made = tempfile.mkdtemp(prefix=f"bench-ray-{os.getpid()}-", dir=home)
     try:
-        yield folder
+        yield made
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _sentence(error: BaseException) -> str:
