@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from bench import stopping
@@ -57,6 +58,7 @@ def _say(error: BenchError) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     from bench import record, run, summary
+    from bench.cluster import connect
     from bench.scoring import Options
 
     options = Options(
@@ -81,22 +83,27 @@ def _run(given: argparse.Namespace) -> int:
         search=given.search,
         measure=given.measure,
         command=given.line,
+        image_url=given.image_url,
     )
     failed = 0
-    for dataset in given.dataset or ["mini"]:
-        for method in given.method:
-            try:
-                planned = run.plan(method, dataset, options)
-                if given.dry_run:
-                    print("\n".join(run.describe_plan(planned)))
+    thought = bool(given.cluster)  # one that need not be there
+    if thought and (given.engine == "local" or not given.dry_run or given.ray_address):
+        raise BenchError("--cluster is for --dry-run --engine ray, without --ray-address.")
+    with connect.engine("local" if thought else given.engine, given.ray_address) as ray:
+        for dataset in given.dataset or ["mini"]:
+            for method in given.method:
+                try:
+                    planned = run.plan(method, dataset, options)
+                    if given.dry_run:
+                        print("\n".join(run.describe_plan(planned, given.cluster, ray)))
+                        continue
+                    path = run.run(planned, ray)
+                except BenchError as error:
+                    failed = _say(error)
                     continue
-                path = run.run(planned)
-            except BenchError as error:
-                failed = _say(error)
-                continue
-            held = record.read(path)
-            print("\n".join([*summary.latency(held), *summary.lines(held)]))
-            print(path)
+                held = record.read(path)
+                print("\n".join([*summary.latency(held), *summary.lines(held)]))
+                print(path)
     return failed
 
 
@@ -128,6 +135,7 @@ def _evaluate(given: argparse.Namespace) -> int:
 
 def _extract(given: argparse.Namespace) -> int:
     from bench import export, loading
+    from bench.cluster import connect
 
     if given.images is not None:
         folder, wanted = export.images_in(given.images)
@@ -135,8 +143,16 @@ def _extract(given: argparse.Namespace) -> int:
         folder, wanted = export.images_of(
             given.dataset, given.which, allow_partial=given.allow_partial
         )
-    loaded = loading.load(given.method, given.weights, given.device, _settings(given))
-    export.export(loaded, folder, wanted, given.output, force=given.force)
+    with connect.engine(given.engine, given.ray_address) as ray:
+        loaded = loading.load(given.method, given.weights, given.device, _settings(given))
+        write = partial(export.export, loaded, folder, wanted, given.output, force=given.force)
+        if ray is None:
+            write()
+        else:
+            from bench.cluster import dispatch
+
+            with dispatch.crew(ray, given.method, given.weights, loaded, given.image_url) as crew:
+                write(by=crew)
     print(given.output)
     return 0
 

@@ -64,9 +64,18 @@ def write(output: Path, wanted: tuple[Image, ...], parts: list[Matrix]) -> None:
 
 
 def export(
-    loaded: engine.Loaded, folder: Path, wanted: tuple[Image, ...], output: Path, *, force: bool
+    loaded: engine.Loaded,
+    folder: Path,
+    wanted: tuple[Image, ...],
+    output: Path,
+    *,
+    force: bool,
+    by: extract.Doer | None = None,
 ) -> None:
-    """Describe images, or take them from the store, and write them to `output`."""
+    """Describe images, or take them from the store, and write them to `output`.
+
+    `by` is that of `extract.fill`.
+    """
     if output.suffix != ".npz":
         raise BenchError(f"--output {output}: descriptors are written as .npz.")
     extract.check_files(folder, wanted)
@@ -74,6 +83,6 @@ def export(
     job = extract.prepare(loaded, folder, wanted, "describe", force=force)
     written = len(wanted) * row_bytes + estimate.FILE_BYTES
     estimate.check_room([job.need(row_bytes), estimate.Need(output.parent, written, str(output))])
-    parts, _ = extract.finish(job)
+    parts, _ = extract.finish(job, by=by)
     write(output, wanted, parts)
     store.release()

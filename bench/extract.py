@@ -26,6 +26,9 @@ Make = Callable[
     [engine.Loaded, Path, Sequence[Image], Progress], tuple[NDArray[Any], dict[int, str]]
 ]
 Write = Callable[[store.Store, int, NDArray[Any], dict[int, str]], None]
+# What makes the missing shards of a job; also how many images were described, and what is wrong
+# with those that cannot be.
+Doer = Callable[["Job", Progress], tuple[int, list[str]]]
 
 
 class BrokenImagesError(BenchError):
@@ -48,6 +51,10 @@ class Listed:
     folder: Path
     images: Sequence[Image]
     prints: Sequence[str | None]
+
+    def part(self, first: int, end: int) -> Listed:
+        """Return the images `first` to `end` as a list of their own."""
+        return Listed(self.folder, self.images[first:end], self.prints[first:end])
 
     @cached_property
     def lines(self) -> list[str]:
@@ -85,7 +92,11 @@ class Job:
     @property
     def images(self) -> int:
         """Return how many images the missing shards hold."""
-        return sum(end - first for first, end in map(self.work.store.span, self.todo))
+        return sum(self.shard_sizes())
+
+    def shard_sizes(self) -> list[int]:
+        """Return how many images each missing shard holds."""
+        return [end - first for first, end in map(self.work.store.span, self.todo)]
 
     def images_to_describe(self) -> list[Image]:
         """Return the images that the missing shards hold."""
@@ -177,41 +188,49 @@ def job_of(
     return Job(phase, work, key, todo, adopted)
 
 
-def finish(job: Job, missing: dict[int, str] | None = None) -> tuple[list[Matrix], int]:
-    """Do a job of `prepare`; returns and `missing` are those of `extract`."""
-    done = fill(job)
+def finish(
+    job: Job, missing: dict[int, str] | None = None, by: Doer | None = None
+) -> tuple[list[Matrix], int]:
+    """Do a job of `prepare`; returns and `missing` are those of `extract`, `by` that of `fill`."""
+    done = fill(job, by)
     if missing is not None:
         missing |= store.absent_rows(job.work.store)
     return store.matrices(job.work.store, job.phase), job.work.store.rows - done
 
 
-def fill(job: Job) -> int:
+def fill(job: Job, by: Doer | None = None) -> int:
     """Make the shards of a job; return how many images were described.
 
-    Images that cannot be decoded fail the call at its end, all of them named, after everything
-    else is computed and kept.
+    `by` does it, or None for this process. Images that cannot be decoded fail the call at its end,
+    all of them named, after everything else is computed and kept.
     """
-    kept, done, broken = job.work.store, 0, list[str]()
+    kept = job.work.store
     store.begin(kept, job.key, "".join(f"{line}\n" for line in job.work.listed.lines))
     for shard in store.claim(kept, list(job.adopted), partial=job.work.allow_missing):
         adopt.take(kept, shard, job.adopted[shard])
     for shard in job.todo if job.force else ():
         kept.path(shard).with_suffix(".json").unlink(missing_ok=True)
     with Progress(job.phase, job.images) as progress:
-
-        def skip(shard: int) -> None:
-            first, end = kept.span(shard)
-            progress.leave_out(end - first)
-
-        for shard in store.claim(kept, list(job.todo), skip, partial=job.work.allow_missing):
-            faults = make_shard(job.work, shard, progress)
-            first, end = kept.span(shard)
-            done += end - first
-            if not job.work.allow_missing:
-                broken += faults.values()
-    if broken:
+        done, broken = (by or one_by_one)(job, progress)
+    if broken and not job.work.allow_missing:
         raise BrokenImagesError(broken, kept.rows)
     return done
+
+
+def one_by_one(job: Job, progress: Progress) -> tuple[int, list[str]]:
+    """Make the shards of a job in this process; return images described, and their faults."""
+    kept, done, broken = job.work.store, 0, list[str]()
+
+    def skip(shard: int) -> None:
+        first, end = kept.span(shard)
+        progress.leave_out(end - first)
+
+    for shard in store.claim(kept, list(job.todo), skip, partial=job.work.allow_missing):
+        faults = make_shard(job.work, shard, progress)
+        first, end = kept.span(shard)
+        done += end - first
+        broken += faults.values()
+    return done, broken
 
 
 def make_shard(work: Work, shard: int, progress: Progress) -> dict[int, str]:
@@ -219,16 +238,27 @@ def make_shard(work: Work, shard: int, progress: Progress) -> dict[int, str]:
 
     The manifest names them, so that only a run that allows them takes the shard as it is.
     """
-    first, end = work.store.span(shard)
-    listed = work.listed
-    rows, faults = work.make(work.loaded, listed.folder, listed.images[first:end], progress)
-    for at, digest in enumerate(listed.prints[first:end]):
-        if digest is None and at not in faults:
-            path = listed.folder / listed.images[first + at].path
-            raise BenchError(f"{path} appeared while the run went on; run it again.")
-    inside = {at: why.replace(f"{listed.folder}/", "") for at, why in faults.items()}
-    work.write(work.store, shard, rows, inside)
+    part = work.listed.part(*work.store.span(shard))
+    rows, faults = describe_part(work.loaded, work.make, part, progress)
+    work.write(work.store, shard, rows, inside(part.folder, faults))
     return faults
+
+
+def describe_part(
+    loaded: engine.Loaded, make: Make, part: Listed, progress: Progress
+) -> tuple[NDArray[Any], dict[int, str]]:
+    """Return the array of a shard from its images, and a sentence per position without one."""
+    rows, faults = make(loaded, part.folder, part.images, progress)
+    for at, digest in enumerate(part.prints):
+        if digest is None and at not in faults:
+            path = part.folder / part.images[at].path
+            raise BenchError(f"{path} appeared while the run went on; run it again.")
+    return rows, faults
+
+
+def inside(folder: Path, faults: Mapping[int, str]) -> dict[int, str]:
+    """Return the sentences with paths inside of `folder`, as manifests keep them."""
+    return {at: why.replace(f"{folder}/", "") for at, why in faults.items()}
 
 
 def look_at(folder: Path, wanted: Sequence[Image]) -> Listed:

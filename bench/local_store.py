@@ -50,18 +50,20 @@ def extract_local(
     *,
     force: bool = False,
     missing: Container[int] | None = None,
+    by: extract.Doer | None = None,
 ) -> Kept:
     """Return the local features of the images `rows` of `wanted`; what is kept is not made again.
 
     Images that cannot be decoded fail the call at its end, as in `extract.extract`; those of
-    `missing`, the rows that have no global descriptor either, have no features.
+    `missing`, the rows that have no global descriptor either, have no features. `by` is that of
+    `extract.fill`.
     """
     kind = record_type(rule.dim, precision)
     job = prepare(loaded, folder, wanted, rows, rule, precision, phase, missing is not None, force)
     kept = job.work.store
     need = job.need(rule.max_features * kind.itemsize)
     estimate.check_room([replace(need, what=f"{phase}, at most")])
-    extract.fill(job)
+    extract.fill(job, by)
     shards = _shards_of(rows)
     for shard in shards:
         held = store.manifest(kept, shard)

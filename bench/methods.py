@@ -70,11 +70,9 @@ def load(
 
     `weights` is None for the variant's own weights, or what the plug-in documents (a path).
     """
-    module, name, variant, files = _find(text)
-    if weights is None and variant in files:
-        weights = str(checkpoints.usable(files[variant], text))
+    module, name, variant, _ = _find(text)
     try:
-        method = module.load(variant, weights, device)
+        method = module.load(variant, weights_of(text, weights), device)
     except BenchError:
         raise
     except Exception as error:
@@ -82,6 +80,19 @@ def load(
         raise BenchError(f"the method {name}.{variant} cannot be loaded: {reason}.") from error
     info, rule = contract.check(method, name, variant)
     return info, cast(Method, method), rule
+
+
+def weights_of(text: str, weights: str | None) -> str | None:
+    """Return what `load` of a method is given: `weights`, or the variant's published file."""
+    _, _, variant, files = _find(text)
+    if weights is None and variant in files:
+        return str(checkpoints.usable(files[variant], text))
+    return weights
+
+
+def file_of(text: str) -> Path:
+    """Return the file that a method's module was read from."""
+    return Path(str(_find(text)[0].__file__))
 
 
 def published(text: str) -> Checkpoint:

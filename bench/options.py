@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.parsing import Parser, natural, numbers, positive
+from bench.cluster import forecast
+from bench.parsing import Parser, address, natural, numbers, positive
 from bench.scoring import Options
 
 CACHE_ACTIONS = {
@@ -15,6 +16,45 @@ CACHE_ACTIONS = {
     "verify": "Hash every shard again; status 1 if one is damaged.",
     "prune": "Remove what is of no use (leftovers, damaged shards), or the stores you select.",
 }
+
+
+def engine(made: argparse.ArgumentParser) -> None:
+    """Add the options that say on which machines the work is done."""
+    made.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="local: this process; ray: the workers of a Ray cluster, which give the same bytes "
+        "(default: %(default)s)",
+    )
+    made.add_argument(
+        "--ray-address",
+        type=address,
+        metavar="auto|HOST:PORT",
+        help="the cluster: the one that this host belongs to, or the one at HOST:PORT (default: a "
+        "cluster of this machine alone, for this command)",
+    )
+    made.add_argument(
+        "--image-url",
+        metavar="URL",
+        help="where workers read images that their machines lack: a URL that fsspec opens (s3://, "
+        "https://, ...) of a folder laid out as the data set's (default: from this process)",
+    )
+
+
+def cluster(made: argparse.ArgumentParser) -> None:
+    """Add the option that says what a cluster is like which need not be there."""
+    made.add_argument(
+        "--cluster",
+        type=forecast.parse,
+        action="append",
+        default=[],
+        metavar=forecast.FORM,
+        help="with --dry-run --engine ray: say how long a run takes, and what it costs, on these "
+        "nodes; devices of a node (default: 1), images per second of a device (default: as on this "
+        "machine), price of a node for an hour; repeatable, for nodes of several kinds (default: "
+        "the cluster of --ray-address)",
+    )
 
 
 def sensitivity(made: argparse.ArgumentParser) -> None:

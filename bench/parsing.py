@@ -50,6 +50,14 @@ def side(text: str) -> str:
     return text if text == "none" else str(positive(text))
 
 
+def address(text: str) -> str:
+    """Return "auto", or a host and a port."""
+    host, _, port = text.rpartition(":")
+    if text != "auto" and not (host and port.isdecimal() and 0 < int(port) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor HOST:PORT")
+    return text
+
+
 def scales(text: str) -> tuple[float, ...]:
     """Return factors, split at commas."""
     try:

@@ -71,6 +71,12 @@ class Progress:
         if self.bar is not None:
             self.bar.update(count)
 
+    def rename(self, phase: str) -> None:
+        """Call the phase something else from now on."""
+        self.phase = phase
+        if self.bar is not None:
+            self.bar.set_description_str(phase, refresh=False)
+
     def leave_out(self, count: int) -> None:
         """Take items out of the total: somebody else has done them."""
         if self.total is not None:

@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bench import (
@@ -26,6 +27,7 @@ from bench import (
     methods,
     missing,
     rerank,
+    search,
     store,
     timing,
 )
@@ -34,6 +36,9 @@ from bench.missing import Missing
 from bench.paths import cache_root
 from bench.scoring import Options, check_search, finish, searched_as
 from bench.types import Dataset, Image, LocalFeatures, Preprocess, Rows, Shortlist
+
+if TYPE_CHECKING:
+    from bench.cluster.dispatch import Cluster
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Plan:
     loaded: engine.Loaded
     card: card.Card
     options: Options
+    method: str  # as it was named
 
     def database_lists(self) -> list[tuple[str, Dataset]]:
         """Return what is searched, in order of rows: the data set, then its distractors."""
@@ -90,7 +96,7 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     )
     if added:
         made["distractors"] |= distractors.on_card(added)
-    return Plan(dataset, added, loaded, made, options)
+    return Plan(dataset, added, loaded, made, options, method_name)
 
 
 def with_query_crop(rule: Preprocess, query_crop: str | None) -> Preprocess:
@@ -108,8 +114,12 @@ def with_size(
     return rule if scales is None else replace(rule, scales=scales)
 
 
-def describe_plan(planned: Plan) -> list[str]:
-    """Return what `--dry-run` prints; a disk without room is refused as in a run."""
+def describe_plan(planned: Plan, kinds: Sequence[Any] = (), ray: Any = None) -> list[str]:
+    """Return what `--dry-run` prints; a disk without room is refused as in a run.
+
+    `kinds` are the nodes of a cluster (`bench.cluster.forecast`); without any, and with the module
+    `ray`, those that it is connected to.
+    """
     dataset, loaded = planned.dataset, planned.loaded
     info, out = loaded.info, []
     out.append(f"method: {info.name}.{info.variant} ({info.dim}-d), {info.weights['source']}")
@@ -137,9 +147,15 @@ def describe_plan(planned: Plan) -> list[str]:
         for job in all_jobs
         for image in job.images_to_describe()
     ]
+    probed = estimate.probe(loaded, dataset.folder, todo) if todo else None
     if todo:
-        probed = estimate.probe(loaded, dataset.folder, todo)
         out.append(estimate.say_time(probed, len(todo)))
+    if kinds or ray is not None:
+        from bench.cluster import forecast
+
+        kinds = kinds or forecast.of_cluster(ray, loaded.device, torch.get_num_threads())
+        lists = [job.shard_sizes() for job in all_jobs]
+        out += forecast.lines(kinds, lists, None if probed is None else 1 / probed.seconds)
     return out
 
 
@@ -175,15 +191,26 @@ def room(planned: Plan, all_jobs: Sequence[extract.Job]) -> str:
     return f"{total}; {free} are free for {cache_root()}"
 
 
-def run(planned: Plan) -> Path:
-    """Describe, search, score, measure; return the path of the record."""
+def run(planned: Plan, ray: Any = None) -> Path:
+    """Describe, search, score, measure; return the path of the record.
+
+    `ray` is the module, connected (see `bench.cluster.connect`), or None: this process describes.
+    """
     try:
-        return _run(planned)
+        if ray is None:
+            return _run(planned, None)
+        from bench.cluster import dispatch
+
+        options = planned.options
+        with dispatch.crew(
+            ray, planned.method, options.weights, planned.loaded, options.image_url
+        ) as cluster:
+            return _run(planned, cluster)
     finally:
         store.release()
 
 
-def _run(planned: Plan) -> Path:
+def _run(planned: Plan, cluster: Cluster | None) -> Path:
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
     memory.reset_peaks(loaded.device)
     phases: dict[str, float] = {}
@@ -199,7 +226,7 @@ def _run(planned: Plan) -> Path:
     for job, found in zip(all_jobs, rows, strict=True):
         start = time.perf_counter()
         try:
-            parts, kept = extract.finish(job, found if options.allow_missing else None)
+            parts, kept = extract.finish(job, found if options.allow_missing else None, cluster)
         except extract.BrokenImagesError as error:  # all of them are named, of all lists
             faults += error.faults
             continue
@@ -233,10 +260,12 @@ def _run(planned: Plan) -> Path:
         options,
         taken,
         loaded.device,
-        None if options.rerank is None else reranking(planned, rows),
+        None if options.rerank is None else reranking(planned, rows, cluster),
         measured,
         absent,
         [image for _, one in planned.database_lists() for image in one.database],
+        None if cluster is None else cluster.about,
+        search.here if cluster is None else cluster.hand_out,
     )
 
 
@@ -250,7 +279,9 @@ def _end_to_end(rows: Sequence[dict[int, str]], all_jobs: Sequence[extract.Job])
     return out
 
 
-def reranking(planned: Plan, absent: Sequence[dict[int, str]]) -> rerank.Reranking:
+def reranking(
+    planned: Plan, absent: Sequence[dict[int, str]], by: extract.Doer | None = None
+) -> rerank.Reranking:
     """Return the stage that re-ranks the lists of this run; nothing is computed yet."""
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
     assert options.rerank is not None
@@ -273,6 +304,7 @@ def reranking(planned: Plan, absent: Sequence[dict[int, str]]) -> rerank.Reranki
                 phase,
                 force=options.force,
                 missing=gone if options.allow_missing else None,
+                by=by,
             )
             phases[phase] = time.perf_counter() - start
             return kept

@@ -78,6 +78,7 @@ class Options:
     search: str = "exact"
     measure: Measure = "none"
     command: str = ""
+    image_url: str | None = None
 
 
 def finish(
@@ -93,12 +94,15 @@ def finish(
     measured: costs.Measured | None = None,
     absent: missing.Missing = missing.NOTHING,
     searched: Sequence[Image] = (),
+    nodes: Callable[[], list[dict[str, Any]]] | None = None,
+    hand_out: search.HandOut = search.here,
 ) -> Path:
     """Rank, re-rank where asked, score, write the record of descriptors; return its path.
 
     `timing` needs `phases_s` (what was done before) and `latency`; `device` is None where nothing
     ran on one; `measured` is what describing costs, where that was measured. Images `absent` have
     rows in `parts` and `query_parts`, which are not looked at; `searched` are those of `parts`.
+    `nodes` gives what the record keeps of the machines of a cluster; `hand_out` says who searches.
     """
     phases = timing["phases_s"]
     depth = options.shortlist
@@ -118,7 +122,9 @@ def finish(
         start = time.perf_counter()
         parts = compress.compress(parts, choice, force=options.force)
         phases[f"compress to {choice.name}"] = time.perf_counter() - start
-    exact = _search(dataset, parts, query_parts, depth, options, phases, device, absent, n_rows)
+    exact = _search(
+        dataset, parts, query_parts, depth, options, phases, device, absent, n_rows, hand_out
+    )
     found, about, index = _approximately(
         dataset, parts, query_parts, depth, options, phases, exact, absent, n_rows
     )
@@ -157,7 +163,7 @@ def finish(
         },
         "bytes_per_image": parts[0].row_bytes(),
         "partial": dataset.limit is not None or dataset.absent is not None or bool(absent),
-        "machine": machine.describe(device),
+        "machine": machine.describe(device) | ({} if nodes is None else {"nodes": nodes()}),
         "libraries": machine.libraries(),
         "source": machine.source(),
         "seed": SEED,
@@ -268,6 +274,7 @@ def _search(
     device: str | None,
     absent: missing.Missing,
     n_rows: int,
+    hand_out: search.HandOut,
 ) -> search.Found:
     """Search exactly; `n_rows` counts the rows of `parts` and those that are absent from them."""
     wanted = evaluate.labelled_rows(dataset.protocols)
@@ -289,7 +296,9 @@ def _search(
                     depth,
                     budget,
                     progress.advance,
-                    device or "cpu",
+                    (device if hand_out is search.here else None) or "cpu",
+                    None if hand_out is search.here else 1,
+                    hand_out,
                 ),
             )
             for job in jobs

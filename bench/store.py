@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from numpy.typing import NDArray
 
 from bench.canonical import canonical_json, plain, sha256_json
@@ -165,16 +165,26 @@ def put(
     store: Store, shard: int, rows: NDArray[Any], absent: Mapping[int, str] | None = None
 ) -> None:
     """Write any array as a shard, complete or absent; its manifest last."""
+    content = packed(rows)
+    write_bytes(store.path(shard), content)
+    seal(store, shard, hashlib.sha256(content).hexdigest(), absent)
+
+
+def packed(rows: NDArray[Any]) -> bytes:
+    """Return the content of the file of a shard."""
     buffer = io.BytesIO()
     np.save(buffer, rows, allow_pickle=False)
-    content = buffer.getvalue()
+    return buffer.getvalue()
+
+
+def seal(store: Store, shard: int, sha256: str, absent: Mapping[int, str] | None = None) -> None:
+    """Write the manifest of a shard whose file is in place: from now on the shard is there."""
     about = {
         "key": store.key,
         "rows": list(store.span(shard)),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": sha256,
         "missing": {str(row): why for row, why in sorted((absent or {}).items())},
     }
-    write_bytes(store.path(shard), content)
     write_bytes(store.path(shard).with_suffix(".json"), json.dumps(about).encode())
 
 
@@ -210,29 +220,48 @@ def claim(
     that process died and the shard is ours. `skip` is called with those that need no work. What
     killed writers of a shard left behind is removed once its lock is held: nobody else writes it.
     """
-    leftovers: dict[int, list[Path]] = {}
-    for path in store.folder.glob(".shard-*.tmp"):
-        number = path.name.removeprefix(".shard-").partition(".")[0]
-        if number.isdecimal():
-            leftovers.setdefault(int(number), []).append(path)
+    left = leftovers(store)
     waiting: list[int] = []
     for timeout, some in ((0, shards), (-1, waiting)):
         for shard in some:
-            lock = FileLock(store.path(shard).with_suffix(".lock"))
-            try:
-                lock.acquire(timeout=timeout)
-            except Timeout:
+            lock = take(store, shard, left.get(shard, ()), timeout)
+            if lock is None:
                 waiting.append(shard)
                 continue
             try:
-                for path in leftovers.get(shard, ()):
-                    path.unlink(missing_ok=True)
                 if has(store, shard, partial=partial):
                     skip(shard)
                 else:
                     yield shard
             finally:
                 lock.release()
+
+
+def leftovers(store: Store) -> dict[int, list[Path]]:
+    """Return the files that writers of shards have begun, by shard: killed ones left them."""
+    found: dict[int, list[Path]] = {}
+    for path in store.folder.glob(".shard-*.tmp"):
+        number = path.name.removeprefix(".shard-").partition(".")[0]
+        if number.isdecimal():
+            found.setdefault(int(number), []).append(path)
+    return found
+
+
+def take(
+    store: Store, shard: int, left: Iterable[Path] = (), timeout: float = 0
+) -> BaseFileLock | None:
+    """Return the lock of a shard, held, or None where another process holds it for longer.
+
+    The files `left` of the shard's killed writers are removed: nobody else writes it now.
+    """
+    lock = FileLock(store.path(shard).with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        return None
+    for path in left:
+        path.unlink(missing_ok=True)
+    return lock
 
 
 def is_ours(path: Path) -> bool:

@@ -1,0 +1,158 @@
+"""The connection to Ray: the only place that imports it, and only when it is asked for.
+
+Without an address a cluster of this machine alone is started, bound to the loopback address, closed
+by a token of its own, without a dashboard, and gone at the end. An address joins a cluster that
+somebody started; its settings, and its security, are theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from bench import stopping
+from bench.errors import BenchError
+from bench.paths import ROOT
+
+Engine = Literal["local", "ray"]
+
+INSTALL = "python -m pip install 'ray>=2.52' fsspec"
+PATIENCE_S = 10.0
+LONGEST = 20  # characters of a folder in which the names of Ray's sockets fit the system's limit
+
+# What workers get of the checkout; all else stays here. The last match of a path counts.
+CODE = ("/*", "!.", "!/bench", "!/methods", "!/datasets", "!/noxfile.py", "/datasets/mini-data")
+NOT_CODE = ("__pycache__", "*.pyc")
+
+# Read by Ray when it is imported. On a machine of its own it would listen on every address.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+
+
+@contextlib.contextmanager
+def engine(name: Engine, address: str | None = None) -> Iterator[Any]:
+    """Give the module `ray`, connected until the end of the block; None for the engine local.
+
+    `address` is "auto" (the cluster that this host belongs to), "HOST:PORT", or None for a cluster
+    of this machine alone.
+    """
+    if name == "local":
+        if address is not None:
+            raise BenchError("--ray-address is for --engine ray; leave it out, or add that.")
+        yield None
+        return
+    with contextlib.ExitStack() as stack:
+        private = None if address is not None else stack.enter_context(folder())
+        ray = _import(QUIET if address is not None else QUIET | LOOPBACK)
+        handlers = {one: signal.getsignal(one) for one in stopping.SIGNALS}
+        try:
+            if address is None:
+                _start(ray, private)
+            else:
+                _join(ray, address)
+        finally:  # Ray has its own way to end at SIGTERM
+            if threading.current_thread() is threading.main_thread():
+                for one, handler in handlers.items():
+                    signal.signal(one, handler)
+        stack.callback(ray.shutdown)
+        yield ray
+
+
+def _import(settings: Mapping[str, str]) -> Any:
+    """Return the module, or raise the sentence that says how to install it."""
+    for key, value in settings.items():
+        os.environ.setdefault(key, value)
+    if os.environ.get("RAY_AUTH_MODE") == "token" and settings.keys() >= LOOPBACK.keys():
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    try:
+        import ray
+    except ImportError as error:
+        raise BenchError(
+            f"--engine ray needs the package ray, which cannot be imported ({error}); install it "
+            f"with `{INSTALL}`, or leave --engine out."
+        ) from error
+    return ray
+
+
+def _common(temporary: str | None = None) -> dict[str, Any]:
+    """Return what every connection needs; workers write below the folder `temporary`."""
+    variables = {"OMP_WAIT_POLICY": "passive"}
+    if temporary is not None:
+        variables["TMPDIR"] = temporary
+    return {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "namespace": f"bench-{secrets.token_hex(8)}",
+        "runtime_env": {
+            "working_dir": str(ROOT),
+            "excludes": [*CODE, *NOT_CODE],
+            "env_vars": variables,
+        },
+    }
+
+
+def _start(ray: Any, folder: str | None) -> None:
+    """Start a cluster of this machine alone; it ends with this process."""
+    try:
+        ray.init(address="local", include_dashboard=False, _temp_dir=folder, **_common(folder))
+    except Exception as error:
+        raise BenchError(
+            f"Ray could not be started on this machine: {_sentence(error)}; try again, or use "
+            "--engine local."
+        ) from error
+
+
+def _join(ray: Any, address: str) -> None:
+    """Connect to a cluster that is there; this host must be one of its nodes."""
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S).close()
+        except OSError as error:
+            raise BenchError(
+                f"nothing answers at --ray-address {address} ({error.strerror or error}); start a "
+                f"cluster there with `ray start --head --port={port} --include-dashboard=false`, "
+                "or leave the option out for a cluster of this machine alone."
+            ) from error
+    try:
+        ray.init(address=address, **_common())
+    except Exception as error:
+        known = address if address != "auto" else "HOST:PORT"
+        raise BenchError(
+            f"--ray-address {address}: {_sentence(error)}. This host must be a node of the "
+            f"cluster: `ray start --address={known}` makes it one."
+        ) from error
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[str]:
+    """Give a temporary folder, removed at the end; those of processes that were killed go too."""
+    home = Path(tempfile.gettempdir())
+    if len(str(home)) > LONGEST:
+        home = Path("/tmp")
+    for old in home.glob("bench-ray-*"):
+        pid = old.name.split("-")[2]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    made = tempfile.mkdtemp(prefix=f"bench-ray-{os.getpid()}-", dir=home)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _sentence(error: BaseException) -> str:
+    """Return the first line of what Ray says, without its full stop."""
+    cause = error.__cause__ or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {(lines or ['no reason given'])[0].rstrip('.')}"

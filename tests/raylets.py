@@ -1,0 +1,70 @@
+"""A Ray cluster on this machine for tests: a program of its own, told what to do by its input.
+
+It prints the address, then answers each line of its input with one of JSON: `add CPUS` (the pid of
+the new node's raylet), `kill PID` (a node, at once), `workers PID` (the pids of a node's workers).
+Its head has no processors to give. It ends, with all nodes, when its input does.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from ray.cluster_utils import Cluster
+
+SOON = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_failure_threshold": 6,
+}
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def main() -> None:
+    """Obey until the input ends."""
+    head = {
+        "num_cpus": 0,
+        "object_store_memory": 100 << 20,
+        "include_dashboard": False,
+        "_system_config": SOON,
+    }
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    print(json.dumps(cluster.address), flush=True)
+    nodes = {}
+    for line in sys.stdin:
+        word, number = line.split()
+        if word == "add":
+            node = cluster.add_node(num_cpus=int(number), object_store_memory=100 << 20)
+            pid = node.all_processes["raylet"][0].process.pid
+            nodes[pid] = node
+            answer = pid
+        elif word == "kill":
+            every = [int(number), *children(int(number))]
+            for pid in every:
+                os.kill(pid, signal.SIGKILL)
+            answer = every
+        else:
+            answer = [
+                pid
+                for pid in children(int(number))
+                if b"ray::" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            ]
+        print(json.dumps(answer), flush=True)
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()
