@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 from bench import checkpoints, contract, plugins
 from bench.errors import BenchError, unknown
 from bench.plugins import ROOT
-from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess
+from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess, Trainable
 
 __path__ = [str(ROOT / "methods")]
 
@@ -82,6 +82,28 @@ def load(
         raise BenchError(f"the method {name}.{variant} cannot be loaded: {reason}.") from error
     info, rule = contract.check(method, name, variant)
     return info, cast(Method, method), rule
+
+
+def trainable(
+    text: str, classes: int, options: Mapping[str, Any], device: str
+) -> tuple[str, str, Trainable, Preprocess]:
+    """Return name, variant, what trains, and pixels of the method named as for `load`."""
+    module, name, variant, _ = _find(text)
+    make = getattr(module, "trainable", None)
+    if not callable(make):
+        raise BenchError(
+            f"the method {name} cannot be trained: it has no function `trainable(variant, classes, "
+            "options, device)` (see Trainable in bench/types.py)."
+        )
+    try:
+        made = make(variant, classes, options, device)
+    except BenchError:
+        raise
+    except Exception as error:
+        reason = plugins.fault(error, module.__file__)
+        raise BenchError(f"the method {name}.{variant} cannot be trained: {reason}.") from error
+    rule = contract.trainable(made, f"the trainable {name}.{variant}")
+    return name, variant, cast(Trainable, made), rule
 
 
 def published(text: str) -> Checkpoint:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"sensitivity"},
+    {"sensitivity", "training"},
     {"arguments"},
     {"options"},
     {"doctor", "verify", "run", "export", "official", "convert", "check", "verdict"},
@@ -53,12 +53,21 @@ def ours(path: Path) -> set[str]:
 
 def test_every_module_has_a_layer_and_imports_downwards() -> None:
     level = {module: i for i, layer in enumerate(LAYERS) for module in layer}
-    modules = {path.stem: path for path in (ROOT / "bench").glob("*.py")} | {}
+    modules = {path.stem: [path] for path in (ROOT / "bench").glob("*.py")}
+    packages = {path.parent for path in (ROOT / "bench").glob("*/__init__.py")}
+    modules |= {folder.name: sorted(folder.glob("*.py")) for folder in packages}
     del modules["__init__"]
     assert set(modules) == set(level)
-    for module, path in modules.items():
-        upwards = {name for name in ours(path) if name in level and level[name] < level[module]}
+    for module, paths in modules.items():
+        used = set().union(*map(ours, paths))
+        upwards = {name for name in used if name in level and level[name] < level[module]}
         assert not upwards, f"{module} imports {upwards} from above"
+
+
+def test_methods_import_of_training_only_losses_and_heads() -> None:
+    for path in (ROOT / "methods").glob("*.py"):
+        used = {name.split(".")[2] for name in imported(path) if name.startswith("bench.training.")}
+        assert used <= {"losses", "heads"}, path.name
 
 
 def test_metrics_imports_numpy_and_nothing_of_ours() -> None:
@@ -89,7 +98,7 @@ def test_import_does_nothing_and_commands_without_a_network_need_no_torch() -> N
 
 def test_files_stay_short() -> None:
     for folder in ("bench", "methods", "datasets", "report"):
-        for path in (ROOT / folder).glob("*.py"):
+        for path in (ROOT / folder).rglob("*.py"):
             lines = len(path.read_text(encoding="utf-8").splitlines())
             assert lines <= 400, f"{path} has {lines} lines"
 
@@ -98,7 +107,7 @@ def test_the_tree_in_the_readme_is_the_tree() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = readme.split("## The tree")[1].split("```")[1]
     named = set(re.findall(r"([a-z_]+\.py)\b", tree.split("methods/  ")[0])) - {"noxfile.py"}
-    there = {path.name for path in (ROOT / "bench").glob("*.py")} - {"__init__.py", "__main__.py"}
+    there = {path.name for path in (ROOT / "bench").rglob("*.py")} - {"__init__.py", "__main__.py"}
     assert named == there
     for folder in re.findall(r"^([a-z]+)/", tree, flags=re.MULTILINE):
         assert (ROOT / folder).is_dir()

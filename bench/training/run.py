@@ -1,0 +1,124 @@
+"""A training from names to a final file: the list of calls of `python -m bench train`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import machine, methods
+from bench.canonical import plain
+from bench.errors import BenchError
+from bench.paths import ROOT
+from bench.training import checkpoint, loop, parallel, photographs, recipes, views
+from bench.training.photographs import Classes
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; None: what the recipe says."""
+
+    method: str
+    data: Path
+    recipe: str | None = None
+    classes: Classes = "folder"
+    out: Path | None = None
+    validate: str | None = None
+    validate_steps: int | None = None
+    steps: int | None = None
+    epochs: float | None = None
+    batch: int | None = None
+    side: int | None = None
+    lr: float | None = None
+    init: str | None = None
+    seed: int = 0
+    device: str | None = None
+    workers: int | None = None
+    checkpoint_minutes: float = 5.0
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def recipe_of(options: Options) -> tuple[str, recipes.Recipe]:
+    """Return name and recipe with what the command line changes in it."""
+    name = options.recipe or recipes.for_method(options.method)
+    found = recipes.find(name)
+    changed: dict[str, Any] = {
+        key: getattr(options, key)
+        for key in ("steps", "epochs", "batch", "side", "lr")
+        if getattr(options, key) is not None
+    }
+    if options.epochs is not None and options.steps is None:
+        changed["steps"] = None
+    inner = {**found.options, **({"init": options.init} if options.init else {})}
+    return name, replace(found, method=options.method, options=inner, **changed)
+
+
+def train(options: Options) -> Path:
+    """Train, and return the path of the final weights."""
+    with parallel.joined(options.device) as place:
+        return _train(options, place)
+
+
+def _train(options: Options, place: parallel.Place) -> Path:
+    name, recipe = recipe_of(options)
+    data = photographs.read(options.data, options.classes)
+    count = len(data.files)
+    if count < recipe.batch:
+        raise BenchError(
+            f"{data.name} has {count} photographs, fewer than a batch of {recipe.batch}; give "
+            f"--batch {count} or less."
+        )
+    if recipe.batch % place.processes:
+        raise BenchError(
+            f"a batch of {recipe.batch} cannot be shared by {place.processes} processes equally."
+        )
+    total = recipe.steps or max(1, round(recipe.epochs * (count // recipe.batch)))
+    folder = options.out or ROOT / "training-runs" / f"{options.method}-{name}"
+    torch.manual_seed(options.seed)
+    method, variant, trainable, rule = methods.trainable(
+        options.method, len(data.classes), recipe.options, place.device
+    )
+    config = {
+        "method": f"{method}.{variant}",
+        "recipe": name,
+        "settings": plain(recipe),
+        "data": {
+            "name": data.name, "sha256": data.sha256, "photographs": count,
+            "classes": len(data.classes), "licence": data.licence,
+        },
+        "seed": options.seed,
+        "steps": total,
+    }  # fmt: skip
+    if place.first:
+        checkpoint.begin(folder, config)
+        print(photographs.about(data), file=sys.stderr)
+    parallel.wait(place)
+    workers = options.workers
+    if workers is None:
+        workers = loop.default_workers(place.device)
+    training = loop.Training(
+        trainable, rule, recipe,
+        photographs.Augmented(data, recipe.augmentation, recipe.side, options.seed, rule.channels),
+        count, total, options.seed, place, folder, workers, 60 * options.checkpoint_minutes,
+    )  # fmt: skip
+    if recipe.views:
+        training.views = views.prepare(training)
+    loop.run(training)
+    path = folder / "final.safetensors"
+    if place.first:
+        own: Any = getattr(trainable, "metadata", dict)
+        checkpoint.write_final(path, loop.final_weights(training), said(config), own())
+    return path
+
+
+def said(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the final file says of itself."""
+    return {
+        **config,
+        "source": machine.source(),
+        "torch": torch.__version__,
+    }
