@@ -82,11 +82,12 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
         raise BenchError(f"{weights} stores the GeM exponent {stored_p}; it must be above 0.")
     if stored:
         network.p = stored_p
-    print(
-        f"dolg.{variant}: the checkpoint stores the GeM exponent {stored_p:g}; "
-        f"{network.p:g} is used",
-        file=sys.stderr,
-    )
+    if stored_p != _dolg.Dolg.p:
+        print(
+            f"dolg.{variant}: the checkpoint stores the GeM exponent {stored_p:g}; "
+            f"{network.p:g} is used",
+            file=sys.stderr,
+        )
     config = {
         "backbone": f"resnet{depth}",
         "multi_atrous": multi_atrous,

@@ -23,8 +23,6 @@ from bench.canonical import canonical_json, plain
 from bench.errors import BenchError
 from bench.paths import complete_or_absent, write_bytes
 
-METADATA = "retrieval-bench training"
-
 
 def begin(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the configuration, or compare it with the one that is there.
@@ -75,15 +73,10 @@ def read(folder: Path, device: str) -> dict[str, Any] | None:
     return held
 
 
-def write_final(
-    path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, Any], extra: Mapping[str, str]
-) -> None:
-    """Write weights with their origin; the same weights and origin give the same bytes."""
+def write_weights(path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, str]) -> None:
+    """Write weights with metadata; the same weights and one entry give the same bytes."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {**extra, METADATA: canonical_json(said)}
-    write_bytes(
-        path, save(held, metadata if len(metadata) == 1 else dict(sorted(metadata.items())))
-    )
+    write_bytes(path, save(held, dict(said)))
 
 
 class Log:

@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from bench import stopping
 from bench.errors import BenchError
 from bench.progress import Progress
-from bench.training import checkpoint, parallel, recipes
+from bench.training import checkpoint, curve, parallel, recipes
 from bench.training.photographs import Augmented, Steps
 from bench.training.recipes import Recipe
+from bench.training.validate import Validation
 from bench.types import Preprocess, Trainable
 
 COLUMNS = ("step", "epoch", "lr", "loss")
@@ -47,7 +48,8 @@ class Training:
     folder: Path
     workers: int
     checkpoint_s: float
-    validate: Callable[[Mapping[str, Tensor]], dict[str, float]] | None = None
+    said: Mapping[str, str]
+    validation: Validation | None = None
     validate_steps: int = 0
     views: Any = None
     step: int = 0
@@ -90,6 +92,7 @@ def run(training: Training) -> None:
     parameters = [p for p in network.parameters() if p.requires_grad]
     log: checkpoint.Log | None = None
     saved = began = time.perf_counter()
+    scores = training.validation.columns if training.validation else []
     left = (training.total - training.step) * recipe.batch
     with Progress("train", left, "photographs", quiet=not place.first) as progress:
         for inputs, labels in batches(training):
@@ -124,19 +127,22 @@ def run(training: Training) -> None:
             }
             last = training.step == training.total
             every = training.validate_steps
-            if training.validate and (last or (every and training.step % every == 0)):
+            if training.validation and (last or training.step % every == 0):
                 row |= validated(training)
             began = time.perf_counter()
             if place.first:
                 if log is None:
-                    names = [name for name in row if name not in (*COLUMNS, *MEASURED)]
-                    columns = [*COLUMNS, *names, *MEASURED]
+                    columns = [*COLUMNS, *terms, *MEASURED, *scores]
                     log = checkpoint.Log(training.folder, columns, training.step - 1)
                 log.add(row)
+                if set(scores) & set(row):
+                    curve.draw(training.folder, scores)
                 if last or began - saved > training.checkpoint_s:
                     checkpoint.write(training.folder, state(training, optimiser, scaler))
                     saved = time.perf_counter()
                 progress.advance(recipe.batch)
+    if place.first and log is not None:
+        curve.draw(training.folder, scores)
     parallel.wait(place)
 
 
@@ -288,8 +294,8 @@ def final_weights(training: Training) -> dict[str, Tensor]:
 def validated(training: Training) -> dict[str, float]:
     """Return the scores of the weights as they are, from the first process; {} from others."""
     found: dict[str, float] = {}
-    if training.place.first and training.validate is not None:
-        found = training.validate(final_weights(training))
+    if training.place.first and training.validation is not None:
+        found = training.validation.scores(final_weights(training), training.said)
     parallel.wait(training.place)
     return found
 

@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed
 
 from bench import machine
 from bench.errors import BenchError
+
+PATIENCE = timedelta(hours=12)  # others wait while the first process validates
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ def joined(device: str | None) -> Iterator[Place]:
                 f"{torch.cuda.device_count()} GPUs; give --nproc_per_node that number."
             )
         torch.cuda.set_device(local)
-    distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
+    backend = "nccl" if kind == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Place(rank, processes, f"cuda:{local}" if kind == "cuda" else "cpu")
     finally:

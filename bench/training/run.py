@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from bench import machine, methods
-from bench.canonical import plain
+from bench.canonical import canonical_json, plain
 from bench.errors import BenchError
 from bench.paths import ROOT
-from bench.training import checkpoint, loop, parallel, photographs, recipes, views
+from bench.training import checkpoint, loop, parallel, photographs, recipes, validate, views
 from bench.training.photographs import Classes
+from bench.weights import TRAINING
 
 
 @dataclass(frozen=True)
@@ -93,32 +94,40 @@ def _train(options: Options, place: parallel.Place) -> Path:
         "seed": options.seed,
         "steps": total,
     }  # fmt: skip
+    if options.validate is not None:
+        config["validation"] = options.validate
     if place.first:
         checkpoint.begin(folder, config)
         print(photographs.about(data), file=sys.stderr)
     parallel.wait(place)
-    workers = options.workers
-    if workers is None:
-        workers = loop.default_workers(place.device)
+    workers = loop.default_workers(place.device) if options.workers is None else options.workers
     training = loop.Training(
         trainable, rule, recipe,
         photographs.Augmented(data, recipe.augmentation, recipe.side, options.seed, rule.channels),
         count, total, options.seed, place, folder, workers, 60 * options.checkpoint_minutes,
+        metadata(config, trainable),
     )  # fmt: skip
+    if options.validate is not None:
+        training.validation = validate.prepare(
+            options.method, options.validate, place.device, folder
+        )
+        training.validate_steps = options.validate_steps or training.per_epoch
     if recipe.views:
         training.views = views.prepare(training)
     loop.run(training)
     path = folder / "final.safetensors"
     if place.first:
-        own: Any = getattr(trainable, "metadata", dict)
-        checkpoint.write_final(path, loop.final_weights(training), said(config), own())
+        checkpoint.write_weights(path, loop.final_weights(training), training.said)
     return path
 
 
-def said(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the final file says of itself."""
-    return {
+def metadata(config: Mapping[str, Any], trainable: Any) -> dict[str, str]:
+    """Return what the final file says of itself: one entry of ours, and those of the plug-in."""
+    said = {
         **config,
+        "init": config["settings"]["options"].get("init") or "the plug-in's own weights",
         "source": machine.source(),
         "torch": torch.__version__,
     }
+    own: Any = getattr(trainable, "metadata", dict)
+    return {TRAINING: canonical_json(said), **own()}
