@@ -84,10 +84,16 @@ def load(
     return info, cast(Method, method), rule
 
 
+def full_name(text: str) -> str:
+    """Return "name.variant" of the method named as for `load`."""
+    _, name, variant, _ = _find(text)
+    return f"{name}.{variant}"
+
+
 def trainable(
     text: str, classes: int, options: Mapping[str, Any], device: str
-) -> tuple[str, str, Trainable, Preprocess]:
-    """Return name, variant, what trains, and pixels of the method named as for `load`."""
+) -> tuple[Trainable, Preprocess]:
+    """Return what trains, and its pixels, of the method named as for `load`."""
     module, name, variant, _ = _find(text)
     make = getattr(module, "trainable", None)
     if not callable(make):
@@ -103,7 +109,7 @@ def trainable(
         reason = plugins.fault(error, module.__file__)
         raise BenchError(f"the method {name}.{variant} cannot be trained: {reason}.") from error
     rule = contract.trainable(made, f"the trainable {name}.{variant}")
-    return name, variant, cast(Trainable, made), rule
+    return cast(Trainable, made), rule
 
 
 def published(text: str) -> Checkpoint:

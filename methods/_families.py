@@ -78,6 +78,11 @@ FAMILIES = {
         ("attention_bn.", "backbone.layer1.0.conv1.bias"),
         {50: "delg.r50-tf2"},
     ),
+    "delg-trained": Family(
+        "a DELG model that this project trained",
+        ("backbone.layer1.", "attention_bn.", "threshold"),
+        {50: "delg.r50", 101: "delg.r101"},
+    ),
     "delg-slim": Family(
         "a DELG model converted from TF-Slim",
         ("backbone.layer1.", "attention_bn."),

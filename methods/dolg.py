@@ -11,10 +11,7 @@ import math
 import sys
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from bench.methods import _training
+from typing import Any
 
 VARIANTS = {
     "untrained": "the network of r50 with random weights, seed 0; needs no download",
@@ -101,9 +98,7 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
                            preprocess=rule, describe=network, network=network)  # fmt: skip
 
 
-def trainable(
-    variant: str, classes: int, options: Mapping[str, Any], device: str
-) -> _training.Classified:
+def trainable(variant: str, classes: int, options: Mapping[str, Any], device: str) -> Any:
     """Return DOLG as its authors' program trains it: one loss, CurricularFace, for all of it.
 
     With the option `multi_atrous` the network is that of the paper.

@@ -74,9 +74,13 @@ def read(folder: Path, device: str) -> dict[str, Any] | None:
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, str]) -> None:
-    """Write weights with metadata; the same weights and one entry give the same bytes."""
+    """Write weights with metadata; the same weights and metadata give the same bytes."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(held, dict(said)))
+    packed = save(held, dict(said))
+    end = 8 + int.from_bytes(packed[:8], "little")  # of the header, in which entries have no order
+    header = json.dumps(json.loads(packed[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    write_bytes(path, len(header).to_bytes(8, "little") + header + packed[end:])
 
 
 class Log:

@@ -48,7 +48,7 @@ def curricularface(
     of_label = cosine.gather(1, labels[:, None])
     moved = _plus(of_label, margin)
     if training and len(labels):
-        mean = _mean_over_processes(of_label.detach().mean())
+        mean = mean_over_processes(of_label.detach().mean())
         curriculum.mul_(1 - CURRICULUM_RATE).add_(CURRICULUM_RATE * mean)
     within = of_label > math.cos(math.pi - margin)
     target = torch.where(within, moved, of_label - margin * math.sin(math.pi - margin))
@@ -98,7 +98,8 @@ def _plus(cosine: Tensor, margin: float) -> Tensor:
     return cosine * math.cos(margin) - sine * math.sin(margin)
 
 
-def _mean_over_processes(value: Tensor) -> Tensor:
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Return the mean of a scalar over the processes of a training, the same on each."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(value)
         value = value / distributed.get_world_size()

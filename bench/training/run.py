@@ -43,10 +43,9 @@ class Options:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def recipe_of(options: Options) -> tuple[str, recipes.Recipe]:
+def recipe_of(options: Options, method: str) -> tuple[str, recipes.Recipe]:
     """Return name and recipe with what the command line changes in it."""
-    name = options.recipe or recipes.for_method(options.method)
-    found = recipes.find(name)
+    name, found = recipes.find(options.recipe, method)
     changed: dict[str, Any] = {
         key: getattr(options, key)
         for key in ("steps", "epochs", "batch", "side", "lr")
@@ -55,7 +54,7 @@ def recipe_of(options: Options) -> tuple[str, recipes.Recipe]:
     if options.epochs is not None and options.steps is None:
         changed["steps"] = None
     inner = {**found.options, **({"init": options.init} if options.init else {})}
-    return name, replace(found, method=options.method, options=inner, **changed)
+    return name, replace(found, method=method, options=inner, **changed)
 
 
 def train(options: Options) -> Path:
@@ -65,7 +64,8 @@ def train(options: Options) -> Path:
 
 
 def _train(options: Options, place: parallel.Place) -> Path:
-    name, recipe = recipe_of(options)
+    method = methods.full_name(options.method)
+    name, recipe = recipe_of(options, method)
     data = photographs.read(options.data, options.classes)
     count = len(data.files)
     if count < recipe.batch:
@@ -78,15 +78,18 @@ def _train(options: Options, place: parallel.Place) -> Path:
             f"a batch of {recipe.batch} cannot be shared by {place.processes} processes equally."
         )
     total = recipe.steps or max(1, round(recipe.epochs * (count // recipe.batch)))
-    folder = options.out or ROOT / "training-runs" / f"{options.method}-{name}"
+    folder = options.out or ROOT / "training-runs" / f"{method}-{name}"
     torch.manual_seed(options.seed)
-    method, variant, trainable, rule = methods.trainable(
+    trainable, rule = methods.trainable(
         options.method, len(data.classes), recipe.options, place.device
     )
+    settings = plain(recipe)
+    for words in ("expected", "departures"):
+        del settings[words]
     config = {
-        "method": f"{method}.{variant}",
+        "method": method,
         "recipe": name,
-        "settings": plain(recipe),
+        "settings": settings,
         "data": {
             "name": data.name, "sha256": data.sha256, "photographs": count,
             "classes": len(data.classes), "licence": data.licence,
@@ -94,8 +97,10 @@ def _train(options: Options, place: parallel.Place) -> Path:
         "seed": options.seed,
         "steps": total,
     }  # fmt: skip
+    validation = None
     if options.validate is not None:
-        config["validation"] = options.validate
+        validation = validate.prepare(options.method, options.validate, place.device, folder)
+        config["validation"] = validation.dataset.name
     if place.first:
         checkpoint.begin(folder, config)
         print(photographs.about(data), file=sys.stderr)
@@ -105,13 +110,9 @@ def _train(options: Options, place: parallel.Place) -> Path:
         trainable, rule, recipe,
         photographs.Augmented(data, recipe.augmentation, recipe.side, options.seed, rule.channels),
         count, total, options.seed, place, folder, workers, 60 * options.checkpoint_minutes,
-        metadata(config, trainable),
+        metadata(config, trainable), validation,
+        options.validate_steps or count // recipe.batch,
     )  # fmt: skip
-    if options.validate is not None:
-        training.validation = validate.prepare(
-            options.method, options.validate, place.device, folder
-        )
-        training.validate_steps = options.validate_steps or training.per_epoch
     if recipe.views:
         training.views = views.prepare(training)
     loop.run(training)
