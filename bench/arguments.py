@@ -151,6 +151,7 @@ def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
         "--output", type=Path, required=True, metavar="FILE", help="an .npz: ids and vectors"
     )
     made["check"].add_argument("method", metavar="METHOD", help="a method, or a plug-in file")
+    options.train(made["train"])
     sensitivity = made["sensitivity"]
     options.sensitivity(sensitivity)
     for describing in (run, extract, made["check"], sensitivity):

@@ -259,6 +259,17 @@ def _check(given: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
+def _train(given: argparse.Namespace) -> int:
+    from bench.training import run
+
+    names = ("method", "data", "recipe", "classes", "out", "validate", "validate_steps", "steps",
+             "epochs", "batch", "side", "lr", "init", "seed", "device", "workers",
+             "checkpoint_minutes")  # fmt: skip
+    path = run.train(run.Options(**{name: getattr(given, name) for name in names}))
+    print(path)
+    return 0
+
+
 def _sensitivity(given: argparse.Namespace) -> int:
     from bench import sensitivity
     from bench.scoring import Options
@@ -367,6 +378,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "weights": ("List, download, check and convert published weights.", _weights),
     "compare": ("Test whether results differ, paired over landmarks.", _compare),
     "cache": ("List, explain, check and prune the stores of descriptors.", _cache),
+    "train": ("Train a method on photographs with labels.", _train),
     "sensitivity": ("Say how far the choices of a protocol move a score.", _sensitivity),
     "report": ("Rebuild report.md and its figures from the records.", _report),
     "sheet": ("Show queries of a record with the first images of their lists.", _sheet),

@@ -47,6 +47,21 @@ def check(method: Any, name: str, variant: str) -> tuple[MethodInfo, Preprocess]
     return info, preprocess(method.preprocess, label)
 
 
+def trainable(made: Any, label: str) -> Preprocess:
+    """Return the pixels that what a plug-in's `trainable` returned asks for, or say what is wrong.
+
+    The contract is `bench.types.Trainable`.
+    """
+    for key in ("network", "preprocess", "losses", "weights"):
+        if not hasattr(made, key):
+            raise BenchError(f"{label} has no {key!r} (see Trainable in bench/types.py).")
+    if not callable(getattr(made.network, "named_parameters", None)):
+        raise _wrong(label, "network", type(made.network).__name__, "a torch module")
+    if not any(parameter.requires_grad for parameter in made.network.parameters()):
+        raise BenchError(f"{label}: no parameter of its network has requires_grad, so none trains.")
+    return preprocess(made.preprocess, label)
+
+
 def _check_network(method: Any, label: str) -> None:
     """Refuse a `network` that is not a torch module ready to answer."""
     network = getattr(method, "network", None)

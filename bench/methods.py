@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 from bench import checkpoints, contract, plugins
 from bench.errors import BenchError, unknown
 from bench.plugins import ROOT
-from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess
+from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess, Trainable
 
 __path__ = [str(ROOT / "methods")]
 
@@ -93,6 +93,34 @@ def weights_of(text: str, weights: str | None) -> str | None:
 def file_of(text: str) -> Path:
     """Return the file that a method's module was read from."""
     return Path(str(_find(text)[0].__file__))
+
+
+def full_name(text: str) -> str:
+    """Return "name.variant" of the method named as for `load`."""
+    _, name, variant, _ = _find(text)
+    return f"{name}.{variant}"
+
+
+def trainable(
+    text: str, classes: int, options: Mapping[str, Any], device: str
+) -> tuple[Trainable, Preprocess]:
+    """Return what trains, and its pixels, of the method named as for `load`."""
+    module, name, variant, _ = _find(text)
+    make = getattr(module, "trainable", None)
+    if not callable(make):
+        raise BenchError(
+            f"the method {name} cannot be trained: it has no function `trainable(variant, classes, "
+            "options, device)` (see Trainable in bench/types.py)."
+        )
+    try:
+        made = make(variant, classes, options, device)
+    except BenchError:
+        raise
+    except Exception as error:
+        reason = plugins.fault(error, module.__file__)
+        raise BenchError(f"the method {name}.{variant} cannot be trained: {reason}.") from error
+    rule = contract.trainable(made, f"the trainable {name}.{variant}")
+    return cast(Trainable, made), rule
 
 
 def published(text: str) -> Checkpoint:

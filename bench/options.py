@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.cluster import forecast
-from bench.parsing import Parser, address, natural, numbers, positive
+from bench.parsing import Parser, above_zero, address, natural, numbers, positive
 from bench.scoring import Options
 
 CACHE_ACTIONS = {
@@ -81,6 +81,68 @@ def sensitivity(made: argparse.ArgumentParser) -> None:
         help="folder of the results (default: results/ of the checkout)",
     )
     made.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+
+
+def train(made: argparse.ArgumentParser) -> None:
+    """Add the options of `train`; what is not given is the recipe's."""
+    made.add_argument(
+        "--method", required=True, metavar="NAME[.VARIANT]", help="a method, or a plug-in file"
+    )
+    made.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a folder with a folder of photographs per class, or a CSV as GLDv2's train_clean.csv",
+    )
+    made.add_argument(
+        "--recipe", metavar="NAME", help="a recipe (default: the one written for the method)"
+    )
+    made.add_argument(
+        "--classes",
+        choices=["folder", "photograph"],
+        default="folder",
+        help="what a class of a folder is: each folder in it, or each photograph "
+        "(default: %(default)s)",
+    )
+    made.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the run's folder, in which an interrupted training goes on (default: "
+        "training-runs/METHOD-RECIPE in the checkout)",
+    )
+    made.add_argument(
+        "--validate", metavar="NAME", help="a data set, or a dataset.json, to be searched"
+    )
+    made.add_argument(
+        "--validate-steps", type=positive, metavar="N", help="every N steps (default: every epoch)"
+    )
+    made.add_argument("--steps", type=positive, metavar="N", help="length in steps")
+    made.add_argument("--epochs", type=above_zero, metavar="N", help="length in epochs")
+    made.add_argument("--batch", type=positive, metavar="N", help="photographs of a step")
+    made.add_argument("--side", type=positive, metavar="PX", help="side of the square crops")
+    made.add_argument("--lr", type=above_zero, metavar="X", help="peak learning rate")
+    made.add_argument(
+        "--init",
+        metavar="PATH",
+        help="ImageNet checkpoint of the backbone, or random (default: what timm fetches)",
+    )
+    made.add_argument("--seed", type=natural, default=0, metavar="N", help="(default: %(default)s)")
+    made.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    made.add_argument(
+        "--workers",
+        type=natural,
+        metavar="N",
+        help="processes that decode (default: up to 16 for a GPU, else 0)",
+    )
+    made.add_argument(
+        "--checkpoint-minutes",
+        type=above_zero,
+        default=5.0,
+        metavar="N",
+        help="a checkpoint every N minutes, and at the end (default: %(default)s)",
+    )
 
 
 def compare(made: argparse.ArgumentParser) -> None:

@@ -18,14 +18,21 @@ class Progress:
     """One phase; `advance(n)` after every n items. Use as a context manager.
 
     `total` is the number of items, or None where it is not known. A `brief` phase says nothing
-    unless it takes longer than the time between two lines.
+    unless it takes longer than the time between two lines; a `quiet` one says nothing at all.
     """
 
     def __init__(
-        self, phase: str, total: int | None, unit: str = "images", *, brief: bool = False
+        self,
+        phase: str,
+        total: int | None,
+        unit: str = "images",
+        *,
+        brief: bool = False,
+        quiet: bool = False,
     ) -> None:
         """Name the phase, its number of items and what an item is called."""
-        self.phase, self.total, self.unit, self.brief = phase, total, unit, brief
+        self.phase, self.total, self.unit = phase, total, unit
+        self.brief, self.quiet = brief, quiet
         self.done = 0
 
     def __enter__(self) -> Self:
@@ -34,6 +41,8 @@ class Progress:
         self.bar = None
         self.over = threading.Event()
         self.ticker: threading.Thread | None = None
+        if self.quiet:
+            return self
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self.bar = tqdm(
                 total=self.total, desc=self.phase, unit=f" {self.unit}", leave=False,
@@ -57,7 +66,11 @@ class Progress:
             self.bar.close()
         if self.ticker is not None:
             self.ticker.join()
-        if kind is None and not (self.brief and self.seconds < SECONDS_BETWEEN_LINES):
+        if (
+            kind is None
+            and not self.quiet
+            and not (self.brief and self.seconds < SECONDS_BETWEEN_LINES)
+        ):
             rate = f", {self.done / self.seconds:.1f} {self.unit}/s" if self.seconds > 0 else ""
             print(
                 f"{self.phase}: {self.done} {self.unit} in {span(self.seconds)}{rate}",

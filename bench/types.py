@@ -236,6 +236,33 @@ class LocalMethod(Method, Interface):
         ...
 
 
+class Trainable(Interface):
+    """What a method plug-in's `trainable(variant, classes, options, device)` returns.
+
+    `network` is the torch module with everything that is trained or kept in a checkpoint, heads
+    and class weights included; parameters with `requires_grad` False are frozen, and so are the
+    statistics of normalisations whose own parameters are. `preprocess` is that of `Method`; of it
+    channels, mean and std are used. Optional: `frozen(images)`, the part that does not train, which
+    may be computed once and kept (where it is absent, the images themselves), and `metadata()`, a
+    mapping of strings that goes into the final file for the plug-in's own use.
+    """
+
+    network: Any
+    preprocess: Mapping[str, Any]
+
+    def losses(self, inputs: Any, labels: Any) -> Mapping[str, Any]:
+        """Return the terms of the loss, weighted: scalar tensors, whose sum is minimised.
+
+        `inputs` is what `frozen` gives for normalised images (n, 3, side, side), `labels` (n,) are
+        int64.
+        """
+        ...
+
+    def weights(self) -> Mapping[str, Any]:
+        """Return what the final file holds: tensors that `load` takes through --weights."""
+        ...
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A published file of weights, as a plug-in's WEIGHTS describes it for one variant.

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -26,6 +26,9 @@ WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
 
 # What torch's wrappers for several GPUs put before every name; taken off where every name has it.
 PARALLEL = "module."
+
+# The entry of a safetensors file's metadata in which a training says what it was, as JSON.
+TRAINING = "retrieval-bench training"
 
 # NumPy's numbers, for instance the learning rate that a cosine schedule left in the state of an
 # optimiser, beside that of the network; before NumPy 2 what makes them had another name.
@@ -103,6 +106,40 @@ def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:
         f"the weights file {path} holds {found}, not a mapping from names to tensors "
         f"(alone, or under one of the keys {', '.join(WRAPPERS)})."
     )
+
+
+def training_of(path: Path) -> dict[str, Any] | None:
+    """Return what `python -m bench train` wrote of a training into its final file, or None."""
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            said = json.loads((file.metadata() or {}).get(TRAINING, "null"))
+    except (SafetensorError, OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def origin(path: Path) -> dict[str, str]:
+    """Return source, licence and training set of a file that was trained here; {} of others."""
+    said = training_of(path)
+    if said is None:
+        return {}
+    try:
+        data, commit = said["data"], said["source"]["commit"] or "not known"
+        changed = " with changes" if said["source"]["dirty"] else ""
+        return {
+            "source": f"file {path.name}, trained by recipe {said['recipe']}, {said['steps']} "
+            f"steps, seed {said['seed']}, from {said['init']}; commit {commit}{changed}",
+            "licence": str(data["licence"]),
+            "training_set": f"{data['name']}: {data['photographs']} photographs of "
+            f"{data['classes']} classes, sha256 {data['sha256'][:16]}",
+        }
+    except (KeyError, TypeError):
+        raise BenchError(
+            f"{path} says that it was trained here, and then lacks what training writes; it was "
+            "changed, or a later version made it."
+        ) from None
 
 
 def load_strict(

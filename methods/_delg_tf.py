@@ -56,9 +56,16 @@ class DelgTf(nn.Module):
         Position (row, column) is centred on pixel (row, column) * `local_stride` of the batch: the
         receptive field is 291 pixels wide, the padding 145, whatever the depth.
         """
-        third = self.backbone(batch)[0]
+        return self.local_of(self.for_local(self.backbone(batch)[0]))
+
+    def for_local(self, third: Tensor) -> Tensor:
+        """Return the positions of the third stage's output that local features are made of."""
         if self.local_stride == STRIDES[1] and not self.backbone.subsampled:
-            third = third[:, :, ::2, ::2]
+            return third[:, :, ::2, ::2]
+        return third
+
+    def local_of(self, third: Tensor) -> tuple[Tensor, Tensor]:
+        """Return local features and attention of these positions (n, 1024, h, w)."""
         features = self.encode(third)
         seen = third if self.decode is None else functional.relu(self.decode(features))
         hidden = functional.relu(self.attention_bn(self.attention1(seen)))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.methods import _backbones, _resnet
-from bench.weights import load_strict, read_state
+from bench.weights import load_strict, origin, read_state
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ FAMILIES = {
         "a DELG model converted from the TensorFlow 2 code",
         ("attention_bn.", "backbone.layer1.0.conv1.bias"),
         {50: "delg.r50-tf2"},
+    ),
+    "delg-trained": Family(
+        "a DELG model that this project trained",
+        ("backbone.layer1.", "attention_bn.", "threshold"),
+        {50: "delg.r50", 101: "delg.r101"},
     ),
     "delg-slim": Family(
         "a DELG model converted from TF-Slim",
@@ -157,7 +162,7 @@ def load(
     load_strict(network, state, name, name_in_file)
     source = f"file {name}, in the layout of {release.project}"
     known = _backbones.facts(network, source, release.licence, release.training_set, True)
-    return network.to(device), known
+    return network.to(device), known | origin(Path(weights))
 
 
 def _taker(family: Family, depth: int | None) -> str:

@@ -9,12 +9,14 @@ of the decoder attends to the map first, then runs its MLP, then attends among t
 from __future__ import annotations
 
 import torch
+from timm.layers import drop_path
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.methods import _resnet
 
 DIM, TOKENS, HEADS = 1024, 4, 8
+DROP = 0.1  # in training: of outputs of layers, of attention, and of whole residual branches
 
 
 class Token(nn.Module):
@@ -41,7 +43,7 @@ class Aggregation(nn.Module):
         super().__init__()
         self.conv = nn.Sequential(nn.Conv2d(2048, DIM, 1), nn.BatchNorm2d(DIM))
         self.encoder = nn.ModuleList([Encoder()])
-        self.query = nn.Parameter(torch.empty(1, TOKENS, DIM))
+        self.query = nn.Parameter(torch.randn(1, TOKENS, DIM) * DIM**-0.5)
         self.token_norm = nn.Sequential(nn.Linear(DIM, DIM), nn.LayerNorm(DIM))
         self.decoder = nn.ModuleList([Decoder(), Decoder()])
         self.proj = nn.Sequential(nn.Linear(TOKENS * DIM, DIM), nn.BatchNorm1d(DIM))
@@ -70,8 +72,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, positions, 1024) of the same shape."""
-        x = x + self.attn(x, x)
-        return x + self.mlp(self.bn(x.transpose(1, 2)).transpose(1, 2))
+        x = x + kept(self.attn(x, x), self)
+        return x + kept(self.mlp(self.bn(x.transpose(1, 2)).transpose(1, 2)), self)
 
 
 class Decoder(nn.Module):
@@ -91,10 +93,10 @@ class Decoder(nn.Module):
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """Return tokens (n, 4, 1024) from tokens and positions (n, positions, 1024)."""
-        t = t + self.cross_attn(self.bn1(t), x)
-        t = t + self.mlp(t)
+        t = t + kept(self.cross_attn(self.bn1(t), x), self)
+        t = t + kept(self.mlp(t), self)
         u = self.bn2(t)
-        return t + self.self_attn(u, u)
+        return t + kept(self.self_attn(u, u), self)
 
 
 class Mlp(nn.Module):
@@ -125,5 +127,14 @@ class Attention(nn.Module):
             layer(rows).unflatten(2, (HEADS, -1)).transpose(1, 2)
             for layer, rows in ((self.q, asking), (self.k, asked), (self.v, asked))
         )
-        heads = functional.scaled_dot_product_attention(q, k, v)
+        dropped = DROP if self.training else 0.0
+        heads = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropped)
         return self.proj(heads.transpose(1, 2).flatten(2))
+
+
+def kept(branch: Tensor, block: nn.Module) -> Tensor:
+    """Return a residual branch; in training some of it, or all of it for an image, is dropped."""
+    if not block.training:
+        return branch
+    dropped: Tensor = drop_path(functional.dropout(branch, DROP), DROP, training=True)
+    return dropped

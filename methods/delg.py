@@ -25,6 +25,8 @@ VARIANTS = {
     "r50-gldv2clean": "ResNet-50, 2048-d, the authors' model trained on GLDv2-clean",
     "r50-gld": "ResNet-50, 2048-d, the authors' model trained on GLDv1",
     "r50-tf2": "ResNet-50, 2048-d, exported from the authors' TensorFlow 2 code",
+    "r101": "ResNet-101, 2048-d, for files that `train` wrote, begun from ImageNet",
+    "r50": "ResNet-50, 2048-d, for files that `train` wrote, begun from ImageNet",
     "r101-token": "ResNet-101, 2048-d, trained by Token's authors on GLDv2-clean",
     "r101-port": "ResNet-101, 512-d, the PyTorch port, whose own numbers are without query crop",
     "r50-port": "ResNet-50, 512-d, the PyTorch port, whose own numbers are without query crop",
@@ -121,7 +123,18 @@ def load(variant: str, weights: str | None, device: str) -> Delg | SimpleNamespa
         return _port(variant, weights, device)
     if variant.endswith("-token"):
         return _token(variant, weights, device)
+    if variant in ("r50", "r101"):
+        from bench.methods import _delg_trained
+
+        return _delg_trained.load(variant, weights, device)
     return _small(variant, weights, device)
+
+
+def trainable(variant: str, classes: int, options: Mapping[str, Any], device: str) -> Any:
+    """Return DELG's joint objective: ArcFace, attention, and the autoencoder of local features."""
+    from bench.methods import _delg_trained
+
+    return _delg_trained.trainable(variant, classes, options, device)
 
 
 def convert(variant: str, source: Path, unproven: bool) -> tuple[dict[str, Any], dict[str, str]]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import Any
 
 VARIANTS = {
     "untrained": "the network of r50 with random weights, seed 0; needs no download",
@@ -77,11 +79,12 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
         raise BenchError(f"{weights} stores the GeM exponent {stored_p}; it must be above 0.")
     if stored:
         network.p = stored_p
-    print(
-        f"dolg.{variant}: the checkpoint stores the GeM exponent {stored_p:g}; "
-        f"{network.p:g} is used",
-        file=sys.stderr,
-    )
+    if stored_p != _dolg.Dolg.p:
+        print(
+            f"dolg.{variant}: the checkpoint stores the GeM exponent {stored_p:g}; "
+            f"{network.p:g} is used",
+            file=sys.stderr,
+        )
     config = {
         "backbone": f"resnet{depth}",
         "multi_atrous": multi_atrous,
@@ -93,6 +96,23 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     rule = {**_opencv.RULE, "scales": SCALES}
     return SimpleNamespace(version="1", config=config, weights=facts, dim=_dolg.DIM,
                            preprocess=rule, describe=network, network=network)  # fmt: skip
+
+
+def trainable(variant: str, classes: int, options: Mapping[str, Any], device: str) -> Any:
+    """Return DOLG as its authors' program trains it: one loss, CurricularFace, for all of it.
+
+    With the option `multi_atrous` the network is that of the paper.
+    """
+    from bench.methods import _dolg, _opencv, _training
+    from bench.training import heads
+
+    depth = _training.depth_of(variant, ("r50", "r101"), "dolg")
+    chosen = _training.options(options, multi_atrous=False, margin=0.15, scale=30.0)
+    model = _dolg.Dolg(depth, chosen["multi_atrous"])
+    model.stored_p.fill_(model.p)
+    _training.begin(model.backbone, depth, chosen["init"])
+    head = heads.CurricularFace(classes, _dolg.DIM, chosen["margin"], chosen["scale"])
+    return _training.Classified(model, head, _opencv.RULE, _dolg.name_in_file, device)
 
 
 def _untrained(weights: str | None, device: str) -> SimpleNamespace:

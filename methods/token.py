@@ -6,7 +6,9 @@ checkpoints its authors published in April 2022 (those of December 2021 are for 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import Any
 
 from bench.methods import _token_files
 
@@ -29,3 +31,18 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
         f"token.{variant}", "token", depth,
         lambda: _token.Token(depth), {"aggregation": f"{_token.TOKENS} tokens"}, weights, device,
     )  # fmt: skip
+
+
+def trainable(variant: str, classes: int, options: Mapping[str, Any], device: str) -> Any:
+    """Return Token as its authors train it: ArcFace on the descriptor, nothing on the tokens."""
+    from bench.methods import _token, _token_release, _training
+    from bench.training import heads
+
+    depth = _training.depth_of(variant, ("r50", "r101"), "token")
+    chosen = _training.options(options, margin=0.2, scale=32.0)
+    model = _token.Token(depth)
+    _training.begin(model.backbone, depth, chosen["init"])
+    head = heads.ArcFace(classes, _token.DIM, chosen["margin"], chosen["scale"])
+    return _training.Classified(
+        model, head, _token_release.RULE, _token_release.name_in_file, device
+    )

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"sensitivity"},
+    {"sensitivity", "training"},
     {"arguments"},
     {"options"},
     {"doctor", "verify", "run", "export", "official", "convert", "check", "verdict"},
@@ -65,6 +65,12 @@ def test_every_module_has_a_layer_and_imports_downwards() -> None:
     for module, path in modules:
         upwards = {name for name in ours(path) if name in level and level[name] < level[module]}
         assert not upwards, f"{path.name} imports {upwards} from above"
+
+
+def test_methods_import_of_training_only_losses_and_heads() -> None:
+    for path in (ROOT / "methods").glob("*.py"):
+        used = {name.split(".")[2] for name in imported(path) if name.startswith("bench.training.")}
+        assert used <= {"losses", "heads"}, path.name
 
 
 def test_metrics_imports_numpy_and_nothing_of_ours() -> None:

@@ -1,0 +1,1 @@
+"""Training: losses, labelled photographs, augmentation, the loop; `bench.training.run` begins."""

@@ -1,0 +1,113 @@
+"""The run folder: what identifies a training, its checkpoint, its log, its final weights.
+
+config.json         recipe, method, data, seed, …: what a resumed run must agree with
+checkpoint.pt       network, optimiser, running mean, step; replaced whole, never half
+log.csv             a row per step
+final.safetensors   the weights, with what made them as metadata
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from bench.canonical import canonical_json, plain
+from bench.errors import BenchError
+from bench.paths import complete_or_absent, write_bytes
+
+
+def begin(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write the configuration, or compare it with the one that is there.
+
+    A folder of another training is refused, with the fields that differ.
+    """
+    path, wanted = folder / "config.json", plain(config)
+    if not path.is_file():
+        write_bytes(path, (json.dumps(wanted, indent=1, sort_keys=True) + "\n").encode())
+        return
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise BenchError(
+            f"{path} cannot be read ({error}); name another folder with --out."
+        ) from error
+    differing = sorted(
+        key
+        for key in {*wanted, *there}
+        if canonical_json(wanted.get(key)) != canonical_json(there.get(key))
+    )
+    if differing:
+        some = "; ".join(f"{k} was {there.get(k)!r}, is {wanted.get(k)!r}" for k in differing)
+        raise BenchError(
+            f"{folder} holds another training ({some}). Name another folder with --out, or remove "
+            "this one."
+        )
+
+
+def write(folder: Path, content: Mapping[str, Any]) -> None:
+    """Replace the checkpoint."""
+    with complete_or_absent(folder / "checkpoint.pt") as file:
+        torch.save(dict(content), file)
+
+
+def read(folder: Path, device: str) -> dict[str, Any] | None:
+    """Return the checkpoint, or None where there is none yet."""
+    path = folder / "checkpoint.pt"
+    if not path.is_file():
+        return None
+    try:
+        held: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch's reader raises nearly every type there is
+        raise BenchError(
+            f"the checkpoint {path} cannot be read ({type(error).__name__}): it is damaged; remove "
+            "it to begin anew."
+        ) from error
+    return held
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, str]) -> None:
+    """Write weights with metadata; the same weights and metadata give the same bytes."""
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    packed = save(held, dict(said))
+    end = 8 + int.from_bytes(packed[:8], "little")  # of the header, in which entries have no order
+    header = json.dumps(json.loads(packed[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    write_bytes(path, len(header).to_bytes(8, "little") + header + packed[end:])
+
+
+class Log:
+    """The rows of log.csv; opened at a step, rows from that step on are dropped."""
+
+    def __init__(self, folder: Path, columns: Sequence[str], step: int) -> None:
+        """Open the log of a run that goes on at `step`."""
+        self.path, self.columns = folder / "log.csv", list(columns)
+        kept = []
+        if step and self.path.is_file():
+            with self.path.open(encoding="utf-8", newline="") as text:
+                kept = [row for row in csv.DictReader(text) if _before(row, step)]
+        packed = io.StringIO()
+        writer = csv.DictWriter(packed, self.columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+        write_bytes(self.path, packed.getvalue().encode())
+        self.file = self.path.open("a", encoding="utf-8", newline="")
+        self.writer = csv.DictWriter(self.file, self.columns, lineterminator="\n")
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row; columns that it lacks stay empty."""
+        self.writer.writerow(dict(row))
+        self.file.flush()
+
+
+def _before(row: Mapping[str, str | None], step: int) -> bool:
+    """Tell whether a row of a log, perhaps cut off, is of a step before this one."""
+    number = row.get("step") or ""
+    return number.isdecimal() and int(number) < step and None not in row.values()

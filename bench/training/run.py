@@ -1,0 +1,134 @@
+"""A training from names to a final file: the list of calls of `python -m bench train`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import machine, methods
+from bench.canonical import canonical_json, plain
+from bench.errors import BenchError
+from bench.paths import ROOT
+from bench.training import checkpoint, loop, parallel, photographs, recipes, validate, views
+from bench.training.photographs import Classes
+from bench.weights import TRAINING
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; None: what the recipe says."""
+
+    method: str
+    data: Path
+    recipe: str | None = None
+    classes: Classes = "folder"
+    out: Path | None = None
+    validate: str | None = None
+    validate_steps: int | None = None
+    steps: int | None = None
+    epochs: float | None = None
+    batch: int | None = None
+    side: int | None = None
+    lr: float | None = None
+    init: str | None = None
+    seed: int = 0
+    device: str | None = None
+    workers: int | None = None
+    checkpoint_minutes: float = 5.0
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def recipe_of(options: Options, method: str) -> tuple[str, recipes.Recipe]:
+    """Return name and recipe with what the command line changes in it."""
+    name, found = recipes.find(options.recipe, method)
+    changed: dict[str, Any] = {
+        key: getattr(options, key)
+        for key in ("steps", "epochs", "batch", "side", "lr")
+        if getattr(options, key) is not None
+    }
+    if options.epochs is not None and options.steps is None:
+        changed["steps"] = None
+    inner = {**found.options, **({"init": options.init} if options.init else {})}
+    return name, replace(found, method=method, options=inner, **changed)
+
+
+def train(options: Options) -> Path:
+    """Train, and return the path of the final weights."""
+    with parallel.joined(options.device) as place:
+        return _train(options, place)
+
+
+def _train(options: Options, place: parallel.Place) -> Path:
+    method = methods.full_name(options.method)
+    name, recipe = recipe_of(options, method)
+    data = photographs.read(options.data, options.classes)
+    count = len(data.files)
+    if count < recipe.batch:
+        raise BenchError(
+            f"{data.name} has {count} photographs, fewer than a batch of {recipe.batch}; give "
+            f"--batch {count} or less."
+        )
+    if recipe.batch % place.processes:
+        raise BenchError(
+            f"a batch of {recipe.batch} cannot be shared by {place.processes} processes equally."
+        )
+    total = recipe.steps or max(1, round(recipe.epochs * (count // recipe.batch)))
+    folder = options.out or ROOT / "training-runs" / f"{method}-{name}"
+    torch.manual_seed(options.seed)
+    trainable, rule = methods.trainable(
+        options.method, len(data.classes), recipe.options, place.device
+    )
+    settings = plain(recipe)
+    for words in ("expected", "departures"):
+        del settings[words]
+    config = {
+        "method": method,
+        "recipe": name,
+        "settings": settings,
+        "data": {
+            "name": data.name, "sha256": data.sha256, "photographs": count,
+            "classes": len(data.classes), "licence": data.licence,
+        },
+        "seed": options.seed,
+        "steps": total,
+    }  # fmt: skip
+    validation = None
+    if options.validate is not None:
+        validation = validate.prepare(options.method, options.validate, place.device, folder)
+        config["validation"] = validation.dataset.name
+    if place.first:
+        checkpoint.begin(folder, config)
+        print(photographs.about(data), file=sys.stderr)
+    parallel.wait(place)
+    workers = loop.default_workers(place.device) if options.workers is None else options.workers
+    training = loop.Training(
+        trainable, rule, recipe,
+        photographs.Augmented(data, recipe.augmentation, recipe.side, options.seed, rule.channels),
+        count, total, options.seed, place, folder, workers, 60 * options.checkpoint_minutes,
+        metadata(config, trainable), validation,
+        options.validate_steps or count // recipe.batch,
+    )  # fmt: skip
+    if recipe.views:
+        training.views = views.prepare(training)
+    loop.run(training)
+    path = folder / "final.safetensors"
+    if place.first:
+        checkpoint.write_weights(path, loop.final_weights(training), training.said)
+    return path
+
+
+def metadata(config: Mapping[str, Any], trainable: Any) -> dict[str, str]:
+    """Return what the final file says of itself: one entry of ours, and those of the plug-in."""
+    said = {
+        **config,
+        "init": config["settings"]["options"].get("init") or "the plug-in's own weights",
+        "source": machine.source(),
+        "torch": torch.__version__,
+    }
+    own: Any = getattr(trainable, "metadata", dict)
+    return {TRAINING: canonical_json(said), **own()}

@@ -1,0 +1,113 @@
+"""Views: what the frozen part of a network makes of photographs, computed once and kept.
+
+Where most of a network is frozen, most of the time goes into computing the same again. With N
+views a photograph is augmented in N ways only, one per epoch in turn, and the outputs are files in
+the cache that every training with the same photographs, augmentation and frozen part shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.canonical import plain, sha256_json
+from bench.errors import BenchError
+from bench.estimate import Need, check_room
+from bench.paths import cache_root, complete_or_absent
+from bench.progress import Progress
+from bench.training import loop, parallel
+from bench.weights import state_sha256
+
+BATCH = 16
+
+
+class Views:
+    """Files of the outputs, one per view: (photographs, …) float16, in order of photographs."""
+
+    def __init__(self, files: list[Path], labels: Any) -> None:
+        """Take the files and the labels (n,)."""
+        self.maps = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
+        self.labels = torch.from_numpy(labels)
+
+    def batches(self, steps: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield float32 outputs and labels of each step; epoch e has view e modulo their number."""
+        for chosen in steps:
+            view = self.maps[chosen[0][0] % len(self.maps)]
+            rows = np.array([index for _, index in chosen], dtype=np.int64)
+            yield torch.from_numpy(view[rows].astype(np.float32)), self.labels[rows]
+
+
+def prepare(training: loop.Training) -> Views:
+    """Compute the views that are not there yet, and return all."""
+    recipe, photographs = training.recipe, training.data.photographs
+    if getattr(training.trainable, "frozen", None) is None:
+        raise BenchError(
+            f"the recipe keeps {recipe.views} views, and {recipe.method} has no frozen part whose "
+            "output could be kept."
+        )
+    folder = cache_root() / "training" / key_of(training)
+    files = [folder / f"view-{number:03}.npy" for number in range(recipe.views)]
+    missing = [number for number, file in enumerate(files) if not file.is_file()]
+    if missing and training.place.first:
+        one = next(iter(outputs(training, [[(0, 0)]])))
+        row_bytes = one[0].numel() * 2
+        check_room([Need(folder, row_bytes * len(photographs.files) * len(missing), "views")])
+        with Progress("views", len(missing) * len(photographs.files), "photographs") as progress:
+            for number in missing:
+                write(training, number, files[number], tuple(one.shape[1:]), progress)
+    parallel.wait(training.place)
+    return Views(files, photographs.labels)
+
+
+def write(
+    training: loop.Training, number: int, file: Path, shape: tuple[int, ...], progress: Progress
+) -> None:
+    """Write one view, complete or absent."""
+    count = len(training.data.photographs.files)
+    steps = [
+        [(number, index) for index in range(low, min(low + BATCH, count))]
+        for low in range(0, count, BATCH)
+    ]
+    with complete_or_absent(file) as stream:
+        header = {"descr": "<f2", "fortran_order": False, "shape": (count, *shape)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for made in outputs(training, steps):
+            half = made.to(torch.float16)
+            if not torch.isfinite(half).all():
+                raise BenchError("the frozen part gives numbers beyond float16; use views 0.")
+            stream.write(half.cpu().numpy().tobytes())
+            progress.advance(len(made))
+
+
+def outputs(training: loop.Training, steps: list[list[tuple[int, int]]]) -> Iterator[Tensor]:
+    """Yield what the frozen part gives for lists of (view, index)."""
+    for pixels, shifts, _ in loop.loaded(training, steps):
+        yield loop.first_part(training, pixels, shifts)
+
+
+def key_of(training: loop.Training) -> str:
+    """Return a hash of all that determines the views."""
+    network, recipe = training.trainable.network, training.recipe
+    trained = [name for name, p in network.named_parameters() if p.requires_grad]
+    layers = {name.rpartition(".")[0] for name in trained}  # with their statistics
+    fixed = {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if name.rpartition(".")[0] not in layers
+    }
+    return sha256_json(
+        {
+            "data": training.data.photographs.sha256,
+            "augmentation": plain(recipe.augmentation),
+            "side": recipe.side,
+            "seed": training.seed,
+            "pixels": plain(training.rule),
+            "network": state_sha256(fixed),
+            "method": recipe.method,
+        }
+    )[:24]
