@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bench import adopt, engine, estimate, fingerprint, store
+from bench import adopt, engine, estimate, fingerprint, memory, store
 from bench.canonical import plain, sha256_lines
 from bench.descriptors import Matrix
 from bench.errors import BenchError, first_few
@@ -249,6 +249,7 @@ def describe_part(
 ) -> tuple[NDArray[Any], dict[int, str]]:
     """Return the array of a shard from its images, and a sentence per position without one."""
     rows, faults = make(loaded, part.folder, part.images, progress)
+    memory.give_back()
     for at, digest in enumerate(part.prints):
         if digest is None and at not in faults:
             path = part.folder / part.images[at].path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import platform
 from types import SimpleNamespace
 from typing import Any
 
@@ -165,3 +166,15 @@ def test_free_memory_is_read_where_the_system_says_it() -> None:
     if free is not None:
         assert 0 < free < 1 << 50
     assert memory._number_in("/no/such/file", "X:") is None
+
+
+def test_memory_that_was_freed_between_pieces_in_use_is_given_back() -> None:
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("this is about glibc, which keeps such memory")
+    pieces = [np.ones(64 << 10, dtype=np.uint8) for _ in range(3200)]
+    full = memory.held_bytes("cpu")
+    del pieces[:-1]  # the last one keeps the heap from shrinking by itself
+    kept = memory.held_bytes("cpu")
+    memory.give_back()
+    assert kept > full - (50 << 20)
+    assert memory.held_bytes("cpu") < full - (150 << 20)
