@@ -53,7 +53,8 @@ def side(text: str) -> str:
 def address(text: str) -> str:
     """Return "auto", or a host and a port."""
     host, _, port = text.rpartition(":")
-    if text != "auto" and not (host and port.isdecimal() and 0 < int(port) < 65536):
+    known = bool(host) and "/" not in host and port.isdecimal() and 0 < int(port) < 65536
+    if text != "auto" and not known:
         raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor HOST:PORT")
     return text
 

@@ -114,10 +114,12 @@ def _start(ray: Any, folder: str | None) -> None:
 
 def _join(ray: Any, address: str) -> None:
     """Connect to a cluster that is there; this host must be one of its nodes."""
+    mine: dict[str, Any] = {}
     if address != "auto":
         host, _, port = address.rpartition(":")
         try:
-            socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S).close()
+            with socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S) as reached:
+                mine["_node_ip_address"] = reached.getsockname()[0]
         except OSError as error:
             raise BenchError(
                 f"nothing answers at --ray-address {address} ({error.strerror or error}); start a "
@@ -125,7 +127,7 @@ def _join(ray: Any, address: str) -> None:
                 "or leave the option out for a cluster of this machine alone."
             ) from error
     try:
-        ray.init(address=address, **_common())
+        ray.init(address=address, **mine, **_common())
     except Exception as error:
         known = address if address != "auto" else "HOST:PORT"
         raise BenchError(
