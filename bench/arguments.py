@@ -134,6 +134,7 @@ def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
     run.add_argument(
         "--dry-run", action="store_true", help="say what would be done and how long it takes"
     )
+    options.cluster(run)
     extract = made["extract"]
     extract.add_argument("--method", required=True, metavar="NAME[.VARIANT]", help="a method")
     asked = extract.add_mutually_exclusive_group(required=True)

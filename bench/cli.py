@@ -86,13 +86,16 @@ def _run(given: argparse.Namespace) -> int:
         image_url=given.image_url,
     )
     failed = 0
-    with connect.engine(given.engine, given.ray_address) as ray:
+    thought = bool(given.cluster)  # one that need not be there
+    if thought and (given.engine == "local" or not given.dry_run or given.ray_address):
+        raise BenchError("--cluster is for --dry-run --engine ray, without --ray-address.")
+    with connect.engine("local" if thought else given.engine, given.ray_address) as ray:
         for dataset in given.dataset or ["mini"]:
             for method in given.method:
                 try:
                     planned = run.plan(method, dataset, options)
                     if given.dry_run:
-                        print("\n".join(run.describe_plan(planned)))
+                        print("\n".join(run.describe_plan(planned, given.cluster, ray)))
                         continue
                     path = run.run(planned, ray)
                 except BenchError as error:

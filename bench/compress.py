@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -182,15 +183,38 @@ def _quantiser(folder: Path, parts: Sequence[Matrix], choice: Compression, *, fo
     return made
 
 
-def _decoder(quantiser: Any) -> Decode:
-    def decode(codes: NDArray[Any]) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class _Decoder:
+    """What makes rows of codes; it can be sent to another process, which faiss's own cannot."""
+
+    shape: tuple[int, int, int]  # dimension, sub-vectors, bits
+    centroids: NDArray[np.float32]
+
+    @cached_property
+    def quantiser(self) -> Any:
+        """Return faiss's object for it."""
+        import faiss
+
+        made = faiss.ProductQuantizer(*self.shape)
+        faiss.copy_array_to_vector(self.centroids, made.centroids)
+        return made
+
+    def __call__(self, codes: NDArray[Any]) -> NDArray[np.float32]:
         import faiss
 
         faiss.omp_set_num_threads(1)  # of this thread: those of the search are the workers
-        rows: NDArray[np.float32] = quantiser.decode(np.ascontiguousarray(codes))
+        rows: NDArray[np.float32] = self.quantiser.decode(np.ascontiguousarray(codes))
         return rows
 
-    return decode
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Decoder, (self.shape, self.centroids)
+
+
+def _decoder(quantiser: Any) -> Decode:
+    import faiss
+
+    shape = quantiser.d, quantiser.M, quantiser.nbits
+    return _Decoder(shape, faiss.vector_to_array(quantiser.centroids))
 
 
 def _put(path: Path, array: NDArray[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Counting, for one query, how many rows beat each labelled row; the arithmetic of `bench.search`.
+"""Counting, for one query, how many rows beat each labelled row; the arithmetic of `bench.piece`.
 
 See `bench.search` for the idea: rows fall into the gaps between the labelled scores, and those
 that fall too near one to trust a fast score are scored again in float64.
@@ -40,6 +40,12 @@ def true_scores(parts: Sequence[Matrix], rows: Rows, query: Float64) -> Float64:
     for low in range(0, len(rows), 512):
         out[low : low + 512] = exact_scores(take(parts, rows[low : low + 512]), query)
     return out
+
+
+def best_first(rows: Rows, scores: Float64, depth: int) -> tuple[Rows, Float64]:
+    """Return the first `depth` of rows and scores in the order of a list: ties by row."""
+    best = np.lexsort((rows, -scores))[:depth]
+    return rows[best], scores[best]
 
 
 def table_size(n_rows: int, n_labelled: int) -> int:
@@ -147,6 +153,12 @@ class Candidates:
         self.last = -np.inf if depth else np.inf
         self.floor = self.last
 
+    def begin_at(self, last: float, near: float) -> None:
+        """Take only rows that may reach the score `last`, which the whole list is known to."""
+        if self.depth:
+            self.last = last
+            self.doubt(near)
+
     def doubt(self, near: float) -> None:
         """Lower the floor: from here on a fast score may be off by up to `near`."""
         self.floor = self.last - 2 * near
@@ -166,13 +178,12 @@ class Candidates:
         if len(self.rows) > 4 * self.depth + 1024:
             self._cut(parts, query)
             last = float(self.scores[-1])
-        self.last = last
+        self.last = max(last, self.last)
         self.doubt(near)
 
     def _cut(self, parts: Sequence[Matrix], query: Float64) -> None:
         exact = true_scores(parts, self.rows, query)
-        best = np.lexsort((self.rows, -exact))[: self.depth]
-        self.rows, self.scores = self.rows[best], exact[best]
+        self.rows, self.scores = best_first(self.rows, exact, self.depth)
 
     def result(self, parts: Sequence[Matrix], query: Float64) -> tuple[Rows, Float64]:
         """Return the list, best first, with float64 scores; ties by row."""

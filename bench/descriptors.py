@@ -244,6 +244,12 @@ def row_name(parts: Sequence[Matrix], row: int) -> str:
     return f"row {row}"
 
 
+def check_all(parts: Sequence[Matrix]) -> None:
+    """Refuse the first bad row of all parts, as `check_block` does."""
+    for start, stored in blocks(parts, 512):
+        check_block(parts, start, stored)
+
+
 def check_block(
     parts: Sequence[Matrix], start: int, stored: NDArray[Any]
 ) -> tuple[NDArray[np.float32], tuple[float, float]]:

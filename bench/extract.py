@@ -92,7 +92,11 @@ class Job:
     @property
     def images(self) -> int:
         """Return how many images the missing shards hold."""
-        return sum(end - first for first, end in map(self.work.store.span, self.todo))
+        return sum(self.shard_sizes())
+
+    def shard_sizes(self) -> list[int]:
+        """Return how many images each missing shard holds."""
+        return [end - first for first, end in map(self.work.store.span, self.todo)]
 
     def images_to_describe(self) -> list[Image]:
         """Return the images that the missing shards hold."""

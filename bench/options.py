@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.cluster import forecast
 from bench.parsing import Parser, address, natural, numbers, positive
 from bench.scoring import Options
 
@@ -38,6 +39,21 @@ def engine(made: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="where workers read images that their machines lack: a URL that fsspec opens (s3://, "
         "https://, ...) of a folder laid out as the data set's (default: from this process)",
+    )
+
+
+def cluster(made: argparse.ArgumentParser) -> None:
+    """Add the option that says what a cluster is like which need not be there."""
+    made.add_argument(
+        "--cluster",
+        type=forecast.parse,
+        action="append",
+        default=[],
+        metavar=forecast.FORM,
+        help="with --dry-run --engine ray: say how long a run takes, and what it costs, on these "
+        "nodes; devices of a node (default: 1), images per second of a device (default: as on this "
+        "machine), price of a node for an hour; repeatable, for nodes of several kinds (default: "
+        "the cluster of --ray-address)",
     )
 
 

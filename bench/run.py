@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bench import (
@@ -28,6 +29,7 @@ from bench import (
     methods,
     missing,
     rerank,
+    search,
     store,
     timing,
 )
@@ -114,8 +116,12 @@ def with_size(
     return rule if scales is None else replace(rule, scales=scales)
 
 
-def describe_plan(planned: Plan) -> list[str]:
-    """Return what `--dry-run` prints; a disk without room is refused as in a run."""
+def describe_plan(planned: Plan, kinds: Sequence[Any] = (), ray: Any = None) -> list[str]:
+    """Return what `--dry-run` prints; a disk without room is refused as in a run.
+
+    `kinds` are the nodes of a cluster (`bench.cluster.forecast`); without any, and with the module
+    `ray`, those that it is connected to.
+    """
     dataset, loaded = planned.dataset, planned.loaded
     info, out = loaded.info, []
     out.append(f"method: {info.name}.{info.variant} ({info.dim}-d), {info.weights['source']}")
@@ -143,9 +149,15 @@ def describe_plan(planned: Plan) -> list[str]:
         for job in all_jobs
         for image in job.images_to_describe()
     ]
+    probed = estimate.probe(loaded, dataset.folder, todo) if todo else None
     if todo:
-        probed = estimate.probe(loaded, dataset.folder, todo)
         out.append(estimate.say_time(probed, len(todo)))
+    if kinds or ray is not None:
+        from bench.cluster import forecast
+
+        kinds = kinds or forecast.of_cluster(ray, loaded.device, torch.get_num_threads())
+        lists = [job.shard_sizes() for job in all_jobs]
+        out += forecast.lines(kinds, lists, None if probed is None else 1 / probed.seconds)
     return out
 
 
@@ -255,6 +267,7 @@ def _run(planned: Plan, cluster: Cluster | None) -> Path:
         absent,
         [image for _, one in planned.database_lists() for image in one.database],
         None if cluster is None else cluster.about,
+        search.here if cluster is None else cluster.hand_out,
     )
 
 

@@ -94,13 +94,14 @@ def finish(
     absent: missing.Missing = missing.NOTHING,
     searched: Sequence[Image] = (),
     nodes: Callable[[], list[dict[str, Any]]] | None = None,
+    hand_out: search.HandOut = search.here,
 ) -> Path:
     """Rank, re-rank where asked, score, write the record of descriptors; return its path.
 
     `timing` needs `phases_s` (what was done before) and `latency`; `device` is None where nothing
     ran on one; `measured` is what describing costs, where that was measured. Images `absent` have
     rows in `parts` and `query_parts`, which are not looked at; `searched` are those of `parts`.
-    `nodes` gives what the record keeps of the machines of a cluster.
+    `nodes` gives what the record keeps of the machines of a cluster; `hand_out` says who searches.
     """
     phases = timing["phases_s"]
     depth = options.shortlist
@@ -114,7 +115,7 @@ def finish(
         start = time.perf_counter()
         parts = compress.compress(parts, choice, force=options.force)
         phases[f"compress to {choice.name}"] = time.perf_counter() - start
-    exact = _search(dataset, parts, query_parts, depth, options, phases, device, absent)
+    exact = _search(dataset, parts, query_parts, depth, options, phases, device, absent, hand_out)
     found, about, index = _approximately(dataset, parts, query_parts, depth, options, phases, exact)
     if (reranking is not None or dataset.groups is not None) and about is not None:
         _check_candidates(found.shortlist, depth, parts)
@@ -238,6 +239,7 @@ def _search(
     phases: dict[str, float],
     device: str | None,
     absent: missing.Missing,
+    hand_out: search.HandOut,
 ) -> search.Found:
     n_rows, wanted = descriptors.count_rows(parts), evaluate.labelled_rows(dataset.protocols)
     parts = missing.without(parts, absent.database)
@@ -259,7 +261,9 @@ def _search(
                     depth,
                     budget,
                     progress.advance,
-                    device or "cpu",
+                    (device if hand_out is search.here else None) or "cpu",
+                    None if hand_out is search.here else 1,
+                    hand_out,
                 ),
             )
             for job in jobs

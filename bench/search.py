@@ -17,30 +17,28 @@ may as well be made on a GPU.
 from __future__ import annotations
 
 import os
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from bench.counting import Candidates, Gaps, Seen, Truth, look_at, table_size, true_scores
-from bench.descriptors import Matrix, blocks, check_block, count_rows, read, take
+from bench.counting import Truth, best_first, table_size, true_scores
+from bench.descriptors import Matrix, check_all, count_rows
+from bench.errors import BenchError
+from bench.piece import LEAST_BLOCK, Asked, Counted, count
 from bench.types import LabelledRanks, Rows, Shortlist
 
-SAFETY = 6.0
-LEAST_ERROR = 2.0**-23
-SAMPLE_ROWS = 1024
-LEAST_BLOCK, MOST_BLOCK = 256, 8192
+MOST_BLOCK = 8192
 ASIDE_BYTES = 2 << 20  # for threads, and all that does not grow with the data
 LEAST_BINS, MOST_QUERIES = 1 << 13, 512
 
 Float64 = NDArray[np.float64]
-Product = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Advance = Callable[[int], None]
+
+# What has the pieces of a database counted, all of its rows once, and gives back what each adds;
+# the function it gets says the last score of every list as it is by then, which spares work.
+HandOut = Callable[[list[Matrix], Asked, Callable[[], Float64], Advance], Iterable[Counted]]
 
 
 @dataclass(frozen=True)
@@ -65,15 +63,23 @@ class _Plan:
     bins: int
 
 
+def here(
+    parts: list[Matrix], asked: Asked, lasts: Callable[[], Float64], advance: Advance
+) -> Iterable[Counted]:
+    """Count the whole database as one piece, in this process."""
+    return [count(parts, asked, 0, count_rows(parts), advance=advance)]
+
+
 def search(
     parts: Sequence[Matrix],
     queries: NDArray[np.float64],
     labelled: Sequence[Rows],
     depth: int,
     memory_bytes: int = 256 << 20,
-    advance: Callable[[int], None] = lambda rows: None,
+    advance: Advance = lambda rows: None,
     device: str = "cpu",
     threads: int | None = None,
+    hand_out: HandOut = here,
 ) -> Found:
     """Rank the labelled rows of every query exactly, and keep the first `depth` rows.
 
@@ -86,8 +92,9 @@ def search(
     advance       called with the number of rows done, for progress
     device        where the fast product is made: "cpu", or a GPU by its name in torch
     threads       blocks looked at side by side; None: as many as there are cores
+    hand_out      who counts, and in which pieces
 
-    The answer does not depend on the last four.
+    The answer does not depend on the last five.
 
     Raises BenchError for a database row that holds NaN or infinity or is all zeros.
     """
@@ -100,12 +107,15 @@ def search(
     norms = (np.inf, 0.0)
     for first in range(0, len(queries), plan.queries):
         chosen = slice(first, first + plan.queries)
-        results, seen = _search_block(
-            parts, queries[chosen], labelled[chosen], depth, plan, advance, device
-        )
-        ranked += [one for one, _ in results]
-        lists += [short for _, short in results]
-        norms = min(norms[0], seen[0]), max(norms[1], seen[1])
+        asked = _asked(parts, queries[chosen], labelled[chosen], depth, plan, device)
+        total = _Sum(asked)
+        for counted in hand_out(parts, asked, total.lasts, advance):
+            total.add(counted)
+        if total.rows != n_rows:
+            raise BenchError(f"{total.rows} rows were counted of {n_rows}; run the search again.")
+        ranked += total.ranks()
+        lists += total.lists
+        norms = min(norms[0], total.norms[0]), max(norms[1], total.norms[1])
     offsets = np.cumsum([0, *(len(one[0]) for one in ranked)], dtype=np.int64)
     row, rank, score, tied = (
         np.concatenate([one[i] for one in ranked]) if ranked else np.empty(0) for i in range(4)
@@ -169,156 +179,54 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _product_on(device: str, fast_queries: NDArray[np.float32]) -> Product:
-    """Return the function that multiplies rows (m, dim) float32: scores (n_queries, m) float32.
-
-    A GPU gets the queries once, and each block as it comes; float32 there is float32, not TF32.
-    """
-    if device == "cpu":
-        return lambda rows: fast_queries @ rows.T
-    import torch
-
-    there, matmul = torch.from_numpy(fast_queries).to(device), torch.backends.cuda.matmul
-    pinned = device.startswith("cuda")
-
-    def product(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        staged = torch.empty(rows.shape, dtype=torch.float32, pin_memory=pinned)
-        staged.numpy()[...] = rows
-        before, matmul.allow_tf32 = matmul.allow_tf32, False
-        try:
-            with torch.inference_mode():
-                out: NDArray[np.float32] = (there @ staged.to(device).T).cpu().numpy()
-        finally:
-            matmul.allow_tf32 = before
-        return out
-
-    return product
-
-
-def _search_block(
+def _asked(
     parts: list[Matrix],
     queries: Float64,
     labelled: Sequence[Rows],
     depth: int,
     plan: _Plan,
-    advance: Callable[[int], None],
     device: str,
-) -> tuple[
-    list[tuple[tuple[Rows, Rows, Float64, Rows], tuple[Rows, Float64]]], tuple[float, float]
-]:
-    """Do one block of queries: one pass over the database, blocks of rows side by side.
-
-    The workers only look; what they saw is added up here, so nothing is shared while it changes.
-    Returns ranks and list per query, and the least and largest norm of a row.
-    """
-    fast_queries = queries.astype(np.float32)
-    n_rows = count_rows(parts)
-    product = _product_on(device, fast_queries)
-    error, largest = _fast_error(parts, product, queries, labelled, n_rows)
-    truths = [
-        Truth(labels, true_scores(parts, labels, query))
-        for labels, query in zip(labelled, queries, strict=True)
-    ]
-    shorts = [Candidates(depth) for _ in queries]
-    norms = np.sqrt((queries * queries).sum(axis=1))
-
-    def trusted(largest: float) -> tuple[float, Float64, list[Gaps | None]]:
-        near = error * largest * norms
-        tables = [t.table(float(n), plan.bins) for t, n in zip(truths, near, strict=True)]
-        return largest, near, tables
-
-    state = trusted(largest)
-
-    held = threading.local()
-
-    def look(start: int) -> tuple[tuple[float, float], list[Seen] | None]:
-        if not hasattr(held, "scratch"):
-            size = plan.rows * parts[0].shape[1] * max(part.dtype().itemsize for part in parts)
-            held.scratch = np.empty(size, dtype=np.uint8)
-        stored = read(parts, start, min(start + plan.rows, n_rows), held.scratch)
-        largest, near, tables = state
-        block, norms = check_block(parts, start, stored)
-        if norms[1] > largest:
-            return norms, None
-        fast = product(block)
-        seen = [
-            look_at(
-                start,
-                fast[i],
-                stored,
-                queries[i],
-                truths[i].labels,
-                tables[i],
-                shorts[i],
-                float(near[i]),
-            )
-            for i in range(len(queries))
-        ]
-        return norms, seen
-
-    span = (np.inf, 0.0)
-    with ThreadPoolExecutor(plan.threads) as pool, threadpool_limits(1, "blas"):
-        starts = range(0, n_rows, plan.rows)
-        for start, ((least, most), seen) in _in_order(pool, plan.threads, look, starts):
-            span = min(span[0], least), max(span[1], most)
-            if most > state[0]:
-                state = trusted(most * 1.01)
-                for i, short in enumerate(shorts):
-                    short.doubt(float(state[1][i]))
-            if seen is None:
-                _, seen = look(start)
-            assert seen is not None
-            for i, one in enumerate(seen):
-                truths[i].add(one)
-                shorts[i].add(one, float(state[1][i]), parts, queries[i])
-            advance(min(plan.rows, n_rows - start))
-    results = [
-        (truth.result(), short.result(parts, query))
-        for truth, short, query in zip(truths, shorts, queries, strict=True)
-    ]
-    return results, span
+) -> Asked:
+    """Return what a block of queries asks of every piece."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores = [true_scores(parts, *pair) for pair in zip(labelled, queries, strict=True)]
+    if not all(np.isfinite(some).all() for some in scores):
+        check_all(parts)
+    return Asked(queries, labelled, scores, depth, plan.rows, plan.threads, plan.bins, device)
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, ahead: int, look: Callable[[int], Any], starts: Iterable[int]
-) -> Iterator[tuple[int, Any]]:
-    """Run `look` on the blocks, a few ahead of the one whose result is given back."""
-    waiting: deque[tuple[int, Future[Any]]] = deque()
-    for start in starts:
-        waiting.append((start, pool.submit(look, start)))
-        if len(waiting) > ahead:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    for first, future in waiting:
-        yield first, future.result()
+class _Sum:
+    """What the pieces add up to, in whatever order they come."""
 
+    def __init__(self, asked: Asked) -> None:
+        """Start with nothing."""
+        self.asked = asked
+        self.rows = 0
+        self.norms = (np.inf, 0.0)
+        self.truths = [Truth(*pair) for pair in zip(asked.labels, asked.scores, strict=True)]
+        nothing = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
+        self.lists: list[tuple[Rows, Float64]] = [nothing for _ in asked.queries]
 
-def _fast_error(
-    parts: list[Matrix],
-    product: Product,
-    queries: Float64,
-    labelled: Sequence[Rows],
-    n_rows: int,
-) -> tuple[float, float]:
-    """Measure by how much a fast score may differ from its float64 score, per unit of norms.
+    def add(self, counted: Counted) -> None:
+        """Add one piece."""
+        self.rows += counted.rows
+        self.norms = min(self.norms[0], counted.norms[0]), max(self.norms[1], counted.norms[1])
+        for i, (truth, one) in enumerate(zip(self.truths, counted.each(self.asked), strict=True)):
+            truth.hist += one.hist
+            truth.beaten += one.beaten
+            truth.tied += one.tied
+            if len(one.row):
+                row, score = self.lists[i]
+                rows, scores = np.append(row, one.row), np.append(score, one.score)
+                self.lists[i] = best_first(rows, scores, self.asked.depth)
 
-    Returns that, with the safety factor, and the largest norm among the rows looked at. If one of
-    them is no descriptor, the first such row of the database is refused.
-    """
-    spread = np.linspace(0, n_rows - 1, min(n_rows, SAMPLE_ROWS)).astype(np.int64)
-    known = np.unique(np.concatenate([spread, *labelled]))
-    worst, largest = LEAST_ERROR * max(1.0, np.sqrt(parts[0].shape[1]) / 64), 0.0
-    query_norms = np.sqrt((queries * queries).sum(axis=1))
-    for low in range(0, len(known), 512):
-        rows = take(parts, known[low : low + 512])
-        with np.errstate(over="ignore"):
-            single = rows.astype(np.float32)
-        squares = np.einsum("ij,ij->i", single, single)
-        if not np.all(np.isfinite(squares) & (squares > 0)):
-            for start, stored in blocks(parts, 512):
-                check_block(parts, start, stored)
-        norms = np.sqrt((rows * rows).sum(axis=1))
-        largest = max(largest, float(norms.max()) * 1.01)
-        off = np.abs(product(single) - queries @ rows.T) / np.outer(query_norms, norms)
-        worst = max(worst, float(off.max()))
-    return SAFETY * worst, largest
+    def lasts(self) -> Float64:
+        """Return the last score of every list; minus infinity where it is not full yet."""
+        depth = self.asked.depth
+        full = [len(score) == depth > 0 for _, score in self.lists]
+        pairs = zip(self.lists, full, strict=True)
+        return np.array([score[-1] if there else -np.inf for (_, score), there in pairs])
+
+    def ranks(self) -> list[tuple[Rows, Rows, Float64, Rows]]:
+        """Return rows, ranks, scores and ties of every query."""
+        return [truth.result() for truth in self.truths]

@@ -29,7 +29,7 @@ LAYERS = [
     {"compress", "estimate", "adopt"},
     {"engine", "checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine"},
     {"sources", "pictures", "suppression", "batches", "decoding", "graphs", "network"},
-    {"thumbnails"},
+    {"thumbnails", "piece"},
     {"pyramid", "local", "rerank", "fetch", "evaluate", "counting", "images", "weights", "plugins"},
     {"archives", "quantise", "footprint", "fingerprint"},
     {"truth", "layout"},

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import counting, search
+from bench import counting, piece, search
 from bench.descriptors import Matrix, blocks, from_array, read, row_name, take
 from bench.errors import BenchError
 
-SAMPLED = search.SAMPLE_ROWS
+SAMPLED = piece.SAMPLE_ROWS
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -349,7 +349,7 @@ def test_a_coarse_product_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         calls.append(device)
         return lambda rows: coarse(fast_queries) @ coarse(rows).T
 
-    monkeypatch.setattr(search, "_product_on", product_on)
+    monkeypatch.setattr(piece, "_product_on", product_on)
     same(first, find(database, queries, labelled, 50, device="cuda:1", memory_bytes=1 << 18))
     assert set(calls) == {"cuda:1"}
 
@@ -398,7 +398,7 @@ def test_blocks_in_work_fit_into_the_budget(threads: int, budget: int, stored: A
     each = plan.rows * (256 * np.dtype(stored).itemsize + (256 * 4 if stored != np.float32 else 0))
     assert plan.threads * each <= budget / 2
     assert plan.threads <= threads
-    assert plan.rows >= search.LEAST_BLOCK
+    assert plan.rows >= piece.LEAST_BLOCK
     assert plan.queries * (4 * plan.bins + 16 * 5 * 100) <= budget / 2
     assert plan.bins >= 1024
     assert search.passes(parts, 70, labelled, 100, budget) == -(-70 // plan.queries)

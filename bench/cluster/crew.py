@@ -117,10 +117,14 @@ class Crew:
             say(f"{node.host} takes no part any more: {node.refused}")
         self.looked = min(self.looked, time.monotonic() - LOOK_S + 0.5)
 
-    def close(self) -> None:
-        """End the workers."""
+    def rest(self) -> None:
+        """End the workers, so that their cores and GPUs are free; `tend` starts others."""
         for hand in list(self.hands):
             self._let_go(hand)
+
+    def close(self) -> None:
+        """End all that was started."""
+        self.rest()
         if self.sent is not None:
             self.ray.kill(self.files)
 

@@ -14,7 +14,7 @@ import secrets
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,10 +23,13 @@ from filelock import BaseFileLock
 from bench import engine, extract, store
 from bench.cluster import crew as crews
 from bench.cluster import recipe as recipes
+from bench.cluster import search as searching
 from bench.cluster.crew import Crew, Hand
 from bench.cluster.worker import Answer, Order
+from bench.descriptors import Matrix
 from bench.errors import BenchError
 from bench.paths import write_bytes
+from bench.piece import Asked, Counted
 from bench.progress import Progress
 
 TICK_S = 0.5
@@ -84,6 +87,17 @@ class Cluster:
             return 0, []
         self.stores.append(job.work.store)
         return _Round(self, job, progress).run()
+
+    def hand_out(
+        self,
+        parts: list[Matrix],
+        asked: Asked,
+        lasts: Callable[[], Any],
+        advance: Callable[[int], None],
+    ) -> Iterable[Counted]:
+        """Search on the cores that the workers let go of; see `bench.cluster.search`."""
+        self.crew.rest()
+        return searching.over(self.crew.ray)(parts, asked, lasts, advance)
 
     def about(self) -> list[dict[str, Any]]:
         """Return what a record keeps of every node."""
