@@ -50,25 +50,28 @@ def differences(one: search.Found, other: search.Found) -> list[str]:
     ] + (["norms"] if one.norms != other.norms else [])
 
 
-def plain(folder: Path, table: Any, codes: Any) -> Any:
-    """Return the rows that codes (n, 1) name, and leave a mark of the node that did it."""
-    (folder / f"node-{os.getppid()}").touch()
+def plain(folder: Path, driver: int, table: Any, codes: Any) -> Any:
+    """Return the rows that codes (n, 1) name; a worker leaves a mark of its node."""
+    if os.getpid() != driver:
+        (folder / f"node-{os.getppid()}").touch()
     return table[codes[:, 0]]
 
 
-def deadly(folder: Path, table: Any, codes: Any) -> Any:
-    """Do so, but end the process the first time."""
-    try:
-        (folder / "killed").touch(exist_ok=False)
-    except FileExistsError:
-        return plain(folder, table, codes)
-    os.kill(os.getpid(), signal.SIGKILL)
+def deadly(folder: Path, driver: int, table: Any, codes: Any) -> Any:
+    """Do so, but end the first worker, in the middle of its piece."""
+    if os.getpid() != driver and len(codes) > 100:
+        try:
+            (folder / "killed").touch(exist_ok=False)
+        except FileExistsError:
+            return plain(folder, driver, table, codes)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return plain(folder, driver, table, codes)
 
 
-def patient(folder: Path, table: Any, codes: Any) -> Any:
-    """Do so, but wait until somebody says go."""
-    rows = plain(folder, table, codes)
-    while not (folder / "go").exists():
+def patient(folder: Path, driver: int, table: Any, codes: Any) -> Any:
+    """Do so, but on a worker wait until somebody says go."""
+    rows = plain(folder, driver, table, codes)
+    while os.getpid() != driver and not (folder / "go").exists():
         time.sleep(0.05)
     return rows
 
@@ -84,7 +87,7 @@ def parts_of(scenario: str, folder: Path, rows: Any) -> list[Matrix]:
     if scenario == "memory":
         return [from_array(rows[:7_777], "database"), from_array(rows[7_777:], "distractors")]
     decodes = {"codes": plain, "worker": deadly, "node": patient}
-    decode = partial(decodes[scenario], folder, rows) if scenario in decodes else None
+    decode = partial(decodes[scenario], folder, os.getpid(), rows) if scenario in decodes else None
     parts = []
     for low in range(0, ROWS, PER_FILE):
         stored = rows[low : low + PER_FILE]
