@@ -85,11 +85,12 @@ class Raylets:
 
     def __init__(self, cache: Path, nodes: int) -> None:
         """Start the head, which works not, and nodes of one processor each."""
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "raylets.py")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=(cache / "log").open("w"), text=True,
-            env={**os.environ, **ENVIRONMENT, "RETRIEVAL_BENCH_CACHE": str(cache)},
-        )  # fmt: skip
+        with (cache / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "tests" / "raylets.py")],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                env={**os.environ, **ENVIRONMENT, "RETRIEVAL_BENCH_CACHE": str(cache)},
+            )  # fmt: skip
         self.address: str = self._answer()
         self.nodes = [self.add() for _ in range(nodes)]
 
@@ -110,12 +111,11 @@ class Raylets:
 
     def close(self) -> None:
         """End all nodes."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
         try:
-            self.process.wait(30)
+            self.process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.communicate()
 
 
 def start(
