@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from ray.cluster_utils import Cluster
@@ -33,6 +34,16 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def patiently(make):
+    """Return what is made; Ray gives a node 30 s to start, and a busy machine needs more."""
+    for _ in range(5):
+        try:
+            return make()
+        except Exception as error:  # noqa: BLE001 - Ray raises no other
+            print(error, file=sys.stderr)
+    return make()
+
+
 def main() -> None:
     """Obey until the input ends."""
     head = {
@@ -41,13 +52,14 @@ def main() -> None:
         "include_dashboard": False,
         "_system_config": SOON,
     }
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
     print(json.dumps(cluster.address), flush=True)
     nodes = {}
     for line in sys.stdin:
         word, number = line.split()
         if word == "add":
-            node = cluster.add_node(num_cpus=int(number), object_store_memory=100 << 20)
+            wanted = {"num_cpus": int(number), "object_store_memory": 100 << 20}
+            node = patiently(partial(cluster.add_node, **wanted))
             pid = node.all_processes["raylet"][0].process.pid
             nodes[pid] = node
             answer = pid

@@ -17,6 +17,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,8 +104,13 @@ def _common(temporary: str | None = None) -> dict[str, Any]:
 
 def _start(ray: Any, folder: str | None) -> None:
     """Start a cluster of this machine alone; it ends with this process."""
+    start = partial(ray.init, "local", include_dashboard=False, _temp_dir=folder)
     try:
-        ray.init(address="local", include_dashboard=False, _temp_dir=folder, **_common(folder))
+        try:
+            start(**_common(folder))
+        except Exception:  # noqa: BLE001 - its patience of 30 s is short for a busy machine
+            ray.shutdown()
+            start(**_common(folder))
     except Exception as error:
         raise BenchError(
             f"Ray could not be started on this machine: {_sentence(error)}; try again, or use "

@@ -7,9 +7,11 @@ is asked, takes no part; the sentence that says why is printed once.
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from bench.cluster.recipe import Recipe
@@ -19,6 +21,7 @@ from bench.errors import BenchError
 LOOK_S = 2.0  # between two looks at the nodes
 TRIES = 5  # workers in a row that a node may lose without a shard
 WAIT_S = 300.0  # for a worker, where none is left
+HEAD_S = 30.0  # for the head; Ray ends this process without a word of ours after 60 s
 
 
 @dataclass
@@ -36,11 +39,11 @@ class Node:
     shards: int = 0
     images: int = 0
     fetched: int = 0
-    rates: dict[int, tuple[int, float]] = field(default_factory=dict)  # per worker: images, seconds
+    seconds: float = 0.0  # in which its workers described, added up
 
     def rate(self) -> float | None:
-        """Return images per second of its workers together, each while it described."""
-        return sum(images / seconds for images, seconds in self.rates.values() if seconds) or None
+        """Return images per second of all its workers while they describe."""
+        return self.workers * self.images / self.seconds if self.seconds else None
 
 
 @dataclass
@@ -73,6 +76,7 @@ class Crew:
         self.sent: Any = None
         self.looked = -LOOK_S
         self.empty_since: float | None = None
+        self.headless_since: float | None = None
         self.started = 0
 
     def tend(self) -> None:
@@ -83,6 +87,8 @@ class Crew:
         if self.sent is None:
             self.sent = self.ray.put(self.recipe)
             self.files = self._files()
+        if not self._head_answers():
+            return
         for about in self.ray.nodes():
             self._note(about)
             if about["Alive"]:
@@ -150,6 +156,29 @@ class Crew:
                 }
             )
         return listed
+
+    def _head_answers(self) -> bool:
+        """Tell whether the head can be reached; end where it cannot be for long.
+
+        Nothing else can be done then: every call into Ray would wait, the one that ends it too.
+        """
+        address = str(self.ray.get_runtime_context().gcs_address)
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), LOOK_S).close()
+        except OSError as error:
+            now = time.monotonic()
+            self.headless_since = self.headless_since or now
+            if now - self.headless_since > HEAD_S:
+                say(
+                    f"error: the head of the cluster at {address} does not answer any more "
+                    f"({error.strerror or error}). Finished shards are kept: start the cluster, "
+                    "and run the same command again."
+                )
+                os._exit(1)
+            return False
+        self.headless_since = None
+        return True
 
     def _note(self, about: dict[str, Any]) -> None:
         """Keep what is new about a node."""

@@ -303,7 +303,7 @@ class _Round:
         node.failures = 0
         node.shards, node.images = node.shards + 1, node.images + task.images
         node.fetched += answer.fetched
-        node.rates[hand.number] = hand.images, hand.seconds
+        node.seconds += answer.seconds
 
     def _give_up(self, shard: int | None) -> None:
         """Stop the workers that are still at this shard, or, None, at any of this job."""

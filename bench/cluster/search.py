@@ -46,8 +46,11 @@ class Piece:
     files: tuple[Mark, ...]
 
 
-def over(ray: Any) -> search.HandOut:
-    """Return what hands a search out to the cluster that the module `ray` is connected to."""
+def over(ray: Any, work: Callable[..., Counted | str | None] | None = None) -> search.HandOut:
+    """Return what hands a search out to the cluster that the module `ray` is connected to.
+
+    `work` is what a worker does with a piece, if not `_count`.
+    """
 
     def hand_out(
         parts: list[Matrix],
@@ -57,7 +60,7 @@ def over(ray: Any) -> search.HandOut:
     ) -> Iterator[Counted]:
         decodes = list({id(part.decode): part.decode for part in parts if part.decode}.values())
         shared = ray.put((asked, decodes))
-        task = ray.remote(num_cpus=1, max_retries=-1, scheduling_strategy="SPREAD")(_count)
+        task = ray.remote(num_cpus=1, max_retries=-1, scheduling_strategy="SPREAD")(work or _count)
         rows = piece_rows(parts, _cores(ray), _store_bytes(ray) // (2 * SHARE_OF_STORE))
         starts = deque(range(0, count_rows(parts), rows))
         waiting: dict[Any, tuple[int, Piece]] = {}

@@ -1,0 +1,126 @@
+"""The engine ray on one machine: 1 and 2 workers, what a shard costs besides, what is sent.
+
+Rows are made as they are read (`simulated.py`): RETRIEVAL_BENCH_PERF_ROWS says how many, 2,000,000
+where it is not set. In a network namespace of its own (`unshare -n`, loopback up) the bytes are
+those of Ray alone. Figures are ratios; what is asserted is that memory does not grow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import clusters
+from tests.perf.simulated import on_the_wire
+
+pytestmark = pytest.mark.skipif(clusters.MISSING, reason=clusters.REASON)
+
+ROWS = int(os.environ.get("RETRIEVAL_BENCH_PERF_ROWS", "2000000"))
+FEW, ROUNDS = 524_288, 3
+SHARDS, PER_SHARD = 32, 32
+MOST_GROWTH = 1.15
+
+
+@pytest.fixture(scope="module")
+def raylets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clusters.Raylets]:
+    started = clusters.Raylets(tmp_path_factory.mktemp("workers"), 1)
+    yield started
+    started.close()
+
+
+def simulate(place: Path, where: str, rows: int, raylets: list[int]) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(clusters.ROOT))
+        program = ["tests/perf/simulated.py"]
+        out, _ = clusters.ended(clusters.start(place, where, rows, *raylets, program=program))
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def describing(place: Path, pictures: Path, *on: object) -> dict[str, float]:
+    """Return seconds and bytes of describing the database, its processes started already."""
+    before = on_the_wire()
+    clusters.ended(
+        clusters.start(place, "run", "--method", pictures / "halves.py", "--dataset", pictures, *on)
+    )
+    phases = clusters.record(place)["timing"]["phases_s"]
+    return {"seconds": phases["describe database"], "bytes": on_the_wire() - before}
+
+
+def test_one_and_two_workers(raylets: clusters.Raylets, tmp_path: Path, benchmark: Any) -> None:
+    """Search first by one worker, then by two; then the rows asked for, by two."""
+    taken: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
+    here = [simulate(tmp_path, "local", FEW, []) for _ in range(ROUNDS)]
+    for workers, results in taken.items():
+        if workers == 2:
+            raylets.nodes.append(raylets.add())
+        for _ in range(ROUNDS):
+            results.append(simulate(tmp_path, raylets.address, FEW, raylets.nodes))
+    for one in [*taken[1], *taken[2]]:
+        assert (one["ranks"], one["best"]) == (here[0]["ranks"], here[0]["best"])
+    alone, first, second = (min(r["seconds"] for r in some) for some in (here, taken[1], taken[2]))
+    pieces = taken[2][0]["pieces"]
+    benchmark.extra_info |= {
+        "figure": f"search of {FEW:,} rows of 512 by 2 workers",
+        "reference": "by 1 worker",
+        "times_the_reference": round(second / first, 2),
+        "worker_against_one_process": round(first / alone, 2),
+        "pieces": pieces,
+        "ms_per_piece_besides": round(1e3 * (first - alone) / pieces, 1),
+        "bytes_per_answer": int(statistics.median(taken[2][0]["answer_bytes"])),
+        "loopback_bytes_per_piece": taken[2][0]["loopback_bytes"] // pieces,
+    }
+    benchmark.pedantic(lambda: None, rounds=1)
+
+
+def test_memory_is_flat(raylets: clusters.Raylets, tmp_path: Path, benchmark: Any) -> None:
+    found = simulate(tmp_path, raylets.address, ROWS, raylets.nodes)
+    driver, worker = found["driver_bytes"], found["worker_bytes"]
+    third = len(driver) // 3
+    growth = max(max(some[-third:]) / max(some[third : 2 * third]) for some in (driver, worker))
+    seconds, pieces = found["seconds"], found["pieces"]
+    benchmark.extra_info |= {
+        "figure": f"memory of a search of {ROWS:,} rows of 512, last third of the time",
+        "reference": "the third before",
+        "times_the_reference": round(growth, 3),
+        "at_most": MOST_GROWTH,
+        "most_bytes_of_the_driver": max(driver),
+        "most_bytes_of_a_worker": max(worker),
+        "workers": len(raylets.nodes),
+        "seconds": round(seconds, 1),
+        "pieces": pieces,
+        "ms_per_piece": round(1e3 * seconds / pieces, 1),
+        "loopback_bytes_per_piece": found["loopback_bytes"] // pieces,
+    }
+    benchmark.pedantic(lambda: None, rounds=1)
+    assert growth <= MOST_GROWTH
+
+
+def test_what_a_shard_costs_besides(
+    raylets: clusters.Raylets, tmp_path: Path, benchmark: Any
+) -> None:
+    """Images so small that describing them takes nothing."""
+    pictures = clusters.pictures(tmp_path / "pictures", SHARDS * PER_SHARD)
+    on = ["--engine", "ray", "--ray-address", raylets.address]
+    pairs = []
+    for i in range(ROUNDS):
+        alone = describing(tmp_path / f"here{i}", pictures)
+        pairs.append((alone, describing(tmp_path / f"there{i}", pictures, *on)))
+    here = min(one["seconds"] for one, _ in pairs)
+    there = min(one["seconds"] for _, one in pairs)
+    sent = min(one["bytes"] for _, one in pairs)
+    benchmark.extra_info |= {
+        "figure": f"describing {SHARDS} shards of {PER_SHARD} images of 8 x 8 pixels, engine ray",
+        "reference": "engine local",
+        "times_the_reference": round(there / here, 2),
+        "workers": len(raylets.nodes),
+        "ms_per_shard_besides": round(1e3 * (there - here) / SHARDS, 1),
+        "loopback_bytes_of_the_run": int(sent),
+    }
+    benchmark.pedantic(lambda: None, rounds=1)
