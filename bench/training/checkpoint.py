@@ -84,13 +84,13 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, 
 
 
 class Log:
-    """The rows of log.csv; opened at a step, rows from that step on are dropped."""
+    """The rows of log.csv, whose steps count from 1."""
 
     def __init__(self, folder: Path, columns: Sequence[str], step: int) -> None:
-        """Open the log of a run that goes on at `step`."""
+        """Open the log of a run whose next row is that of `step`: later rows are dropped."""
         self.path, self.columns = folder / "log.csv", list(columns)
         kept = []
-        if step and self.path.is_file():
+        if step > 1 and self.path.is_file():
             with self.path.open(encoding="utf-8", newline="") as text:
                 kept = [row for row in csv.DictReader(text) if _before(row, step)]
         packed = io.StringIO()
@@ -98,13 +98,11 @@ class Log:
         writer.writeheader()
         writer.writerows(kept)
         write_bytes(self.path, packed.getvalue().encode())
-        self.file = self.path.open("a", encoding="utf-8", newline="")
-        self.writer = csv.DictWriter(self.file, self.columns, lineterminator="\n")
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; columns that it lacks stay empty."""
-        self.writer.writerow(dict(row))
-        self.file.flush()
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(dict(row))
 
 
 def _before(row: Mapping[str, str | None], step: int) -> bool:
