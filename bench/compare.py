@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from bench import interval, record
 from bench.canonical import canonical_json
 from bench.card import Card
 from bench.errors import BenchError, first_few, unknown
+from bench.metrics import counted
 from bench.report.cards import ABSENT, flat, label, metric_label, say
 
 EXACT = 16
@@ -38,12 +39,16 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A record that takes part; `landmark` has the number of every query's landmark."""
+    """A record that takes part; `landmark` has the number of every query's landmark.
+
+    `asked` says per protocol which queries it asks; None, or no entry: all.
+    """
 
     path: Path
     name: str
     record: Mapping[str, Any]
     landmark: NDArray[np.int64]
+    asked: Mapping[str, Sequence[bool] | None] = field(default_factory=dict)
 
     @property
     def card(self) -> Card:
@@ -55,8 +60,8 @@ class Entry:
         """Return one score per query, float64; NaN where the query is left out of the mean."""
         held = self.record["scores"][protocol][metric]["per_query"]
         values = np.array([np.nan if value is None else value for value in held], dtype=np.float64)
-        miss = self.card["protocols"][protocol]["empty"] == "miss"
-        return np.nan_to_num(values) if miss else values
+        empty = self.card["protocols"][protocol]["empty"]
+        return counted(values, empty, self.asked.get(protocol))
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def load(paths: Sequence[Path]) -> list[Entry]:
         protocols = record.protocols_of(record.read_arrays(path, held), held["card"])
         groups = interval.landmark_groups(protocols, held["card"]["dataset"]["database"])
         name = f"{held['method']['name']}.{held['method']['variant']}"
-        entries.append(Entry(path, name, held, groups))
+        entries.append(Entry(path, name, held, groups, {p.name: p.asked for p in protocols}))
     ids = [entry.record["sha256"] for entry in entries]
     if len(set(ids)) < len(ids):
         raise BenchError("the same record is given twice; a result is not compared with itself.")
@@ -290,6 +295,4 @@ def _different_names(entries: Sequence[Entry]) -> list[Entry]:
             f"{name} ({more})" if names.count(name) > 1 else name
             for name, more in zip(names, told, strict=True)
         ]
-    return [
-        Entry(e.path, name, e.record, e.landmark) for name, e in zip(names, entries, strict=True)
-    ]
+    return [replace(entry, name=name) for name, entry in zip(names, entries, strict=True)]

@@ -218,6 +218,11 @@ def _restricted(dataset: Dataset, rows: Mask, asked: Mask) -> Dataset:
     if dataset.areas is not None:
         left = np.isin(dataset.areas.queries, dataset.areas.database[rows])
         asked = asked & left
+        if not asked.any():
+            raise BenchError(
+                f"no query of {dataset.name} is left: the areas that they search are not among the "
+                f"{int(rows.sum())} database images that are."
+            )
     number = np.cumsum(rows) - 1
 
     def inside(labelled: Rows) -> Rows:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bench import interval
 from bench.errors import BenchError
-from bench.metrics import junk_removed, mean_over_queries, metric
+from bench.metrics import counted, junk_removed, mean_over_queries, metric
 from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows
 
 
@@ -70,12 +70,10 @@ def score(
     each = [ranks] * len(protocols) if isinstance(ranks, LabelledRanks) else ranks
     out: Scores = {}
     for protocol, of_protocol in zip(protocols, each, strict=True):
-        asks = asked(protocol)
         out[protocol.name] = {}
         for metric_id, values in per_query(of_protocol, protocol, unanswered).items():
-            missed = protocol.empty == "miss"
-            counted = np.where(asks & np.isnan(values), 0.0, values) if missed else values
-            around = interval.bootstrap(counted, groups, seed, intervals)
+            kept = counted(values, protocol.empty, protocol.asked)
+            around = interval.bootstrap(kept, groups, seed, intervals)
             out[protocol.name][metric_id] = Score(mean(values, protocol), around, values)
     return out
 

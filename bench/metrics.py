@@ -13,7 +13,7 @@ rank, so it adds nothing, and no denominator shrinks because of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -225,6 +225,19 @@ def metric(metric_id: str) -> Metric:
     k = int(found.group(1)) if found else 0
     family = metric_id.replace(f"@{k}.", "@{k}.", 1) if found else metric_id
     return _FAMILIES[family](k)
+
+
+def counted(
+    values: NDArray[np.float64], empty: str, asked: Sequence[bool] | None = None
+) -> NDArray[np.float64]:
+    """Return one value per query as it enters a mean, float64; NaN marks what does not.
+
+    `values` and `empty` are those of `mean_over_queries`; `asked` says which queries the protocol
+    asks (None: all), and the others count nowhere, not as misses either.
+    """
+    if empty == "miss":
+        values = np.nan_to_num(values, nan=0.0)
+    return values if asked is None else np.where(np.asarray(asked), values, np.nan)
 
 
 def mean_over_queries(values: NDArray[np.float64], empty: str) -> float:

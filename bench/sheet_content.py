@@ -14,7 +14,17 @@ from bench import card as cards
 from bench import datasets, record, rerank
 from bench.errors import BenchError, unknown
 from bench.metrics import junk_removed
-from bench.types import Dataset, Image, LabelledRanks, Protocol, Rows, Shortlist
+from bench.suppression import places_kept
+from bench.types import (
+    NO_ROW,
+    NOT_RETRIEVED,
+    Dataset,
+    Image,
+    LabelledRanks,
+    Protocol,
+    Rows,
+    Shortlist,
+)
 
 Kind = Literal["positive", "ignored", "negative"]
 
@@ -39,13 +49,15 @@ class Line:
     """The list of one query in one record.
 
     `value` is the headline metric of the query, a fraction or NaN; `places` are those of its
-    positives, counted from 1 once ignored images are taken out, ascending.
+    positives, counted from 1 once ignored images are taken out, ascending; `missed` counts those
+    that have none, because an index did not find them or suppression took them out.
     """
 
     run: str
     value: float
     places: tuple[int, ...]
     tiles: tuple[Tile, ...]
+    missed: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,15 +73,17 @@ class Entry:
 class Opened:
     """A record with all that a sheet needs of it, under one protocol.
 
-    `listed` is the list that is scored, so after re-ranking; `inliers` gives per query those of
-    each row that was a candidate.
+    `rows` and `row_scores` have the list of every query that is scored: after re-ranking and
+    suppression, without images or queries that have no descriptor. `inliers` gives per query those
+    of each row that was a candidate.
     """
 
     path: Path
     held: Mapping[str, Any]
     protocol: Protocol
     ranks: LabelledRanks
-    listed: Shortlist
+    rows: Sequence[Rows]
+    row_scores: Sequence[NDArray[np.float64]]
     inliers: Sequence[Mapping[int, int]]
     values: NDArray[np.float64]
 
@@ -108,13 +122,29 @@ def open_record(path: Path, protocol: str | None) -> Opened:
             inliers = [_verified(*pair) for pair in zip(before.row, found, strict=True)]
         headline = held["scores"][chosen][card["metrics"][0]]
         values = np.array(headline["per_query"], dtype=np.float64)
+        lists = _scored(listed, arrays.get("database_group"), card.get("missing"))
         if not len(values) == len(listed.row) == len(stated[at].truth):
             raise ValueError("lists, labels and scores are of different numbers of queries")
     except (LookupError, ValueError, TypeError) as error:
         raise BenchError(
             f"the arrays of {path.name} are not those of a record: {type(error).__name__}: {error}."
         ) from error
-    return Opened(path, held, stated[at], ranks, listed, inliers, values)
+    rows, scores = zip(*lists, strict=True)
+    return Opened(path, held, stated[at], ranks, rows, scores, inliers, values)
+
+
+def _scored(
+    listed: Shortlist, groups: Rows | None, missing: Mapping[str, Any] | None
+) -> list[tuple[Rows, NDArray[np.float64]]]:
+    """Return rows and scores of every query's list, without what only fills it."""
+    gone = {"database": [], "queries": []} if missing is None else missing
+    out = []
+    for query, (rows, scores) in enumerate(zip(listed.row, listed.score, strict=True)):
+        places = np.arange(len(rows)) if groups is None else places_kept(rows, groups)
+        there = (rows != NO_ROW) & ~np.isin(rows, gone["database"]) & (query not in gone["queries"])
+        places = places[there[places]]
+        out.append((rows[places], scores[places]))
+    return out
 
 
 def _verified(row: Rows, inliers: Rows) -> dict[int, int]:
@@ -190,8 +220,8 @@ def _line(dataset: Dataset, query: int, opened: Opened, top: int) -> Line:
     truth = opened.protocol.truth[query]
     kinds: dict[int, Kind] = dict.fromkeys(truth.positive.tolist(), "positive")
     kinds |= dict.fromkeys(truth.ignored.tolist(), "ignored")
-    rows = opened.listed.row[query, :top].tolist()
-    scores = opened.listed.score[query, :top].tolist()
+    rows = opened.rows[query][:top].tolist()
+    scores = opened.row_scores[query][:top].tolist()
     tiles = tuple(
         Tile(
             row,
@@ -205,6 +235,8 @@ def _line(dataset: Dataset, query: int, opened: Opened, top: int) -> Line:
     )
     part = opened.ranks.of_query(query)
     row, rank = opened.ranks.row[part], opened.ranks.rank[part]
-    ranks = [rank[np.isin(row, wanted)] for wanted in (truth.positive, truth.ignored)]
-    places = tuple(int(place) + 1 for place in junk_removed(*ranks))
-    return Line(opened.name, float(opened.values[query]), places, tiles)
+    positive, ignored = (rank[np.isin(row, of)] for of in (truth.positive, truth.ignored))
+    found = positive[positive < NOT_RETRIEVED]  # the rank of what a suppressed list lacks as well
+    places = tuple(int(place) + 1 for place in junk_removed(found, ignored))
+    value, missed = float(opened.values[query]), len(positive) - len(found)
+    return Line(opened.name, value, places, tiles, missed)

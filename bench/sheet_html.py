@@ -94,10 +94,10 @@ def facts(section: Section, entry: Entry, line: Line) -> str:
     value = "no score" if math.isnan(line.value) else f"{metric} {100 * line.value:.2f}"
     shown = ", ".join(map(str, line.places[:MOST_PLACES]))
     more = " …" if len(line.places) > MOST_PLACES else ""
-    count = len(line.places)
-    return f"{who}{value}, {count} positive{'s' * (count != 1)}" + (
-        f" at {shown}{more}" if count else ""
-    )
+    count = len(line.places) + line.missed
+    at = f" at {shown}{more}" if line.places else ""
+    missed = f", {line.missed} not in the list" if line.missed else ""
+    return f"{who}{value}, {count} positive{'s' * (count != 1)}{at}{missed}"
 
 
 def render(

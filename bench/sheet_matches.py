@@ -52,9 +52,7 @@ def pairs(
     wanted = [
         (query, row)
         for query in queries
-        for row in [r for r in opened.listed.row[query].tolist() if r in opened.inliers[query]][
-            :count
-        ]
+        for row in [r for r in opened.rows[query].tolist() if r in opened.inliers[query]][:count]
         if row < len(dataset.database)
     ]
     if not wanted:

@@ -30,6 +30,16 @@ def depth_needed(groups: Rows, protocols: Sequence[Protocol]) -> int:
     return int(np.unique(groups, return_counts=True)[1].max()) * (max(ks) + ignored)
 
 
+def places_kept(rows: Rows, groups: Rows) -> Rows:
+    """Return the places of a list, ascending, that hold the first row of a group.
+
+    `rows` is the list of one query; where it ends with NO_ROW, one of these may be among them.
+    """
+    inside = rows < len(groups)
+    group = np.where(inside, groups[np.where(inside, rows, 0)], groups.max() + 1 + rows)
+    return np.sort(np.unique(group, return_index=True)[1]).astype(np.int64)
+
+
 def follow(ranks: LabelledRanks, listed: Shortlist, groups: Rows) -> LabelledRanks:
     """Return the ranks of the labelled images once only the first row of each group is kept.
 
@@ -38,9 +48,7 @@ def follow(ranks: LabelledRanks, listed: Shortlist, groups: Rows) -> LabelledRan
     """
     rank = np.full_like(ranks.rank, ABSENT)
     for query, rows in enumerate(listed.row):
-        inside = rows < len(groups)
-        group = np.where(inside, groups[np.where(inside, rows, 0)], groups.max() + 1 + rows)
-        kept = rows[np.sort(np.unique(group, return_index=True)[1])]  # NO_ROW is behind all others
+        kept = rows[places_kept(rows, groups)]
         part = ranks.of_query(query)
         _, of_kept, of_labelled = np.intersect1d(kept, ranks.row[part], return_indices=True)
         rank[part.start + of_labelled] = of_kept

@@ -103,7 +103,7 @@ def _row(run: Run, record: Mapping[str, Any], sheets: Mapping[str, str]) -> dict
         "crop": {"whole": "whole image"}.get(crop_of(run), crop_of(run)),
         "rerank": _rerank(run),
         "bytes": run.bytes_per_image,
-        "latency": run.describe_ms and [round(ms, 2) for ms in run.describe_ms],
+        "latency": run.describe_ms and [float(f"{ms:.6g}") for ms in run.describe_ms],
         "device": clean(run.device.partition(": ")[2] or run.device),
         "card": run.card_sha256,
         "scores": {
@@ -121,11 +121,16 @@ def _row(run: Run, record: Mapping[str, Any], sheets: Mapping[str, str]) -> dict
 
 
 def _score(run: Run, protocol: str, metric: str) -> list[float] | None:
-    """Return mean and interval in percent; None where the record has no mean."""
+    """Return mean and interval in percent; None where the record has no mean.
+
+    They are rounded here to the digits that the page shows, as in the report: a script would round
+    a tie the other way, or round twice.
+    """
     score = run.score(protocol, metric)
     if score.mean is None:
         return None
-    return [round(100 * value, 4) for value in (score.mean, *(score.interval or ()))]
+    ends = [float(f"{100 * end:.1f}") for end in score.interval or ()]
+    return [float(f"{100 * score.mean:.2f}"), *ends]
 
 
 def _rerank(run: Run) -> str:

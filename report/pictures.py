@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, zip_longest
@@ -15,7 +18,7 @@ from numpy.typing import NDArray
 from bench import record as records
 from bench.canonical import sha256_json
 from bench.errors import BenchError
-from bench.metrics import junk_removed, mean_over_queries
+from bench.metrics import counted, junk_removed, mean_over_queries
 from bench.types import LabelledRanks, Protocol
 
 from . import curves, plot
@@ -140,13 +143,14 @@ def recall_curves(results: Path, run: Run) -> dict[str, NDArray[np.float64]]:
     arrays = records.read_arrays(path, held)
     stated = records.protocols_of(arrays, held["card"])
     scored = records.scored_ranks(arrays, held["card"], stated)
+    exact_to = _exact_to(held["card"])
     return {
-        protocol.name: _recall_curve(ranks, protocol)
+        protocol.name: _recall_curve(ranks, protocol, exact_to)
         for protocol, ranks in zip(stated, scored, strict=True)
     }
 
 
-def _recall_curve(ranks: LabelledRanks, protocol: Protocol) -> NDArray[np.float64]:
+def _recall_curve(ranks: LabelledRanks, protocol: Protocol, exact_to: float) -> NDArray[np.float64]:
     first = np.full(len(protocol.truth), np.nan)
     for query, truth in enumerate(protocol.truth):
         if len(truth.positive) == 0:
@@ -156,7 +160,9 @@ def _recall_curve(ranks: LabelledRanks, protocol: Protocol) -> NDArray[np.float6
         of_positive = rank[np.isin(row, truth.positive)]
         first[query] = junk_removed(of_positive, rank[np.isin(row, truth.ignored)])[0]
     hits = np.where(np.isnan(first), np.nan, first < curves.K[:, None])
-    return np.array([mean_over_queries(at_k, protocol.empty) for at_k in hits])
+    kept = [counted(at_k, protocol.empty, protocol.asked) for at_k in hits]
+    curve = np.array([mean_over_queries(at_k, "skip") for at_k in kept])
+    return np.where(exact_to >= curves.K, curve, np.nan)
 
 
 def _differences(results: Path, runs: Sequence[Run], stem: str) -> list[Picture]:
@@ -165,13 +171,11 @@ def _differences(results: Path, runs: Sequence[Run], stem: str) -> list[Picture]
         return []
     one, other = pair
     values = {}
-    held = [json.loads((results / run.file).read_bytes())["scores"] for run in pair]
+    held = [json.loads((results / run.file).read_bytes()) for run in pair]
     for name in protocols([one]):
-        if not all(one.headline in scores.get(name, {}) for scores in held):
+        if not all(one.headline in each["scores"].get(name, {}) for each in held):
             continue
-        mine, theirs = (
-            np.array(scores[name][one.headline]["per_query"], dtype=np.float64) for scores in held
-        )
+        mine, theirs = (_per_query(results / one.file, each, name) for each in held)
         if np.any(~np.isnan(mine - theirs)):
             values[name] = (mine, theirs)
     if not values:
@@ -191,6 +195,30 @@ def _differences(results: Path, runs: Sequence[Run], stem: str) -> list[Picture]
     )
     words = f"Differences between {one.name} and {other.name}, query by query"
     return [Picture(stem, curves.differences(one, other, values), words, caption)]
+
+
+def _per_query(path: Path, held: Mapping[str, Any], protocol: str) -> NDArray[np.float64]:
+    """Return the headline of every query as it counts in the mean; `path` has the same labels."""
+    metric, entry = held["card"]["metrics"][0], held["card"]["protocols"][protocol]
+    values = np.array(held["scores"][protocol][metric]["per_query"], dtype=np.float64)
+    asked = None
+    if entry["empty"] == "miss" and "not_asked" in entry:
+        with contextlib.suppress(BenchError, KeyError):
+            arrays = records.read_arrays(path, json.loads(path.read_bytes()))
+            asked = arrays[f"truth_{protocol}_asked"].tolist()
+        if asked is None:
+            return values
+    return counted(values, entry["empty"], asked)
+
+
+def _exact_to(card: Mapping[str, Any]) -> float:
+    """Return the largest k as far as the places stored with a record are exact.
+
+    A suppressed list is exact as far as the metrics of its data set look, and no further.
+    """
+    if "suppression" not in card:
+        return math.inf
+    return max(int(re.split(r"[@.]", name)[1]) for name in card["metrics"])
 
 
 def _two_best(runs: Sequence[Run]) -> tuple[Run, Run] | None:

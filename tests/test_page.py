@@ -113,6 +113,14 @@ def test_texts_of_a_record_cannot_leave_the_data(tmp_path: Path, made: ModuleTyp
     assert any(row["name"] == f"delg.{HOSTILE}" for row in data_of(page)["rows"])
 
 
+def test_scores_are_rounded_as_in_the_report(tmp_path: Path, made: ModuleType) -> None:
+    """A value that rounds twice to another digit, and a tie, which a script rounds up."""
+    page = page_of(tmp_path, made, made.make_record("gem", "a", (0.7639502164502164, 0.78125, 0)))
+    (row,) = data_of(page)["rows"]
+    shown = [scores[0][0] for scores in row["scores"].values()]
+    assert shown == [76.40, 78.12, 0]
+
+
 def test_rows_have_what_the_record_says(tmp_path: Path, made: ModuleType) -> None:
     record = made.make_record("gem", "a", (0.8123, 0.6, None))
     record["timing"]["phases_s"]["a new phase"] = 12.5
@@ -120,7 +128,7 @@ def test_rows_have_what_the_record_says(tmp_path: Path, made: ModuleType) -> Non
     shutil.copy(ROOT / "results" / "published.toml", tmp_path)
     held = data_of(page_of(tmp_path, made))
     (row,) = held["rows"]
-    assert row["scores"]["easy"][0] == [81.23, 76.11, 86.35]
+    assert row["scores"]["easy"][0] == [81.23, 76.1, 86.4]
     assert row["scores"]["hard"][0] is None
     assert row["latency"] == [12.34, 23.45]
     assert (tmp_path / row["record"]) == path
