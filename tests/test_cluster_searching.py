@@ -56,11 +56,13 @@ def test_the_cluster_finds_what_one_process_finds(
 
 def test_a_node_that_dies_and_one_that_comes(raylets: clusters.Raylets, tmp_path: Path) -> None:
     running = start(tmp_path, raylets, "node", "codes")
-    clusters.until(lambda: len(list(tmp_path.glob("node-*"))) == 2, running, 300)
-    lost = raylets.nodes.pop()
-    raylets.ask(f"kill {lost}")
-    raylets.nodes.append(raylets.add())
-    (tmp_path / "go").touch()
+    try:
+        clusters.until(lambda: len(list(tmp_path.glob("node-*"))) == 2, running, 300)
+        lost = raylets.nodes.pop()
+        raylets.ask(f"kill {lost}")
+        raylets.nodes.append(raylets.add())
+    finally:
+        (tmp_path / "go").touch()
     found, _ = said(running)
     for line in found.values():
         assert line["different"] == []

@@ -30,10 +30,12 @@ PAGE = 4096
 
 
 def rows_of(base: Path, number: int, codes: Any) -> Any:
-    """Return the rows that codes (n, 1), ascending by one, name in part `number`."""
+    """Return the rows that codes (n, 1) name in part `number`; a run of them is fast."""
     signs = np.random.default_rng(number).integers(0, 2, DIM).astype(np.float32) * 2 - 1
     block = np.load(base, mmap_mode="r", allow_pickle=False)
-    return block[int(codes[0, 0]) : int(codes[-1, 0]) + 1] * signs
+    first, last = int(codes[0, 0]), int(codes[-1, 0])
+    rows = slice(first, last + 1) if last - first + 1 == len(codes) else codes[:, 0]
+    return block[rows] * signs
 
 
 def parts_of(folder: Path, n_rows: int) -> list[Matrix]:
