@@ -1,7 +1,7 @@
 """Training of the `lite0` heads: what is frozen, the papers' losses, and where training begins.
 
 The trunk does not train, nor does the layer after it: a whitening, fitted at the beginning to
-regions of the augmented photographs. A few hundred photographs do not determine a covariance in 1280
+regions of augmented photographs. A few hundred photographs do not determine a covariance in 1280
 dimensions; so each component is divided by a power of its standard deviation below 1.
 """
 
@@ -49,7 +49,7 @@ class Training:
         self.trunk = _lite.Trunk(_backbones.lite0("cpu").model)
         self.frozen = Frozen(self.trunk).to(device)
         self.frozen.requires_grad_(False)
-        for name in ("whitening", "fc_t", "conv"):
+        for name in ("whitening", "fc_t"):
             if (layer := getattr(head, name, None)) is not None:
                 layer.requires_grad_(False)
         self.network = nn.ModuleDict({"trunk": self.trunk, "head": head, "loss": loss}).to(device)
@@ -195,5 +195,5 @@ def dolg(classes: int, options: Mapping[str, Any], device: str) -> Training:
 def token(classes: int, options: Mapping[str, Any], device: str) -> Training:
     """Return what trains token.lite0."""
     chosen = _training.options(options, margin=0.15, scale=30.0)
-    loss = heads.ArcFace(classes, _lite.TOKEN_DIM, chosen["margin"], chosen["scale"])
+    loss = heads.ArcFace(classes, _lite.DIM, chosen["margin"], chosen["scale"])
     return Training(_lite.TokenHead(), loss, device)

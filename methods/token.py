@@ -13,7 +13,7 @@ from typing import Any
 from bench.methods import _token_files
 
 VARIANTS = {
-    "lite0": "EfficientNet-Lite0, 256-d, demonstration weights trained on package photographs",
+    "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
     "r101": "ResNet-101, 1024-d, trained on GLDv2-clean",
     "r50": "ResNet-50, 1024-d, trained on GLDv2-clean",
 }

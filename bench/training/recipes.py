@@ -73,7 +73,7 @@ def lite0(method: str, expected: str = "", **changes: Any) -> Recipe:
     made = Recipe(
         method=f"{method}.lite0",
         augmentation=LITE0_AUGMENTATION,
-        side=320, batch=32, steps=300, lr=0.02, warmup=0.07, warmup_from=0.05,
+        side=320, batch=32, steps=200, lr=0.02, warmup=0.07, warmup_from=0.05,
         ema=0.98, views=12,
         expected=expected or "a part of the shipped variant, for the ablation",
         departures="a few hundred photographs, each or each quarter a class; begins with a "
@@ -150,7 +150,7 @@ RECIPES = {
     "dolg-lite0-no-local": lite0("dolg", options={"fusion": "none"}),
     "dolg-lite0-concatenation": lite0("dolg", options={"fusion": "concatenation"}),
     "dolg-lite0-no-multi-atrous": lite0("dolg", options={"multi_atrous": False}),
-    "delg-lite0": lite0("delg"),
+    "delg-lite0": lite0("delg", steps=300),
     "token-lite0": lite0("token"),
     "plain": Recipe(
         method=ANY,
