@@ -48,6 +48,12 @@ def bench(session: nox.Session) -> None:
 
 
 @session
+def train(session: nox.Session) -> None:
+    """Train a method: nox -s train -- --method delg.r50 --data FOLDER."""
+    run(session, "bench", "train", *session.posargs)
+
+
+@session
 def report(session: nox.Session) -> None:
     """Rebuild all that follows from the records: sheet of mini, report, tables, figures, page."""
     run(session, "bench", "sheet", "--dataset", "mini", *session.posargs)

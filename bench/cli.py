@@ -249,8 +249,11 @@ def _train(given: argparse.Namespace) -> int:
     names = ("method", "data", "recipe", "classes", "out", "validate", "validate_steps", "steps",
              "epochs", "batch", "side", "lr", "init", "seed", "device", "workers",
              "checkpoint_minutes")  # fmt: skip
-    path = run.train(run.Options(**{name: getattr(given, name) for name in names}))
-    print(path)
+    options = run.Options(**{name: getattr(given, name) for name in names})
+    if given.dry_run:
+        print("\n".join(run.describe(options)))
+    else:
+        print(run.train(options))
     return 0
 
 

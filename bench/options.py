@@ -96,6 +96,7 @@ def train(made: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that decode (default: up to 16 for a GPU, else 0)",
     )
+    made.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
     made.add_argument(
         "--checkpoint-minutes",
         type=above_zero,

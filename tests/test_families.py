@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from bench.methods import (
     _backbones,
     _delg_port,
+    _delg_trained,
     _dolg,
     _families,
     _resnet,
@@ -51,6 +52,8 @@ FILES: dict[str, Callable[[], State]] = {
     "delg.r101-token": lambda: keys(
         lambda: _token_baselines.Delg(101), _token_release.name_in_file
     ),
+    "delg.r50": lambda: keys(lambda: _delg_trained.Delg(50), str),
+    "delg.r101": lambda: keys(lambda: _delg_trained.Delg(101), str),
 }
 TITLES = {
     "dolg": "a DOLG checkpoint",
@@ -58,6 +61,7 @@ TITLES = {
     "token": "a Token checkpoint of April 2022",
     "solar-token": "a SOLAR checkpoint of Token's authors",
     "delg-token": "a DELG checkpoint of Token's authors",
+    "delg-trained": "a DELG model that this project trained",
 }
 
 
@@ -72,7 +76,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def family(method: str) -> str:
     name, _, variant = method.partition(".")
-    return name if name in ("dolg", "token") else f"{name}-{variant.partition('-')[2]}"
+    if name in ("dolg", "token"):
+        return name
+    return f"{name}-{variant.partition('-')[2] or 'trained'}"
 
 
 @pytest.mark.parametrize("wanted", FILES)

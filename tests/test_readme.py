@@ -124,3 +124,12 @@ def test_the_commands_of_the_readme_exist() -> None:
     table = README.split("| command | what it does |")[1].split("\n\n")[0]
     listed = {line.split("`")[1].split()[0] for line in table.splitlines() if "`" in line}
     assert listed == set(cli._COMMANDS)
+
+
+def test_the_recipes_of_the_readme_exist() -> None:
+    from bench.training.recipes import RECIPES
+
+    table = README.split("| recipe | what |")[1].split("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    listed = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    assert listed == set(RECIPES)

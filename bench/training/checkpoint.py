@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from bench.canonical import canonical_json, plain
-from bench.errors import BenchError
+from bench.canonical import plain
+from bench.errors import BenchError, first_few
 from bench.paths import complete_or_absent, write_bytes
 
 
@@ -39,17 +39,23 @@ def begin(folder: Path, config: Mapping[str, Any]) -> None:
         raise BenchError(
             f"{path} cannot be read ({error}); name another folder with --out."
         ) from error
-    differing = sorted(
-        key
-        for key in {*wanted, *there}
-        if canonical_json(wanted.get(key)) != canonical_json(there.get(key))
-    )
+    was, now = dict(_leaves(there)), dict(_leaves(wanted))
+    differing = sorted(key for key in {*was, *now} if was.get(key) != now.get(key))
     if differing:
-        some = "; ".join(f"{k} was {there.get(k)!r}, is {wanted.get(k)!r}" for k in differing)
+        changes = (f"{key} was {was.get(key)!r}, is {now.get(key)!r}" for key in differing)
         raise BenchError(
-            f"{folder} holds another training ({some}). Name another folder with --out, or remove "
-            "this one."
+            f"{folder} holds another training ({first_few(changes)}). Name another folder with "
+            "--out, or remove this one."
         )
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the value of everything inside a configuration."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}" if name else key)
+    else:
+        yield name, value
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
@@ -84,13 +90,13 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, 
 
 
 class Log:
-    """The rows of log.csv; opened at a step, rows from that step on are dropped."""
+    """The rows of log.csv, whose steps count from 1."""
 
     def __init__(self, folder: Path, columns: Sequence[str], step: int) -> None:
-        """Open the log of a run that goes on at `step`."""
+        """Open the log of a run whose next row is that of `step`: later rows are dropped."""
         self.path, self.columns = folder / "log.csv", list(columns)
         kept = []
-        if step and self.path.is_file():
+        if step > 1 and self.path.is_file():
             with self.path.open(encoding="utf-8", newline="") as text:
                 kept = [row for row in csv.DictReader(text) if _before(row, step)]
         packed = io.StringIO()
@@ -98,13 +104,11 @@ class Log:
         writer.writeheader()
         writer.writerows(kept)
         write_bytes(self.path, packed.getvalue().encode())
-        self.file = self.path.open("a", encoding="utf-8", newline="")
-        self.writer = csv.DictWriter(self.file, self.columns, lineterminator="\n")
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; columns that it lacks stay empty."""
-        self.writer.writerow(dict(row))
-        self.file.flush()
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(dict(row))
 
 
 def _before(row: Mapping[str, str | None], step: int) -> bool:

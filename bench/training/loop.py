@@ -29,9 +29,6 @@ from bench.training.recipes import Recipe
 from bench.training.validate import Validation
 from bench.types import Preprocess, Trainable
 
-COLUMNS = ("step", "epoch", "lr", "loss")
-MEASURED = ("gradient_norm", "images_per_s", "device_bytes")
-
 
 @dataclass
 class Training:
@@ -80,8 +77,7 @@ def run(training: Training) -> None:
     """Train to the end; the folder then has the last checkpoint and the whole log."""
     network, place, recipe = training.trainable.network, training.place, training.recipe
     optimiser = optimiser_of(network, recipe)
-    half = half_precision(place.device)
-    scaler = torch.amp.GradScaler(enabled=half is torch.float16)
+    scaler = torch.amp.GradScaler(enabled=half_precision(place.device) is torch.float16)
     restore(training, optimiser, scaler)
     module: nn.Module = Step(training.trainable)
     if place.processes > 1:
@@ -89,61 +85,78 @@ def run(training: Training) -> None:
             synchronise: Any = getattr(timm.layers, "convert_sync_batchnorm")  # noqa: B009
             synchronise(network)
         module = nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
-    parameters = [p for p in network.parameters() if p.requires_grad]
+    scores = training.validation.columns if training.validation else []
     log: checkpoint.Log | None = None
     saved = began = time.perf_counter()
-    scores = training.validation.columns if training.validation else []
     left = (training.total - training.step) * recipe.batch
     with Progress("train", left, "photographs", quiet=not place.first) as progress:
         for inputs, labels in batches(training):
-            set_mode(network)
-            torch.manual_seed((training.seed << 32) + training.step * place.processes + place.rank)
-            lr = recipes.rate(recipe, training.step, training.total)
-            for group in optimiser.param_groups:
-                group["lr"] = lr
-            with casting(place.device, half):
-                terms = module(inputs, labels)
-            loss = torch.stack(list(terms.values())).float().sum()
-            optimiser.zero_grad(set_to_none=True)
-            values = [loss.detach(), *(term.detach().float() for term in terms.values())]
-            said = parallel.mean(torch.stack(values), place).tolist()
-            check_finite(dict(zip(("loss", *terms), said, strict=True)), training)
-            torch.autograd.backward(scaler.scale(loss))
-            scaler.unscale_(optimiser)
-            norm = float(nn.utils.clip_grad_norm_(parameters, recipe.clip or math.inf))
-            scaler.step(optimiser)
-            scaler.update()
-            training.step += 1
-            follow(training)
-            now = time.perf_counter()
-            row: dict[str, Any] = dict(zip((*COLUMNS[3:], *terms), said, strict=True))
-            row |= {
-                "step": training.step - 1,
-                "epoch": round((training.step - 1) / training.per_epoch, 4),
+            terms, norm, lr = advance(training, module, optimiser, scaler, inputs, labels)
+            row: dict[str, Any] = {
+                "step": training.step,
+                "epoch": training.step / training.per_epoch,
                 "lr": lr,
+                **terms,
                 "gradient_norm": norm,
-                "images_per_s": round(recipe.batch / (now - began), 2),
+                "images_per_s": recipe.batch / (time.perf_counter() - began),
                 "device_bytes": device_bytes(place.device),
             }
+            columns = [*row, *scores]
             last = training.step == training.total
-            every = training.validate_steps
-            if training.validation and (last or training.step % every == 0):
+            if training.validation and (last or training.step % training.validate_steps == 0):
                 row |= validated(training)
             began = time.perf_counter()
-            if place.first:
-                if log is None:
-                    columns = [*COLUMNS, *terms, *MEASURED, *scores]
-                    log = checkpoint.Log(training.folder, columns, training.step - 1)
-                log.add(row)
-                if set(scores) & set(row):
-                    curve.draw(training.folder, scores)
-                if last or began - saved > training.checkpoint_s:
-                    checkpoint.write(training.folder, state(training, optimiser, scaler))
-                    saved = time.perf_counter()
-                progress.advance(recipe.batch)
-    if place.first and log is not None:
+            if not place.first:
+                continue
+            if log is None:
+                log = checkpoint.Log(training.folder, columns, training.step)
+            log.add(row)
+            if set(scores) & set(row):
+                curve.draw(training.folder, scores)
+            if last or began - saved > training.checkpoint_s:
+                checkpoint.write(training.folder, state(training, optimiser, scaler))
+                saved = time.perf_counter()
+            progress.advance(recipe.batch)
+    if log is not None:
         curve.draw(training.folder, scores)
     parallel.wait(place)
+
+
+def advance(
+    training: Training,
+    module: nn.Module,
+    optimiser: Any,
+    scaler: Any,
+    inputs: Tensor,
+    labels: Tensor,
+) -> tuple[dict[str, float], float, float]:
+    """Make one step; return the loss and its terms, the gradient's norm and the learning rate.
+
+    The terms are means over all processes. A loss that is no number ends the training before it
+    changes a weight.
+    """
+    network, place = training.trainable.network, training.place
+    set_mode(network)
+    torch.manual_seed((training.seed << 32) + training.step * place.processes + place.rank)
+    lr = recipes.rate(training.recipe, training.step, training.total)
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+    with casting(place.device, half_precision(place.device)):
+        terms = module(inputs, labels)
+    loss = torch.stack([term.float() for term in terms.values()]).sum()
+    values = torch.stack([loss.detach(), *(term.detach().float() for term in terms.values())])
+    said = dict(zip(("loss", *terms), parallel.mean(values, place).tolist(), strict=True))
+    check_finite(said, training)
+    optimiser.zero_grad(set_to_none=True)
+    torch.autograd.backward(scaler.scale(loss))
+    scaler.unscale_(optimiser)
+    trained = [p for p in network.parameters() if p.requires_grad]
+    norm = float(nn.utils.clip_grad_norm_(trained, training.recipe.clip or math.inf))
+    scaler.step(optimiser)
+    scaler.update()
+    training.step += 1
+    follow(training)
+    return said, norm, lr
 
 
 def optimiser_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -258,7 +271,7 @@ def check_finite(terms: Mapping[str, float], training: Training) -> None:
     wrong = [name for name, value in terms.items() if not math.isfinite(value)]
     if wrong:
         raise BenchError(
-            f"the loss is not finite at step {training.step} ({', '.join(wrong)}: "
+            f"the loss is not finite in step {training.step + 1} ({', '.join(wrong)}: "
             f"{terms[wrong[-1]]}). {training.folder} keeps the log and the last checkpoint; begin "
             "anew in another folder with a lower --lr."
         )

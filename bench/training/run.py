@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import torch
 from bench import machine, methods
 from bench.canonical import canonical_json, plain
 from bench.errors import BenchError
+from bench.estimate import size
 from bench.paths import ROOT
 from bench.training import checkpoint, loop, parallel, photographs, recipes, validate, views
 from bench.training.photographs import Classes
+from bench.types import Preprocess, Trainable
 from bench.weights import TRAINING
 
 BEGIN_VIEWS = 4  # that a method may fit layers to before the first step
@@ -42,7 +44,6 @@ class Options:
     device: str | None = None
     workers: int | None = None
     checkpoint_minutes: float = 5.0
-    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def recipe_of(options: Options, method: str) -> tuple[str, recipes.Recipe]:
@@ -65,7 +66,44 @@ def train(options: Options) -> Path:
         return _train(options, place)
 
 
-def _train(options: Options, place: parallel.Place) -> Path:
+def describe(options: Options) -> list[str]:
+    """Return what `--dry-run` prints; nothing is trained or written."""
+    plan = planned(options, parallel.Place(0, 1, machine.pick_device(options.device)))
+    recipe, network = plan.recipe, plan.trainable.network
+    side = f"{recipe.side} x {recipe.side}"
+    every = [p.numel() for p in network.parameters()]
+    trained = [p.numel() for p in network.parameters() if p.requires_grad]
+    held = 4 * (sum(every) + 2 * sum(trained))
+    per_epoch = len(plan.data.files) // recipe.batch
+    return [
+        f"method: {plan.config['method']}, recipe {plan.config['recipe']}",
+        photographs.about(plan.data),
+        f"steps: {plan.total} of {recipe.batch} photographs, {side} pixels; {per_epoch} an epoch",
+        f"parameters: {sum(every):,}, trained {sum(trained):,}: {size(held)} with gradients and "
+        + "momentum",
+        f"checkpoint: about {size(4 * (sum(every) + sum(trained)))} in {plan.folder}",
+        f"time: {recipe.time}",
+        f"expected: {recipe.expected or 'nothing is known'}",
+        f"departs from its authors' program: {recipe.departures or 'it is not of a paper'}",
+    ]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that is about to start: everything loaded and checked, nothing computed."""
+
+    recipe: recipes.Recipe
+    data: photographs.Photographs
+    trainable: Trainable
+    rule: Preprocess
+    total: int
+    folder: Path
+    validation: validate.Validation | None
+    config: dict[str, Any]
+
+
+def planned(options: Options, place: parallel.Place) -> Plan:
+    """Load and check everything that a training needs."""
     method = methods.full_name(options.method)
     name, recipe = recipe_of(options, method)
     data = photographs.read(options.data, options.classes)
@@ -79,14 +117,17 @@ def _train(options: Options, place: parallel.Place) -> Path:
         raise BenchError(
             f"a batch of {recipe.batch} cannot be shared by {place.processes} processes equally."
         )
-    total = recipe.steps or max(1, round(recipe.epochs * (count // recipe.batch)))
     folder = options.out or ROOT / "training-runs" / f"{method}-{name}"
+    validation = None
+    if options.validate is not None:
+        validation = validate.prepare(options.method, options.validate, place.device, folder)
     torch.manual_seed(options.seed)
     trainable, rule = methods.trainable(
         options.method, len(data.classes), recipe.options, place.device
     )
+    total = recipe.steps or max(1, round(recipe.epochs * (count // recipe.batch)))
     settings = plain(recipe)
-    for words in ("expected", "departures"):
+    for words in ("time", "expected", "departures"):
         del settings[words]
     config = {
         "method": method,
@@ -98,22 +139,26 @@ def _train(options: Options, place: parallel.Place) -> Path:
         },
         "seed": options.seed,
         "steps": total,
+        "validation": validation and validation.dataset.name,
     }  # fmt: skip
-    validation = None
-    if options.validate is not None:
-        validation = validate.prepare(options.method, options.validate, place.device, folder)
-        config["validation"] = validation.dataset.name
+    return Plan(recipe, data, trainable, rule, total, folder, validation, config)
+
+
+def _train(options: Options, place: parallel.Place) -> Path:
+    plan = planned(options, place)
+    recipe, data, folder = plan.recipe, plan.data, plan.folder
     if place.first:
-        checkpoint.begin(folder, config)
+        checkpoint.begin(folder, plan.config)
         print(photographs.about(data), file=sys.stderr)
     parallel.wait(place)
     workers = loop.default_workers(place.device) if options.workers is None else options.workers
+    channels = plan.rule.channels
     training = loop.Training(
-        trainable, rule, recipe,
-        photographs.Augmented(data, recipe.augmentation, recipe.side, options.seed, rule.channels),
-        count, total, options.seed, place, folder, workers, 60 * options.checkpoint_minutes,
-        metadata(config, trainable), validation,
-        options.validate_steps or count // recipe.batch,
+        plan.trainable, plan.rule, recipe,
+        photographs.Augmented(data, recipe.augmentation, recipe.side, options.seed, channels),
+        len(data.files), plan.total, options.seed, place, folder, workers,
+        60 * options.checkpoint_minutes, metadata(plan.config, plan.trainable), plan.validation,
+        options.validate_steps or len(data.files) // recipe.batch,
     )  # fmt: skip
     if recipe.views:
         training.views = views.prepare(training)
