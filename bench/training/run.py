@@ -162,7 +162,7 @@ def _train(options: Options, place: parallel.Place) -> Path:
     )  # fmt: skip
     if recipe.views:
         training.views = views.prepare(training)
-        begin: Any = getattr(trainable, "begin", None)
+        begin: Any = getattr(plan.trainable, "begin", None)
         if begin is not None:
             begin(one.to(place.device) for one in training.views.first(BEGIN_VIEWS))
     loop.run(training)
