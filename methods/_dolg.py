@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bench.methods import _local, _pooling, _resnet
 
 DIM, EPS = 512, 1e-6
+RATES = (6, 12, 18)
 
 
 class Dolg(nn.Module):
@@ -32,39 +33,50 @@ class Dolg(nn.Module):
         """Return (n, 512), not normalised, from a normalised batch (n, 3, height, width)."""
         third, fourth = _resnet.stages(self.backbone, batch)
         whole = self.fc_t(_pooling.gem(fourth, self.p, EPS))
-        features, attention = self.localmodel(third)
-        # Section 3.3 projects at each position and then averages. Both are linear: average first.
-        local = (features * attention).mean(dim=(2, 3))
-        along = (local * whole).sum(dim=1, keepdim=True) / whole.square().sum(dim=1, keepdim=True)
-        return self.fc(torch.cat([whole, local - along * whole], dim=1))
+        return self.fc(fused(whole, *self.localmodel(third)))
+
+
+def fused(whole: Tensor, features: Tensor, attention: Tensor) -> Tensor:
+    """Return (n, 2 dim): the whole (n, dim), then what local features add at right angles to it.
+
+    Features (n, dim, h, w), attention (n, 1, h, w). Section 3.3 projects at each position and then
+    averages. Both are linear: average first.
+    """
+    local = (features * attention).mean(dim=(2, 3))
+    along = (local * whole).sum(dim=1, keepdim=True) / whole.square().sum(dim=1, keepdim=True)
+    return torch.cat([whole, local - along * whole], dim=1)
 
 
 class Local(_local.LocalBranch):
     """The local branch, with the multi-atrous module of the paper in front, or without it."""
 
-    def __init__(self, multi_atrous: bool) -> None:
+    def __init__(
+        self, multi_atrous: bool, channels: int = 1024, each: int = 512, dim: int = 1024
+    ) -> None:
         """Make the layers; the released checkpoints have no multi-atrous module."""
-        super().__init__(1024, 1024)
-        self.aspp = MultiAtrous() if multi_atrous else None
+        super().__init__(dim if multi_atrous else channels, dim)
+        self.aspp = MultiAtrous(channels, each, dim) if multi_atrous else None
 
     def forward(self, third: Tensor) -> tuple[Tensor, Tensor]:
-        """Return unit features (n, 1024, h, w) and attention (n, 1, h, w)."""
+        """Return unit features (n, dim, h, w) and attention (n, 1, h, w)."""
         return super().forward(third if self.aspp is None else self.aspp(third))
 
 
 class MultiAtrous(nn.Module):
     """Dilated convolutions side by side, with the mean of the map among them (section 3.2)."""
 
-    def __init__(self) -> None:
-        """Make the layers."""
+    def __init__(self, channels: int, each: int, dim: int) -> None:
+        """Make the layers; `each` is the width of those that stand side by side."""
         super().__init__()
-        dilated = [nn.Conv2d(1024, 512, 3, padding=rate, dilation=rate) for rate in (6, 12, 18)]
-        self.im_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(1024, 512, 1), nn.ReLU())
-        self.aspp = nn.ModuleList([nn.Conv2d(1024, 512, 1), *dilated])
-        self.conv_after = nn.Sequential(nn.Conv2d(5 * 512, 1024, 1), nn.ReLU())
+        dilated = [nn.Conv2d(channels, each, 3, padding=rate, dilation=rate) for rate in RATES]
+        self.im_pool = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, each, 1), nn.ReLU()
+        )
+        self.aspp = nn.ModuleList([nn.Conv2d(channels, each, 1), *dilated])
+        self.conv_after = nn.Sequential(nn.Conv2d(5 * each, dim, 1), nn.ReLU())
 
     def forward(self, third: Tensor) -> Tensor:
-        """Return (n, 1024, h, w) from (n, 1024, h, w)."""
+        """Return (n, dim, h, w) from (n, channels, h, w)."""
         mean = self.im_pool(third).expand(-1, -1, *third.shape[2:])
         return self.conv_after(torch.cat([mean, *(conv(third) for conv in self.aspp)], 1))
 

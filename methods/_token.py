@@ -38,19 +38,19 @@ class Token(nn.Module):
 class Aggregation(nn.Module):
     """From a feature map to tokens to a vector."""
 
-    def __init__(self) -> None:
-        """Make the layers."""
+    def __init__(self, channels: int = 2048, dim: int = DIM, blocks: int = 2) -> None:
+        """Take the channels of the feature map, the width, and the blocks of the decoder."""
         super().__init__()
-        self.conv = nn.Sequential(nn.Conv2d(2048, DIM, 1), nn.BatchNorm2d(DIM))
-        self.encoder = nn.ModuleList([Encoder()])
-        self.query = nn.Parameter(torch.randn(1, TOKENS, DIM) * DIM**-0.5)
-        self.token_norm = nn.Sequential(nn.Linear(DIM, DIM), nn.LayerNorm(DIM))
-        self.decoder = nn.ModuleList([Decoder(), Decoder()])
-        self.proj = nn.Sequential(nn.Linear(TOKENS * DIM, DIM), nn.BatchNorm1d(DIM))
+        self.conv = nn.Sequential(nn.Conv2d(channels, dim, 1), nn.BatchNorm2d(dim))
+        self.encoder = nn.ModuleList([Encoder(dim)])
+        self.query = nn.Parameter(torch.randn(1, TOKENS, dim) * dim**-0.5)
+        self.token_norm = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim))
+        self.decoder = nn.ModuleList([Decoder(dim) for _ in range(blocks)])
+        self.proj = nn.Sequential(nn.Linear(TOKENS * dim, dim), nn.BatchNorm1d(dim))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return (n, 1024) from a feature map (n, 2048, h, w)."""
-        x = self.conv(features).flatten(2).transpose(1, 2)  # (n, positions, 1024)
+        """Return (n, dim) from a feature map (n, channels, h, w)."""
+        x = self.conv(features).flatten(2).transpose(1, 2)  # (n, positions, dim)
         for block in self.encoder:
             x = block(x)
         shares = (self.query @ x.transpose(1, 2)).softmax(dim=1)  # of each position, per token
@@ -63,15 +63,15 @@ class Aggregation(nn.Module):
 class Encoder(nn.Module):
     """Self-attention among positions, then a linear layer on normalised values; both are added."""
 
-    def __init__(self) -> None:
-        """Make the layers."""
+    def __init__(self, dim: int) -> None:
+        """Make the layers for this width."""
         super().__init__()
-        self.attn = Attention()
-        self.bn = nn.BatchNorm1d(DIM)
-        self.mlp = nn.Linear(DIM, DIM)
+        self.attn = Attention(dim)
+        self.bn = nn.BatchNorm1d(dim)
+        self.mlp = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (n, positions, 1024) of the same shape."""
+        """Return (n, positions, dim) of the same shape."""
         x = x + kept(self.attn(x, x), self)
         return x + kept(self.mlp(self.bn(x.transpose(1, 2)).transpose(1, 2)), self)
 
@@ -82,17 +82,17 @@ class Decoder(nn.Module):
     `bn1` and `bn2` are the names in the checkpoints; they are layer normalisations.
     """
 
-    def __init__(self) -> None:
-        """Make the layers."""
+    def __init__(self, dim: int) -> None:
+        """Make the layers for this width."""
         super().__init__()
-        self.bn1 = nn.LayerNorm(DIM)
-        self.cross_attn = Attention()
-        self.mlp = Mlp()
-        self.bn2 = nn.LayerNorm(DIM)
-        self.self_attn = Attention()
+        self.bn1 = nn.LayerNorm(dim)
+        self.cross_attn = Attention(dim)
+        self.mlp = Mlp(dim)
+        self.bn2 = nn.LayerNorm(dim)
+        self.self_attn = Attention(dim)
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        """Return tokens (n, 4, 1024) from tokens and positions (n, positions, 1024)."""
+        """Return tokens (n, 4, dim) from tokens and positions (n, positions, dim)."""
         t = t + kept(self.cross_attn(self.bn1(t), x), self)
         t = t + kept(self.mlp(t), self)
         u = self.bn2(t)
@@ -102,27 +102,27 @@ class Decoder(nn.Module):
 class Mlp(nn.Module):
     """Two linear layers with the exact GELU between."""
 
-    def __init__(self) -> None:
-        """Make the layers."""
+    def __init__(self, dim: int) -> None:
+        """Make the layers for this width."""
         super().__init__()
-        self.fc1 = nn.Linear(DIM, 2 * DIM)
-        self.fc2 = nn.Linear(2 * DIM, DIM)
+        self.fc1 = nn.Linear(dim, 2 * dim)
+        self.fc2 = nn.Linear(2 * dim, dim)
 
     def forward(self, t: Tensor) -> Tensor:
-        """Return (n, 4, 1024) of the same shape."""
+        """Return (n, 4, dim) of the same shape."""
         return self.fc2(functional.gelu(self.fc1(t)))
 
 
 class Attention(nn.Module):
-    """Multi-head attention: 8 heads of 128 (Vaswani et al., NeurIPS 2017, section 3.2)."""
+    """Multi-head attention: 8 heads (Vaswani et al., NeurIPS 2017, section 3.2)."""
 
-    def __init__(self) -> None:
-        """Make the layers."""
+    def __init__(self, dim: int) -> None:
+        """Make the layers for this width."""
         super().__init__()
-        self.q, self.k, self.v, self.proj = (nn.Linear(DIM, DIM) for _ in range(4))
+        self.q, self.k, self.v, self.proj = (nn.Linear(dim, dim) for _ in range(4))
 
     def forward(self, asking: Tensor, asked: Tensor) -> Tensor:
-        """Return (n, a, 1024) for `asking` (n, a, 1024) and `asked` (n, b, 1024)."""
+        """Return (n, a, dim) for `asking` (n, a, dim) and `asked` (n, b, dim)."""
         q, k, v = (
             layer(rows).unflatten(2, (HEADS, -1)).transpose(1, 2)
             for layer, rows in ((self.q, asking), (self.k, asked), (self.v, asked))

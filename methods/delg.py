@@ -15,11 +15,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from bench.errors import BenchError
 from bench.methods import _token_files
 
 VARIANTS = {
-    "lite0": "EfficientNet-Lite0 (ImageNet), whitening by PCA on the database images of mini",
-    "untrained": "the same network and whitening layer with random weights, seed 0",
+    "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
+    "untrained": "EfficientNet-Lite0 and a whitening layer with random weights, seed 0",
     "r101-gldv2clean": "ResNet-101, 2048-d, the authors' model trained on GLDv2-clean",
     "r101-gld": "ResNet-101, 2048-d, the authors' model trained on GLDv1",
     "r50-gldv2clean": "ResNet-50, 2048-d, the authors' model trained on GLDv2-clean",
@@ -31,9 +32,8 @@ VARIANTS = {
     "r101-port": "ResNet-101, 512-d, the PyTorch port, whose own numbers are without query crop",
     "r50-port": "ResNet-50, 512-d, the PyTorch port, whose own numbers are without query crop",
 }
-P, EPS, LITE0_DIM = 3.0, 1e-6, 384
+P, EPS, UNTRAINED_DIM = 3.0, 1e-6, 384
 SCALES = (0.70710677, 1.0, 1.4142135)
-WHITENING = Path(__file__).parent / "weights" / "delg_lite0_whitening.safetensors"
 BY_HAND = {
     "dim": 112,
     "stride_px": 16.0,
@@ -42,7 +42,6 @@ BY_HAND = {
     "max_features": 500,
     "match_distance": 0.9,
 }
-FITTED = "PCA fitted on the database images of mini, transductive there"
 
 PORT = {
     "licence": "not stated",
@@ -113,7 +112,7 @@ class Delg:
 def load(variant: str, weights: str | None, device: str) -> Delg | SimpleNamespace:
     """Return the method; `weights` is a checkpoint of the variant's own program.
 
-    For `lite0` and `untrained` it is a file with `backbone.*` (timm's names) and `whitening.*`.
+    For `lite0` it is a file that training wrote.
     """
     if variant.endswith(("-gld", "-gldv2clean", "-tf2")):
         from bench.methods import _delg_file
@@ -127,13 +126,19 @@ def load(variant: str, weights: str | None, device: str) -> Delg | SimpleNamespa
         from bench.methods import _delg_trained
 
         return _delg_trained.load(variant, weights, device)
-    return _small(variant, weights, device)
+    if variant == "lite0":
+        from bench.methods import _lite_method
+
+        return _lite_method.load("delg", weights, device)
+    return _untrained(weights, device)
 
 
 def trainable(variant: str, classes: int, options: Mapping[str, Any], device: str) -> Any:
     """Return DELG's joint objective: ArcFace, attention, and the autoencoder of local features."""
-    from bench.methods import _delg_trained
+    from bench.methods import _delg_trained, _lite_training
 
+    if variant == "lite0":
+        return _lite_training.delg(classes, options, device)
     return _delg_trained.trainable(variant, classes, options, device)
 
 
@@ -175,32 +180,23 @@ def _token(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     )  # fmt: skip
 
 
-def _small(variant: str, weights: str | None, device: str) -> Delg:
-    """Return the network on EfficientNet-Lite0, with shipped, random or given weights."""
+def _untrained(weights: str | None, device: str) -> Delg:
+    """Return the pipeline on EfficientNet-Lite0 with random weights."""
     from torch import nn
 
     from bench.methods import _backbones as backbones
-    from bench.weights import load_strict, read_state
 
-    shipped = variant == "lite0" and weights is None
-    backbone = backbones.lite0(device) if shipped else backbones.untrained(device)
-    whitening = nn.Linear(backbone.dim, LITE0_DIM).eval().to(device)
-    both = nn.ModuleDict({"backbone": backbone.model, "whitening": whitening})
     if weights is not None:
-        file = Path(weights)
-        load_strict(both, read_state(file), file.name)
-        fitted = "as in the weights file"
-        facts = backbones.facts(both, f"file {file.name}", "not stated", "not stated", True)
-    elif shipped:
-        load_strict(whitening, read_state(WHITENING), WHITENING.name)
-        fitted = FITTED
-        source = f"{backbone.weights['source']}; {WHITENING.name}"
-        data = f"{backbone.weights['training_set']}; whitening: {FITTED}"
-        facts = backbones.facts(both, source, backbone.weights["licence"], data, True)
-    else:
-        backbones.randomise(whitening, seed=1)
-        fitted = "random, seed 1"
-        facts = backbones.facts(both, backbone.weights["source"], "none needed", "none", False)
-    config = {"backbone": backbone.name, "pooling": "gem", "p": P, "eps": EPS, "whitening": fitted}
+        raise BenchError(
+            "delg.untrained has random weights; for a file of weights name the variant that it is "
+            "for, delg.lite0 for instance."
+        )
+    backbone = backbones.untrained(device)
+    whitening = nn.Linear(backbone.dim, UNTRAINED_DIM).eval().to(device)
+    backbones.randomise(whitening, seed=1)
+    both = nn.ModuleDict({"backbone": backbone.model, "whitening": whitening})
+    facts = backbones.facts(both, backbone.weights["source"], "none needed", "none", False)
+    config = {"backbone": backbone.name, "pooling": "gem", "p": P, "eps": EPS,
+              "whitening": "random, seed 1"}  # fmt: skip
     rule = {**backbone.pixels, "max_side_px": 1024, "scales": SCALES}
     return Delg(backbone, whitening, config, facts, rule, BY_HAND)

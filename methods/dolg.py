@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 VARIANTS = {
+    "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
     "untrained": "the network of r50 with random weights, seed 0; needs no download",
     "r101": "ResNet-101, 512-d, GeM exponent 3 as in the published test program",
     "r50": "ResNet-50, 512-d, GeM exponent 3 as in the published test program",
@@ -58,6 +59,10 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     from bench.errors import BenchError
     from bench.methods import _dolg, _families, _opencv
 
+    if variant == "lite0":
+        from bench.methods import _lite_method
+
+        return _lite_method.load("dolg", weights, device)
     if variant == "untrained":
         return _untrained(weights, device)
     size, _, stored = variant.partition("-")
@@ -106,6 +111,10 @@ def trainable(variant: str, classes: int, options: Mapping[str, Any], device: st
     from bench.methods import _dolg, _opencv, _training
     from bench.training import heads
 
+    if variant == "lite0":
+        from bench.methods import _lite_training
+
+        return _lite_training.dolg(classes, options, device)
     depth = _training.depth_of(variant, ("r50", "r101"), "dolg")
     chosen = _training.options(options, multi_atrous=False, margin=0.15, scale=30.0)
     model = _dolg.Dolg(depth, chosen["multi_atrous"])

@@ -13,6 +13,7 @@ from typing import Any
 from bench.methods import _token_files
 
 VARIANTS = {
+    "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
     "r101": "ResNet-101, 1024-d, trained on GLDv2-clean",
     "r50": "ResNet-50, 1024-d, trained on GLDv2-clean",
 }
@@ -24,8 +25,10 @@ WEIGHTS = {
 
 def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     """Return the method; `weights` is a checkpoint of the official program."""
-    from bench.methods import _token, _token_release
+    from bench.methods import _lite_method, _token, _token_release
 
+    if variant == "lite0":
+        return _lite_method.load("token", weights, device)
     depth = int(variant.removeprefix("r"))
     return _token_release.load(
         f"token.{variant}", "token", depth,
@@ -38,6 +41,10 @@ def trainable(variant: str, classes: int, options: Mapping[str, Any], device: st
     from bench.methods import _token, _token_release, _training
     from bench.training import heads
 
+    if variant == "lite0":
+        from bench.methods import _lite_training
+
+        return _lite_training.token(classes, options, device)
     depth = _training.depth_of(variant, ("r50", "r101"), "token")
     chosen = _training.options(options, margin=0.2, scale=32.0)
     model = _token.Token(depth)

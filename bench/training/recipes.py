@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bench.errors import BenchError, unknown
-from bench.training.augment import Augmentation
+from bench.training.augment import STRONG, Augmentation
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,23 @@ DELG_DEPARTURES = (
     "1e-4 on all parameters, where only that of the attention's kernels is known; crops without "
     f"the condition on covered objects; {FILTER}"
 )
+
+LITE0_AUGMENTATION = replace(STRONG, area=(0.15, 1.0), rotation_deg=20.0)
+
+
+def lite0(method: str, expected: str = "", **changes: Any) -> Recipe:
+    """Return a recipe of the weights that are shipped: heads on a frozen trunk, on a CPU."""
+    made = Recipe(
+        method=f"{method}.lite0",
+        augmentation=LITE0_AUGMENTATION,
+        side=320, batch=32, steps=200, lr=0.02, warmup=0.07, warmup_from=0.05,
+        ema=0.98, views=12,
+        expected=expected or "a part of the shipped variant, for the ablation",
+        departures="a few hundred photographs, each or each quarter a class; begins with a "
+        "whitening fitted to them; the trunk is frozen; photographs are augmented in 12 ways only",
+    )  # fmt: skip
+    return replace(made, **changes)
+
 
 RECIPES = {
     "dolg-r50": Recipe(
@@ -131,6 +148,12 @@ RECIPES = {
         time="as token-r50: its authors do not say of which depth that is",
         departures="as token-r50",
     ),
+    "dolg-lite0": lite0("dolg"),
+    "dolg-lite0-no-local": lite0("dolg", options={"fusion": "none"}),
+    "dolg-lite0-concatenation": lite0("dolg", options={"fusion": "concatenation"}),
+    "dolg-lite0-no-multi-atrous": lite0("dolg", options={"multi_atrous": False}),
+    "delg-lite0": lite0("delg", steps=300),
+    "token-lite0": lite0("token"),
     "plain": Recipe(
         method=ANY,
         augmentation=Augmentation(area=(0.2, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), jitter_p=0.8),

@@ -20,6 +20,8 @@ from bench.training.photographs import Classes
 from bench.types import Preprocess, Trainable
 from bench.weights import TRAINING
 
+BEGIN_VIEWS = 4  # that a method may fit layers to before the first step
+
 
 @dataclass(frozen=True)
 class Options:
@@ -160,6 +162,9 @@ def _train(options: Options, place: parallel.Place) -> Path:
     )  # fmt: skip
     if recipe.views:
         training.views = views.prepare(training)
+        begin: Any = getattr(plan.trainable, "begin", None)
+        if begin is not None:
+            begin(one.to(place.device) for one in training.views.first(BEGIN_VIEWS))
     loop.run(training)
     path = folder / "final.safetensors"
     if place.first:

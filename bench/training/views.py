@@ -7,7 +7,7 @@ the cache that every training with the same photographs, augmentation and frozen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,12 @@ class Views:
         """Take the files and the labels (n,)."""
         self.maps = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
         self.labels = torch.from_numpy(labels)
+
+    def first(self, count: int) -> Iterator[Tensor]:
+        """Yield the float32 outputs of the first views of all photographs, in order."""
+        for view in self.maps[:count]:
+            for low in range(0, len(view), BATCH):
+                yield torch.from_numpy(view[low : low + BATCH].astype(np.float32))
 
     def batches(self, steps: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield float32 outputs and labels of each step; epoch e has view e modulo their number."""
@@ -91,8 +97,14 @@ def outputs(training: loop.Training, steps: list[list[tuple[int, int]]]) -> Iter
 
 
 def key_of(training: loop.Training) -> str:
-    """Return a hash of all that determines the views."""
+    """Return a hash of all that determines the views.
+
+    Where the frozen part is a module of its own, methods that have the same share the views.
+    """
     network, recipe = training.trainable.network, training.recipe
+    frozen = getattr(training.trainable, "frozen", None)
+    if isinstance(frozen, torch.nn.Module):
+        return _key(training, type(frozen).__qualname__, frozen.state_dict())
     trained = [name for name, p in network.named_parameters() if p.requires_grad]
     layers = {name.rpartition(".")[0] for name in trained}  # with their statistics
     fixed = {
@@ -100,6 +112,11 @@ def key_of(training: loop.Training) -> str:
         for name, tensor in network.state_dict().items()
         if name.rpartition(".")[0] not in layers
     }
+    return _key(training, recipe.method, fixed)
+
+
+def _key(training: loop.Training, name: str, fixed: Mapping[str, Tensor]) -> str:
+    recipe = training.recipe
     return sha256_json(
         {
             "data": training.data.photographs.sha256,
@@ -108,6 +125,6 @@ def key_of(training: loop.Training) -> str:
             "seed": training.seed,
             "pixels": plain(training.rule),
             "network": state_sha256(fixed),
-            "method": recipe.method,
+            "method": name,
         }
     )[:24]

@@ -1,0 +1,199 @@
+"""Training of the `lite0` heads: what is frozen, the papers' losses, and where training begins.
+
+The trunk does not train, nor does the layer after it: a whitening, fitted at the beginning to
+regions of augmented photographs. A few hundred photographs do not determine a covariance in 1280
+dimensions; so each component is divided by a power of its standard deviation below 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.methods import _backbones, _lite, _training
+from bench.methods._pooling import gem
+from bench.training import heads, losses
+
+EVERY = 97  # positions of the map at stride 16 that are taken
+
+
+class Frozen(nn.Module):
+    """The trunk up to the maps that heads need, as one row of numbers per image."""
+
+    def __init__(self, trunk: _lite.Trunk) -> None:
+        """Take the trunk."""
+        super().__init__()
+        self.trunk = trunk.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the maps (n, 112, h, w), then (n, 320, h / 2, w / 2), flat: (n, 192 h w)."""
+        middle = self.trunk.middle(images.contiguous(memory_format=torch.channels_last))
+        middle = middle.half().float()  # as it is kept
+        return torch.cat([middle.flatten(1), self.trunk.narrow(middle).flatten(1)], dim=1)
+
+
+class Training:
+    """One head and its losses; the attributes are those of `bench.types.Trainable`.
+
+    The final file has the matrices in half precision.
+    """
+
+    preprocess: Mapping[str, Any] = _backbones.LITE0_PIXELS
+
+    def __init__(self, head: nn.Module, loss: nn.Module, device: str) -> None:
+        """Take the head and the loss of its descriptors."""
+        self.trunk = _lite.Trunk(_backbones.lite0("cpu").model)
+        self.frozen = Frozen(self.trunk).to(device)
+        self.frozen.requires_grad_(False)
+        for name in ("whitening", "fc_t"):
+            if (layer := getattr(head, name, None)) is not None:
+                layer.requires_grad_(False)
+        self.network = nn.ModuleDict({"trunk": self.trunk, "head": head, "loss": loss}).to(device)
+
+    @torch.no_grad()
+    def begin(self, kept: Iterable[Tensor]) -> None:
+        """Fit the whitening to outputs of the frozen part, and set the head out from it."""
+        head: Any = self.network["head"]
+        rows, means, positions = [], [], []
+        for inputs in kept:
+            middle, last = self.maps(inputs)
+            for region in corners(last):
+                rows.append(gem(region, _lite.P, _lite.EPS))
+                means.append(region.mean(dim=(2, 3)))
+            positions.append(middle.movedim(1, 3).flatten(0, 2)[::EVERY])
+        layers = {
+            "": fit(torch.cat(rows), _lite.DIM, 0.35, 1.0),
+            "token.": fit(torch.cat(means), _lite.TOKEN_DIM, 0.35, _lite.TOKEN_DIM**0.5),
+            "local.": fit(torch.cat(positions), _lite.LOCAL_DIM, 0.45, _lite.LOCAL_DIM**0.5),
+        }
+        fitted = {f"{name}weight": weight for name, (weight, _) in layers.items()}
+        fitted |= {f"{name}bias": bias for name, (_, bias) in layers.items()}
+        head.begin(fitted)
+
+    def maps(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two maps of a square image, with all channels, from its row of numbers."""
+        side = round((inputs.shape[1] / (_lite.MIDDLE + _lite.NARROW / 4)) ** 0.5)
+        middle, narrow = inputs.split([_lite.MIDDLE * side**2, _lite.NARROW * side**2 // 4], dim=1)
+        with torch.no_grad():
+            last = self.trunk.widen(narrow.unflatten(1, (_lite.NARROW, side // 2, side // 2)))
+        return middle.unflatten(1, (_lite.MIDDLE, side, side)), last
+
+    def losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the loss of the descriptors."""
+        descriptors = self.network["head"](*self.maps(inputs))
+        return {"global": self.network["loss"](descriptors, labels)}
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the state of the head."""
+        state = self.network["head"].state_dict()
+        return {n: t.half() if t.ndim >= 2 else t for n, t in state.items()}
+
+
+def corners(last: Tensor) -> list[Tensor]:
+    """Return a map (n, c, h, w), and of each corner a square of 0.6 of its sides."""
+    height, width = (math.ceil(0.6 * side) for side in last.shape[2:])
+    return [
+        last,
+        last[:, :, :height, :width],
+        last[:, :, :height, -width:],
+        last[:, :, -height:, :width],
+        last[:, :, -height:, -width:],
+    ]
+
+
+def fit(rows: Tensor, dim: int, exponent: float, norm: float) -> tuple[Tensor, Tensor]:
+    """Return weight (dim, c) and bias (dim,) float32 of the layer fitted to rows (n, c).
+
+    Principal components, each divided by its eigenvalue to the power `exponent`: 0.5 whitens fully,
+    0 only rotates. Outputs have `norm` as the root mean square of their norms. A component's sign
+    is free: its entry of largest magnitude is made positive.
+    """
+    exact = rows.double()
+    mean = exact.mean(dim=0)
+    centred = exact - mean
+    values, axes = torch.linalg.eigh(centred.T @ centred / len(rows))
+    values, axes = values.flip(0)[:dim], axes.flip(1)[:, :dim].T
+    largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
+    layer = axes * largest.sign() / values[:, None] ** exponent
+    layer *= norm / (centred @ layer.T).square().sum(dim=1).mean().sqrt()
+    return layer.float(), -(layer @ mean).float()
+
+
+class Delg(Training):
+    """The joint objective; the map at stride 16 is frozen, so nothing local reaches the trunk.
+
+    Of the global branch a layer after the whitening is trained, on unit vectors, where the rate of
+    the class weights suits it as well; without a bias the two are one layer in the final file.
+    """
+
+    def __init__(
+        self, loss: nn.Module, classes: int, chosen: Mapping[str, Any], device: str
+    ) -> None:
+        """Take the loss of descriptors, and the weights of the other two terms."""
+        super().__init__(_lite.DelgHead(), loss, device)
+        self.of_attention, self.of_decoding = chosen["attention"], chosen["reconstruction"]
+        self.network["after"] = nn.Linear(_lite.DIM, _lite.DIM, bias=False).to(device)
+        self.network["decode"] = nn.Conv2d(_lite.LOCAL_DIM, _lite.MIDDLE, 1).to(device)
+        self.network["attention"] = heads.Attention(classes, _lite.MIDDLE).to(device)
+
+    @torch.no_grad()
+    def begin(self, kept: Iterable[Tensor]) -> None:
+        """Set out from the whitening, and a decoder that is nearly its inverse."""
+        super().begin(kept)
+        after, decode, head = (self.network[name] for name in ("after", "decode", "head"))
+        after.weight.copy_(torch.eye(_lite.DIM))
+        back = torch.linalg.pinv(head.encode.weight[:, :, 0, 0])
+        decode.weight.copy_(back[:, :, None, None])
+        decode.bias.copy_(-back @ head.encode.bias)
+
+    def losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the three terms, weighted."""
+        middle, last = self.maps(inputs)
+        head: Any = self.network["head"]
+        descriptors = self.network["after"](_lite.unit(head(middle, last)))
+        features, attention = head.local(middle)
+        decoded, wanted = self.network["decode"](features), middle / _lite.SPREAD
+        attended = self.network["attention"](decoded, attention, labels)
+        return {
+            "global": self.network["loss"](descriptors, labels),
+            "attention": self.of_attention * attended,
+            "reconstruction": self.of_decoding * losses.reconstruction(decoded, wanted),
+        }
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the state of the head, the layer after the whitening multiplied into it."""
+        state = {name: tensor.clone() for name, tensor in self.network["head"].state_dict().items()}
+        after: Any = self.network["after"]
+        for name in ("whitening.weight", "whitening.bias"):
+            state[name] = after.weight.detach() @ state[name]
+        return {n: t.half() if t.ndim >= 2 else t for n, t in state.items()}
+
+
+def delg(classes: int, options: Mapping[str, Any], device: str) -> Training:
+    """Return what trains delg.lite0."""
+    chosen = _training.options(
+        options, margin=0.15, scale=30.0, attention=10.0, reconstruction=10.0
+    )
+    loss = heads.ArcFace(classes, _lite.DIM, chosen["margin"], chosen["scale"])
+    return Delg(loss, classes, chosen, device)
+
+
+def dolg(classes: int, options: Mapping[str, Any], device: str) -> Training:
+    """Return what trains dolg.lite0, or what an ablation leaves of it."""
+    chosen = _training.options(
+        options, margin=0.15, scale=30.0, fusion=_lite.FUSIONS[0], multi_atrous=True
+    )
+    loss = heads.CurricularFace(classes, _lite.DIM, chosen["margin"], chosen["scale"])
+    head = _lite.DolgHead(chosen["fusion"], chosen["multi_atrous"])
+    return Training(head, loss, device)
+
+
+def token(classes: int, options: Mapping[str, Any], device: str) -> Training:
+    """Return what trains token.lite0."""
+    chosen = _training.options(options, margin=0.15, scale=30.0)
+    loss = heads.ArcFace(classes, _lite.DIM, chosen["margin"], chosen["scale"])
+    return Training(_lite.TokenHead(), loss, device)
