@@ -25,6 +25,7 @@ from bench.piece import Asked, Counted, count
 PIECE_BYTES = 128 << 20  # as float32; what a piece costs besides is that of some thousand rows
 LEAST_ROWS = 1024
 PIECES_PER_CORE = 4  # at least, so that cores of different speed end together
+FAILURES = 10  # to start a worker, in a search
 SHARE_OF_STORE = 4  # rows on their way take one part in so many of this host's object store
 
 Float64 = NDArray[np.float64]
@@ -64,7 +65,7 @@ def over(ray: Any, work: Callable[..., Counted | str | None] | None = None) -> s
         rows = piece_rows(parts, _cores(ray), _store_bytes(ray) // (2 * SHARE_OF_STORE))
         starts = deque(range(0, count_rows(parts), rows))
         waiting: dict[Any, tuple[int, Piece]] = {}
-        carry = False
+        carry, failures = False, 0
         try:
             while starts or waiting:
                 while starts and len(waiting) < _room(ray, parts, rows, carry=carry):
@@ -74,7 +75,14 @@ def over(ray: Any, work: Callable[..., Counted | str | None] | None = None) -> s
                     waiting[task.remote(shared, piece, lasts())] = low, piece
                 ready, _ = ray.wait(list(waiting), num_returns=1)
                 low, piece = waiting.pop(ready[0])
-                found = ray.get(ready[0])
+                try:
+                    found = ray.get(ready[0])
+                except ray.exceptions.RaySystemError:  # no worker could be started for it
+                    failures += 1
+                    if failures > FAILURES:
+                        raise
+                    starts.appendleft(low)
+                    continue
                 if isinstance(found, str):
                     check_all(parts)  # names the first bad row of the database
                     raise BenchError(found)
