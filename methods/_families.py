@@ -88,9 +88,9 @@ FAMILIES = {
         ("backbone.layer1.", "attention_bn."),
         {50: "delg.r50-gld or delg.r50-gldv2clean", 101: "delg.r101-gld or delg.r101-gldv2clean"},
     ),
-    "whitened-lite0": Family(
-        "a file for delg.lite0", ("backbone.conv_stem.", "whitening."), {}
-    ),
+    "delg-lite0": Family("a file for delg.lite0", ("encode.", "whitening."), {}),
+    "dolg-lite0": Family("a file for dolg.lite0", ("fc.", "fc_t."), {}),
+    "token-lite0": Family("a file for token.lite0", ("tr.", "whitening."), {}),
     "pycls": Family("an ImageNet checkpoint of pycls without a descriptor", ("stem.", "s1."), {}),
     "resnet": Family("a plain ResNet without a descriptor", ("conv1.", "layer1.0."), {}),
 }  # fmt: skip

@@ -18,9 +18,9 @@ LOCAL_RULE = {
     "dim": _lite.LOCAL_DIM,
     "stride_px": 16.0,
     "offset_px": 7.5,
-    "scales": (0.70710677, 1.0, 1.4142135),
-    "max_features": 1000,
-    "match_distance": 0.9,
+    "scales": (0.70710677, 1.0, 1.4142135, 2.0),
+    "max_features": 1500,
+    "match_distance": 0.7,
 }
 
 

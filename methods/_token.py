@@ -63,7 +63,7 @@ class Aggregation(nn.Module):
 class Encoder(nn.Module):
     """Self-attention among positions, then a linear layer on normalised values; both are added."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int = DIM) -> None:
         """Make the layers for this width."""
         super().__init__()
         self.attn = Attention(dim)
@@ -82,7 +82,7 @@ class Decoder(nn.Module):
     `bn1` and `bn2` are the names in the checkpoints; they are layer normalisations.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int = DIM) -> None:
         """Make the layers for this width."""
         super().__init__()
         self.bn1 = nn.LayerNorm(dim)
@@ -102,7 +102,7 @@ class Decoder(nn.Module):
 class Mlp(nn.Module):
     """Two linear layers with the exact GELU between."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int = DIM) -> None:
         """Make the layers for this width."""
         super().__init__()
         self.fc1 = nn.Linear(dim, 2 * dim)
@@ -116,7 +116,7 @@ class Mlp(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention: 8 heads (Vaswani et al., NeurIPS 2017, section 3.2)."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int = DIM) -> None:
         """Make the layers for this width."""
         super().__init__()
         self.q, self.k, self.v, self.proj = (nn.Linear(dim, dim) for _ in range(4))

@@ -325,7 +325,7 @@ def test_files_that_are_not_converted_for_the_variant(files: Any, tmp_path: Path
     made = {
         "keras": {"backbone.layer1.0.conv1.bias": tiny, "attention_bn.bias": tiny.clone()},
         "bare": {"backbone.layer1.0.conv1.weight": tiny, "attention_bn.bias": tiny.clone()},
-        "lite0": {"backbone.conv_stem.weight": tiny, "whitening.bias": tiny.clone()},
+        "lite0": {"encode.weight": tiny, "whitening.bias": tiny.clone()},
         "token": {"backbone.block1.0.weight": tiny, "attention.att_conv1.weight": tiny.clone()},
         "odd": {"weight": tiny},
     }
