@@ -53,7 +53,7 @@ def differences(one: search.Found, other: search.Found) -> list[str]:
 def plain(folder: Path, driver: int, table: Any, codes: Any) -> Any:
     """Return the rows that codes (n, 1) name; a worker leaves a mark of its node."""
     if os.getpid() != driver:
-        (folder / f"node-{os.getppid()}").touch()
+        (folder / f"seen-{os.getppid()}").touch()
     return table[codes[:, 0]]
 
 
@@ -112,7 +112,7 @@ def main(address: str, folder: Path, scenarios: list[str]) -> None:
                 parts, queries, labels, 30, advance=done.append, threads=1,
                 hand_out=cluster.over(ray, count),
             )  # fmt: skip
-            nodes = sorted(int(path.name[5:]) for path in folder.glob("node-*"))
+            nodes = sorted(int(path.name[5:]) for path in folder.glob("seen-*"))
             said = {
                 "scenario": scenario,
                 "different": differences(whole, found),
