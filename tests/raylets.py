@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -44,13 +45,14 @@ def patiently(make):
     return make()
 
 
-def main() -> None:
-    """Obey until the input ends."""
+def main(folder: str) -> None:
+    """Obey until the input ends; Ray writes below `folder`."""
     head = {
         "num_cpus": 0,
         "object_store_memory": 100 << 20,
         "include_dashboard": False,
         "_system_config": SOON,
+        "temp_dir": folder,  # and not where `--ray-address auto` looks
     }
     cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
     print(json.dumps(cluster.address), flush=True)
@@ -79,4 +81,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory(prefix="rbc", dir="/tmp") as short:  # sockets lie there
+        main(short)

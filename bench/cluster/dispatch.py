@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from filelock import BaseFileLock
@@ -131,12 +132,9 @@ class _Round:
 
     def run(self) -> tuple[int, list[str]]:
         """Hand out until every shard is in its place."""
-        nonce = secrets.token_hex(16)
-        proof = self.kept.folder / f".key.json.{secrets.token_hex(4)}.tmp"
-        write_bytes(proof, nonce.encode())
-        order = Order(self.number, self.kept, self.work.make, proof.name, nonce, self.url)
+        self.nonce = secrets.token_hex(16)
         try:
-            self.order = self.ray.put(order)
+            self.order = self.ray.put(Order(self.kept, self.work.make, self.nonce, self.url))
             while self.free or self.elsewhere or self.locks:
                 self.crew.tend()
                 self._hand_out()
@@ -144,7 +142,6 @@ class _Round:
                 self._look()
             self._show(self.images)
         finally:
-            proof.unlink(missing_ok=True)
             for lock in self.locks.values():
                 lock.release()
             self._give_up(None)
@@ -192,6 +189,7 @@ class _Round:
             self.progress.leave_out(self._size(shard))
             return False
         self.locks[shard] = lock
+        Path(lock.lock_file).write_text(self.nonce)  # who reads it sees the folder of the store
         return True
 
     def _slow(self, hand: Hand) -> int | None:

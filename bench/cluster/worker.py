@@ -35,15 +35,14 @@ NEVER = -1
 
 @dataclass(frozen=True)
 class Order:
-    """What all shards of a job share. `proof` is a file in the folder of the store, with `nonce`.
+    """What all shards of a job share.
 
-    `url` is where images lie that a worker does not see, or None: the driver has them.
+    The driver writes `nonce` into the lock of each shard that it hands out. `url` is where images
+    lie that a worker does not see, or None: the driver has them.
     """
 
-    job: int
     kept: store.Store
     make: extract.Make
-    proof: str
     nonce: str
     url: str | None
 
@@ -106,7 +105,6 @@ class Worker:
         self.turn = NEVER
         self.kept = contextlib.ExitStack()  # until the end of this process
         self.folder = self.kept.enter_context(connect.folder())
-        self.sees: dict[int, bool] = {}
 
     def hello(self) -> Hello:
         """Load the method; say what this machine is, or why it cannot take part."""
@@ -159,20 +157,16 @@ class Worker:
 
     def _put(self, order: Order, shard: int, content: bytes) -> str | None:
         """Write the shard under a temporary name beside the store's, if its folder is seen here."""
-        folder = order.kept.folder
-        if order.job not in self.sees:
-            with contextlib.suppress(OSError):
-                self.sees[order.job] = (folder / order.proof).read_text() == order.nonce
-        if not self.sees.get(order.job):
-            return None
-        path = folder / f".{order.kept.path(shard).name}.{secrets.token_hex(4)}.tmp"
+        final = order.kept.path(shard)
+        path = final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp")
         try:
+            if final.with_suffix(".lock").read_text() != order.nonce:
+                return None
             with path.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError:  # read-only here, say
-            self.sees[order.job] = False
+        except OSError:  # not there, or read-only here
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
             return None
