@@ -102,6 +102,7 @@ def test_the_commands_of_a_head_started_by_hand(tmp_path: Path) -> None:
     head = next(some for some in code if "ray start --head" in some)
     run = next(some for some in code if "python -m bench" in some)
     small = " --num-cpus=1 --object-store-memory=100000000 --temp-dir=$HOME/r"
+    # Ray gives itself 30 s to start, which a busy machine may need more than once.
     script = f"""
 set -e
 ip link set lo up
@@ -111,7 +112,10 @@ ip link set near up
 ip link set far up
 {token}
 test $(stat -c %a ~/.ray/auth_token) = 600
+head() {{
 {head.rstrip()}{small}
+}}
+head || {{ ray stop --force; head; }} || {{ ray stop --force; head; }}
 {run.rstrip()} --output $HOME/results
 ss -ltnH | awk '{{print $4}}' | sed 's/.*://' | sort -u > $HOME/ports
 unset RAY_AUTH_MODE
@@ -125,7 +129,7 @@ ray stop
             ["unshare", "-n", "-p", "-f", "--mount-proc", "bash", "-c", script],
             cwd=clusters.ROOT, capture_output=True, text=True, check=False, timeout=400,
             env={
-                "HOME": str(home), "OMP_NUM_THREADS": "1",
+                "HOME": str(home), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0",
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "RETRIEVAL_BENCH_CACHE": str(tmp_path / "cache"),
                 "RETRIEVAL_BENCH_DATA": str(tmp_path / "data"),
