@@ -18,7 +18,8 @@ import yaml
 from tests import clusters
 
 PAGES = clusters.ROOT / "bench" / "cluster"
-NAMES = ("README", "laptop", "hosts", "slurm", "kubernetes")
+PLACES = ("laptop", "hosts", "slurm", "kubernetes")
+NAMES = ("README", "what-travels", *PLACES)
 ray_needed = pytest.mark.skipif(clusters.MISSING, reason=clusters.REASON)
 
 
@@ -41,6 +42,7 @@ def test_every_page_is_found_from_the_readme_and_every_link_leads_somewhere() ->
     top = (clusters.ROOT / "README.md").read_text(encoding="utf-8")
     for name in NAMES[1:]:
         assert f"]({name}.md)" in index
+    for name in PLACES:
         assert f"](bench/cluster/{name}.md)" in top
     for page in PAGES.glob("*.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
@@ -56,7 +58,7 @@ def test_options_of_the_pages_exist(page: str) -> None:
     for language in ("bash", "yaml"):
         for code in blocks(page, language):
             lines += re.findall(r"python -m bench [^\n&]*", code)
-    assert lines or page == "README"
+    assert lines or page not in PLACES
     for line in lines:
         assert arguments.parse(known, shlex.split(line)[3:]).verb in known
 
@@ -74,7 +76,7 @@ def test_the_commands_of_the_laptop_page(process: Callable[..., Any], tmp_path: 
         assert said.status == 0, said.err
         ran += 1
         if "--dry-run" in words:
-            assert "expected cost" in said.out
+            assert "expected time on the cluster: " in said.out
         elif words[0] == "run":
             assert ">> mini: " in said.out
     assert ran == 3
@@ -85,7 +87,7 @@ def in_a_world_of_its_own() -> bool:
     """Tell whether network and processes can be hidden, as `ray stop` ends all that it finds."""
     if os.geteuid() or not (shutil.which("unshare") and shutil.which("ip")):
         return False
-    tried = "ip link add a type veth peer name b"
+    tried = "ip link add near type veth peer name far"
     return not subprocess.run(
         ["unshare", "-n", "-p", "-f", "--mount-proc", "sh", "-c", tried],
         capture_output=True,
@@ -102,6 +104,7 @@ def test_the_commands_of_a_head_started_by_hand(tmp_path: Path) -> None:
     head = next(some for some in code if "ray start --head" in some)
     run = next(some for some in code if "python -m bench" in some)
     small = " --num-cpus=1 --object-store-memory=100000000 --temp-dir=$HOME/r"
+    # Ray gives itself 30 s to start, which a busy machine may need more than once.
     script = f"""
 set -e
 ip link set lo up
@@ -111,7 +114,10 @@ ip link set near up
 ip link set far up
 {token}
 test $(stat -c %a ~/.ray/auth_token) = 600
+head() {{
 {head.rstrip()}{small}
+}}
+head || {{ ray stop --force; head; }} || {{ ray stop --force; head; }}
 {run.rstrip()} --output $HOME/results
 ss -ltnH | awk '{{print $4}}' | sed 's/.*://' | sort -u > $HOME/ports
 unset RAY_AUTH_MODE
@@ -125,7 +131,7 @@ ray stop
             ["unshare", "-n", "-p", "-f", "--mount-proc", "bash", "-c", script],
             cwd=clusters.ROOT, capture_output=True, text=True, check=False, timeout=400,
             env={
-                "HOME": str(home), "OMP_NUM_THREADS": "1",
+                "HOME": str(home), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0",
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "RETRIEVAL_BENCH_CACHE": str(tmp_path / "cache"),
                 "RETRIEVAL_BENCH_DATA": str(tmp_path / "data"),
