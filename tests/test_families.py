@@ -278,4 +278,4 @@ def test_dolg_without_a_download_is_the_network_of_the_published_file(tmp_path: 
     assert {k: v.shape for k, v in method.describe.state_dict().items()} == shapes
     assert rule.scales == (0.3535, 0.5, 0.7071, 1.0, 1.4142)
     with pytest.raises(BenchError, match=r"name the variant that it is for: dolg\.r101 or dolg"):
-        methods.load("dolg", str(tmp_path / "r50_dolg_512.pt"))
+        methods.load("dolg.untrained", str(tmp_path / "r50_dolg_512.pt"))

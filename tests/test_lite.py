@@ -153,7 +153,8 @@ def test_ablations_leave_out_what_they_say() -> None:
     beside = _lite.DolgHead("concatenation").eval()
     beside.load_state_dict(fused.state_dict())
     whole = _lite.unit(fused.fc_t(gem(last)))
-    local = (lambda pair: (pair[0] * pair[1]).mean(dim=(2, 3)))(fused.localmodel(middle))
+    features, attention = fused.localmodel(middle)
+    local = (features * attention).mean(dim=(2, 3))
     across = local - (local * whole).sum(dim=1, keepdim=True) * whole
     for head, second in ((fused, across), (beside, local)):
         expected = head.fc(torch.cat([whole, second], dim=1))
@@ -227,7 +228,8 @@ def test_photographs_are_collected_cut_and_checked(
     listed.write_text("\n".join(lines) + "\n")
     monkeypatch.setattr(_photographs, "listed", lambda: _photographs_listed(listed))
     assert _photographs.collect(tmp_path / "packages", tmp_path / "out") == 5
-    made = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png"))
+    out = tmp_path / "out"
+    made = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png"))
     assert made == ["small/photograph.png", *(f"wide-{k}/photograph.png" for k in range(4))]
     with Image.open(tmp_path / "out" / "wide-3" / "photograph.png") as quarter:
         assert quarter.size == (1024, 26)
@@ -235,7 +237,7 @@ def test_photographs_are_collected_cut_and_checked(
     with pytest.raises(BenchError, match=r"a/wide\.png is another file in some_data"):
         _photographs.collect(tmp_path / "packages", tmp_path / "again")
     listed.write_text(listed.read_text().replace(",1.0,", ",2.0,"))
-    with pytest.raises(BenchError, match="no file of the package some-data 2.0"):
+    with pytest.raises(BenchError, match=r"no file of the package some-data 2\.0"):
         _photographs.collect(tmp_path / "packages", tmp_path / "again")
 
 

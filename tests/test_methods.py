@@ -17,7 +17,7 @@ from bench import images, methods, pyramid
 from bench.errors import BenchError
 from bench.plugins import ROOT
 from bench.types import Image, Preprocess
-from bench.weights import read_state, state_sha256
+from bench.weights import read_state
 
 MINI = ROOT / "datasets" / "mini-data"
 TEST_DATA = Path(os.environ.get("RETRIEVAL_BENCH_TEST_DATA") or ROOT.parent / "shared")
