@@ -67,6 +67,12 @@ def tests(session: nox.Session) -> None:
 
 
 @session
+def cluster(session: nox.Session) -> None:
+    """Run the tests that start clusters of Ray and kill parts of them: minutes, best alone."""
+    run(session, "pytest", "-m", "cluster", *session.posargs)
+
+
+@session
 def lint(session: nox.Session) -> None:
     """Check style and likely mistakes with ruff."""
     run(session, "ruff", "check", ".")

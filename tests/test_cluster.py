@@ -16,7 +16,10 @@ import pytest
 from tests import clusters
 
 # Raylets, runs and what they wrote are in tests/clusters.py.
-pytestmark = pytest.mark.skipif(clusters.MISSING, reason=clusters.REASON)
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(clusters.MISSING, reason=clusters.REASON),
+]
 
 IMAGES = 2000  # 63 shards of 32
 KILLS = int(os.environ.get("RETRIEVAL_BENCH_KILLS", "1"))

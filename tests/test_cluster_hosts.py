@@ -44,6 +44,7 @@ def can_make_hosts() -> bool:
 
 
 pytestmark = [
+    pytest.mark.cluster,
     pytest.mark.skipif(clusters.MISSING, reason=clusters.REASON),
     pytest.mark.skipif(not can_make_hosts(), reason="needs root, iproute2 and unshare (Linux)"),
 ]

@@ -63,6 +63,7 @@ def test_options_of_the_pages_exist(page: str) -> None:
         assert arguments.parse(known, shlex.split(line)[3:]).verb in known
 
 
+@pytest.mark.cluster
 @ray_needed
 def test_the_commands_of_the_laptop_page(process: Callable[..., Any], tmp_path: Path) -> None:
     ran = 0
@@ -95,6 +96,7 @@ def in_a_world_of_its_own() -> bool:
     ).returncode
 
 
+@pytest.mark.cluster
 @ray_needed
 @pytest.mark.skipif(not in_a_world_of_its_own(), reason="needs root and namespaces (Linux)")
 def test_the_commands_of_a_head_started_by_hand(tmp_path: Path) -> None:

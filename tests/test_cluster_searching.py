@@ -13,7 +13,10 @@ import pytest
 
 from tests import clusters
 
-pytestmark = pytest.mark.skipif(clusters.MISSING, reason=clusters.REASON)
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(clusters.MISSING, reason=clusters.REASON),
+]
 
 
 @pytest.fixture(scope="module")

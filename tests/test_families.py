@@ -146,7 +146,16 @@ def test_first_token_weights_are_refused_with_the_reason(tmp_path: Path) -> None
     )
 
 
-@pytest.mark.parametrize("wanted", [*FILES, "dolg.r50-storedp"])
+TRAINED_HERE = {"delg.r50", "delg.r101"}
+
+
+@pytest.mark.parametrize("wanted", sorted(TRAINED_HERE))
+def test_what_nobody_published_says_how_to_train_it(wanted: str) -> None:
+    with pytest.raises(BenchError, match=rf"^{wanted} has no published weights: train them"):
+        methods.load(wanted)
+
+
+@pytest.mark.parametrize("wanted", [*sorted(FILES.keys() - TRAINED_HERE), "dolg.r50-storedp"])
 def test_without_weights_it_says_where_they_are(wanted: str) -> None:
     with pytest.raises(BenchError, match=rf"^{wanted} needs the published file ") as caught:
         methods.load(wanted)
