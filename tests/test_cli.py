@@ -334,7 +334,7 @@ def test_descriptors_that_do_not_fit(workspace, cli, refused, small_file: Path, 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["rnu"], "no command is called 'rnu'; did you mean run?"),
+        (["rnu"], "no command is called 'rnu'; did you mean run or train?"),
         (["run", "--method", "random_unit"], "no method is called 'random_unit'; did you mean ran"),
         (["run", "--method", "absent.py"], "the method file absent.py does not exist."),
         (["run", "--method", "random-unit", "--dataset", "a/b"], "the data set file a/b does not"),
