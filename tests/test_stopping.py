@@ -100,8 +100,19 @@ def test_it_stops_within_two_seconds(workspace, tmp_path: Path, how, number, gro
     assert err.count("stopped; run the same command again to go on from here:") == 1
     assert f"python -m bench run --device cpu --output {workspace.results} --method {method}" in err
     assert "Traceback" not in err
-    with pytest.raises(ProcessLookupError):  # no worker is left behind
-        os.killpg(running.pid, 0)
+    assert is_gone(running.pid)  # no worker is left behind
+
+
+def is_gone(group: int, seconds: float = 10.0) -> bool:
+    """Tell whether a group of processes ends soon; who ends them may be slow on a busy machine."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_what_was_finished_is_kept(workspace, cli, tiny: Path, described) -> None:
