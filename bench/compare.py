@@ -11,10 +11,10 @@ corrected by Holm (Scandinavian Journal of Statistics, 1979).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,29 +74,39 @@ class Permutation:
     exact: bool
 
 
+class Run(NamedTuple):
+    """A record that a name may stand for: when it was made, its card, the part not its method's."""
+
+    when: str
+    card: str
+    rules: str
+    path: Path
+
+
 def find(given: Sequence[str], dataset: str | None, results: Path) -> list[Path]:
     """Return the paths of records: those given, or the newest of METHOD[.VARIANT] on `dataset`.
 
-    Of several runs of a method those under rules that all the methods named have are taken first.
-    Runs of a part of the images are not taken.
+    Of several runs of a method those on a card that all the methods named have are taken first,
+    then those whose rules they share. Runs of a part of the images are not taken.
     """
     named = [text for text in given if not (Path(text).suffix == ".json" or Path(text).is_file())]
     if named and dataset is None:
         raise BenchError(
             f"{named[0]!r} is not a record; to compare methods by name give --dataset NAME as well."
         )
-    held: dict[str, list[tuple[str, str, Path]]] = {}  # per method: created, rules, path
+    held: dict[str, list[Run]] = {}  # of each method
     for path in record.find(results) if named else []:
         if path.parent.parent.name == dataset:
             one = record.read(path)
             if not one["partial"]:
                 when = one["created"] + one["run_id"]
-                held.setdefault(path.parent.name, []).append((when, _rules(one["card"]), path))
+                run = Run(when, canonical_json(one["card"]), _rules(one["card"]), path)
+                held.setdefault(path.parent.name, []).append(run)
     found = {text: _runs_of(text, dataset, held) for text in named}
-    shared = [{rules for _, rules, _ in runs} for runs in found.values()]
-    common = set.intersection(*shared) if shared else set()
+    cards = _in_all({run.card for run in runs} for runs in found.values())
+    rules = _in_all({run.rules for run in runs} for runs in found.values())
     paths = {
-        text: max(runs, key=lambda run: (run[1] in common, run[0]))[2]
+        text: max(runs, key=lambda run: (run.card in cards, run.rules in rules, run.when)).path
         for text, runs in found.items()
     }
     return [paths.get(text, Path(text)) for text in given]
@@ -231,13 +241,16 @@ def _mean(values: Values) -> float | None:
     return float(kept.mean()) if len(kept) else None
 
 
-def _runs_of(
-    given: str, dataset: str | None, held: Mapping[str, list[tuple[str, str, Path]]]
-) -> list[tuple[str, str, Path]]:
+def _runs_of(given: str, dataset: str | None, held: Mapping[str, list[Run]]) -> list[Run]:
     runs = [run for name, of in held.items() if given in (name, name.split(".")[0]) for run in of]
     if not runs:
         raise unknown(f"method with a whole record of {dataset}", given, held)
     return runs
+
+
+def _in_all(sets: Iterable[set[str]]) -> set[str]:
+    held = list(sets)
+    return set.intersection(*held) if held else set()
 
 
 def _rules(card: Card) -> str:

@@ -205,10 +205,8 @@ class _Decoder:
         return made
 
     def __call__(self, codes: NDArray[Any]) -> NDArray[np.float32]:
-        import faiss
-
-        faiss.omp_set_num_threads(1)  # of this thread: those of the search are the workers
-        rows: NDArray[np.float32] = self.quantiser.decode(np.ascontiguousarray(codes))
+        with quantise.alone():  # the threads of the search are the workers
+            rows: NDArray[np.float32] = self.quantiser.decode(np.ascontiguousarray(codes))
         return rows
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -46,13 +46,19 @@ def set_clustering(parameters: Any) -> None:
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Let faiss and the library it multiplies with use one thread inside the block."""
+    with alone(), threadpool_limits(1, "blas"):
+        yield
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Let faiss's loops that this thread begins run in it alone; torch's share the setting."""
     import faiss
 
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
-        with threadpool_limits(1, "blas"):
-            yield
+        yield
     finally:
         faiss.omp_set_num_threads(before)
 

@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,6 +68,14 @@ def _roots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("RETRIEVAL_BENCH_DATA", str(folder / "data"))
         patch.delenv("RETRIEVAL_BENCH_TRACEBACK", raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay() -> Iterator[None]:
+    """Refuse what leaves torch with another number of threads: the next timing would be of it."""
+    before = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == before, "the threads of torch are not put back"
 
 
 @pytest.fixture
