@@ -95,6 +95,8 @@ def local_rule(method: Any, label: str) -> LocalRule | None:
     for key in ("dim", "stride_px", "max_features", "match_distance"):
         if getattr(rule, key) <= 0:
             raise _wrong(label, f"local_rule {key}", getattr(rule, key), "above 0")
+    if rule.least_inliers < 0:
+        raise _wrong(label, "local_rule least_inliers", rule.least_inliers, "0 or above")
     return rule
 
 

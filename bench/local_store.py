@@ -25,6 +25,7 @@ from bench.rerank import Precision
 from bench.types import Image, LocalFeatures, LocalRule, Rows
 
 PER_SHARD = 32
+OF_MATCHING = ("match_distance", "least_inliers")  # of a rule, what does not change the features
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def prepare(
     """Return what there is to do to have the features of the images `rows`; nothing is done yet."""
     listed = extract.look_at(folder, wanted)
     key = extract.key_of(loaded, listed) | {
-        "local": plain(rule),
+        "local": {key: value for key, value in plain(rule).items() if key not in OF_MATCHING},
         "kept_as": precision,
         "shard_rows": PER_SHARD,
     }

@@ -139,8 +139,9 @@ def final_ranks(
 
 
 def stage_of(card: Card) -> rerank.Stage:
-    """Return which images of a list a re-ranked card says were re-ranked."""
-    return rerank.Stage(card["rerank"]["candidates"], card["rerank"]["depth"])
+    """Return which images of a list a re-ranked card says were re-ranked, and how."""
+    said = card["rerank"]
+    return rerank.Stage(said["candidates"], said["depth"], said["local"].get("least_inliers", 0))
 
 
 def protocols_of(arrays: Arrays, card: Card) -> tuple[Protocol, ...]:

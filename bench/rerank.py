@@ -1,8 +1,9 @@
 """Re-ranking a shortlist by geometric verification: a shortlist in, a shortlist out.
 
 The candidates of a query are ordered by inliers, descending; where these are equal the order
-before stays, which is that of the global descriptors. Candidates change places among themselves,
-so all other images keep theirs. Which images are candidates is one of two rules:
+before stays, which is that of the global descriptors, and a method may say that so few inliers are
+none. Candidates change places among themselves, so all other images keep theirs. Which images are
+candidates is one of two rules:
 
 official     the first 100 once the ignored images are taken out, as in DELG's official program;
              this uses labels, and gives each protocol a list of its own
@@ -44,10 +45,11 @@ RULES: dict[Candidates, str] = {
 
 @dataclass(frozen=True)
 class Stage:
-    """Which images of a list are re-ranked."""
+    """Which images of a list are re-ranked, and below how many inliers one has none."""
 
     candidates: Candidates
     depth: int = DEPTH
+    least_inliers: int = 0
 
     @property
     def rule(self) -> str:
@@ -155,16 +157,19 @@ def count_inliers(
     return inliers, query_ms
 
 
-def reorder(shortlist: Shortlist, inliers: Rows, ignored: Sequence[Rows], depth: int) -> Shortlist:
+def reorder(
+    shortlist: Shortlist, inliers: Rows, ignored: Sequence[Rows], stage: Stage
+) -> Shortlist:
     """Return the shortlist with each query's candidates ordered by inliers.
 
     Ignored rows and those behind the candidates keep their places; a row keeps its score, so
     scores need not descend any more.
     """
     row, score = shortlist.row.copy(), shortlist.score.copy()
+    counted = np.where(inliers < stage.least_inliers, 0, inliers)
     for query, dropped in enumerate(ignored):
-        old = places(shortlist.row[query], dropped, depth)
-        new = old[np.argsort(-inliers[query, old], kind="stable")]
+        old = places(shortlist.row[query], dropped, stage.depth)
+        new = old[np.argsort(-counted[query, old], kind="stable")]
         row[query, old], score[query, old] = shortlist.row[query, new], shortlist.score[query, new]
     return Shortlist(row, score)
 
@@ -189,8 +194,7 @@ def lists_under(
 ) -> list[Shortlist]:
     """Return the lists after re-ranking, one per protocol."""
     return [
-        reorder(shortlist, inliers, ignored_of(stage, protocol), stage.depth)
-        for protocol in protocols
+        reorder(shortlist, inliers, ignored_of(stage, protocol), stage) for protocol in protocols
     ]
 
 

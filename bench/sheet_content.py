@@ -118,7 +118,7 @@ def open_record(path: Path, protocol: str | None) -> Opened:
         if found is not None and "rerank" in card:
             stage = record.stage_of(card)
             ignored = rerank.ignored_of(stage, stated[at])
-            listed = rerank.reorder(before, found, ignored, stage.depth)
+            listed = rerank.reorder(before, found, ignored, stage)
             inliers = [_verified(*pair) for pair in zip(before.row, found, strict=True)]
         headline = held["scores"][chosen][card["metrics"][0]]
         values = np.array(headline["per_query"], dtype=np.float64)

@@ -295,10 +295,6 @@ def _group_faults(
     return []
 
 
-def _stage(card: cards.Card) -> rerank.Stage:
-    return rerank.Stage(card["rerank"]["candidates"], card["rerank"]["depth"])
-
-
 def _ground_truth(card: cards.Card) -> tuple[list[str], list[str]]:
     """Compare what the card says of lists and labels with the data set here, if there is one."""
     name = card["dataset"]["name"]

@@ -38,23 +38,37 @@ LIST = Shortlist(rows(7, 3, 9, 1, 5, 8).reshape(1, 6), np.array([[0.9, 0.8, 0.7,
 INLIERS = rows(0, 4, 4, 9, 50, 60).reshape(1, 6)
 
 
+def first(depth: int, least: int = 0) -> rerank.Stage:
+    return rerank.Stage("deployable", depth, least)
+
+
 def test_the_first_places_change_among_themselves() -> None:
     """Of 7 3 9 1 with 0 4 4 9 inliers: 1 first, 3 before 9 as before, 7 last; 5 and 8 stay."""
-    after = rerank.reorder(LIST, INLIERS, [rows()], 4)
+    after = rerank.reorder(LIST, INLIERS, [rows()], first(4))
     assert after.row.tolist() == [[1, 3, 9, 7, 5, 8]]
     assert after.score.tolist() == [[0.7, 0.8, 0.7, 0.9, 0.5, 0.4]]
     assert LIST.row.tolist() == [[7, 3, 9, 1, 5, 8]], "the list given is not changed"
 
 
+@pytest.mark.parametrize(
+    ("least", "expected"),
+    [(4, [5, 1, 3, 9, 7, 8]), (5, [5, 1, 7, 3, 9, 8]), (9, [5, 1, 7, 3, 9, 8]),
+     (10, [5, 7, 3, 9, 1, 8]), (51, LIST.row[0].tolist())],
+)  # fmt: skip
+def test_so_few_inliers_are_none(least: int, expected: list[int]) -> None:
+    assert rerank.reorder(LIST, INLIERS, [rows()], first(5, least)).row[0].tolist() == expected
+
+
 def test_ignored_images_keep_their_places_and_let_others_in() -> None:
     """Without 3 and 1 the first three are 7 9 5 with 0 4 50."""
-    after = rerank.reorder(LIST, INLIERS, [rows(1, 3)], 3)
+    after = rerank.reorder(LIST, INLIERS, [rows(1, 3)], first(3))
     assert after.row.tolist() == [[5, 3, 9, 1, 7, 8]]
 
 
 @pytest.mark.parametrize(("depth", "expected"), [(0, LIST.row[0]), (1, LIST.row[0])])
 def test_fewer_than_two_candidates_change_nothing(depth: int, expected: np.ndarray) -> None:
-    assert rerank.reorder(LIST, INLIERS, [rows()], depth).row[0].tolist() == expected.tolist()
+    after = rerank.reorder(LIST, INLIERS, [rows()], first(depth))
+    assert after.row[0].tolist() == expected.tolist()
 
 
 def test_labelled_images_follow_their_list() -> None:
@@ -62,13 +76,13 @@ def test_labelled_images_follow_their_list() -> None:
     ranks = LabelledRanks(
         rows(0, 3), rows(1, 2, 5), rows(3, 20, 4), np.array([0.7, 0.1, 0.5]), rows(1, 0, 0)
     )
-    after = rerank.follow(ranks, rerank.reorder(LIST, INLIERS, [rows()], 5))
+    after = rerank.follow(ranks, rerank.reorder(LIST, INLIERS, [rows()], first(5)))
     assert after.rank.tolist() == [1, 20, 0]
     assert after.score is ranks.score
 
 
 def test_no_inliers_anywhere_change_nothing() -> None:
-    assert np.array_equal(rerank.reorder(LIST, 0 * INLIERS, [rows()], 6).row, LIST.row)
+    assert np.array_equal(rerank.reorder(LIST, 0 * INLIERS, [rows()], first(6)).row, LIST.row)
 
 
 def test_a_shortlist_is_as_long_as_the_rule_may_need() -> None:
@@ -189,7 +203,7 @@ def load(variant, weights, device):
         describe=lambda batch: adaptive_avg_pool2d(batch, 2).flatten(1),
         local=local,
         local_rule={"dim": 64, "stride_px": 8, "offset_px": 15.5, "scales": (0.7071, 1),
-                    "max_features": 200, "match_distance": 0.6},
+                    "max_features": 200, "match_distance": 0.6, "least_inliers": 6},
     )
 '''
 
@@ -229,7 +243,9 @@ def test_a_run_is_re_ranked_and_verified(
     assert about["bytes_per_image"] == about["features_per_image"] * (20 + 4 * 64)
     arrays = record.read_arrays(path, held)
     assert about["pairs"] == np.count_nonzero(arrays["shortlist_inliers"] >= 0)
+    assert np.any((arrays["shortlist_inliers"] > 0) & (arrays["shortlist_inliers"] < 6))
     assert verify(path)[0] == []
+    assert card["rerank"]["local"]["least_inliers"] == record.stage_of(card).least_inliers == 6
 
     # The list is whole (49 images), so the full re-ranked list follows from what is stored.
     headline = card["metrics"][0]
@@ -237,7 +253,8 @@ def test_a_run_is_re_ranked_and_verified(
         values = held["scores"][protocol.name][headline]["per_query"]
         for query, truth in enumerate(protocol.truth):
             listed = arrays["shortlist_row"][query].tolist()
-            count = dict(zip(listed, arrays["shortlist_inliers"][query].tolist(), strict=True))
+            found = arrays["shortlist_inliers"][query]
+            count = dict(zip(listed, np.where(found < 6, 0, found).tolist(), strict=True))
             if candidates == "official":
                 listed = oracle.without(listed, truth.ignored)
             listed.sort(key=lambda row, of=count: -of[row])
