@@ -54,6 +54,22 @@ def train(session: nox.Session) -> None:
 
 
 @session
+def ablation(session: nox.Session) -> None:
+    """Train DOLG's small network without each part: nox -s ablation -- PHOTOGRAPHS [DATA SET …]."""
+    if not session.posargs:
+        session.error("name the folder of photographs, as methods/weights/README.md makes it.")
+    photographs, *given = session.posargs
+    for part in ("", "-no-local", "-concatenation", "-no-multi-atrous"):
+        out = f"training-runs/ablation{part}"
+        said = ("--recipe", f"dolg-lite0{part}", "--data", photographs, "--seed", "1", "--out", out)
+        run(session, "bench", "train", "--method", "dolg.lite0", *said)
+        for dataset in given or ["mini"]:
+            said = ("--weights", f"{out}/final.safetensors", "--dataset", dataset)
+            more = ("--measure", "none", "--output", "results/ablation")
+            run(session, "bench", "run", "--method", "dolg.lite0", *said, *more)
+
+
+@session
 def report(session: nox.Session) -> None:
     """Rebuild all that follows from the records: sheet of mini, report, tables, figures, page."""
     run(session, "bench", "sheet", "--dataset", "mini", *session.posargs)

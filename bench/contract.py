@@ -205,10 +205,10 @@ def _typed(value: Any, hint: Any, where: Callable[[], str], key: str) -> Any:
         if value is None or type(value) is int:
             return value
         raise _wrong(where(), key, value, "an int or None")
-    if hint is int:
-        if type(value) is int:
+    if hint in (int, bool):
+        if type(value) is hint:
             return value
-        raise _wrong(where(), key, value, "an int")
+        raise _wrong(where(), key, value, "an int" if hint is int else "True or False")
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     raise _wrong(where(), key, value, "finite numbers")

@@ -8,6 +8,11 @@ follow; their number is the score. Two ways give it:
 compatible  a k-d tree and scikit-image's RANSAC, the official recipe
 fast        a matrix product, and the same RANSAC (the same samples, the same stopping rule) with
             all hypotheses of a block in one product; so the counts are the same but for rounding
+
+A method may ask for maps that keep photographs upright (`LocalRule.upright`), after Philbin et al.
+(Object Retrieval with Large Vocabularies and Fast Spatial Matching, CVPR 2007, section 4): any
+three matches have an affine map, and one that mirrors or flattens an image finds followers by
+chance.
 """
 
 from __future__ import annotations
@@ -20,29 +25,30 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.types import LocalFeatures, Rows
+from bench.types import LocalFeatures, LocalRule, Rows
 
 LEAST_MATCHES = 4  # three matches fit any affine map
 INLIER_PX = 20.0
 TRIALS = 1000
 SEED = 0
 BLOCK = 100  # hypotheses at once
+LARGEST, LONGEST, TURN_DEG = 4.0, 3.0, 30.0  # of upright maps: scale, its ratio by axis, rotation
 
 Mode = Literal["fast", "compatible"]
 Points = NDArray[np.float64]
 
 
-def inliers(query: LocalFeatures, other: LocalFeatures, distance: float, mode: Mode) -> int:
+def inliers(query: LocalFeatures, other: LocalFeatures, rule: LocalRule, mode: Mode) -> int:
     """Return how many matches follow the best affine map from `other` to `query`.
 
-    `distance` is the Euclidean distance of descriptors below which two features match. With fewer
-    than LEAST_MATCHES matches, and where no sample of three gives a map, the answer is 0.
+    The rule says what matches, and which maps there are. With fewer than LEAST_MATCHES matches, and
+    where no sample of three gives a map, the answer is 0.
     """
-    return len(inlier_matches(query, other, distance, mode)[0])
+    return len(inlier_matches(query, other, rule, mode)[0])
 
 
 def inlier_matches(
-    query: LocalFeatures, other: LocalFeatures, distance: float, mode: Mode
+    query: LocalFeatures, other: LocalFeatures, rule: LocalRule, mode: Mode
 ) -> tuple[Rows, Rows]:
     """Return the matches that `inliers` counts: (rows of `query`, rows of `other`), both (n,)."""
     nothing = np.empty(0, dtype=np.int64)
@@ -53,10 +59,11 @@ def inlier_matches(
         if mode == "fast"
         else (matches_compatible, affine_followers_compatible)
     )
-    mine, theirs = match(query.descriptors, other.descriptors, distance)
+    mine, theirs = match(query.descriptors, other.descriptors, rule.match_distance)
     if len(mine) < LEAST_MATCHES:
         return nothing, nothing
-    found = ransac(other.points[theirs].astype(float), query.points[mine].astype(float))
+    source, target = other.points[theirs].astype(float), query.points[mine].astype(float)
+    found = ransac(source, target, rule.upright)
     return mine[found], theirs[found]
 
 
@@ -86,16 +93,17 @@ def matches_compatible(
     return mine, np.asarray(nearest)[mine].astype(np.int64)
 
 
-def affine_inliers(source: Points, target: Points) -> int:
+def affine_inliers(source: Points, target: Points, upright: bool = False) -> int:
     """Return how many matches `affine_followers` marks."""
-    return int(np.count_nonzero(affine_followers(source, target)))
+    return int(np.count_nonzero(affine_followers(source, target, upright)))
 
 
-def affine_followers(source: Points, target: Points) -> NDArray[np.bool_]:
+def affine_followers(source: Points, target: Points, upright: bool = False) -> NDArray[np.bool_]:
     """Mark the inliers (m,) of the best of up to TRIALS affine maps through three matches each.
 
     `source` and `target` are (m, 2) in pixels, m at least 3; a match is an inlier where its mapped
-    source lies nearer than INLIER_PX to its target. Trials stop early as in scikit-image.
+    source lies nearer than INLIER_PX to its target. Trials stop early as in scikit-image. `upright`
+    passes over maps that `keeps_upright` refuses.
     """
     samples = _samples(len(source))
     matched = np.vstack([source.T, np.ones(len(source)), target.T])  # (5, m)
@@ -105,6 +113,8 @@ def affine_followers(source: Points, target: Points) -> NDArray[np.bool_]:
         if low >= trials:
             break
         maps = _maps(source, target, samples[low : low + BLOCK])
+        if upright:
+            maps[:, ~keeps_upright(maps[:, :, :2].swapaxes(0, 1))] = np.nan
         off = maps[0] @ matched[[0, 1, 2, 3]]
         np.multiply(off, off, out=off)
         across = maps[1] @ matched[[0, 1, 2, 4]]
@@ -120,12 +130,14 @@ def affine_followers(source: Points, target: Points) -> NDArray[np.bool_]:
     return followers
 
 
-def affine_inliers_compatible(source: Points, target: Points) -> int:
+def affine_inliers_compatible(source: Points, target: Points, upright: bool = False) -> int:
     """Return how many matches `affine_followers_compatible` marks."""
-    return int(np.count_nonzero(affine_followers_compatible(source, target)))
+    return int(np.count_nonzero(affine_followers_compatible(source, target, upright)))
 
 
-def affine_followers_compatible(source: Points, target: Points) -> NDArray[np.bool_]:
+def affine_followers_compatible(
+    source: Points, target: Points, upright: bool = False
+) -> NDArray[np.bool_]:
     """Mark the inliers (m,) that scikit-image's RANSAC finds; as `affine_followers` otherwise.
 
     Not for threads: it silences warnings while it runs.
@@ -134,6 +146,9 @@ def affine_followers_compatible(source: Points, target: Points) -> NDArray[np.bo
     from skimage.transform import AffineTransform
 
     ransac: Any = measure.ransac  # not typed
+
+    def valid(model: Any, *_: Points) -> bool:
+        return bool(keeps_upright(np.asarray(model.params, dtype=np.float64)[None, :2, :2])[0])
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -144,8 +159,27 @@ def affine_followers_compatible(source: Points, target: Points) -> NDArray[np.bo
             residual_threshold=INLIER_PX,
             max_trials=TRIALS,
             rng=SEED,
+            is_model_valid=valid if upright else None,
         )
     return np.zeros(len(source), dtype=np.bool_) if found is None else np.asarray(found)
+
+
+def keeps_upright(linear: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which linear parts of affine maps (n, 2, 2) a photographer may have made, as (n,) bool.
+
+    These do not mirror, turn by TURN_DEG at most, scale by 1 / LARGEST to LARGEST, and by LONGEST
+    times as much along one direction as across it at most. NaN is none.
+    """
+    (a, b), (c, d) = linear.transpose(1, 2, 0)
+    det, norm = a * d - b * c, a * a + b * b + c * c + d * d
+    with np.errstate(invalid="ignore", divide="ignore"):
+        large = np.sqrt((norm + np.sqrt(np.maximum(norm * norm - 4 * det * det, 0))) / 2)
+        small = det / large
+        turned = a + d < math.cos(math.radians(TURN_DEG)) * np.hypot(a + d, c - b)
+        kept: NDArray[np.bool_] = (
+            (small * LARGEST >= 1) & (large <= LARGEST) & (large <= LONGEST * small) & ~turned
+        )
+    return kept
 
 
 @lru_cache(maxsize=4096)

@@ -25,7 +25,7 @@ from bench.rerank import Precision
 from bench.types import Image, LocalFeatures, LocalRule, Rows
 
 PER_SHARD = 32
-OF_MATCHING = ("match_distance", "least_inliers")  # of a rule, what does not change the features
+OF_MATCHING = ("match_distance", "upright", "least_inliers")  # of a rule; features are as before
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,10 @@ from bench.types import NO_ROW, LabelledRanks, LocalFeatures, LocalRule, Protoco
 
 DEPTH = 100
 NOT_VERIFIED = -1
+UPRIGHT = (
+    f" (not mirrored, turned by {geometry.TURN_DEG:g} degrees, scaled {geometry.LARGEST:g} times "
+    f"and {geometry.LONGEST:g} times as much along as across at most)"
+)
 
 Candidates = Literal["official", "deployable"]
 Precision = Literal["float32", "float16"]
@@ -84,7 +88,7 @@ def card_of(
         "candidates": stage.candidates,
         "depth": stage.depth,
         "order": "inliers descending, then the order before",
-        "model": "affine, from the database image to the query",
+        "model": f"affine{UPRIGHT if rule.upright else ''}, from the database image to the query",
         "ransac": mode,
         "inlier_px": geometry.INLIER_PX,
         "trials": geometry.TRIALS,
@@ -127,7 +131,7 @@ def count_inliers(
     mask: NDArray[np.bool_],
     of_query: Callable[[int], LocalFeatures],
     of_row: Callable[[int], LocalFeatures],
-    distance: float,
+    rule: LocalRule,
     mode: Mode,
 ) -> tuple[Rows, list[float]]:
     """Verify the places that `mask` marks; the pairs of a query side by side where that helps.
@@ -148,7 +152,7 @@ def count_inliers(
             features = of_query(query)
 
             def one(row: int, features: LocalFeatures = features) -> int:
-                return geometry.inliers(features, of_row(row), distance, mode)
+                return geometry.inliers(features, of_row(row), rule, mode)
 
             rows = shortlist.row[query, marked].tolist()
             inliers[query, marked] = list(pool.map(one, rows))

@@ -328,7 +328,7 @@ def reranking(
 
         start = time.perf_counter()
         inliers, query_ms = rerank.count_inliers(
-            shortlist, mask, of_queries.read, read, rule.match_distance, options.ransac
+            shortlist, mask, of_queries.read, read, rule, options.ransac
         )
         phases["re-rank"] = time.perf_counter() - start
         about = {

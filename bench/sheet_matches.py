@@ -83,7 +83,7 @@ def pairs(
     for query, row in wanted:
         mine, theirs = of_query(query), of_row(row)
         mode = card["rerank"]["ransac"]
-        matched = geometry.inlier_matches(mine, theirs, rule.match_distance, mode)
+        matched = geometry.inlier_matches(mine, theirs, rule, mode)
         both = tuple(
             images.load(dataset.folder / image.path, image.box, upright)
             for image in (shown[query], dataset.database[row])

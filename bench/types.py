@@ -158,6 +158,7 @@ class LocalRule:
                     fall below 0.1 (DELG's PyTorch port)
     max_features    features of an image, the strongest over all scales
     match_distance  Euclidean distance of unit descriptors below which two features match
+    upright         of affine maps between two images only those that keep photographs upright
     least_inliers   pairs with fewer inliers are not told from chance: as if they had none
     """
 
@@ -169,6 +170,7 @@ class LocalRule:
     threshold_rule: Literal["at-least", "halved"] = "at-least"
     max_features: int = 1000
     match_distance: float = 1.0
+    upright: bool = False
     least_inliers: int = 0
 
 

@@ -20,7 +20,9 @@ LOCAL_RULE = {
     "offset_px": 7.5,
     "scales": (0.70710677, 1.0, 1.4142135, 2.0),
     "max_features": 1500,
-    "match_distance": 0.55,
+    "match_distance": 0.7,
+    "upright": True,
+    "least_inliers": 10,
 }
 
 

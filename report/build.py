@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 from . import (
+    ablation,
     approximate,
     beside,
     board,
@@ -42,8 +43,8 @@ measured one. How to read the rest stands [at the end](#how-to-read-this-report)
 HOW_TO_READ = """\
 ## How to read this report
 
-Built from the records below `runs/` and `sensitivity/` and from `published.toml`, and from nothing
-else. The main tables are also LaTeX, CSV and JSON below [`tables/`](tables/);
+Built from the records below `runs/`, `sensitivity/` and `ablation/` and from `published.toml`, and
+from nothing else. The main tables are also LaTeX, CSV and JSON below [`tables/`](tables/);
 [`README.md`](README.md) describes every column.
 
 - A main table has a row per method, variant and treatment. How a method treats its pixels, how
@@ -79,7 +80,8 @@ def build(results: Path, *, easy: bool = False, html: bool = False) -> list[Path
     measured, left_out = runs.load(results)
     shown, older = runs.newest(measured)
     studies, broken = sensitivity.load(results)
-    left_out = sorted([*left_out, *broken])
+    parts, unread = ablation.load(results)
+    left_out = sorted([*left_out, *broken, *unread])
     by_dataset: dict[str, list[Run]] = {name: [] for name in _datasets(shown)}
     for run in shown:
         by_dataset[run.dataset].append(run)
@@ -108,7 +110,7 @@ def build(results: Path, *, easy: bool = False, html: bool = False) -> list[Path
         of_costs, drawn = cost.section(chosen, name)
         blocks += of_costs
         files |= drawn
-    blocks.append(approximate.section(shown))
+    blocks += [approximate.section(shown), ablation.section(parts)]
     unmeasured = [name for name in literature.datasets(rows) if name not in by_dataset]
     blocks += _published_only(rows, unmeasured)
     others = [study for study in studies if study.dataset not in by_dataset]

@@ -64,6 +64,7 @@ LABELS = {
     "rerank.local.threshold_rule": "rule of the least attention",
     "rerank.local.max_features": "most features of an image",
     "rerank.local.match_distance": "descriptors match below the distance",
+    "rerank.local.upright": "upright maps only",
     "rerank.local.least_inliers": "fewer inliers count as none",
     "tie_rule": "ties",
     "compression": "compression",

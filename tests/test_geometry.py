@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench import geometry
-from bench.types import LocalFeatures
+from bench.types import LocalFeatures, LocalRule
 
 BOTH = pytest.mark.parametrize("mode", ["fast", "compatible"])
 RANSAC = pytest.mark.parametrize(
@@ -79,6 +79,11 @@ def test_matches_are_those_of_the_tree(seed: int) -> None:
 SQUARE = np.array([[0, 0], [0, 400], [400, 0], [400, 400], [100, 250], [300, 120]], dtype=float)
 
 
+def near(distance: float, *, upright: bool = False) -> LocalRule:
+    """Return a rule that matches below a distance."""
+    return LocalRule(dim=2, stride_px=1, match_distance=distance, upright=upright)
+
+
 @RANSAC
 def test_inliers_by_hand(ransac: Ransac) -> None:
     """Six points under one map and two elsewhere: six, whatever the map."""
@@ -109,17 +114,18 @@ def test_an_inlier_is_nearer_than_twenty_pixels(ransac: Ransac, off: float, coun
 def test_three_matches_count_for_nothing(mode: geometry.Mode) -> None:
     three, four = angles(0, 90, 180), angles(0, 90, 180, 270)
     points = SQUARE[:4]
-    assert geometry.inliers(features(points[:3], three), features(points, four), 0.5, mode) == 0
-    assert geometry.inliers(features(points, four), features(points, four), 0.5, mode) == 4
+    whole = features(points, four)
+    assert geometry.inliers(features(points[:3], three), whole, near(0.5), mode) == 0
+    assert geometry.inliers(whole, whole, near(0.5), mode) == 4
 
 
 @BOTH
 def test_no_features_count_for_nothing(mode: geometry.Mode) -> None:
     none = features(np.empty((0, 2)), np.empty((0, 2), dtype=np.float32))
     some = features(SQUARE[:4], angles(0, 90, 180, 270))
-    assert geometry.inliers(none, some, 1.0, mode) == 0
-    assert geometry.inliers(some, none, 1.0, mode) == 0
-    assert geometry.inliers(some, some, 1e-9, mode) in (0, 4), "a distance of 0 is rounding"
+    assert geometry.inliers(none, some, near(1.0), mode) == 0
+    assert geometry.inliers(some, none, near(1.0), mode) == 0
+    assert geometry.inliers(some, some, near(1e-9), mode) in (0, 4), "a distance of 0 is rounding"
 
 
 def test_points_on_a_line_fix_no_map() -> None:
@@ -133,8 +139,8 @@ def test_fast_counts_are_those_of_scikit_image(true: int) -> None:
     differing = 0
     for seed in range(6):
         query, image = pair(100 * true + seed, true=true)
-        fast = geometry.inliers(query, image, 1.0, "fast")
-        slow = geometry.inliers(query, image, 1.0, "compatible")
+        fast = geometry.inliers(query, image, near(1.0), "fast")
+        slow = geometry.inliers(query, image, near(1.0), "compatible")
         assert abs(fast - slow) <= 1
         differing += fast != slow
         assert fast >= (0.8 * true if true >= 30 else 3)
@@ -152,19 +158,76 @@ def test_trials_stop_as_in_scikit_image() -> None:
 def test_motions_of_the_image_change_nothing(seed: int) -> None:
     """Residuals are measured in the query, so the image may be shifted, turned and stretched."""
     query, image = pair(seed)
-    count = geometry.inliers(query, image, 1.0, "fast")
+    count = geometry.inliers(query, image, near(1.0), "fast")
     for turn in ([[1, 0], [0, 1]], [[0, 1], [-1, 0]], [[0.5, 0], [0, 2]]):
         moved = features(image.points @ np.array(turn) + [123, -45], image.descriptors)
-        assert abs(geometry.inliers(query, moved, 1.0, "fast") - count) <= 1
+        assert abs(geometry.inliers(query, moved, near(1.0), "fast") - count) <= 1
     shifted = features(query.points + np.float32(64), query.descriptors)
-    assert geometry.inliers(shifted, image, 1.0, "fast") == count
+    assert geometry.inliers(shifted, image, near(1.0), "fast") == count
     turned = features(query.points[:, ::-1], query.descriptors)
-    assert abs(geometry.inliers(turned, image, 1.0, "fast") - count) <= 1
+    assert abs(geometry.inliers(turned, image, near(1.0), "fast") - count) <= 1
 
 
 def test_half_precision_moves_counts_little() -> None:
     for seed in range(5):
         query, image = pair(seed)
         half = features(image.points, image.descriptors.astype(np.float16))
-        exact = geometry.inliers(query, image, 1.0, "fast")
-        assert abs(geometry.inliers(query, half, 1.0, "fast") - exact) <= 3
+        exact = geometry.inliers(query, image, near(1.0), "fast")
+        assert abs(geometry.inliers(query, half, near(1.0), "fast") - exact) <= 3
+
+
+# --- maps that keep photographs upright ---------------------------------------------------------
+
+
+def turned(degrees: float, across: float = 1.0, along: float = 1.0) -> np.ndarray:
+    angle = np.radians(degrees)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return rotation @ np.diag([across, along])
+
+
+@pytest.mark.parametrize(
+    ("linear", "kept"),
+    [(turned(0), True), (turned(29), True), (turned(-29), True), (turned(31), False),
+     (turned(180), False), (turned(0, 3.9, 3.9), True), (turned(0, 4.1, 4.1), False),
+     (turned(0, 0.26, 0.26), True), (turned(0, 0.24, 0.24), False), (turned(0, 2.9, 1), True),
+     (turned(0, 1, 3.1), False), (turned(0, -1, 1), False), (turned(0, 1, 0), False),
+     (np.full((2, 2), np.nan), False), (np.zeros((2, 2)), False)],
+)  # fmt: skip
+def test_which_maps_a_photographer_may_have_made(linear: np.ndarray, kept: bool) -> None:
+    assert geometry.keeps_upright(linear[None]).tolist() == [kept]
+
+
+def test_the_same_from_singular_values_and_the_polar_decomposition() -> None:
+    maps = np.random.default_rng(0).normal(0, 1, (2000, 2, 2)) + np.eye(2)
+    found = geometry.keeps_upright(maps)
+    wanted = []
+    for linear in maps:
+        left, values, right = np.linalg.svd(linear)
+        turn = left @ right
+        angle = np.degrees(np.arctan2(turn[1, 0], turn[0, 0]))
+        wanted.append(
+            np.linalg.det(linear) > 0 and abs(angle) <= 30 and values[1] >= 0.25
+            and values[0] <= 4 and values[0] <= 3 * values[1]
+        )  # fmt: skip
+    assert found.tolist() == wanted
+    assert 100 < found.sum() < 1900
+
+
+@BOTH
+def test_mirrored_turned_and_flattened_images_do_not_count(mode: geometry.Mode) -> None:
+    query, image = pair(7, true=60)
+    whole = geometry.inliers(query, image, near(1.0), mode)
+    assert whole >= 48
+    for change in ([[1, 0], [0, -1]], [[0, 1], [-1, 0]], [[1, 0], [0, 0.01]]):
+        moved = features(image.points @ np.array(change), image.descriptors)
+        assert geometry.inliers(query, moved, near(1.0), mode) >= whole - 1
+        assert geometry.inliers(query, moved, near(1.0, upright=True), mode) < whole / 2
+
+
+@pytest.mark.parametrize("true", [0, 5, 30, 90])
+def test_fast_counts_of_upright_maps_are_those_of_scikit_image(true: int) -> None:
+    for seed in range(4):
+        query, image = pair(100 * true + seed, true=true)
+        fast = geometry.inliers(query, image, near(1.0, upright=True), "fast")
+        slow = geometry.inliers(query, image, near(1.0, upright=True), "compatible")
+        assert abs(fast - slow) <= 1

@@ -137,6 +137,11 @@ def test_what_a_method_returns_is_checked(returned: Any, says: str) -> None:
         ({"local": len, "local_rule": {"dim": 2.0, "stride_px": 16}}, "dim is 2.0, .* an int"),
         ({"local": len, "local_rule": {"dim": True, "stride_px": 16}}, "dim is True, .* an int"),
         ({"local": len, "local_rule": {"dim": 0, "stride_px": 16}}, "local_rule dim is 0"),
+        ({"local": len, "local_rule": {"dim": 2, "stride_px": 16, "upright": 1}}, "True or False"),
+        (
+            {"local": len, "local_rule": {"dim": 2, "stride_px": 16, "least_inliers": -1}},
+            "least_inliers is -1, and should be 0 or above",
+        ),
         ({"local": len, "local_rule": {"dim": 2, "stride": 16}}, "did you mean stride_px"),
         ({"local": len, "local_rule": {"dim": 2, "stride_px": 1, "scales": ()}}, "scales is"),
         (

@@ -16,7 +16,7 @@ from bench import datasets, evaluate, record, rerank, search
 from bench.canonical import sha256_json
 from bench.descriptors import from_array
 from bench.errors import BenchError
-from bench.types import GroundTruth, LabelledRanks, LocalFeatures, Protocol, Shortlist
+from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
 from bench.verify import verify
 
 RULES = pytest.mark.parametrize("candidates", list(rerank.RULES))
@@ -164,8 +164,9 @@ def test_inliers_are_counted_where_the_mask_is(mode: Any) -> None:
     query = features(30)
     kept = {3: query, 9: features(30), 1: features(0)}
     mask = np.array([[False, True, True, True, False, False]])
+    rule = LocalRule(dim=1, stride_px=1, match_distance=0.4)
     inliers, query_ms = rerank.count_inliers(
-        LIST, mask, lambda _: query, kept.__getitem__, 0.4, mode
+        LIST, mask, lambda _: query, kept.__getitem__, rule, mode
     )
     assert inliers.tolist() == [[-1, 30, 0, 0, -1, -1]]
     assert len(query_ms) == 1

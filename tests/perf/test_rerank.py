@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from bench import rerank
-from bench.types import LocalFeatures, Shortlist
+from bench.types import LocalFeatures, LocalRule, Shortlist
 
 FEATURES, DIM, IMAGES = 1000, 128, 16
 TRUE, SIMILAR = 150, 200
 LEAST_TIMES_FASTER = 20.0
 SCALES = (0.25, 0.35355338, 0.5, 0.70710677, 1.0, 1.4142135, 2.0)
+RULE = LocalRule(dim=DIM, stride_px=32, match_distance=1.0)
 ONES = np.ones(FEATURES, dtype=np.float32)
 
 
@@ -51,7 +52,7 @@ def test_fast_verification_against_the_official_recipe(benchmark: Any) -> None:
     def verified(mode: Any) -> tuple[float, np.ndarray]:
         start = time.perf_counter()
         counts, _ = rerank.count_inliers(
-            shortlist, mask, lambda _: query, images.__getitem__, 1.0, mode
+            shortlist, mask, lambda _: query, images.__getitem__, RULE, mode
         )
         return time.perf_counter() - start, counts
 

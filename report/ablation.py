@@ -1,0 +1,83 @@
+"""What each part of DOLG adds, on the small network: the records below results/ablation/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from bench import record as records
+from bench.errors import BenchError
+
+from . import runs
+from .board import printed
+from .cards import metric_label
+from .markdown import escape, table
+from .runs import Run
+
+TITLE = "## DOLG without its parts\n"
+ABOUT = """\
+As in the ablations of DOLG's paper, but not its networks and not its numbers: **demonstration
+weights**, heads on EfficientNet-Lite0 trained for minutes on a few hundred photographs, all from
+one recipe and seed, scored on data sets as small as `mini`. {metric}, percent, with its 95 %
+interval; differences well within it are noise. Made by `nox -s ablation -- PHOTOGRAPHS`, where the
+photographs are those of `methods/weights/README.md`.
+"""
+PARTS: Sequence[tuple[str, Mapping[str, Any]]] = (
+    ("all parts", {"fusion": "orthogonal", "multi_atrous": True}),
+    ("without local branch", {"fusion": "none"}),
+    ("without orthogonal fusion (concatenated)", {"fusion": "concatenation"}),
+    ("without multi-atrous module", {"fusion": "orthogonal", "multi_atrous": False}),
+)
+NONE = "–"
+
+
+def load(results: Path) -> tuple[list[tuple[str, Run]], list[tuple[PurePosixPath, str]]]:
+    """Return (network in words, its newest run), and (file, reason) of what cannot be used."""
+    folder = results / "ablation"
+    found, left_out = runs.load(folder)
+    shown = []
+    for run in runs.newest(found)[0]:
+        try:
+            shown.append((_part(records.read(folder / run.file)), run))
+        except BenchError as error:
+            left_out.append((run.file, str(error)))
+    return shown, [(PurePosixPath("ablation") / file, reason) for file, reason in left_out]
+
+
+def section(found: Sequence[tuple[str, Run]]) -> str:
+    """Return one table per card, a column per protocol; nothing where there are no runs."""
+    if not found:
+        return ""
+    metric = ", ".join(sorted({metric_label(run.headline) for _, run in found}))
+    blocks = [TITLE, ABOUT.format(metric=metric)]
+    for dataset, card in sorted({(run.dataset, run.card8) for _, run in found}):
+        same = [(part, run) for part, run in found if (run.dataset, run.card8) == (dataset, card)]
+        names = runs.protocols(run for _, run in same)
+        head = [f"dolg.lite0 on {escape(dataset)}, card `{card}`", *map(escape, names)]
+        rows = [
+            [said, *(_cell([run for part, run in same if part == said], name) for name in names)]
+            for said, _ in PARTS
+        ]
+        blocks += [table(head, rows, range(1, len(head))), ""]
+    return "\n".join(blocks)
+
+
+def _part(record: Mapping[str, Any]) -> str:
+    """Return in words which network a record is of."""
+    config = record["method"]["config"]
+    for said, wanted in PARTS:
+        if all(config.get(key) == value for key, value in wanted.items()):
+            return said
+    raise BenchError("it is not of a network of this study.")
+
+
+def _cell(found: Sequence[Run], protocol: str) -> str:
+    """Return the headline score of the newest run, and its interval, in percent."""
+    if not found:
+        return NONE
+    score = max(found, key=lambda run: (run.created, run.run_id)).score(protocol, found[0].headline)
+    if score.mean is None or score.interval is None:
+        return NONE if score.mean is None else printed(score.mean)
+    low, high = score.interval
+    return f"{printed(score.mean)} [{printed(low)}, {printed(high)}]"
