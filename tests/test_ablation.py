@@ -37,7 +37,11 @@ def test_a_row_per_network_in_the_order_of_the_parts(tmp_path: Path) -> None:
     found, left_out = ablation.load(tmp_path)
     assert [reason for _, reason in left_out] == ["it is not of a network of this study."]
     text = ablation.section(found)
-    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and "---" not in line]
+    rows = [
+        line.split(" | ")
+        for line in text.splitlines()
+        if line.startswith("| ") and "---" not in line
+    ]
     assert [row[0].strip("| ") for row in rows[1:]] == [said for said, _ in ablation.PARTS]
     assert [row[-1].strip(" |") for row in rows] == [
         "hard", "75.00 [65.00, 85.00]", "50.00 [40.00, 60.00]", "–", "–",

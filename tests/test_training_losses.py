@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bench.errors import BenchError
-from bench.methods import _delg_trained, dolg
+from bench.methods import _delg_trained, dolg, token
 from bench.training import heads, losses
 
 Rows = list[list[float]]
@@ -224,3 +225,21 @@ def test_the_one_loss_of_dolg_trains_all_of_it() -> None:
     parts = {".".join(n.split(".")[:2]) for n, p in made.network.named_parameters()}
     assert trained_by(made.network, loss) == parts
     assert float(made.network["head"].curriculum) != 0
+
+
+def test_the_one_loss_of_token_trains_all_of_it_and_is_arcface_on_the_descriptor() -> None:
+    made = token.trainable("r50", 5, {"init": "random"}, "cpu")
+    torch.manual_seed(0)
+    batch, labels = torch.randn(2, 3, 64, 64), torch.tensor([0, 3])
+    made.network.train()
+    (loss,) = made.losses(batch, labels).values()
+    parts = {".".join(n.split(".")[:2]) for n, p in made.network.named_parameters()}
+    assert trained_by(made.network, loss) == parts - {"head.scale"}, "which is 32 and stays"
+    made.network.eval()
+    with torch.no_grad():
+        (found,) = made.losses(batch, labels).values()
+        rows = functional.normalize(made.network["model"](batch).double())
+        classes = functional.normalize(made.network["head"].weights.double())
+    by_hand = arcface_by_hand((rows @ classes.T).tolist(), labels.tolist(), 0.2)
+    wanted = entropy_by_hand([[32 * x for x in row] for row in by_hand], labels.tolist())
+    assert float(found) == pytest.approx(wanted, rel=1e-4)
