@@ -239,7 +239,7 @@ def test_the_one_loss_of_token_trains_all_of_it_and_is_arcface_on_the_descriptor
     with torch.no_grad():
         (found,) = made.losses(batch, labels).values()
         rows = functional.normalize(made.network["model"](batch).double())
-        classes = functional.normalize(made.network["head"].weights.double())
+        classes = functional.normalize(made.network["head"].weights.weight.double())
     by_hand = arcface_by_hand((rows @ classes.T).tolist(), labels.tolist(), 0.2)
     wanted = entropy_by_hand([[32 * x for x in row] for row in by_hand], labels.tolist())
     assert float(found) == pytest.approx(wanted, rel=1e-4)
