@@ -147,7 +147,11 @@ def start(
 
 def ended(running: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
     """Wait for the end of a command; return what it said."""
-    out, err = running.communicate(timeout=600)
+    try:
+        out, err = running.communicate(timeout=600)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        raise
     assert running.returncode == status, err
     return out, err
 
@@ -189,8 +193,8 @@ def results(place: Path) -> dict[str, Any]:
     return found
 
 
-def record(place: Path) -> dict[str, Any]:
-    """Return the only record."""
-    (path,) = place.glob("results/runs/*/*/*.json")
+def record(place: Path, dataset: str = "*") -> dict[str, Any]:
+    """Return the only record, or the only one of a data set."""
+    (path,) = place.glob(f"results/runs/{dataset}/*/*.json")
     held: dict[str, Any] = json.loads(path.read_text())
     return held

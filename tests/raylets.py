@@ -5,6 +5,7 @@ the new node's raylet), `kill PID` (a node, at once), `workers PID` (the pids of
 Its head has no processors to give. It ends, with all nodes, when its input does.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -33,6 +34,14 @@ def children(pid: int) -> list[int]:
         if int(fields[1]) == pid:
             found.append(int(stat.parent.name))
     return found
+
+
+def called(pid: int) -> bytes:
+    """Return how a process is called, nothing where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def patiently(make):
@@ -68,14 +77,11 @@ def main(folder: str) -> None:
         elif word == "kill":
             every = [int(number), *children(int(number))]
             for pid in every:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             answer = every
         else:
-            answer = [
-                pid
-                for pid in children(int(number))
-                if b"ray::" in Path(f"/proc/{pid}/cmdline").read_bytes()
-            ]
+            answer = [pid for pid in children(int(number)) if b"ray::" in called(pid)]
         print(json.dumps(answer), flush=True)
     cluster.shutdown()
 
