@@ -84,11 +84,11 @@ def described(folder: Path) -> list[tuple[int, int]]:
 class Raylets:
     """The program `raylets.py`, which is a cluster; `address` is where it is."""
 
-    def __init__(self, cache: Path, nodes: int) -> None:
+    def __init__(self, cache: Path, nodes: int, store_mib: int = 100) -> None:
         """Start the head, which works not, and nodes of one processor each."""
         with (cache / "log").open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "tests" / "raylets.py")],
+                [sys.executable, str(ROOT / "tests" / "raylets.py"), str(store_mib)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
                 env={**os.environ, **ENVIRONMENT, "RETRIEVAL_BENCH_CACHE": str(cache)},
             )  # fmt: skip
@@ -145,10 +145,12 @@ def start(
     )  # fmt: skip
 
 
-def ended(running: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
+def ended(
+    running: subprocess.Popen[str], status: int = 0, patience_s: float = 600
+) -> tuple[str, str]:
     """Wait for the end of a command; return what it said."""
     try:
-        out, err = running.communicate(timeout=600)
+        out, err = running.communicate(timeout=patience_s)
     except subprocess.TimeoutExpired:
         running.kill()
         raise

@@ -1,5 +1,7 @@
 """A Ray cluster on this machine for tests: a program of its own, told what to do by its input.
 
+`python raylets.py MIB`, the size of the object store of each node.
+
 It prints the address, then answers each line of its input with one of JSON: `add CPUS` (the pid of
 the new node's raylet), `kill PID` (a node, at once), `workers PID` (the pids of a node's workers).
 Its head has no processors to give. It ends, with all nodes, when its input does.
@@ -54,11 +56,11 @@ def patiently(make):
     return make()
 
 
-def main(folder: str) -> None:
-    """Obey until the input ends; Ray writes below `folder`."""
+def main(folder: str, store_mib: int) -> None:
+    """Obey until the input ends; Ray writes below `folder`, objects of a node take so many MiB."""
     head = {
         "num_cpus": 0,
-        "object_store_memory": 100 << 20,
+        "object_store_memory": store_mib << 20,
         "include_dashboard": False,
         "_system_config": SOON,
         "temp_dir": folder,  # and not where `--ray-address auto` looks
@@ -69,7 +71,7 @@ def main(folder: str) -> None:
     for line in sys.stdin:
         word, number = line.split()
         if word == "add":
-            wanted = {"num_cpus": int(number), "object_store_memory": 100 << 20}
+            wanted = {"num_cpus": int(number), "object_store_memory": store_mib << 20}
             node = patiently(partial(cluster.add_node, **wanted))
             pid = node.all_processes["raylet"][0].process.pid
             nodes[pid] = node
@@ -88,4 +90,4 @@ def main(folder: str) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="rbc", dir="/tmp") as short:  # sockets lie there
-        main(short)
+        main(short, int(sys.argv[1]))

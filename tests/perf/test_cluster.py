@@ -25,11 +25,12 @@ ROWS = int(os.environ.get("RETRIEVAL_BENCH_PERF_ROWS", "2000000"))
 FEW, ROUNDS = 524_288, 3
 SHARDS, PER_SHARD = 32, 32
 MOST_GROWTH = 1.15
+STORE_MIB = 1024  # an eighth of it is the most that a piece of the search has
 
 
 @pytest.fixture(scope="module")
 def raylets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clusters.Raylets]:
-    started = clusters.Raylets(tmp_path_factory.mktemp("workers"), 1)
+    started = clusters.Raylets(tmp_path_factory.mktemp("workers"), 1, STORE_MIB)
     yield started
     started.close()
 
@@ -38,8 +39,10 @@ def simulate(place: Path, where: str, rows: int, raylets: list[int]) -> dict[str
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(clusters.ROOT))
         program = ["tests/perf/simulated.py"]
-        out, _ = clusters.ended(clusters.start(place, where, rows, *raylets, program=program))
-    found: dict[str, Any] = json.loads(out)
+        running = clusters.start(place, where, rows, *raylets, program=program)
+        out, _ = clusters.ended(running, patience_s=7200)
+    (line,) = [line for line in out.splitlines() if line.startswith("{")]  # Ray prints there too
+    found: dict[str, Any] = json.loads(line)
     return found
 
 
