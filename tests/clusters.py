@@ -172,6 +172,14 @@ def until(holds: Callable[[], object], running: subprocess.Popen[str], patience:
         time.sleep(0.01)
 
 
+def gone(pid: int, patience: float = 60) -> None:
+    """Wait until a process has ended."""
+    end = time.monotonic() + patience
+    while Path(f"/proc/{pid}/exe").exists():
+        assert time.monotonic() < end, "it goes on"
+        time.sleep(0.1)
+
+
 def stored(place: Path) -> dict[str, str]:
     """Return the sha256 of every file of every store; there must be nothing half-written."""
     found = {}

@@ -3,7 +3,8 @@
 `python raylets.py MIB`, the size of the object store of each node.
 
 It prints the address, then answers each line of its input with one of JSON: `add CPUS` (the pid of
-the new node's raylet), `kill PID` (a node, at once), `workers PID` (the pids of a node's workers).
+the new node's raylet), `kill PID` (a node, at once), `workers PID` (the pids of a node's workers),
+`head 0` (the pid of the process that all others ask, which nothing replaces).
 Its head has no processors to give. It ends, with all nodes, when its input does.
 """
 
@@ -82,6 +83,8 @@ def main(folder: str, store_mib: int) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             answer = every
+        elif word == "head":
+            answer = cluster.head_node.all_processes["gcs_server"][0].process.pid
         else:
             answer = [pid for pid in children(int(number)) if b"ray::" in called(pid)]
         print(json.dumps(answer), flush=True)
