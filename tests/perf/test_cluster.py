@@ -66,7 +66,7 @@ def describing(place: Path, pictures: Path, *on: object) -> dict[str, float]:
 
 
 def test_one_and_two_workers(raylets: clusters.Raylets, tmp_path: Path, benchmark: Any) -> None:
-    """Search first by one worker, then by two; then the rows asked for, by two."""
+    """Search first by one worker, then by two: a change of load between the two moves the ratio."""
     taken: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
     here = [simulate(tmp_path, "local", FEW, []) for _ in range(ROUNDS)]
     for workers, results in taken.items():
