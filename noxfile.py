@@ -84,7 +84,7 @@ def tests(session: nox.Session) -> None:
 
 @session
 def cluster(session: nox.Session) -> None:
-    """Run the tests that start clusters of Ray and kill parts of them: minutes, best alone."""
+    """Run the long tests that start clusters of Ray and kill parts of them: best alone."""
     run(session, "pytest", "-m", "cluster", *session.posargs)
 
 

@@ -84,11 +84,11 @@ def described(folder: Path) -> list[tuple[int, int]]:
 class Raylets:
     """The program `raylets.py`, which is a cluster; `address` is where it is."""
 
-    def __init__(self, cache: Path, nodes: int) -> None:
+    def __init__(self, cache: Path, nodes: int, store_mib: int = 100) -> None:
         """Start the head, which works not, and nodes of one processor each."""
         with (cache / "log").open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "tests" / "raylets.py")],
+                [sys.executable, str(ROOT / "tests" / "raylets.py"), str(store_mib)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
                 env={**os.environ, **ENVIRONMENT, "RETRIEVAL_BENCH_CACHE": str(cache)},
             )  # fmt: skip
@@ -145,9 +145,15 @@ def start(
     )  # fmt: skip
 
 
-def ended(running: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
+def ended(
+    running: subprocess.Popen[str], status: int = 0, patience_s: float = 600
+) -> tuple[str, str]:
     """Wait for the end of a command; return what it said."""
-    out, err = running.communicate(timeout=600)
+    try:
+        out, err = running.communicate(timeout=patience_s)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        raise
     assert running.returncode == status, err
     return out, err
 
@@ -164,6 +170,14 @@ def until(holds: Callable[[], object], running: subprocess.Popen[str], patience:
         assert running.poll() is None, running.communicate()
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+def gone(pid: int, patience: float = 60) -> None:
+    """Wait until a process has ended."""
+    end = time.monotonic() + patience
+    while Path(f"/proc/{pid}/exe").exists():
+        assert time.monotonic() < end, "it goes on"
+        time.sleep(0.1)
 
 
 def stored(place: Path) -> dict[str, str]:
@@ -189,8 +203,8 @@ def results(place: Path) -> dict[str, Any]:
     return found
 
 
-def record(place: Path) -> dict[str, Any]:
-    """Return the only record."""
-    (path,) = place.glob("results/runs/*/*/*.json")
+def record(place: Path, dataset: str = "*") -> dict[str, Any]:
+    """Return the only record, or the only one of a data set."""
+    (path,) = place.glob(f"results/runs/{dataset}/*/*.json")
     held: dict[str, Any] = json.loads(path.read_text())
     return held

@@ -1,6 +1,7 @@
 """Extraction on a cluster of several raylets: the bytes of the local engine, whatever dies.
 
-RETRIEVAL_BENCH_KILLS says how often the test of random deaths is repeated (default: 1).
+Two of these tests are in the normal suite; `nox -s cluster` runs the others, and repeats that of
+deaths at random moments, as often as RETRIEVAL_BENCH_KILLS says (default: 4).
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ import pytest
 from tests import clusters
 
 # Raylets, runs and what they wrote are in tests/clusters.py.
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.skipif(clusters.MISSING, reason=clusters.REASON),
-]
+pytestmark = pytest.mark.skipif(clusters.MISSING, reason=clusters.REASON)
 
-IMAGES = 2000  # 63 shards of 32
-KILLS = int(os.environ.get("RETRIEVAL_BENCH_KILLS", "1"))
+IMAGES = 2000
+SHARDS = 63 + 1  # of 32 images; the last is of the queries
+KILLS = int(os.environ.get("RETRIEVAL_BENCH_KILLS", "4"))
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.cluster) for seed in range(1, KILLS + 1))]
 
 
 @pytest.fixture(scope="module")
@@ -65,19 +65,15 @@ def test_bytes_ranks_and_scores_are_those_of_the_local_engine(
     lines = [line for line in err.splitlines() if not line.startswith(("describe ", "search: "))]
     assert all(line.startswith("to describe: ") for line in lines), "as quiet as the local engine"
     assert out.count(">> pictures: ") == 2
-
-
-def test_the_record_lists_every_node(
-    raylets: clusters.Raylets, pictures: Path, tmp_path: Path
-) -> None:
-    arguments = ["run", "--method", pictures / "halves.py", "--dataset", pictures, "--limit", 400]
-    clusters.ended(clusters.start(tmp_path, *arguments, *on(raylets)))
     head, *nodes = [
-        node for node in clusters.record(tmp_path)["machine"]["nodes"] if not node["lost"]
+        node
+        for node in clusters.record(tmp_path, "pictures")["machine"]["nodes"]
+        if not node["lost"]
     ]
     assert (head["cores"], head["workers"], head["shards"]) == (0, 0, 0)
-    assert sum(node["images"] for node in nodes) == 400 + 5
-    assert sum(node["shards"] for node in nodes) == 13 + 1
+    assert len(nodes) == 2
+    assert sum(node["images"] for node in nodes) == IMAGES + 5
+    assert sum(node["shards"] for node in nodes) == SHARDS
     for node in nodes:
         assert (node["cores"], node["refused"], node["fetched_bytes"]) == (1, None, 0)
         if node["shards"]:
@@ -85,7 +81,7 @@ def test_the_record_lists_every_node(
             assert node["images_per_s"] > 0
 
 
-@pytest.mark.parametrize("seed", range(KILLS))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_workers_nodes_and_the_driver_may_die_at_any_time(
     raylets: clusters.Raylets, pictures: Path, local: Path, tmp_path: Path, seed: int
 ) -> None:
@@ -115,16 +111,17 @@ def test_workers_nodes_and_the_driver_may_die_at_any_time(
     running.send_signal(signal.SIGKILL)
     running.communicate()
     finished = {path: path.read_bytes() for path in clusters.shards(tmp_path)}
-    assert len(finished) < 63
+    assert 0 < len(finished) < SHARDS
     (pictures / "slow").unlink()
     clusters.described(pictures)
     clusters.ended(clusters.start(tmp_path, *given(pictures)[:5], *on(raylets)))
     assert all(path.read_bytes() == content for path, content in finished.items())
-    assert len(clusters.shards(tmp_path)) == 63 + 1
+    assert len(clusters.shards(tmp_path)) == SHARDS
     assert clusters.stored(tmp_path).items() <= clusters.stored(local).items()
     assert clusters.results(tmp_path).items() <= clusters.results(local).items()
 
 
+@pytest.mark.cluster
 def test_a_slow_worker_does_not_hold_up_the_end(
     raylets: clusters.Raylets, pictures: Path, local: Path, tmp_path: Path
 ) -> None:
@@ -141,10 +138,11 @@ def test_a_slow_worker_does_not_hold_up_the_end(
     (pictures / f"slow-{min(seen)}").write_text("900")  # longer than this test may take
     clusters.ended(running)
     (pictures / "slow").unlink()
-    assert len(clusters.shards(tmp_path)) == 63 + 1
+    assert len(clusters.shards(tmp_path)) == SHARDS
     assert clusters.stored(tmp_path).items() <= clusters.stored(local).items()
 
 
+@pytest.mark.cluster
 def test_what_is_wrong_with_images_is_said_as_by_the_local_engine(
     raylets: clusters.Raylets, tmp_path: Path
 ) -> None:
@@ -174,6 +172,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.cluster
 def test_workers_that_would_not_compute_the_same_are_refused(
     raylets: clusters.Raylets, pictures: Path, tmp_path: Path
 ) -> None:
@@ -190,15 +189,18 @@ def test_workers_that_would_not_compute_the_same_are_refused(
     assert "Traceback" not in err
 
 
+@pytest.mark.cluster
 def test_an_error_of_a_method_is_one_sentence_with_the_host(
     raylets: clusters.Raylets, tmp_path: Path
 ) -> None:
-    failing = clusters.pictures(tmp_path / "failing", 40)
+    failing = clusters.pictures(tmp_path / "failing", 60)
     method = failing / "halves.py"
-    method.write_text(method.read_text().replace("halves = ", "halves = 1 / 0, "))
+    text = method.read_text().replace("halves = ", "halves = 1 / 0, ")
+    method.write_text(text)
+    line = text[: text.index("1 / 0")].count("\n") + 1
     arguments = ["run", "--method", method, "--dataset", failing, *on(raylets)]
     _, err = clusters.ended(clusters.start(tmp_path, *arguments), status=1)
     (said,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert said.endswith("ZeroDivisionError: division by zero (halves.py, line 20).")
+    assert said.endswith(f"ZeroDivisionError: division by zero (halves.py, line {line}).")
     assert "the method halves.plain failed on a batch" in said
     assert "Traceback" not in err

@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from tests import clusters
+from tests import clusters, small_net
 
 NAMES = "rb-near", "rb-far"
 NEAR, FAR, PORT = "10.77.13.1", "10.77.13.2", 6391
@@ -148,7 +150,9 @@ def test_a_host_without_a_shared_folder_that_leaves_and_returns(hosts: Hosts) ->
         )  # fmt: skip
 
         def far_works() -> None:
-            """Wait until the far host, the only one with a processor to give, does something."""
+            """Wait until the far host, the only one that can work, is in its second shard."""
+            before = len(clusters.shards(place))
+            clusters.until(lambda: len(clusters.shards(place)) > before, running, 300)
             clusters.described(hosts.base)
             clusters.until((hosts.base / "count").exists, running, 300)
 
@@ -177,3 +181,26 @@ def test_a_host_without_a_shared_folder_that_leaves_and_returns(hosts: Hosts) ->
     size = (pictures / "jpg" / "00000.png").stat().st_size
     for node in far:
         assert 0 < node["images"] <= node["fetched_bytes"] // (size // 2)
+
+
+def test_images_by_url_and_weights_from_the_driver(hosts: Hosts) -> None:
+    pictures = clusters.pictures(hosts.folder / "pictures", 200)
+    bucket = shutil.copytree(pictures / "jpg", hosts.base / "bucket")
+    method = shutil.copy(clusters.ROOT / "tests" / "small_net.py", hosts.folder)
+    torch.manual_seed(3)
+    weights = hosts.folder / "small.safetensors"
+    save_file(small_net.Net().state_dict(), weights)
+    given = ["run", "--method", method, "--weights", weights, "--dataset", pictures]
+    local, place = hosts.folder / "local", hosts.folder / "run"
+    clusters.ended(clusters.start(local, *given))
+    hosts.near()
+    hosts.far()
+    on = ["--engine", "ray", "--ray-address", f"{NEAR}:{PORT}", "--image-url", f"file://{bucket}"]
+    enter = "ip", "netns", "exec", NAMES[0]
+    clusters.ended(clusters.start(place, *given, *on, before=enter))
+    assert clusters.stored(place) == clusters.stored(local)
+    assert clusters.results(place) == clusters.results(local)
+    near, far = clusters.record(place)["machine"]["nodes"]
+    sizes = [file.stat().st_size for file in sorted(bucket.iterdir())]
+    assert near["shards"] == 0
+    assert far["fetched_bytes"] == sum(sizes) + sum(sizes[:5])

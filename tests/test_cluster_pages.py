@@ -19,7 +19,7 @@ from tests import clusters
 
 PAGES = clusters.ROOT / "bench" / "cluster"
 PLACES = ("laptop", "hosts", "slurm", "kubernetes")
-NAMES = ("README", "what-travels", *PLACES)
+NAMES = ("README", "what-travels", "why-actors", *PLACES)
 ray_needed = pytest.mark.skipif(clusters.MISSING, reason=clusters.REASON)
 
 

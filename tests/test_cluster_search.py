@@ -1,7 +1,7 @@
 """Search in pieces: what workers count adds up to the very ranks, scores and lists of one machine.
 
 Here without Ray: pieces are cut, pickled and counted as on a cluster, in any order. The same on a
-real cluster is in `test_cluster_engine.py`.
+real cluster is in `test_cluster_searching.py`.
 """
 
 from __future__ import annotations

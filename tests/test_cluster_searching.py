@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,19 @@ def test_a_node_that_dies_and_one_that_comes(raylets: clusters.Raylets, tmp_path
         assert line["different"] == []
         assert line["rows"] == 12_000
     assert raylets.nodes[-1] in found["codes"]["nodes"], "the new one took part"
+
+
+def test_a_search_ends_where_the_head_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "workers").mkdir()
+    own = clusters.Raylets(tmp_path / "workers", 1)
+    try:
+        running = start(tmp_path, own, "node")
+        clusters.until(lambda: list(tmp_path.glob("seen-*")), running, 300)
+        os.kill(own.ask("head 0"), signal.SIGKILL)
+        _, err = clusters.ended(running, status=1)
+    finally:
+        own.close()
+    assert f"error: the head of the cluster at {own.address} does not answer any more" in err
 
 
 def test_a_run_with_distractors_scores_alike(raylets: clusters.Raylets, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import stopping
+from bench.cluster import head
 from bench.errors import BenchError
 from bench.paths import ROOT
 
@@ -66,6 +67,7 @@ def engine(name: Engine, address: str | None = None) -> Iterator[Any]:
                 for one, handler in handlers.items():
                     signal.signal(one, handler)
         stack.callback(ray.shutdown)
+        stack.enter_context(head.watched(ray))
         yield ray
 
 

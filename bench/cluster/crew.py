@@ -7,13 +7,12 @@ is asked, takes no part; the sentence that says why is printed once.
 
 from __future__ import annotations
 
-import os
-import socket
 import sys
 import time
 from dataclasses import dataclass
 from typing import Any
 
+from bench.cluster import head
 from bench.cluster.recipe import Recipe
 from bench.cluster.worker import Files, Hello, Worker
 from bench.errors import BenchError
@@ -21,7 +20,6 @@ from bench.errors import BenchError
 LOOK_S = 2.0  # between two looks at the nodes
 TRIES = 5  # workers in a row that a node may lose without a shard
 WAIT_S = 300.0  # for a worker, where none is left
-HEAD_S = 30.0  # for the head; Ray ends this process without a word of ours after 60 s
 
 
 @dataclass
@@ -76,7 +74,6 @@ class Crew:
         self.sent: Any = None
         self.looked = -LOOK_S
         self.empty_since: float | None = None
-        self.headless_since: float | None = None
         self.started = 0
 
     def tend(self) -> None:
@@ -87,7 +84,7 @@ class Crew:
         if self.sent is None:
             self.sent = self.ray.put(self.recipe)
             self.files = self._files()
-        if not self._head_answers():
+        if head.fault(head.address_of(self.ray)):  # every call below would wait
             return
         for about in self.ray.nodes():
             self._note(about)
@@ -156,29 +153,6 @@ class Crew:
                 }
             )
         return listed
-
-    def _head_answers(self) -> bool:
-        """Tell whether the head can be reached; end where it cannot be for long.
-
-        Nothing else can be done then: every call into Ray would wait, the one that ends it too.
-        """
-        address = str(self.ray.get_runtime_context().gcs_address)
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), LOOK_S).close()
-        except OSError as error:
-            now = time.monotonic()
-            self.headless_since = self.headless_since or now
-            if now - self.headless_since > HEAD_S:
-                say(
-                    f"error: the head of the cluster at {address} does not answer any more "
-                    f"({error.strerror or error}). Finished shards are kept: start the cluster, "
-                    "and run the same command again."
-                )
-                os._exit(1)
-            return False
-        self.headless_since = None
-        return True
 
     def _note(self, about: dict[str, Any]) -> None:
         """Keep what is new about a node."""

@@ -1,19 +1,22 @@
 """A search over rows that are made as they are read, on a cluster or in this process.
 
-`python simulated.py ADDRESS|local ROWS PIDS` prints JSON: seconds, pieces, what was sent, and the
-resident memory of this process and of the workers of the raylets PIDS, sampled all the time.
+`python simulated.py ADDRESS|local ROWS PIDS` prints JSON: seconds, pieces, what was sent, and, of
+this process and the workers of the raylets PIDS, the time on processors, which other work on the
+machine changes little, and the resident memory, sampled all the time.
 A part is a block of random unit rows with the signs of some columns turned, other columns for each
 part: rows of one norm, all different, for the price of one pass over the memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,20 +78,38 @@ class Watch(threading.Thread):
         """Sample until told to end."""
         while not self.end.wait(0.25):
             self.here.append(resident(Path("/proc/self")))
-            most = 0
-            for stat in Path("/proc").glob("[0-9]*/stat"):
-                try:
-                    parent = int(stat.read_text().rpartition(")")[2].split()[1])
-                    named = parent in self.raylets and (stat.parent / "cmdline").read_bytes()
-                    if named and named.startswith((b"ray::_count", b"ray::IDLE")):
-                        most = max(most, resident(stat.parent))
-                except (OSError, IndexError):
-                    continue
-            self.there.append(most)
+            sizes = [resident(process) for process in workers(self.raylets)]
+            self.there.append(max(sizes, default=0))
+
+
+def workers(raylets: Collection[int]) -> list[Path]:
+    """Return the folders in /proc of the workers of raylets."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            line = parent in raylets and (stat.parent / "cmdline").read_bytes()
+            if line and line.startswith((b"ray::_count", b"ray::IDLE")):
+                found.append(stat.parent)
+    return found
 
 
 def resident(process: Path) -> int:
-    return int((process / "statm").read_text().split()[1]) * PAGE
+    """Return the bytes of memory that a process has; 0 where it has ended."""
+    try:
+        return int((process / "statm").read_text().split()[1]) * PAGE
+    except OSError:
+        return 0
+
+
+def core_seconds(raylets: Collection[int]) -> float:
+    """Return the seconds that this process and the workers have been on processors."""
+    total = time.process_time()
+    for process in workers(raylets):
+        with contextlib.suppress(OSError):
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
 def on_the_wire() -> int:
@@ -125,10 +146,10 @@ def main(address: str, n_rows: int, raylets: list[int]) -> None:
         sent.clear()
         watch, times = Watch(raylets), list[float]()
         watch.start()
-        before, start = on_the_wire(), time.perf_counter()
+        busy, before, start = core_seconds(raylets), on_the_wire(), time.perf_counter()
         found = find(parts, lambda rows: times.append(time.perf_counter()))
         seconds = time.perf_counter() - start
-        wire = on_the_wire() - before
+        wire, busy = on_the_wire() - before, core_seconds(raylets) - busy
         watch.end.set()
         watch.join()
         print(
@@ -136,6 +157,7 @@ def main(address: str, n_rows: int, raylets: list[int]) -> None:
                 {
                     "rows": n_rows,
                     "seconds": seconds,
+                    "core_seconds": busy,
                     "pieces": len(times),
                     "answer_bytes": sent,
                     "loopback_bytes": wire,
