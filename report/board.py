@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from bench.canonical import canonical_json
 
-from .cards import CROPPED, flat, label, metric_label, say
+from .cards import CROPPED, label, metric_label, say
 from .compare import crop_of
-from .runs import ORDER, Card, Run, Score, protocols
+from .runs import ORDER, Card, Run, Score, flat, protocols
 
 OF_METHOD = ("preprocess", "descriptors", "precision", "compression", "search", "rerank")
 UNRANKED = {"untrained", "chance"}
@@ -150,7 +150,7 @@ def printed(value: float | None) -> str:
 
 def treatment(run: Run) -> dict[str, str]:
     """Return in words, in plain text, how a run treats images and descriptors."""
-    leaves = flat(run.card)
+    leaves = run.leaves
     own = {
         key: say(f"preprocess.{key}", leaves[f"preprocess.{key}"], run.card)
         for key in ("max_side_px", "scales")
@@ -279,5 +279,5 @@ def _crop(run: Run) -> str:
     crop = crop_of(run)
     if crop != "box":
         return {"whole": "whole image"}.get(crop, crop)
-    relative = flat(run.card).get("preprocess.query_cap") == "relative"
+    relative = run.leaves.get("preprocess.query_cap") == "relative"
     return "box, relative cap" if relative else "box"

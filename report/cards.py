@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.canonical import canonical_json
 from bench.metrics import metric
 
 from .markdown import clean, code, escape, folded
-from .runs import Card, Run
+from .runs import Card, Run, flat
 
 ABSENT = "not on the card"
 LONGEST = 4000
@@ -124,11 +124,6 @@ def metric_label(metric_id: str) -> str:
         return metric(metric_id).label
     except KeyError:
         return metric_id
-
-
-def flat(card: Card) -> dict[str, Any]:
-    """Return the leaves of the card by dotted path; lists are leaves, and so is an empty dict."""
-    return dict(_leaves(card, ""))
 
 
 def label(path: str) -> str:
@@ -263,14 +258,6 @@ def _alternatives(groups: Mapping[str, Sequence[str]]) -> str:
 
 def _shortened(text: str) -> str:
     return f"{text[:8]}…" if re.fullmatch(r"[0-9a-f]{64}", text) else text
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, value
 
 
 def _number(value: Any) -> str:

@@ -62,8 +62,9 @@ def table(runs: Sequence[Run]) -> str:
 
     Columns in which no run has a value are left out.
     """
+    mixed = len(_headlines(runs)) > 1
     columns: list[tuple[str, Cell]] = [
-        (_quality_head(runs), lambda run: _quality(run, mixed=len(_headlines(runs)) > 1)),
+        (_quality_head(runs), lambda run: _quality(run, mixed=mixed)),
         ("describe p50, ms", lambda run: _p50(run.cost.describe)),
         ("p95, ms", lambda run: _p95(run.cost.describe)),
         ("throughput, images/s", _throughput),

@@ -18,12 +18,12 @@ from urllib.parse import quote
 
 from bench.canonical import canonical_json
 
-from .cards import flat, gist, label, metric_label, say
+from .cards import gist, label, metric_label, say
 from .compare import crop_of
 from .literature import metric_name
 from .markdown import clean, relative_target
 from .published import TAGS, PublishedRow
-from .runs import Run, protocols
+from .runs import Run, flat, protocols
 
 PARTS = Path(__file__).resolve().parent / "leaderboard"
 SCRIPTS = ("view.js", "plot.js", "detail.js", "page.js")
@@ -145,7 +145,7 @@ def _card(run: Run) -> dict[str, Any]:
         "metrics": [[metric_label(str(metric)), str(metric)] for metric in card["metrics"]],
         "fields": [
             [clean(label(path)), clean(say(path, value, card), LONGEST)]
-            for path, value in flat(card).items()
+            for path, value in run.leaves.items()
         ],
     }
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -96,9 +97,19 @@ class Run:
         what = (self.dataset, self.card_sha256, self.method, self.variant)
         return (*what, self.config, self.weights_sha256, self.marks, self.machine)
 
+    @cached_property
+    def leaves(self) -> dict[str, Any]:
+        """Return the leaves of the card by dotted path."""
+        return flat(self.card)
+
     def score(self, protocol: str, metric: str) -> Score:
         """Return the score, empty where the record has none."""
         return self.scores.get(protocol, {}).get(metric, Score(None, None))
+
+
+def flat(card: Card) -> dict[str, Any]:
+    """Return the leaves of a card by dotted path; lists are leaves, and so is an empty dict."""
+    return dict(_leaves(card, ""))
 
 
 def load(results: Path) -> tuple[list[Run], list[tuple[PurePosixPath, str]]]:
@@ -233,3 +244,11 @@ def _score(protocol: str, entry: Mapping[str, Any]) -> Score:
     if not 0 <= low <= high <= 1:
         raise BenchError(f"an interval of {protocol} is {interval}, not [low, high] within 0..1.")
     return Score(entry["mean"], (low, high))
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value
