@@ -167,15 +167,17 @@ def gist(card: Card) -> str:
         )
         if cap is not None and card["crop_rule"] == CROPPED:
             relative = leaves.get("preprocess.query_cap") == "relative"
-            pixels += ", for a crop relative to its image" if relative else ", for a crop the same"
+            pixels += ", for a crop relative to its image" if relative else ", for a crop its own"
     count = leaves.get("distractors.count")
     limit = leaves.get("limit")
     missing = len(leaves.get("missing.database", [])) + len(leaves.get("missing.queries", []))
     compression, search = (str(leaves.get(key, "none")) for key in ("compression", "search"))
+    rule = str(card["candidates_rule"]).split(":")[0]
+    reranked = "" if rule.startswith("none") else f"; re-ranked, {clean(rule)}"
     changed = "" if compression.startswith("none") else f"; compressed: {compression.split(':')[0]}"
     changed += f"; {search.split(';')[0]}" if search.startswith("approximate") else ""
     return (
-        f"{pixels}; {say('', leaves.get('dataset.database'), card)} database images"
+        f"{pixels}{reranked}; {say('', leaves.get('dataset.database'), card)} database images"
         + (f" and {say('', count, card)} distractors" if count else "")
         + changed
         + (f"; limited to {say('', limit, card)}" if limit is not None else "")

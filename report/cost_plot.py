@@ -18,7 +18,7 @@ from bench.canonical import sha256_json
 from .cards import metric_label
 from .expense import PHASES, Timed
 from .markdown import clean
-from .plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style
+from .plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
 from .runs import Run, protocols
 
 FILLS = {
@@ -96,7 +96,10 @@ def quality(runs: Sequence[Run], title: str) -> dict[str, bytes]:
 
     Nothing where fewer than two complete runs have a score. Equal runs give equal bytes.
     """
-    drawn = [run for run in runs if not run.partial and quality_of(run) is not None]
+    complete = [run for run in runs if not run.partial and quality_of(run) is not None]
+    # Random weights and chance would stretch the axis until nothing else can be told apart.
+    serious = [run for run in complete if not run.marks]
+    drawn = serious if len(serious) > 1 else complete
     headlines = sorted({run.headline for run in drawn})
     if len(drawn) < 2 or len(headlines) > 1:
         return {}
@@ -106,9 +109,7 @@ def quality(runs: Sequence[Run], title: str) -> dict[str, bytes]:
     lines = -(-len(named) // 2)
     costs = {
         "time of a query, ms (p50, batch 1)": [run.cost.query_ms for run in drawn],
-        "bytes of a stored descriptor": [
-            Timed(run.bytes_per_image, run.bytes_per_image) for run in drawn
-        ],
+        "bytes per image": [Timed(run.cost.image_bytes, run.cost.image_bytes) for run in drawn],
     }
     shown = {label: known for label, known in costs.items() if any(known)}
     with style():
@@ -167,7 +168,7 @@ def _panel(
     if ratio > 3:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 100 else (1,)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.12, y=0.08)
     axes.grid(color="0.9", linewidth=0.6)
@@ -204,7 +205,7 @@ def _names(axes: Axes, named: Sequence[Run], count: int) -> None:
     lines = -(-len(named) // 2)
     for place, run in enumerate(named):
         column, line = divmod(place, lines)
-        text = f"{place + 1}  {run.short_name(LONGEST_NAME)}, card {run.card8}"
+        text = f"{place + 1}  {titled(run, LONGEST_NAME)}, card {run.card8}"
         axes.text(
             0.5 * column, 1 - (line + 0.5) / lines, text, fontsize=7.5, va="center",
             transform=axes.transAxes,
@@ -245,7 +246,7 @@ def phases(runs: Sequence[Run], title: str) -> dict[str, bytes]:
             total = _total(run)
             said = f"{total:,.0f} ms" if total >= 100 else f"{total:,.3g} ms"
             axes.text(101, place, said, va="center", fontsize=7.5)
-        names = [f"{run.short_name(LONGEST_NAME)}, card {run.card8}" for run in shown]
+        names = [f"{titled(run, LONGEST_NAME)}, card {run.card8}" for run in shown]
         axes.set_yticks(range(len(shown)), names, fontsize=7.5)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_xlim(0, 112)

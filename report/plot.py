@@ -105,6 +105,11 @@ def shortened(text: str, longest: int = LONGEST_NAME) -> str:
     return f"{line[: longest - tail - 1]}…{line[-tail:]}"
 
 
+def titled(run: Run, longest: int = LONGEST_NAME) -> str:
+    """Return the name of a run, cut to so many characters, and how its lists were made."""
+    return shortened(f"{run.method}.{run.variant}", longest) + run.marked + run.stages
+
+
 def _pitch(count: int) -> float:
     """Return the height of a row in inches: roomy for few rows, one page for sixty."""
     return min(0.42, max(0.18, 7.0 / max(count, 1)))
@@ -134,7 +139,7 @@ def _protocol(axes: Axes, runs: Sequence[Run], name: str, index: int, count: int
 
 def _rows(axes: Axes, runs: Sequence[Run]) -> None:
     """Name every row, name every card at its first row, rule a line between cards."""
-    axes.set_yticks(range(len(runs)), [shortened(run.name) for run in runs])
+    axes.set_yticks(range(len(runs)), [titled(run) for run in runs])
     axes.tick_params(axis="y", length=0, labelsize=8.5 if len(runs) <= 35 else 7)
     before = None
     for place, run in enumerate(runs):

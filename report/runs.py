@@ -80,8 +80,27 @@ class Run:
 
     def short_name(self, longest: int) -> str:
         """Return the name, method.variant cut to `longest` characters; marks are never cut."""
-        marks = f" ({', '.join(self.marks)})" if self.marks else ""
-        return clean(f"{self.method}.{self.variant}", longest) + marks
+        return clean(f"{self.method}.{self.variant}", longest) + self.marked
+
+    @property
+    def marked(self) -> str:
+        """Return the marks as they stand after a name, " (untrained)", or nothing."""
+        return f" ({', '.join(self.marks)})" if self.marks else ""
+
+    @property
+    def stages(self) -> str:
+        """Return what rows of one name often differ in, to stand after it: ", re-ranked"."""
+        card, said = self.card, []
+        if card["crop_rule"] == "whole query image":
+            said.append("whole query")
+        if not str(card["candidates_rule"]).startswith("none"):
+            labels = card.get("rerank", {}).get("candidates") == "official"
+            said.append("re-ranked by labels" if labels else "re-ranked")
+        if not str(card["compression"]).startswith("none"):
+            said.append(str(card["compression"]).split(":")[0])
+        if str(card["search"]).startswith("approximate"):
+            said.append(str(card["search"]).split(";")[0].removeprefix("approximate: "))
+        return clean("".join(f", {words}" for words in said), 60)
 
     @property
     def headline(self) -> str:
