@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import record as records
-from bench.canonical import sha256_json
+from bench.canonical import canonical_json, sha256_json
 from bench.errors import BenchError
 from bench.metrics import counted, junk_removed, mean_over_queries
 from bench.types import LabelledRanks, Protocol
@@ -25,7 +25,7 @@ from . import curves, plot
 from .board import rules
 from .cards import by_label, metric_label, what_differs
 from .markdown import code, escape
-from .runs import Run, protocols
+from .runs import Card, Run, protocols
 
 MOST_ROWS = 60
 MOST_LINES = 8
@@ -189,10 +189,12 @@ def _differences(results: Path, runs: Sequence[Run], stem: str) -> list[Picture]
         else f"**Their cards differ** ({code(one.card8)}, {code(other.card8)}): "
         f"{'; '.join(lines)}. "
     )
+    together = rules(one.card) == rules(other.card)
+    which = "under one heading of the table above" if together else "of the same queries and labels"
     caption = (
         f"{escape(metric_label(one.headline))} of {escape(one.name)} minus that of "
-        f"{escape(other.name)} for every query, the two best rows under one heading of the table "
-        f"above; larger than 0 where the first is better. {cards}From the records "
+        f"{escape(other.name)} for every query, the two best rows {which}; "
+        f"larger than 0 where the first is better. {cards}From the records "
         f"{code(one.run_id)} and {code(other.run_id)}."
     )
     words = f"Differences between {one.name} and {other.name}, query by query"
@@ -224,13 +226,23 @@ def _exact_to(card: Mapping[str, Any]) -> float:
 
 
 def _two_best(runs: Sequence[Run]) -> tuple[Run, Run] | None:
-    """Return the two best runs of different methods that stand in one group of the main table."""
-    best: dict[str, Run] = {}
-    for run in ranked(runs):
-        first = best.setdefault(rules(run.card), run)
-        if (first.method, first.variant) != (run.method, run.variant):
-            return first, run
+    """Return the two best runs of different methods that stand in one group of the main table.
+
+    Where no group has two, those whose queries and labels are the same.
+    """
+    for alike in (rules, _asked):
+        best: dict[str, Run] = {}
+        for run in ranked(runs):
+            first = best.setdefault(alike(run.card), run)
+            if (first.method, first.variant) != (run.method, run.variant):
+                return first, run
     return None
+
+
+def _asked(card: Card) -> str:
+    """Return what is asked of a method: lists, labels, metrics, distractors."""
+    keys = ("dataset", "protocols", "metrics", "distractors", "junk_rule", "tie_rule", "limit")
+    return canonical_json({key: card[key] for key in keys})
 
 
 def _distractors(

@@ -215,7 +215,7 @@ def test_pictures_are_the_same_bytes_each_time_and_name_what_they_show() -> None
     assert set(one) == {"png", "svg", "phases-png", "phases-svg"}
     assert one["png"].startswith(b"\x89PNG")
     text = one["svg"].decode()
-    for words in ("time of a query, ms", "bytes of a stored descriptor", "whole query image"):
+    for words in ("time of a query, ms", "bytes per image", "whole query image"):
         assert words in text
     assert "m4&lt;$&amp;&gt;.lite0" in text
     assert "<date>" not in text

@@ -384,7 +384,10 @@ def test_a_front_never_runs_over_rows_that_may_not_be_compared(opened: Open, pag
 def test_a_re_ranked_row_costs_its_local_features_too(tmp_path: Path, made: ModuleType) -> None:
     record = made.make_record()
     times = {"p50": 2.0, "p95": 3.0}
-    record["timing"]["search"] = {"ms_per_query": times}
+    record["timing"]["search"] = {
+        "measure": "sample", "rows": 60, "dim": 256, "shortlist": 60, "queries": 9, "warm_up": 1,
+        "ms_per_query": times,
+    }  # fmt: skip
     record["rerank"] = {
         "pairs": 9, "ms_per_query": times, "features_per_image": 2.0, "bytes_per_image": 976.0,
     }  # fmt: skip

@@ -99,6 +99,23 @@ def test_the_caption_of_differences_says_in_what_cards_differ(
     assert "mean +50.00" in svg
 
 
+def test_the_differences_are_those_of_two_rows_that_may_be_compared(
+    tmp_path: Path, made: ModuleType
+) -> None:
+    """The best row of all stands under a heading of its own: its queries are whole."""
+    records = [
+        made.make_record("one", "a", (0.9, 0.9, 0.9), made.WHOLE, number=1),
+        made.make_record("two", "b", (0.8, 0.8, 0.8), number=2),
+        made.make_record("two", "b", (0.8, 0.79, 0.8), made.make_card(precision="bf16"), number=3),
+        made.make_record("six", "c", (0.7, 0.7, 0.7), number=4),
+    ]
+    for each in records:
+        per_query(each, [0.5, 0.5, 0.5])
+    (picture,) = pictures._differences(tmp_path, loaded(tmp_path, made, *records), "x")
+    assert "of two.b minus that of six.c" in picture.caption
+    assert "under one heading" in picture.caption
+
+
 def test_lines_over_distractors_join_what_differs_in_them_alone(
     tmp_path: Path, made: ModuleType
 ) -> None:
