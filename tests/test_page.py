@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from bench.canonical import sha256_json
+from tests import reports
 
 build = importlib.import_module("bench.report.build").build
 page_module = importlib.import_module("bench.report.page")
@@ -32,13 +33,8 @@ ENDING = "</script><script>document.title='owned'</script><!--"
 
 @pytest.fixture(scope="module")
 def made() -> ModuleType:
-    """Return tests/test_report.py, which makes records by hand."""
-    spec = importlib.util.spec_from_file_location("_records", ROOT / "tests" / "test_report.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Return what makes records by hand."""
+    return reports
 
 
 def page_of(folder: Path, made: ModuleType, *records: dict[str, Any]) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bench import record
+from tests import reports
 
 ROOT = Path(__file__).resolve().parent.parent
 pictures = importlib.import_module("bench.report.pictures")
@@ -22,13 +23,8 @@ HEADLINE = "map.trapezoid.junk-removed"
 
 @pytest.fixture(scope="module")
 def made() -> ModuleType:
-    """Return tests/test_report.py, which makes records by hand."""
-    spec = importlib.util.spec_from_file_location("_records", ROOT / "tests" / "test_report.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Return what makes records by hand."""
+    return reports
 
 
 def loaded(folder: Path, made: ModuleType, *records: dict[str, Any]) -> list[Any]:
