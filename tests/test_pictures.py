@@ -17,6 +17,7 @@ from tests import reports
 ROOT = Path(__file__).resolve().parent.parent
 pictures = importlib.import_module("bench.report.pictures")
 curves = importlib.import_module("bench.report.curves")
+plot = importlib.import_module("bench.report.plot")
 runs = importlib.import_module("bench.report.runs")
 HEADLINE = "map.trapezoid.junk-removed"
 
@@ -110,6 +111,21 @@ def test_the_differences_are_those_of_two_rows_that_may_be_compared(
     (picture,) = pictures._differences(tmp_path, loaded(tmp_path, made, *records), "x")
     assert "of two.b minus that of six.c" in picture.caption
     assert "under one heading" in picture.caption
+
+
+def test_a_name_is_followed_by_how_its_lists_were_made(tmp_path: Path, made: ModuleType) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "": {},
+        ", whole query": {"crop_rule": "whole query image"},
+        ", re-ranked": {"candidates_rule": "deployable: the first 100 of the list"},
+        ", pq8x8": {"compression": "pq8x8: product quantisation"},
+        ", hnsw32": {"search": "approximate: hnsw32; faiss"},
+    }
+    for number, (words, change) in enumerate(changes.items(), start=1):
+        record_of = made.make_record(card=made.make_card(**change), number=number)
+        (run,) = loaded(tmp_path / str(number), made, record_of)
+        assert run.stages == words
+        assert plot.titled(run) == f"gem.lite0{words}"
 
 
 def test_lines_over_distractors_join_what_differs_in_them_alone(
