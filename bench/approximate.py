@@ -26,7 +26,7 @@ from bench.counting import exact_scores
 from bench.descriptors import Matrix, blocks, check_block, count_rows
 from bench.errors import BenchError
 from bench.progress import Progress
-from bench.types import NO_ROW, NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
+from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
 
 PER_LIST = 64  # training rows for each list of an inverted file
 BUILD_DEPTH = 200  # efConstruction of HNSW
@@ -272,13 +272,14 @@ def ranks_of(
     )
 
 
-def recall(found: Rows, exact: Rows) -> float | None:
+def recall(found: Rows, exact: Rows, unanswered: Collection[int] = ()) -> float | None:
     """Return the fraction of the exact shortlists (n_queries, depth) that is in those found.
 
-    Where `found` is shorter, only as much of the exact lists is looked at. A list without any row,
-    that of a query without descriptor, is left out. None where nothing is left.
+    Where `found` is shorter, only as much of the exact lists is looked at. The lists of queries
+    `unanswered`, which have no descriptor, are left out; one in which the index found nothing is
+    not. None where nothing is left.
     """
-    asked = np.any(found != NO_ROW, axis=1)
+    asked = ~np.isin(np.arange(len(found)), list(unanswered))
     found, exact = found[asked], exact[asked]
     if found.size == 0:
         return None
@@ -310,7 +311,7 @@ def loss(
         "exact_scores": exact,
         "shortlist_recall": {
             "depth": shortlist.row.shape[1],
-            "fraction": recall(shortlist.row, exact_listed),
+            "fraction": recall(shortlist.row, exact_listed, unanswered),
         },
         "positives_missed": {
             protocol.name: sum(

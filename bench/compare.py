@@ -87,7 +87,8 @@ def find(given: Sequence[str], dataset: str | None, results: Path) -> list[Path]
     """Return the paths of records: those given, or the newest of METHOD[.VARIANT] on `dataset`.
 
     Of several runs of a method those on a card that all the methods named have are taken first,
-    then those whose rules they share. Runs of a part of the images are not taken.
+    then those whose rules they share. Runs of a part of the images are not taken, and records that
+    cannot be read only matter where a method has no other.
     """
     named = [text for text in given if not (Path(text).suffix == ".json" or Path(text).is_file())]
     if named and dataset is None:
@@ -95,14 +96,19 @@ def find(given: Sequence[str], dataset: str | None, results: Path) -> list[Path]
             f"{named[0]!r} is not a record; to compare methods by name give --dataset NAME as well."
         )
     held: dict[str, list[Run]] = {}  # of each method
+    broken: dict[str, BenchError] = {}
     for path in record.find(results) if named else []:
         if path.parent.parent.name == dataset:
-            one = record.read(path)
+            try:
+                one = record.read(path)
+            except BenchError as error:
+                broken[path.parent.name] = error
+                continue
             if not one["partial"]:
                 when = one["created"] + one["run_id"]
                 run = Run(when, canonical_json(one["card"]), _rules(one["card"]), path)
                 held.setdefault(path.parent.name, []).append(run)
-    found = {text: _runs_of(text, dataset, held) for text in named}
+    found = {text: _runs_of(text, dataset, held, broken) for text in named}
     cards = _in_all({run.card for run in runs} for runs in found.values())
     rules = _in_all({run.rules for run in runs} for runs in found.values())
     paths = {
@@ -241,9 +247,20 @@ def _mean(values: Values) -> float | None:
     return float(kept.mean()) if len(kept) else None
 
 
-def _runs_of(given: str, dataset: str | None, held: Mapping[str, list[Run]]) -> list[Run]:
-    runs = [run for name, of in held.items() if given in (name, name.split(".")[0]) for run in of]
+def _runs_of(
+    given: str,
+    dataset: str | None,
+    held: Mapping[str, list[Run]],
+    broken: Mapping[str, BenchError],
+) -> list[Run]:
+    def meant(name: str) -> bool:
+        return given in (name, name.split(".")[0])
+
+    runs = [run for name, of in held.items() if meant(name) for run in of]
     if not runs:
+        for name, error in broken.items():
+            if meant(name):
+                raise error
         raise unknown(f"method with a whole record of {dataset}", given, held)
     return runs
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from bench.canonical import canonical_json
 
-from .cards import CROPPED, flat, label, metric_label, say
+from .cards import CROPPED, label, metric_label, say
 from .compare import crop_of
-from .runs import ORDER, Card, Run, Score, protocols
+from .runs import ORDER, Card, Run, Score, flat, protocols
 
 OF_METHOD = ("preprocess", "descriptors", "precision", "compression", "search", "rerank")
 UNRANKED = {"untrained", "chance"}
@@ -87,7 +87,7 @@ def board(runs: Sequence[Run], dataset: str, *, easy: bool = False) -> Board:
     labels: dict[str, str] = {}
     groups: dict[tuple[bool, str], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.partial, _rules(run.card)), []).append(run)
+        groups.setdefault((run.partial, rules(run.card)), []).append(run)
     ordered = sorted(groups.items(), key=lambda item: _place(item[0][0], item[1]))
     headings = _headings([of for _, of in ordered])
     made = []
@@ -150,7 +150,7 @@ def printed(value: float | None) -> str:
 
 def treatment(run: Run) -> dict[str, str]:
     """Return in words, in plain text, how a run treats images and descriptors."""
-    leaves = flat(run.card)
+    leaves = run.leaves
     own = {
         key: say(f"preprocess.{key}", leaves[f"preprocess.{key}"], run.card)
         for key in ("max_side_px", "scales")
@@ -215,7 +215,8 @@ def _columns(runs: Sequence[Run], *, easy: bool) -> list[Metric]:
     return out
 
 
-def _rules(card: Card) -> str:
+def rules(card: Card) -> str:
+    """Return what two rows must have in common to stand under one heading."""
     return canonical_json({key: value for key, value in card.items() if key not in OF_METHOD})
 
 
@@ -224,7 +225,7 @@ def _place(partial: bool, members: Sequence[Run]) -> tuple[object, ...]:
     card = members[0].card
     crops = [CROPPED, "whole query image"]
     crop = next((i for i, rule in enumerate(crops) if card["crop_rule"].startswith(rule)), 2)
-    return partial, crop, reranking(card) != "none", _rules(card)
+    return partial, crop, reranking(card) != "none", rules(card)
 
 
 def _headings(groups: Sequence[Sequence[Run]]) -> list[str]:
@@ -279,5 +280,5 @@ def _crop(run: Run) -> str:
     crop = crop_of(run)
     if crop != "box":
         return {"whole": "whole image"}.get(crop, crop)
-    relative = flat(run.card).get("preprocess.query_cap") == "relative"
+    relative = run.leaves.get("preprocess.query_cap") == "relative"
     return "box, relative cap" if relative else "box"

@@ -162,11 +162,12 @@ def _studies(
 ) -> list[str]:
     """Return the blocks of the studies of a dataset, and add their pictures to `files`."""
     blocks = []
-    for study in sensitivity.order(studies, dataset):
+    for number, study in enumerate(sensitivity.order(studies, dataset)):
         stem = f"figures/sensitivity-{dataset}-{study.file.stem}"
         for kind, data in tornado.draw(study).items():
             files[f"{stem}.{kind}"] = data
-        blocks += sensitivity.section(study, relative_target(PurePosixPath(f"{stem}.png")))
+        heading, *rest = sensitivity.section(study, relative_target(PurePosixPath(f"{stem}.png")))
+        blocks += [heading, *([] if number else [sensitivity.HINT]), *rest]
     return blocks
 
 

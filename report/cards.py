@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.canonical import canonical_json
 from bench.metrics import metric
 
 from .markdown import clean, code, escape, folded
-from .runs import Card, Run
+from .runs import Card, Run, flat
 
 ABSENT = "not on the card"
 LONGEST = 4000
@@ -128,11 +128,6 @@ def metric_label(metric_id: str) -> str:
         return metric_id
 
 
-def flat(card: Card) -> dict[str, Any]:
-    """Return the leaves of the card by dotted path; lists are leaves, and so is an empty dict."""
-    return dict(_leaves(card, ""))
-
-
 def label(path: str) -> str:
     """Return the words for a path of the card; the path itself where there are none."""
     found = _PROTOCOL.fullmatch(path)
@@ -174,15 +169,17 @@ def gist(card: Card) -> str:
         )
         if cap is not None and card["crop_rule"] == CROPPED:
             relative = leaves.get("preprocess.query_cap") == "relative"
-            pixels += ", for a crop relative to its image" if relative else ", for a crop the same"
+            pixels += ", for a crop relative to its image" if relative else ", for a crop its own"
     count = leaves.get("distractors.count")
     limit = leaves.get("limit")
     missing = len(leaves.get("missing.database", [])) + len(leaves.get("missing.queries", []))
     compression, search = (str(leaves.get(key, "none")) for key in ("compression", "search"))
+    rule = str(card["candidates_rule"]).split(":")[0]
+    reranked = "" if rule.startswith("none") else f"; re-ranked, {clean(rule)}"
     changed = "" if compression.startswith("none") else f"; compressed: {compression.split(':')[0]}"
     changed += f"; {search.split(';')[0]}" if search.startswith("approximate") else ""
     return (
-        f"{pixels}; {say('', leaves.get('dataset.database'), card)} database images"
+        f"{pixels}{reranked}; {say('', leaves.get('dataset.database'), card)} database images"
         + (f" and {say('', count, card)} distractors" if count else "")
         + changed
         + (f"; limited to {say('', limit, card)}" if limit is not None else "")
@@ -265,14 +262,6 @@ def _alternatives(groups: Mapping[str, Sequence[str]]) -> str:
 
 def _shortened(text: str) -> str:
     return f"{text[:8]}…" if re.fullmatch(r"[0-9a-f]{64}", text) else text
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, value
 
 
 def _number(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .cards import flat, say
+from .cards import say
 from .markdown import clean, code, escape
 from .published import NOT_STATED, PublishedRow
 from .runs import Run
@@ -54,8 +54,8 @@ def crop_of(run: Run) -> str:
 
 def _by_card(value_of: Callable[[Run], str], runs: Sequence[Run]) -> dict[str, list[str]]:
     """Group the labels of the cards by a value of the run, in the order of the cards."""
-    ordered = sorted(runs, key=lambda run: run.card_sha256)
-    return _group((value_of(run), code(run.card8)) for run in ordered)
+    one_each = {run.card_sha256: run for run in runs}
+    return _group((value_of(run), code(run.card8)) for _, run in sorted(one_each.items()))
 
 
 def _by_variant(value_of: Callable[[Run], str], runs: Sequence[Run]) -> dict[str, list[str]]:
@@ -117,7 +117,7 @@ def _stage(rule: Any) -> str:
 
 def _scales(run: Run, row: PublishedRow) -> str:
     """Return the scales of a run; as the row prints them where they are the same to 3 decimals."""
-    scales = flat(run.card).get("preprocess.scales")
+    scales = run.leaves.get("preprocess.scales")
     if scales is None:
         return NOT_STATED
     ours = sorted(int(scale * 1000 + 1e-6) for scale in scales)
@@ -127,10 +127,9 @@ def _scales(run: Run, row: PublishedRow) -> str:
 
 
 def _cap(run: Run) -> str:
-    leaves = flat(run.card)
-    if "preprocess.max_side_px" not in leaves:
+    if "preprocess.max_side_px" not in run.leaves:
         return NOT_STATED
-    return say("preprocess.max_side_px", leaves["preprocess.max_side_px"], run.card)
+    return say("preprocess.max_side_px", run.leaves["preprocess.max_side_px"], run.card)
 
 
 def _training(run: Run) -> str:

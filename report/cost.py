@@ -20,6 +20,18 @@ the descriptor, all scales. Throughput is of describe, at the batch that was bes
 (1 MB is 1,000,000 bytes). "–": not measured, or not known; what each key means is defined in
 [`README.md`](README.md#costs).
 """
+FRONT = """\
+Every point is a complete run; grey: the interval of its time. A line is the Pareto front of the
+rows that were scored under the same rules, in one colour: no row of them on this machine is both
+cheaper and better than one on the line. The time of a query is decode, describe, search and
+re-rank, p50 each, added. Bytes are those that the search needs of an image of the database: its
+descriptor, or its part of an approximate index, and its local features where lists are re-ranked.
+Untrained networks and chance are left out where trained ones are to be seen.
+""".strip()
+PHASES = """\
+What share of the time of a query goes into each phase, the fastest row first; the sum is at the
+right.
+""".strip()
 
 
 def section(chosen: Sequence[Run], dataset: str) -> tuple[list[str], dict[str, bytes]]:
@@ -40,15 +52,17 @@ def section(chosen: Sequence[Run], dataset: str) -> tuple[list[str], dict[str, b
         against = f"Quality against the time of a query and against bytes per image, {title}"
         shares = f"Share of each phase in the time of a query, {title}"
         drawn = {
-            f"{dataset}-cost{ending}": (cost_plot.quality(there, title), against),
-            f"{dataset}-phases{ending}": (cost_plot.phases(there, title), shares),
+            f"{dataset}-cost{ending}": (cost_plot.quality(there, title), against, FRONT),
+            f"{dataset}-phases{ending}": (cost_plot.phases(there, title), shares, PHASES),
         }
-        for stem, (figures, words) in drawn.items():
+        for stem, (figures, words, caption) in drawn.items():
             for kind, data in figures.items():
                 files[f"figures/{stem}.{kind}"] = data
             if figures:
                 target = relative_target(PurePosixPath("figures", f"{stem}.png"))
+                vector = relative_target(PurePosixPath("figures", f"{stem}.svg"))
                 blocks.append(f"![{escape(words)}]({target})\n")
+                blocks.append(f"{caption} [Vector graphic]({vector}).\n")
     return blocks, files
 
 
@@ -62,8 +76,9 @@ def table(runs: Sequence[Run]) -> str:
 
     Columns in which no run has a value are left out.
     """
+    mixed = len(_headlines(runs)) > 1
     columns: list[tuple[str, Cell]] = [
-        (_quality_head(runs), lambda run: _quality(run, mixed=len(_headlines(runs)) > 1)),
+        (_quality_head(runs), lambda run: _quality(run, mixed=mixed)),
         ("describe p50, ms", lambda run: _p50(run.cost.describe)),
         ("p95, ms", lambda run: _p95(run.cost.describe)),
         ("throughput, images/s", _throughput),
@@ -77,6 +92,7 @@ def table(runs: Sequence[Run]) -> str:
         ("GFLOPs per image", lambda run: _scaled(run.cost.flops, 1e9)),
         ("bytes per descriptor", lambda run: f"{run.bytes_per_image:,}"),
         ("index, MB", lambda run: _scaled(run.cost.index_bytes, 1e6)),
+        ("local features, MB", lambda run: _scaled(run.cost.local_bytes, 1e6)),
         ("record", lambda run: markdown.link(run.run_id, relative_target(run.file))),
     ]
     columns = [column for column in columns if any(column[1](run) != NONE for run in runs)]

@@ -6,13 +6,9 @@ grey can be read. All runs of a picture were timed on one machine; the caller se
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any
 
-import matplotlib as mpl
-import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -22,11 +18,9 @@ from bench.canonical import sha256_json
 from .cards import metric_label
 from .expense import PHASES, Timed
 from .markdown import clean
+from .plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
 from .runs import Run, protocols
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-DASHES = ("-", "--", "-.", ":")
 FILLS = {
     "decode": ("#56B4E9", ""),
     "preprocess": ("#E69F00", "////"),
@@ -34,7 +28,6 @@ FILLS = {
     "search": ("#CC79A7", "...."),
     "re-rank": ("#009E73", "\\\\\\\\"),
 }
-WIDTH = 7.2  # inches, the width of the text of an A4 page
 MOST_NAMED = 24
 MOST_BARS = 40
 LONGEST_NAME = 34
@@ -103,7 +96,10 @@ def quality(runs: Sequence[Run], title: str) -> dict[str, bytes]:
 
     Nothing where fewer than two complete runs have a score. Equal runs give equal bytes.
     """
-    drawn = [run for run in runs if not run.partial and quality_of(run) is not None]
+    complete = [run for run in runs if not run.partial and quality_of(run) is not None]
+    # Random weights and chance would stretch the axis until nothing else can be told apart.
+    serious = [run for run in complete if not run.marks]
+    drawn = serious if len(serious) > 1 else complete
     headlines = sorted({run.headline for run in drawn})
     if len(drawn) < 2 or len(headlines) > 1:
         return {}
@@ -113,12 +109,10 @@ def quality(runs: Sequence[Run], title: str) -> dict[str, bytes]:
     lines = -(-len(named) // 2)
     costs = {
         "time of a query, ms (p50, batch 1)": [run.cost.query_ms for run in drawn],
-        "bytes of a stored descriptor": [
-            Timed(run.bytes_per_image, run.bytes_per_image) for run in drawn
-        ],
+        "bytes per image": [Timed(run.cost.image_bytes, run.cost.image_bytes) for run in drawn],
     }
     shown = {label: known for label, known in costs.items() if any(known)}
-    with _style():
+    with style():
         figure = Figure(figsize=(WIDTH, 3.3 + 0.17 * lines), layout="constrained")
         grid = figure.add_gridspec(2, len(shown), height_ratios=[3.0, 0.17 * lines + 0.05])
         panels: list[Axes] = []
@@ -139,10 +133,10 @@ def quality(runs: Sequence[Run], title: str) -> dict[str, bytes]:
             figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7.5)
         figure.suptitle(clean(title, 110), fontsize=9, x=0.01, ha="left")
         figure.draw_without_rendering()  # so that it is known where the points are
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
         for axes, known in zip(panels, shown.values(), strict=True):
             _number(axes, drawn, known)
-        return _encoded(figure)
+        return encoded(figure)
 
 
 def _panel(
@@ -161,19 +155,20 @@ def _panel(
         best = front([(cost.p50, value) for run, cost, value in there if not run.marks])
         if len(best) > 1:
             axes.step(*zip(*best, strict=True), where="post", color=colour, linestyle=dash, lw=1.1)
-        for run, cost, value in there:
-            if cost.interval is not None:
-                axes.plot(cost.interval, [value] * 2, "-", color="0.6", lw=1.0, zorder=1)
-            face = "white" if run.marks else colour
-            axes.plot(
-                cost.p50, value, marker, color=colour, markerfacecolor=face, markersize=5, zorder=3
-            )
+        wide = [(value, *cost.interval) for _, cost, value in there if cost.interval is not None]
+        if wide:
+            axes.hlines(*np.array(wide).T, colors="0.6", linewidth=1.0, zorder=1)
+        for marked, face in ((False, colour), (True, "white")):
+            at = [(cost.p50, value) for run, cost, value in there if bool(run.marks) == marked]
+            if at:
+                x, y = np.array(at).T
+                axes.plot(x, y, marker, color=colour, markerfacecolor=face, markersize=5, zorder=3)
     ends = [end for _, cost, _ in points for end in (cost.p50, *(cost.interval or ()))]
     ratio = max(ends) / max(min(ends), 1e-3)
     if ratio > 3:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 100 else (1,)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.12, y=0.08)
     axes.grid(color="0.9", linewidth=0.6)
@@ -210,7 +205,7 @@ def _names(axes: Axes, named: Sequence[Run], count: int) -> None:
     lines = -(-len(named) // 2)
     for place, run in enumerate(named):
         column, line = divmod(place, lines)
-        text = f"{place + 1}  {run.short_name(LONGEST_NAME)}, card {run.card8}"
+        text = f"{place + 1}  {titled(run, LONGEST_NAME)}, card {run.card8}"
         axes.text(
             0.5 * column, 1 - (line + 0.5) / lines, text, fontsize=7.5, va="center",
             transform=axes.transAxes,
@@ -226,30 +221,32 @@ def phases(runs: Sequence[Run], title: str) -> dict[str, bytes]:
     Bars are shares, the sum of the p50s stands at their end. Nothing where no run has the phases.
     """
     split = [run for run in runs if run.cost.query_ms and "network" in run.cost.phases]
+    split = [run for run in split if _total(run) > 0]
     split.sort(key=lambda run: (_total(run), run.name, run.file))
     shown = split[:MOST_BARS]
     if not shown:
         return {}
-    with _style():
+    with style():
         figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * len(shown)), layout="constrained")
         axes = figure.add_subplot()
-        for place, run in enumerate(shown):
-            start, total = 0.0, _total(run)
-            for phase in (phase for phase in PHASES if phase in run.cost.phases):
-                share = 100 * run.cost.phases[phase].p50 / total
-                colour, hatch = FILLS[phase]
+        start = np.zeros(len(shown))
+        for phase in PHASES:
+            have = [place for place, run in enumerate(shown) if phase in run.cost.phases]
+            share = np.array(
+                [100 * shown[i].cost.phases[phase].p50 / _total(shown[i]) for i in have]
+            )
+            colour, hatch = FILLS[phase]
+            if have:
                 axes.barh(
-                    place, share, left=start, height=0.62, color=colour, hatch=hatch,
-                    edgecolor="white", linewidth=0.6,
+                    have, share, left=start[have], height=0.62, color=colour, hatch=hatch,
+                    edgecolor="white", linewidth=0.6, label=phase,
                 )  # fmt: skip
-                start += share
+                start[have] += share
+        for place, run in enumerate(shown):
+            total = _total(run)
             said = f"{total:,.0f} ms" if total >= 100 else f"{total:,.3g} ms"
             axes.text(101, place, said, va="center", fontsize=7.5)
-        for phase in PHASES:
-            if any(phase in run.cost.phases for run in shown):
-                colour, hatch = FILLS[phase]
-                axes.barh([0], [0], color=colour, hatch=hatch, edgecolor="white", label=phase)
-        names = [f"{run.short_name(LONGEST_NAME)}, card {run.card8}" for run in shown]
+        names = [f"{titled(run, LONGEST_NAME)}, card {run.card8}" for run in shown]
         axes.set_yticks(range(len(shown)), names, fontsize=7.5)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_xlim(0, 112)
@@ -260,33 +257,8 @@ def phases(runs: Sequence[Run], title: str) -> dict[str, bytes]:
         axes.tick_params(axis="y", length=0)
         figure.suptitle(clean(title, 110), fontsize=9, x=0.01, ha="left")
         figure.legend(loc="outside lower center", ncols=len(PHASES), frameon=False, fontsize=8)
-        return _encoded(figure)
+        return encoded(figure)
 
 
 def _total(run: Run) -> float:
     return sum(timed.p50 for timed in run.cost.phases.values())
-
-
-def _style() -> AbstractContextManager[None]:
-    """Fix what would differ from run to run or from reader to reader; "$" in a name is a "$"."""
-    fixed: dict[str, Any] = {
-        "svg.hashsalt": "report",
-        "font.family": "DejaVu Sans",
-        "font.size": 8.5,
-        "text.parse_math": False,
-        "axes.axisbelow": True,
-        "hatch.linewidth": 0.6,
-    }
-    return mpl.style.context(["default", fixed])
-
-
-def _encoded(figure: Figure) -> dict[str, bytes]:
-    made = {}
-    for kind, nothing in (
-        ("png", {"Software": None}),
-        ("svg", {"Date": None, "Creator": None}),
-    ):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=150, metadata=nothing)
-        made[kind] = buffer.getvalue()
-    return made

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from .cards import metric_label
 from .markdown import clean
-from .plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, shortened, style
+from .plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
 from .runs import Run
 
 Values = NDArray[np.float64]
-K = np.unique(np.concatenate([np.arange(1, 21), np.geomspace(20, 100, 17).round()])).astype(int)
+K = np.unique([*range(1, 21), 50, *np.geomspace(20, 100, 17).round()]).astype(int)
 MARKED = (1, 5, 10, 20, 50, 100)
 BETTER, WORSE, EQUAL = COLOURS[0], COLOURS[1], "0.6"
 
@@ -66,7 +66,7 @@ def differences(
         for axes, name in zip(panels, names, strict=True):
             axes.set_title(clean(name))
         figure.suptitle(
-            f"{shortened(one.name)}\nminus {shortened(other.name)}, query by query",
+            f"{titled(one)}\nminus {titled(other)}, query by query",
             x=0.01, ha="left", fontweight="bold", fontsize=9.5,
         )  # fmt: skip
         return encoded(figure)
@@ -84,7 +84,7 @@ def distractors(
                 have = [run for run in line if run.score(name, run.headline).mean is not None]
                 x = [searched(run) for run in have]
                 y = np.array([run.score(name, run.headline).mean for run in have], dtype=float)
-                _line(axes, x, y, index, shortened(line[0].name))
+                _line(axes, x, y, index, titled(line[0]))
                 for at, run in zip(x, have, strict=True):
                     if ends := run.score(name, run.headline).interval:
                         colour = COLOURS[index % len(COLOURS)]
@@ -177,9 +177,12 @@ def _differences(axes: Axes, mine: Values, theirs: Values) -> tuple[float, float
         0.98, 0.98,
         f"better {counts[0]}, equal {counts[1]}, worse {counts[2]}\nmean {height.mean():+.2f}",
         transform=axes.transAxes, ha="right", va="top", fontsize=7.5,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
     )  # fmt: skip
     if len(order) <= 20:
-        axes.set_xticks(places, [str(number) for number in order], fontsize=6.5)
+        turned = 90 if len(order) > 10 else 0
+        names = [str(number) for number in order]
+        axes.set_xticks(places, names, fontsize=6.5, rotation=turned)
     else:
         axes.set_xticks([])
     axes.set_xlabel("query (row in the list)" if len(order) <= 20 else "queries, sorted")

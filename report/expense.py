@@ -25,7 +25,9 @@ class Cost:
     """Times, memory and size of one run; `machine` is where it was timed, in words.
 
     `phases` has those of `PHASES` that were measured; describe is preprocess and network. Bytes
-    are whole numbers, as in the record.
+    are whole numbers, as in the record, but for `image_bytes`: what the search needs of an image of
+    the database, its row or its part of an approximate index, and its local features where lists
+    are re-ranked.
     """
 
     machine: str
@@ -40,6 +42,8 @@ class Cost:
     device_bytes: int | None = None
     device_reserved_bytes: int | None = None
     index_bytes: int | None = None
+    local_bytes: int | None = None
+    image_bytes: float = 0.0
 
     @property
     def query_ms(self) -> Timed | None:
@@ -87,7 +91,18 @@ def of_record(record: Mapping[str, Any]) -> Cost:
         device_bytes=memory["peak_device_bytes"],
         device_reserved_bytes=memory.get("peak_device_reserved_bytes"),
         index_bytes=memory.get("index_bytes"),
+        local_bytes=memory.get("local_features_bytes"),
+        image_bytes=_image_bytes(record),
     )
+
+
+def _image_bytes(record: Mapping[str, Any]) -> float:
+    memory = record["memory"]
+    row: float = record["bytes_per_image"]
+    if "approximate" in record and memory.get("index_bytes") and memory.get("index_rows"):
+        row = memory["index_bytes"] / memory["index_rows"]
+    local: float = record.get("rerank", {}).get("bytes_per_image") or 0
+    return row + local
 
 
 def _machine(machine: Mapping[str, Any], latency: Mapping[str, Any]) -> str:

@@ -16,7 +16,9 @@ _SPECIAL = re.compile(r"([\\`*_\[\]|~$#!])")
 
 def clean(text: object, longest: int = LONGEST) -> str:
     """Return printable text on one line: control and surrogate characters become spaces."""
-    line = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in str(text))
+    line = str(text)
+    if not (line.isascii() and line.isprintable()):
+        line = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in line)
     line = " ".join(line.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 

@@ -18,16 +18,16 @@ from urllib.parse import quote
 
 from bench.canonical import canonical_json
 
-from .cards import flat, gist, label, metric_label, say
+from .cards import gist, label, metric_label, say
 from .compare import crop_of
+from .cost_plot import rules_of
 from .literature import metric_name
 from .markdown import clean, relative_target
 from .published import TAGS, PublishedRow
-from .runs import Run, protocols
+from .runs import Run, flat, protocols
 
 PARTS = Path(__file__).resolve().parent / "leaderboard"
 SCRIPTS = ("view.js", "plot.js", "detail.js", "page.js")
-NOT_STATED = "not stated"
 UNITS = ("ms", "s", "px", "bytes")
 SHOWN_ELSEWHERE = {"schema", "run_id", "card", "card_sha256", "scores", "sha256", "ranks"}
 LONGEST = 600
@@ -71,13 +71,17 @@ def _measured(results: Path, shown: Sequence[Run]) -> dict[str, Any]:
     """Return rows, and what many of them share once: cards and groups of facts."""
     cards: dict[str, Any] = {}
     shared: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     facts: list[Any] = []
 
     def once(group: Any) -> int:
-        number = shared.setdefault(canonical_json(group), len(facts))
-        if number == len(facts):
+        place = shared.setdefault(canonical_json(group), len(facts))
+        if place == len(facts):
             facts.append(group)
-        return number
+        return place
+
+    def number(words: str) -> int:
+        return numbers.setdefault(words, len(numbers))
 
     sheets = _sheets(results)
     rows = []
@@ -85,24 +89,30 @@ def _measured(results: Path, shown: Sequence[Run]) -> dict[str, Any]:
     for run in order:
         record = json.loads((results / run.file).read_bytes())
         cards.setdefault(run.card_sha256, _card(run))
-        rows.append(_row(run, record, sheets) | {"facts": [once(g) for g in _facts(record)]})
+        # Only rows with equal numbers may share a Pareto front; timings need one machine besides.
+        front = {"rivals": number(rules_of(run)), "machine": number(run.cost.machine)}
+        groups = {"facts": [once(group) for group in _facts(record)]}
+        rows.append(_row(run, record, sheets) | front | groups)
     return {"rows": rows, "cards": cards, "facts": facts, "protocols": protocols(shown)}
 
 
 def _row(run: Run, record: Mapping[str, Any], sheets: Mapping[str, str]) -> dict[str, Any]:
     target = relative_target(run.file)
-    backbone = record["method"]["config"].get("backbone")
+    image_bytes, query_ms = run.cost.image_bytes, run.cost.query_ms
     return {
         "id": run.run_id,
         "dataset": clean(run.dataset),
         "name": clean(f"{run.method}.{run.variant}", 120),
         "marks": list(run.marks),
-        "backbone": clean(backbone) if isinstance(backbone, str) else NOT_STATED,
+        "stages": run.stages,
+        "backbone": run.backbone,
         "training": clean(run.training_set),
         "dim": run.dim,
         "crop": {"whole": "whole image"}.get(crop_of(run), crop_of(run)),
         "rerank": _rerank(run),
-        "bytes": run.bytes_per_image,
+        "bytes": int(image_bytes) if image_bytes == int(image_bytes) else round(image_bytes, 1),
+        "local": "rerank" in record,
+        "query": query_ms and float(f"{query_ms.p50:.6g}"),
         "latency": run.describe_ms and [float(f"{ms:.6g}") for ms in run.describe_ms],
         "device": clean(run.device.partition(": ")[2] or run.device),
         "card": run.card_sha256,
@@ -145,7 +155,7 @@ def _card(run: Run) -> dict[str, Any]:
         "metrics": [[metric_label(str(metric)), str(metric)] for metric in card["metrics"]],
         "fields": [
             [clean(label(path)), clean(say(path, value, card), LONGEST)]
-            for path, value in flat(card).items()
+            for path, value in run.leaves.items()
         ],
     }
 

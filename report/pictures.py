@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import record as records
-from bench.canonical import sha256_json
+from bench.canonical import canonical_json, sha256_json
 from bench.errors import BenchError
 from bench.metrics import counted, junk_removed, mean_over_queries
 from bench.types import LabelledRanks, Protocol
 
 from . import curves, plot
+from .board import rules
 from .cards import by_label, metric_label, what_differs
 from .markdown import code, escape
-from .runs import Run, protocols
+from .runs import Card, Run, protocols
 
 MOST_ROWS = 60
 MOST_LINES = 8
@@ -118,14 +119,15 @@ def _recall(results: Path, runs: Sequence[Run], dataset: str, stem: str) -> list
         except (BenchError, LookupError, ValueError, TypeError):
             failed.append(run)
             continue
-        drawn.append((f"{plot.shortened(run.name)} ({run.card8})", by_protocol))
+        drawn.append((f"{plot.titled(run)} ({run.card8})", by_protocol))
     if not drawn:
         return []
     left = f" Their ranks cannot be read: {_names(failed)}." if failed else ""
     caption = (
         "The share of queries with at least one positive image among the first k, ignored images "
-        "taken out, from the exact ranks stored with the records. Lines of different cards were "
-        f"scored under different rules. Shown: {len(drawn)} of {len(runs):,} rows, trained and "
+        "taken out, from the exact ranks stored with the records. Of lines that run together the "
+        "last one listed is seen. Those of different cards, named in brackets, were scored under "
+        f"different rules. Shown: {len(drawn)} of {len(runs):,} rows, trained and "
         f"complete, the best of every card in turn.{left}"
     )
     picture = curves.recall(drawn, names, dataset)
@@ -187,10 +189,12 @@ def _differences(results: Path, runs: Sequence[Run], stem: str) -> list[Picture]
         else f"**Their cards differ** ({code(one.card8)}, {code(other.card8)}): "
         f"{'; '.join(lines)}. "
     )
+    together = rules(one.card) == rules(other.card)
+    which = "under one heading of the table above" if together else "of the same queries and labels"
     caption = (
         f"{escape(metric_label(one.headline))} of {escape(one.name)} minus that of "
-        f"{escape(other.name)} for every query, the two best rows that are scored on the same "
-        f"queries and labels, above 0 where the first is better. {cards}From the records "
+        f"{escape(other.name)} for every query, the two best rows {which}; "
+        f"larger than 0 where the first is better. {cards}From the records "
         f"{code(one.run_id)} and {code(other.run_id)}."
     )
     words = f"Differences between {one.name} and {other.name}, query by query"
@@ -222,18 +226,23 @@ def _exact_to(card: Mapping[str, Any]) -> float:
 
 
 def _two_best(runs: Sequence[Run]) -> tuple[Run, Run] | None:
-    """Return the two best runs of different methods whose queries and labels are the same."""
-    for one, other in combinations(ranked(runs), 2):
-        names = [(run.method, run.variant) for run in (one, other)]
-        if names[0] != names[1] and _asked(one) == _asked(other):
-            return one, other
+    """Return the two best runs of different methods that stand in one group of the main table.
+
+    Where no group has two, those whose queries and labels are the same.
+    """
+    for alike in (rules, _asked):
+        best: dict[str, Run] = {}
+        for run in ranked(runs):
+            first = best.setdefault(alike(run.card), run)
+            if (first.method, first.variant) != (run.method, run.variant):
+                return first, run
     return None
 
 
-def _asked(run: Run) -> str:
-    """Return the hash of what is asked of a method: lists, labels, metrics, distractors."""
+def _asked(card: Card) -> str:
+    """Return what is asked of a method: lists, labels, metrics, distractors."""
     keys = ("dataset", "protocols", "metrics", "distractors", "junk_rule", "tie_rule", "limit")
-    return sha256_json({key: run.card[key] for key in keys})
+    return canonical_json({key: card[key] for key in keys})
 
 
 def _distractors(

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 
 import matplotlib as mpl
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -71,6 +72,7 @@ _STYLE = {
     "xtick.color": "0.2",
     "ytick.color": "0.2",
     "legend.fontsize": 8.5,
+    "hatch.linewidth": 0.6,
 }
 
 
@@ -80,6 +82,9 @@ def encoded(figure: Figure) -> dict[str, bytes]:
     made = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # it is drawn as a box
+        if figure.get_layout_engine() is not None:
+            figure.draw_without_rendering()  # both formats have one layout
+            figure.set_layout_engine(None)
         for kind, metadata in nothing.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
@@ -100,6 +105,11 @@ def shortened(text: str, longest: int = LONGEST_NAME) -> str:
     return f"{line[: longest - tail - 1]}…{line[-tail:]}"
 
 
+def titled(run: Run, longest: int = LONGEST_NAME) -> str:
+    """Return the name of a run, cut to so many characters, and how its lists were made."""
+    return shortened(f"{run.method}.{run.variant}", longest) + run.marked + run.stages
+
+
 def _pitch(count: int) -> float:
     """Return the height of a row in inches: roomy for few rows, one page for sixty."""
     return min(0.42, max(0.18, 7.0 / max(count, 1)))
@@ -111,26 +121,25 @@ def _protocol(axes: Axes, runs: Sequence[Run], name: str, index: int, count: int
     shift = SPREAD * ((index + 0.5) / count - 0.5)
     size = 6 if len(runs) <= 25 else 4
     axes.plot([], [], marker, color=colour, label=clean(name).lstrip("_"))
-    for place, run in enumerate(runs):
-        score = run.score(name, run.headline)
-        if score.mean is None:
-            continue
-        if score.interval is not None:
-            ends = [100 * end for end in score.interval]
-            axes.plot(ends, [place + shift] * 2, "-", color=colour, linewidth=1.2, alpha=0.75)
-        axes.plot(
-            100 * score.mean,
-            place + shift,
-            marker,
-            color=colour,
-            markerfacecolor="white" if run.partial else colour,
-            markersize=size,
-        )
+    scores = [(place + shift, run, run.score(name, run.headline)) for place, run in enumerate(runs)]
+    wide = [
+        (y, *score.interval) for y, _, score in scores if score.mean is not None and score.interval
+    ]
+    if wide:
+        y, low, high = np.array(wide).T
+        axes.hlines(y, 100 * low, 100 * high, colors=colour, linewidth=1.2, alpha=0.75)
+    for partial, face in ((False, colour), (True, "white")):
+        there = [
+            (s.mean, y) for y, run, s in scores if s.mean is not None and run.partial == partial
+        ]
+        if there:
+            x, y = np.array(there).T
+            axes.plot(100 * x, y, marker, color=colour, markerfacecolor=face, markersize=size)
 
 
 def _rows(axes: Axes, runs: Sequence[Run]) -> None:
     """Name every row, name every card at its first row, rule a line between cards."""
-    axes.set_yticks(range(len(runs)), [shortened(run.name) for run in runs])
+    axes.set_yticks(range(len(runs)), [titled(run) for run in runs])
     axes.tick_params(axis="y", length=0, labelsize=8.5 if len(runs) <= 35 else 7)
     before = None
     for place, run in enumerate(runs):

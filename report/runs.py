@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -79,8 +80,27 @@ class Run:
 
     def short_name(self, longest: int) -> str:
         """Return the name, method.variant cut to `longest` characters; marks are never cut."""
-        marks = f" ({', '.join(self.marks)})" if self.marks else ""
-        return clean(f"{self.method}.{self.variant}", longest) + marks
+        return clean(f"{self.method}.{self.variant}", longest) + self.marked
+
+    @property
+    def marked(self) -> str:
+        """Return the marks as they stand after a name, " (untrained)", or nothing."""
+        return f" ({', '.join(self.marks)})" if self.marks else ""
+
+    @property
+    def stages(self) -> str:
+        """Return what rows of one name often differ in, to stand after it: ", re-ranked"."""
+        card, said = self.card, []
+        if card["crop_rule"] == "whole query image":
+            said.append("whole query")
+        if not str(card["candidates_rule"]).startswith("none"):
+            labels = card.get("rerank", {}).get("candidates") == "official"
+            said.append("re-ranked by labels" if labels else "re-ranked")
+        if not str(card["compression"]).startswith("none"):
+            said.append(str(card["compression"]).split(":")[0])
+        if str(card["search"]).startswith("approximate"):
+            said.append(str(card["search"]).split(";")[0].removeprefix("approximate: "))
+        return clean("".join(f", {words}" for words in said), 60)
 
     @property
     def headline(self) -> str:
@@ -96,9 +116,19 @@ class Run:
         what = (self.dataset, self.card_sha256, self.method, self.variant)
         return (*what, self.config, self.weights_sha256, self.marks, self.machine)
 
+    @cached_property
+    def leaves(self) -> dict[str, Any]:
+        """Return the leaves of the card by dotted path."""
+        return flat(self.card)
+
     def score(self, protocol: str, metric: str) -> Score:
         """Return the score, empty where the record has none."""
         return self.scores.get(protocol, {}).get(metric, Score(None, None))
+
+
+def flat(card: Card) -> dict[str, Any]:
+    """Return the leaves of a card by dotted path; lists are leaves, and so is an empty dict."""
+    return dict(_leaves(card, ""))
 
 
 def load(results: Path) -> tuple[list[Run], list[tuple[PurePosixPath, str]]]:
@@ -233,3 +263,11 @@ def _score(protocol: str, entry: Mapping[str, Any]) -> Score:
     if not 0 <= low <= high <= 1:
         raise BenchError(f"an interval of {protocol} is {interval}, not [low, high] within 0..1.")
     return Score(entry["mean"], (low, high))
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value

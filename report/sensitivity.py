@@ -26,8 +26,9 @@ FACTORS = {
 }
 CROPS = {"crop": "box, own cap", "crop-relative": "box, relative cap", "whole": "whole image"}
 HINT = """\
-One choice changed at a time, everything else as the method and the data set have it. Few queries
-make such differences rough. The same for another data set takes its photographs and weights:
+One choice changed at a time, everything else as the method and the data set have it. Every choice
+has a record of its own below `sensitivity/`. Few queries make such differences rough. The same for
+another data set takes its photographs and weights:
 
 ```
 python -m bench sensitivity --method delg.r101-gldv2clean --dataset roxford5k --grid
@@ -133,11 +134,11 @@ def section(study: Study, figure: str) -> list[str]:
             rows.append(cells)
     blocks = [
         f"### Sensitivity: {escape(title)}\n",
-        HINT,
         f"![How far each choice moves {escape(label)}: {escape(title)}]({figure})\n",
         markdown.table(heads, rows, range(2, len(heads))),
     ]
-    blocks += [f"- {line}" for line in extremes(study)] + [""]
+    if ends := extremes(study):
+        blocks.append("".join(f"- {line}\n" for line in ends))
     return blocks
 
 

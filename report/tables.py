@@ -8,7 +8,7 @@ from functools import partial
 
 from . import markdown
 from .board import printed
-from .cards import by_label, flat, full, gist, metric_label, say, what_differs
+from .cards import by_label, full, gist, metric_label, say, what_differs
 from .compare import crop_of
 from .markdown import code, escape
 from .runs import Run
@@ -136,8 +136,8 @@ def _scored(run: Run, protocol: str) -> str:
 
 def _treatment(run: Run, field: str) -> str:
     path = f"preprocess.{field}"
-    leaves = flat(run.card)
-    return escape(say(path, leaves[path], run.card)) if path in leaves else "not stated"
+    held = run.leaves
+    return escape(say(path, held[path], run.card)) if path in held else "not stated"
 
 
 def _weights(run: Run) -> str:

@@ -6,15 +6,12 @@ its greatest value and a dot per choice, and below it the range of all choices t
 
 from __future__ import annotations
 
-import io
-
-import matplotlib as mpl
-import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .cards import metric_label
 from .markdown import clean
+from .plot import encoded, style
 from .sensitivity import FACTORS, Point, Study, shown
 
 DOT, BAR, ALL = "#0072B2", "#9CC9E3", "#D55E00"
@@ -25,17 +22,7 @@ def draw(study: Study) -> dict[str, bytes]:
     """Return the picture as {"png": …, "svg": …}; the same study gives the same bytes."""
     names = shown(study)
     rows = sum(len(points) for points in study.factors.values()) + len(study.factors)
-    with (
-        mpl.style.context("default"),
-        mpl.rc_context(
-            {
-                "svg.hashsalt": "report",
-                "font.family": "DejaVu Sans",
-                "font.size": 8.5,
-                "text.parse_math": False,
-            }
-        ),
-    ):
+    with style():
         figure = Figure(figsize=(3.2 + 2.9 * len(names), 1.6 + 0.235 * rows), layout="constrained")
         panels = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
         for axes, name in zip(panels, names, strict=True):
@@ -49,7 +36,7 @@ def draw(study: Study) -> dict[str, bytes]:
         label = metric_label(study.headline)
         figure.supxlabel(clean(f"change of {label} from the default, points"), fontsize=8.5)
         figure.suptitle(clean(f"{study.name} on {study.dataset}: the same weights, other choices"))
-        return {kind: _bytes(figure, kind) for kind in ("png", "svg")}
+        return encoded(figure)
 
 
 def _rows(study: Study) -> list[tuple[float, str, bool]]:
@@ -131,10 +118,3 @@ def _text(axes: Axes, x: float, y: float, text: str, pad: int = 6) -> None:
         va="center",
         fontsize=7.5,
     )
-
-
-def _bytes(figure: Figure, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[kind]
-    figure.savefig(buffer, format=kind, dpi=150, metadata=nothing)
-    return buffer.getvalue()

@@ -15,7 +15,7 @@ from bench import approximate, evaluate, record, search
 from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.report.build import build
-from bench.types import NOT_RETRIEVED, GroundTruth, LabelledRanks, Protocol
+from bench.types import NO_ROW, NOT_RETRIEVED, GroundTruth, LabelledRanks, Protocol
 from bench.verify import verify
 
 HEADLINE = "map.trapezoid.junk-removed"
@@ -168,6 +168,9 @@ def test_ranks_worked_by_hand() -> None:
     assert shortlist.score.tolist() == [[0.9], [0.3]]
     assert approximate.recall(shortlist.row, np.array([[4, 2], [0, 1]])) == 0.5
     assert approximate.recall(np.empty((2, 0), np.int64), np.array([[4], [0]])) is None
+    nothing, exact = np.array([[4], [NO_ROW]]), np.array([[4], [0]])
+    assert approximate.recall(nothing, exact) == 0.5, "a list in which nothing was found counts"
+    assert approximate.recall(nothing, exact, [1]) == 1.0, "that of a missing query does not"
 
 
 def test_what_is_not_retrieved_is_missed_and_counts_in_the_denominator() -> None:

@@ -282,6 +282,13 @@ def test_names_choose_the_newest_whole_record(tmp_path: Path) -> None:
     assert days("delg.a", "delg.c") == ["6", "8"], "the newest under rules that both have"
     assert days("delg") == ["8"]
     assert compare.find(["x.json"], None, tmp_path) == [Path("x.json")]
+    for variant, name in (("a", "old"), ("z", "older")):
+        (tmp_path / "runs" / "mini" / f"delg.{variant}").mkdir(exist_ok=True)
+        broken = tmp_path / "runs" / "mini" / f"delg.{variant}" / f"{name}.json"
+        broken.write_text('{"schema": 0}')
+    assert days("delg.a", "delg.b") == ["3", "2"], "what cannot be read is in nobody's way"
+    with pytest.raises(BenchError, match=r"older\.json has record schema 0"):
+        days("delg.z")
 
 
 def test_the_landmarks_of_a_record_are_those_of_its_data_set() -> None:

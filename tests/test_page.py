@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from bench.canonical import sha256_json
+from tests import reports
 
 build = importlib.import_module("bench.report.build").build
 page_module = importlib.import_module("bench.report.page")
@@ -32,13 +33,8 @@ ENDING = "</script><script>document.title='owned'</script><!--"
 
 @pytest.fixture(scope="module")
 def made() -> ModuleType:
-    """Return tests/test_report.py, which makes records by hand."""
-    spec = importlib.util.spec_from_file_location("_records", ROOT / "tests" / "test_report.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Return what makes records by hand."""
+    return reports
 
 
 def page_of(folder: Path, made: ModuleType, *records: dict[str, Any]) -> Path:
@@ -287,7 +283,7 @@ def test_filters_narrow_the_rows_and_live_in_the_address(opened: Open, page: Pat
     browser = opened(page)
     choose(browser, "crop", "whole image")
     assert len(names(browser)) == 2
-    choose(browser, "backbone", "resnet50")
+    choose(browser, "backbone", "ResNet-50")
     assert names(browser) == ["delg.c"]
     address = browser.current_url
     assert "crop=whole+image" in address
@@ -341,7 +337,8 @@ def test_the_plot_shows_names_and_opens_rows(opened: Open, page: Path) -> None:
     points = browser.find_elements("css selector", ".point")
     assert len(points) == 4  # neither chance nor partial
     assert "Not drawn: 2" in one(browser, "#plot .note").text
-    assert "across 2 protocol cards and 2 devices" in one(browser, "#plot .note").text
+    assert "4 groups of rows in view" in one(browser, "#plot .note").text
+    assert browser.find_elements("css selector", ".front") == [], "no two may be compared"
     browser.execute_script("arguments[0].focus()", points[0])
     assert "gem.a" in one(browser, "#plot .tip").text
     press(browser, key("ARROW_RIGHT"))
@@ -351,6 +348,9 @@ def test_the_plot_shows_names_and_opens_rows(opened: Open, page: Path) -> None:
     one(browser, "[data-x=bytes]").click()
     assert "x=bytes" in browser.current_url
     assert one(browser, ".canvas svg").get_attribute("aria-label").endswith("bytes per image")
+    assert len(browser.find_elements("css selector", ".front")) == 2, "one of each query crop"
+    one(browser, "[data-x=query]").click()
+    assert "No row in view has the time of a query" in one(browser, ".canvas").text
 
 
 def test_the_front_is_what_nothing_dominates(opened: Open, page: Path) -> None:
@@ -359,6 +359,41 @@ def test_the_front_is_what_nothing_dominates(opened: Open, page: Path) -> None:
         "return front([{x: 3, y: 5}, {x: 1, y: 2}, {x: 2, y: 1}, {x: 1, y: 1}, {x: 4, y: 5}])"
     )
     assert kept == [{"x": 1, "y": 2}, {"x": 3, "y": 5}]
+
+
+def test_a_front_never_runs_over_rows_that_may_not_be_compared(opened: Open, page: Path) -> None:
+    browser = opened(page)
+    rows = browser.execute_script(
+        "return Object.fromEntries(DATA.rows.map(row => [row.name, [row.rivals, row.machine]]))"
+    )
+    assert rows["gem.a"][0] == rows["gem.b"][0] != rows["delg.c"][0], "another query crop"
+    assert rows["gem.a"][1] == rows["delg.c"][1] != rows["gem.b"][1], "another device"
+    held = """
+        const row = (rivals, machine, rerank) => ({ row: { rivals, machine, rerank }, x: 1, y: 1 });
+        const points = [row(0, 0, "none"), row(0, 0, "deployable"), row(0, 1, "none"),
+                        row(1, 0, "none")];
+        return ["latency", "query", "bytes"].map((x) => frontsOf(points, x).map(([, of]) => of));
+    """
+    assert browser.execute_script(held) == [[1, 1, 1, 1], [2, 1, 1], [3, 1]]
+
+
+def test_a_re_ranked_row_costs_its_local_features_too(tmp_path: Path, made: ModuleType) -> None:
+    record = made.make_record()
+    times = {"p50": 2.0, "p95": 3.0}
+    record["timing"]["search"] = {
+        "measure": "sample", "rows": 60, "dim": 256, "shortlist": 60, "queries": 9, "warm_up": 1,
+        "ms_per_query": times,
+    }  # fmt: skip
+    record["rerank"] = {
+        "pairs": 9, "ms_per_query": times, "features_per_image": 2.0, "bytes_per_image": 976.0,
+    }  # fmt: skip
+    (row,) = data_of(page_of(tmp_path, made, record))["rows"]
+    assert row["bytes"] == 1024 + 976
+    assert row["local"] is True
+    assert row["query"] == pytest.approx(1.0 + 12.34 + 2.0 + 2.0)
+    record = made.make_record(number=2)
+    (row,) = data_of(page_of(tmp_path / "plain", made, record))["rows"]
+    assert (row["bytes"], row["local"], row["query"]) == (1024, False, None)
 
 
 def test_published_rows_are_in_a_section_of_their_own(opened: Open, page: Path) -> None:

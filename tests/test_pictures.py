@@ -12,23 +12,20 @@ import numpy as np
 import pytest
 
 from bench import record
+from tests import reports
 
 ROOT = Path(__file__).resolve().parent.parent
 pictures = importlib.import_module("bench.report.pictures")
 curves = importlib.import_module("bench.report.curves")
+plot = importlib.import_module("bench.report.plot")
 runs = importlib.import_module("bench.report.runs")
 HEADLINE = "map.trapezoid.junk-removed"
 
 
 @pytest.fixture(scope="module")
 def made() -> ModuleType:
-    """Return tests/test_report.py, which makes records by hand."""
-    spec = importlib.util.spec_from_file_location("_records", ROOT / "tests" / "test_report.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Return what makes records by hand."""
+    return reports
 
 
 def loaded(folder: Path, made: ModuleType, *records: dict[str, Any]) -> list[Any]:
@@ -97,6 +94,38 @@ def test_the_caption_of_differences_says_in_what_cards_differ(
     svg = picture.files["svg"].decode()
     assert "better 1, equal 1, worse 0" in svg
     assert "mean +50.00" in svg
+
+
+def test_the_differences_are_those_of_two_rows_that_may_be_compared(
+    tmp_path: Path, made: ModuleType
+) -> None:
+    """The best row of all stands under a heading of its own: its queries are whole."""
+    records = [
+        made.make_record("one", "a", (0.9, 0.9, 0.9), made.WHOLE, number=1),
+        made.make_record("two", "b", (0.8, 0.8, 0.8), number=2),
+        made.make_record("two", "b", (0.8, 0.79, 0.8), made.make_card(precision="bf16"), number=3),
+        made.make_record("six", "c", (0.7, 0.7, 0.7), number=4),
+    ]
+    for each in records:
+        per_query(each, [0.5, 0.5, 0.5])
+    (picture,) = pictures._differences(tmp_path, loaded(tmp_path, made, *records), "x")
+    assert "of two.b minus that of six.c" in picture.caption
+    assert "under one heading" in picture.caption
+
+
+def test_a_name_is_followed_by_how_its_lists_were_made(tmp_path: Path, made: ModuleType) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "": {},
+        ", whole query": {"crop_rule": "whole query image"},
+        ", re-ranked": {"candidates_rule": "deployable: the first 100 of the list"},
+        ", pq8x8": {"compression": "pq8x8: product quantisation"},
+        ", hnsw32": {"search": "approximate: hnsw32; faiss"},
+    }
+    for number, (words, change) in enumerate(changes.items(), start=1):
+        record_of = made.make_record(card=made.make_card(**change), number=number)
+        (run,) = loaded(tmp_path / str(number), made, record_of)
+        assert run.stages == words
+        assert plot.titled(run) == f"gem.lite0{words}"
 
 
 def test_lines_over_distractors_join_what_differs_in_them_alone(

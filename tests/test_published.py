@@ -15,6 +15,7 @@ import pytest
 from bench.errors import BenchError
 
 published = importlib.import_module("bench.report.published")
+flat = importlib.import_module("bench.report.runs").flat
 compare = importlib.import_module("bench.report.compare")
 build = importlib.import_module("bench.report.build").build
 
@@ -329,7 +330,8 @@ def measured(method: str = "dolg", **changes: Any) -> Any:
     return SimpleNamespace(
         method=method, name=changes.get("name", f"{method}.x"), card=card, card_sha256=sha256,
         card8=sha256[:8], marks=changes.get("marks", ()), partial=changes.get("partial", False),
-        dim=changes.get("dim", 512), training_set=changes.get("training_set", "GLDv2-clean"),
+        leaves=flat(card), dim=changes.get("dim", 512),
+        training_set=changes.get("training_set", "GLDv2-clean"),
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ import pytest
 from bench.canonical import sha256_json
 from bench.errors import BenchError
 from bench.record import check
-from tests.test_report import ROOT, WHOLE, Record, make_card, make_record
+from tests.reports import ROOT, WHOLE, Record, make_card, make_record
 
 beside = importlib.import_module("bench.report.beside")
 board = importlib.import_module("bench.report.board")

@@ -125,7 +125,7 @@ function cell(row, column, best) {
   }
   const [text, below] = {
     crop: () => [row.crop], rerank: () => [row.rerank], card: () => [chip(row.card)],
-    bytes: () => [WHOLE.format(row.bytes), `${WHOLE.format(row.dim)}-d`],
+    bytes: () => [WHOLE.format(row.bytes), `${WHOLE.format(row.dim)}-d${row.local ? " and local" : ""}`],
     latency: () => [row.latency ? row.latency.map((ms) => ms.toFixed(1)).join(" / ") : NONE, row.device],
   }[column.key]();
   return el("td", { class: `c-${column.key}` }, text, below ? el("small", {}, below) : null);
@@ -194,7 +194,7 @@ function renderPlot(rows, columns, column) {
   const place = $("plot");
   if (!place.firstChild) {
     const pick = (value, text) => el("button", { type: "button", "data-x": value, onclick: () => set({ x: value }, true) }, text);
-    place.append(el("h2", {}, "Quality against cost"), el("p", { class: "pick" }, el("span", { class: "what" }), " against ", pick("latency", "latency"), " ", pick("bytes", "bytes")),
+    place.append(el("h2", {}, "Quality against cost"), el("p", { class: "pick" }, el("span", { class: "what" }), " against ", ...Object.entries(COSTS).flatMap(([key, [words]]) => [pick(key, words.split(",")[0]), " "])),
       el("div", { class: "canvas-box" }, el("div", { class: "canvas" }), el("div", { class: "tip", hidden: true })), el("p", { class: "note quiet" }));
   }
   const scores = column.kind === "score" ? column : sortColumn(columns, { ...state, sort: "" });
@@ -202,10 +202,10 @@ function renderPlot(rows, columns, column) {
   for (const button of place.querySelectorAll("[data-x]")) button.setAttribute("aria-pressed", String(button.dataset.x === state.x));
   if (scores.kind !== "score") { place.hidden = true; return; }
   place.querySelector(".what").textContent = scores.title.replace(/ \(.*/, "");
-  const drawable = (axis) => rows.some((row) => !row.partial && (axis === "bytes" ? row.bytes > 0 : row.latency && row.latency[0] > 0));
+  const drawable = (axis) => rows.some((row) => !row.partial && COSTS[axis][1](row) > 0);
   if (!drawable(state.x)) {
-    place.hidden = !drawable(state.x === "bytes" ? "latency" : "bytes");
-    place.querySelector(".canvas").replaceChildren(el("p", { class: "empty" }, `No row in view has ${state.x === "bytes" ? "bytes" : "a latency"}.`));
+    place.hidden = !Object.keys(COSTS).some(drawable);
+    place.querySelector(".canvas").replaceChildren(el("p", { class: "empty" }, `No row in view has the ${COSTS[state.x][0].split(",")[0]}.`));
     place.querySelector(".note").textContent = "";
     return;
   }

@@ -12,6 +12,7 @@ const FORMS = [
   "M0 6L5.6-4.4H-5.6Z",
   "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
 ];
+const DASHES = ["none", "6 4", "2 3", "9 3 2 3"];
 const MOST_MARKS = 300;
 const CARD_ORDER = new Map([...byCard.keys()].sort().map((sha, index) => [sha, index]));
 
@@ -41,6 +42,19 @@ function front(points) {
   return kept;
 }
 
+// [front, number of rows] of every group that may be compared. Timings compare on one machine, and
+// the latency of an image says nothing of re-ranking, so there re-ranked rows are no rivals of others.
+function frontsOf(points, x) {
+  const groups = new Map();
+  for (const point of points) {
+    const { rivals, machine, rerank } = point.row;
+    const key = [rivals, x === "bytes" ? "" : machine, x === "latency" ? rerank : ""].join("|");
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push(point);
+  }
+  return [...groups.values()].map((group) => [front(group), group.length]);
+}
+
 function niceTicks(low, high, wanted) {
   const rough = (high - low) / wanted || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -57,6 +71,7 @@ function logTicks(low, high) {
   }
   const inside = ticks.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
   const round = inside.filter((tick) => /^10*$/.test(String(tick).replace(/^0\.0*/, "")));
+  if (inside.length < 3) return niceTicks(low, high, 5).filter((tick) => tick > 0);
   return inside.length > 8 && round.length > 1 ? round : inside;
 }
 
@@ -65,8 +80,9 @@ function shortNumber(value) {
 }
 
 function drawPlot(place, rows, column, state, open) {
+  const [label, costOf] = COSTS[state.x];
   const possible = rows.map((row) => ({
-    row, x: state.x === "bytes" ? row.bytes : row.latency && row.latency[0], y: column.value(row),
+    row, x: costOf(row), y: column.value(row),
   })).filter((point) => point.x > 0 && point.y !== null && !point.row.partial);
   // Random weights and chance would stretch the axis until nothing else can be told apart.
   const serious = possible.filter((point) => !point.row.marks.length);
@@ -91,7 +107,6 @@ function drawPlot(place, rows, column, state, open) {
   const toX = (x) => edge.left + (Math.log(x / x0) / Math.log(x1 / x0)) * (right - edge.left);
   const toY = (y) => bottom - ((y - y0) / (y1 - y0)) * (bottom - edge.top);
 
-  const label = state.x === "bytes" ? "bytes per image" : "latency of one image, ms (p50)";
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": `${column.title} against ${label}` });
   for (const tick of niceTicks(y0, y1, 5)) {
     drawing.append(
@@ -109,26 +124,22 @@ function drawPlot(place, rows, column, state, open) {
     d: points.map((point, i) => `M${toX(point.x).toFixed(1)} ${toY(lows[i]).toFixed(1)}V${toY(highs[i]).toFixed(1)}`).join(""),
   }));
 
-  const edgePoints = front(points);
-  const cards = new Set(points.map((point) => point.row.card));
-  const devices = new Set(points.map((point) => point.row.device));
-  const several = cards.size > 1 || (state.x === "latency" && devices.size > 1);
-  drawing.append(svg("path", {
-    class: several ? "front several" : "front",
-    d: edgePoints.map((point, i) => (i ? `H${toX(point.x).toFixed(1)}V${toY(point.y).toFixed(1)}` : `M${toX(point.x).toFixed(1)} ${toY(point.y).toFixed(1)}`)).join("") + `H${right}`,
-  }));
-  drawPoints(drawing, points, { toX, toY, right, edge, width }, new Set(edgePoints), open, place);
+  const fronts = frontsOf(points, state.x);
+  fronts.filter(([, of]) => of > 1).forEach(([edgePoints], i) => drawing.append(svg("path", {
+    class: "front", "stroke-dasharray": DASHES[i % DASHES.length],
+    d: edgePoints.map((point, j) => (j ? `H${toX(point.x).toFixed(1)}V${toY(point.y).toFixed(1)}` : `M${toX(point.x).toFixed(1)} ${toY(point.y).toFixed(1)}`)).join("") + `H${right}`,
+  })));
+  drawPoints(drawing, points, { toX, toY, right, edge, width }, new Set(fronts.flatMap(([edgePoints]) => edgePoints)), open, place);
 
-  const mixed = [
-    cards.size > 1 ? `${cards.size} protocol cards` : "",
-    state.x === "latency" && devices.size > 1 ? `${devices.size} devices` : "",
-  ].filter(Boolean).join(" and ");
-  const note = several
-    ? `The dashed line is the Pareto front across ${mixed}: rows that were ${cards.size > 1 ? "scored under different rules" : "timed on different machines"}. Form and colour are those of the card.`
-    : "The line is the Pareto front. All points are of one card.";
+  const cards = new Set(points.map((point) => point.row.card));
+  const timed = state.x === "bytes" ? "" : " and timed on one machine";
+  const note = fronts.length > 1
+    ? `${fronts.length} groups of rows in view were each scored under the same rules${timed}; a line is the Pareto front of one group, and rows of two groups are not to be compared.`
+    : "The line is the Pareto front.";
+  const form = cards.size > 1 ? " Form and colour are those of the card." : " All points are of one card.";
   place.querySelector(".canvas").replaceChildren(drawing);
   const left = missing ? ` Not drawn: ${missing} of the rows in view (untrained, chance, partial, or without such a value).` : "";
-  place.querySelector(".note").textContent = note + left;
+  place.querySelector(".note").textContent = note + form + left;
 }
 
 // Very many points: one path per colour, and the nearest point answers the pointer.
@@ -174,7 +185,7 @@ function drawPoints(drawing, points, to, onFront, open, place) {
     tip.replaceChildren();
     const marks = score.marks.length ? ` (${score.marks.join(", ")})` : "";
     const bold = document.createElement("b");
-    bold.textContent = score.name + marks;
+    bold.textContent = score.name + marks + score.stages;
     tip.append(bold, ` ${point.y.toFixed(2)} % · ${shortNumber(point.x)} · card ${score.card.slice(0, 8)}`);
     const left = Math.min(Math.max(to.toX(point.x) - 40, 0), Math.max(0, to.width - tip.offsetWidth));
     tip.style.left = `${left}px`;
@@ -215,7 +226,8 @@ function drawPoints(drawing, points, to, onFront, open, place) {
   for (const point of points) taken.push([to.toX(point.x) - 6, to.toY(point.y) - 6, to.toX(point.x) + 6, to.toY(point.y) + 6]);
   const named = points.length > 60 ? [...onFront] : [...onFront, ...order.filter((point) => !onFront.has(point))];
   for (const point of named) {
-    const text = point.row.name.length > 34 ? `${point.row.name.slice(0, 33)}…` : point.row.name;
+    const { name, stages } = point.row;
+    const text = (name.length > 34 ? `${name.slice(0, 33)}…` : name) + stages;
     const wide = text.length * 6.4;
     for (const [dx, dy, anchor] of [[9, 4, "start"], [-9, 4, "end"], [0, -10, "middle"], [0, 18, "middle"]]) {
       const x = to.toX(point.x) + dx;

@@ -13,6 +13,12 @@ const DEFAULTS = {
   data: "", protocol: "", crop: "", rerank: "", backbone: "", device: "", card: "",
   q: "", sort: "score", order: "", group: "yes", x: "latency", open: "",
 };
+// What quality is drawn against: the words of the axis, and the cost of a row, null where unknown.
+const COSTS = {
+  latency: ["latency of one image, ms (p50)", (row) => row.latency && row.latency[0]],
+  query: ["time of a query, ms (p50)", (row) => row.query],
+  bytes: ["bytes per image", (row) => row.bytes],
+};
 const AT_ONCE = 100;
 const NONE = "–";
 // Made once: toLocaleString makes a formatter each time, which thousands of rows would feel.
@@ -26,7 +32,7 @@ for (const card of byCard.values()) {
 }
 for (const row of DATA.rows) {
   row.partial = row.marks.includes("partial");
-  row.text = [row.name, ...row.marks, row.backbone, row.training, row.card.slice(0, 8)].join(" ").toLowerCase();
+  row.text = [row.name, row.stages, ...row.marks, row.backbone, row.backbone.replace("-", ""), row.training, row.card.slice(0, 8)].join(" ").toLowerCase();
 }
 for (const row of DATA.published) {
   row.text = [row.name, row.variant, row.backbone, row.training, row.source].join(" ").toLowerCase();
@@ -53,7 +59,7 @@ function readState() {
   const state = { ...DEFAULTS };
   for (const key of Object.keys(DEFAULTS)) if (given.has(key)) state[key] = given.get(key);
   if (!DATASETS.includes(state.data)) state.data = DEFAULTS.data;
-  if (!["latency", "bytes"].includes(state.x)) state.x = DEFAULTS.x;
+  if (!Object.hasOwn(COSTS, state.x)) state.x = DEFAULTS.x;
   return state;
 }
 
@@ -129,7 +135,7 @@ const FIXED = [
   { key: "name", label: "Method", value: (row) => row.name },
   { key: "crop", label: "Query", title: "what of a query the method sees", value: (row) => row.crop },
   { key: "rerank", label: "Re-ranking", title: "rule for the candidates of re-ranking", value: (row) => row.rerank },
-  { key: "bytes", label: "Bytes", kind: "number", title: "bytes per image of the database, and the dimension", value: (row) => row.bytes },
+  { key: "bytes", label: "Bytes", kind: "number", title: "bytes that the search needs per image of the database, and the dimension", value: (row) => row.bytes },
   { key: "latency", label: "Latency, ms", kind: "number", title: "describe one image at a time, ms: p50 / p95, and the device", value: (row) => row.latency && row.latency[0] },
   { key: "card", label: "Card", title: "first 8 digits of the card's sha256", value: (row) => row.card },
 ];

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.test_report import make_card, make_record, store
+from tests.reports import make_card, make_record, store
 
 board = importlib.import_module("bench.report.board")
 runs = importlib.import_module("bench.report.runs")
