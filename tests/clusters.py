@@ -208,3 +208,9 @@ def record(place: Path, dataset: str = "*") -> dict[str, Any]:
     (path,) = place.glob(f"results/runs/{dataset}/*/*.json")
     held: dict[str, Any] = json.loads(path.read_text())
     return held
+
+
+def nodes(place: Path, dataset: str = "*") -> list[dict[str, Any]]:
+    """Return the nodes of that record, the head, which has no processors, first."""
+    listed: list[dict[str, Any]] = record(place, dataset)["machine"]["nodes"]
+    return sorted(listed, key=lambda node: int(node["cores"]))  # Ray lists them in any order

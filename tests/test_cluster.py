@@ -65,11 +65,7 @@ def test_bytes_ranks_and_scores_are_those_of_the_local_engine(
     lines = [line for line in err.splitlines() if not line.startswith(("describe ", "search: "))]
     assert all(line.startswith("to describe: ") for line in lines), "as quiet as the local engine"
     assert out.count(">> pictures: ") == 2
-    head, *nodes = [
-        node
-        for node in clusters.record(tmp_path, "pictures")["machine"]["nodes"]
-        if not node["lost"]
-    ]
+    head, *nodes = [node for node in clusters.nodes(tmp_path, "pictures") if not node["lost"]]
     assert (head["cores"], head["workers"], head["shards"]) == (0, 0, 0)
     assert len(nodes) == 2
     assert sum(node["images"] for node in nodes) == IMAGES + 5

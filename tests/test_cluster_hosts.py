@@ -172,7 +172,7 @@ def test_a_host_without_a_shared_folder_that_leaves_and_returns(hosts: Hosts) ->
         clusters.ended(running)
     assert clusters.stored(place) == clusters.stored(local)
     assert clusters.results(place) == clusters.results(local)
-    nodes = clusters.record(place)["machine"]["nodes"]
+    nodes = clusters.nodes(place)
     assert [node["lost"] for node in nodes].count(True) == 2
     assert sum(node["images"] for node in nodes) == 1505
     near, *far = nodes
@@ -200,7 +200,7 @@ def test_images_by_url_and_weights_from_the_driver(hosts: Hosts) -> None:
     clusters.ended(clusters.start(place, *given, *on, before=enter))
     assert clusters.stored(place) == clusters.stored(local)
     assert clusters.results(place) == clusters.results(local)
-    near, far = clusters.record(place)["machine"]["nodes"]
+    near, far = clusters.nodes(place)
     sizes = [file.stat().st_size for file in sorted(bucket.iterdir())]
     assert near["shards"] == 0
     assert far["fetched_bytes"] == sum(sizes) + sum(sizes[:5])
