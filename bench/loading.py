@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import platform
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench import engine, footprint, machine, methods, network
+from bench import engine, fingerprint, footprint, machine, methods, network
 from bench.errors import BenchError
+from bench.paths import cache_root
 from bench.types import Method, MethodInfo, Preprocess, Settings
 
 
@@ -29,6 +32,9 @@ def load(
     torch.backends.cuda.matmul.allow_tf32 = settings.tf32  # GPUs would round on their own
     torch.backends.cudnn.allow_tf32 = settings.tf32
     info, method, rule = methods.load(text, weights, place)
+    if weights is not None and info.weights.get("sha256") is None and Path(weights).is_file():
+        digest = fingerprint.of_files([Path(weights)], cache_root())[0]
+        info = replace(info, weights={**info.weights, "sha256": digest})  # so that stores differ
     return ready(method, info, rule, place, settings)
 
 
