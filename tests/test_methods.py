@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from bench import images, methods, pyramid
+from bench import images, loading, methods, pyramid
 from bench.errors import BenchError
 from bench.plugins import ROOT
 from bench.types import Image, Preprocess
@@ -355,3 +357,26 @@ def test_gem_lite0_on_a_part_of_paris() -> None:
             for p in described["protocols"].values()
         ]
         np.testing.assert_allclose(100 * np.array(scores), expected, atol=0.3)
+
+
+def test_weights_that_a_plug_in_does_not_hash_are_hashed(
+    tmp_path: Path, workspace: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else descriptors of one file would be taken for those of another."""
+    plug = tmp_path / "plain.py"
+    plug.write_text(
+        "from types import SimpleNamespace\n"
+        "VARIANTS = {'a': 'mean colours'}\n"
+        "def load(variant, weights, device):\n"
+        "    about = {'source': 'a file', 'licence': 'none', 'sha256': None,\n"
+        "             'training_set': 'none', 'trained': True}\n"
+        "    return SimpleNamespace(version='1', config={}, weights=about, dim=3, preprocess={},\n"
+        "                           describe=lambda batch: batch.mean(dim=(2, 3)))\n"
+    )
+    held = []
+    for content in (b"one", b"two"):
+        (tmp_path / "w.bin").write_bytes(content)
+        loaded = loading.load(f"{plug}:a", str(tmp_path / "w.bin"), "cpu")
+        held.append(loaded.info.weights["sha256"])
+    assert held == [hashlib.sha256(content).hexdigest() for content in (b"one", b"two")]
+    assert loading.load(f"{plug}:a", None, "cpu").info.weights["sha256"] is None
