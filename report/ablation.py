@@ -30,6 +30,10 @@ PARTS: Sequence[tuple[str, Mapping[str, Any]]] = (
     ("without multi-atrous module", {"fusion": "orthogonal", "multi_atrous": False}),
 )
 NONE = "–"
+EQUAL = """\
+Rows with the same numbers are of different networks, whose lists of so few images have every
+positive at the same place.
+"""
 
 
 def load(results: Path) -> tuple[list[tuple[str, Run]], list[tuple[PurePosixPath, str]]]:
@@ -60,6 +64,10 @@ def section(found: Sequence[tuple[str, Run]]) -> str:
             for said, _ in PARTS
         ]
         blocks += [table(head, rows, range(1, len(head))), ""]
+        shown = [tuple(row[1:]) for row in rows if set(row[1:]) != {NONE}]
+        weights = [run.weights_sha256 for _, run in same]
+        if len(set(shown)) < len(shown) <= len(set(weights)):
+            blocks.append(EQUAL)
     return "\n".join(blocks)
 
 

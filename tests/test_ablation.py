@@ -16,13 +16,16 @@ RUNS = Path(__file__).resolve().parent.parent / "results" / "runs" / "mini"
 WRITTEN = ("sha256", "card_sha256", "arrays_sha256")
 
 
-def written(results: Path, number: int, mean: float | None, **config: Any) -> None:
+def written(
+    results: Path, number: int, mean: float | None, weights: str | None = None, **config: Any
+) -> None:
     source = min((RUNS / "dolg.lite0").glob("*.json"))
     held = record.read(source)
     new = copy.deepcopy({k: v for k, v in held.items() if k not in WRITTEN})
     new["run_id"] = f"20260101T00000{number}Z-00000{number}"
     new["created"] = f"2026-01-01T00:00:0{number}Z"
     new["method"]["config"] = new["method"]["config"] | config
+    new["method"]["weights"]["sha256"] = weights or new["method"]["weights"]["sha256"]
     score = new["scores"]["hard"][held["card"]["metrics"][0]]
     score["mean"], score["interval"] = mean, mean and [mean - 0.1, mean + 0.1]
     record.write(results / "ablation", new, record.read_arrays(source, held))
@@ -47,6 +50,17 @@ def test_a_row_per_network_in_the_order_of_the_parts(tmp_path: Path) -> None:
         "hard", "75.00 [65.00, 85.00]", "50.00 [40.00, 60.00]", "–", "–",
     ]  # fmt: skip
     assert "demonstration" in text.replace("\n", " ")
+    assert ablation.EQUAL not in text
+
+
+def test_equal_rows_are_explained_where_the_weights_differ(tmp_path: Path) -> None:
+    written(tmp_path, 1, 0.5, weights="1" * 64, fusion="none")
+    written(tmp_path, 2, 0.5, weights="2" * 64, fusion="concatenation")
+    assert ablation.EQUAL in ablation.section(ablation.load(tmp_path)[0])
+    written(tmp_path, 3, 0.5, weights="1" * 64, fusion="concatenation")
+    assert ablation.EQUAL not in ablation.section(
+        [(part, run) for part, run in ablation.load(tmp_path)[0] if run.weights_sha256 == "1" * 64]
+    ), "one file under two names explains itself otherwise"
 
 
 def test_the_report_has_it_where_there_are_such_records(
