@@ -292,8 +292,9 @@ def test_a_worker_that_is_killed_ends_in_one_sentence(folder: Path) -> None:
 ENDLESS = """
 import sys
 from pathlib import Path
-from bench import decoding, engine
+from bench import decoding, engine, stopping
 from bench.types import Image, Preprocess
+stopping.watch()  # as every command does: an interruption may find threads that wait
 wanted = [Image("0", "0.png")] * 100000
 said = False  # once: nobody reads on, and a full pipe would hold the end up
 for lot in decoding.decoded(Path(sys.argv[1]), wanted, Preprocess(), [[i] for i in range(100000)],
