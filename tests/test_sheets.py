@@ -17,7 +17,7 @@ from PIL import Image
 from bench import contribution, record, rerank, sheet_content, sheet_html, sheets
 from bench.canonical import sha256_json
 from bench.geometry import inlier_matches
-from bench.types import GroundTruth, LabelledRanks, LocalFeatures, Protocol, Shortlist
+from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
 
 Make = Callable[..., Path]
 NAMES = [*(f"d{i}.png" for i in range(8)), *(f"q{i}.png" for i in range(3))]
@@ -81,7 +81,7 @@ def test_the_list_of_a_re_ranked_record_is_the_one_that_is_scored() -> None:
                           np.array([0.7, 0.9]), np.array([0, 0]))  # fmt: skip
     dataset: Any = SimpleNamespace(protocols=(protocol,), areas=None, groups=None)
     arrays = record.arrays_of(ranks, Shortlist(row, score), dataset, inliers)
-    card: Any = {"rerank": {"candidates": "deployable", "depth": 3}}
+    card: Any = {"rerank": {"candidates": "deployable", "depth": 3, "local": {}}}
     (after,) = record.scored_ranks(arrays, card, (protocol,))
     assert after.rank.tolist() == [0, 2]
     (before,) = record.scored_ranks(arrays, {}, (protocol,))
@@ -249,8 +249,9 @@ def test_matched_keypoints_are_those_that_are_counted() -> None:
         LocalFeatures(p, np.ones(30, np.float32), np.ones(30, np.float32), words)
         for p in (points, moved.astype(np.float32))
     )
+    rule = LocalRule(dim=16, stride_px=16, match_distance=0.8)
     for mode in ("fast", "compatible"):
-        mine, theirs = inlier_matches(one, other, 0.8, mode)
+        mine, theirs = inlier_matches(one, other, rule, mode)
         assert mine.tolist() == theirs.tolist() == list(range(10, 30))
 
 
