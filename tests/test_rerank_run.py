@@ -261,6 +261,10 @@ def shallower(content: Any, arrays: Any) -> None:
     content["card"]["candidates_rule"] = rerank.Stage("deployable", 3).rule
 
 
+def all_counts(content: Any, arrays: Any) -> None:
+    content["card"]["rerank"]["local"]["least_inliers"] = 0
+
+
 def short_list(content: Any, arrays: Any) -> None:
     for name in ("row", "score", "inliers"):
         arrays[f"shortlist_{name}"] = arrays[f"shortlist_{name}"][:, :4]
@@ -292,6 +296,7 @@ FORGERIES = {
     other_rule: "names another rule for candidates",
     other_rule_in_both_places: "not those of the candidates|scores",
     shallower: "the stored inliers are not those of the candidates",
+    all_counts: r"scores\..* is .* in the record",
     short_list: "the shortlist is too short",
     as_if_not_re_ranked: "inliers are stored, but the card is of no re-ranking",
     without_inliers_too: r"scores\..* is .* in the record",
