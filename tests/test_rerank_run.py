@@ -128,6 +128,22 @@ def test_re_ranking_is_another_card_and_leaves_the_other_as_it_was(
     assert record.same(slow["scores"], again["scores"]), "both ways count alike"
 
 
+def test_another_way_of_matching_has_the_same_features(
+    cli: Callable[..., Any], patches: Path, workspace: Any
+) -> None:
+    one = record.read(made(cli, patches, "--limit", "6", "--rerank"))
+    stores = sorted((workspace.cache / "local").iterdir())
+    matching = '"match_distance": 0.6, "least_inliers": 6'
+    assert matching in PATCHES
+    again = patches.parent / "again" / patches.name
+    again.parent.mkdir()
+    again.write_text(PATCHES.replace(matching, '"match_distance": 0.5, "upright": True'))
+    other = record.read(made(cli, again, "--limit", "6", "--rerank"))
+    assert sorted((workspace.cache / "local").iterdir()) == stores, "nothing is described again"
+    assert other["card"]["rerank"]["local"]["upright"] is True
+    assert other["card_sha256"] != one["card_sha256"]
+
+
 def test_a_shifted_picture_of_the_same_thing_comes_first(
     cli: Callable[..., Any], patches: Path, workspace: Any
 ) -> None:
