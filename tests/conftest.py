@@ -25,12 +25,13 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.delg_models import files, variables
 from tests.hosts import host, streets
 from tests.remote import own, quick, remote
 from tests.signed import held, recorded
 
 # Fixtures of the modules beside this one, for every file.
-__all__ = ["held", "host", "own", "quick", "recorded", "remote", "streets"]
+__all__ = ["files", "held", "host", "own", "quick", "recorded", "remote", "streets", "variables"]
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("RETRIEVAL_BENCH_TEST_DATA") or ROOT.parent / "shared")
