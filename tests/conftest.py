@@ -29,9 +29,12 @@ from tests.delg_models import files, variables
 from tests.hosts import host, streets
 from tests.remote import own, quick, remote
 from tests.signed import held, recorded
+from tests.truths import lay
 
 # Fixtures of the modules beside this one, for every file.
-__all__ = ["files", "held", "host", "own", "quick", "recorded", "remote", "streets", "variables"]
+__all__ = [
+    "files", "held", "host", "lay", "own", "quick", "recorded", "remote", "streets", "variables",
+]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("RETRIEVAL_BENCH_TEST_DATA") or ROOT.parent / "shared")
