@@ -6,6 +6,7 @@ for the whole session, and `workspace` gives a test that runs something its own.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -159,6 +160,12 @@ def oracle() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def made() -> ModuleType:
+    """Return tests/reports.py, which makes records by hand."""
+    return importlib.import_module("tests.reports")
 
 
 @pytest.fixture(scope="session")

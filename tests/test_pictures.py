@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from bench import record
-from tests import reports
 
 ROOT = Path(__file__).resolve().parent.parent
 pictures = importlib.import_module("bench.report.pictures")
@@ -20,12 +19,6 @@ curves = importlib.import_module("bench.report.curves")
 plot = importlib.import_module("bench.report.plot")
 runs = importlib.import_module("bench.report.runs")
 HEADLINE = "map.trapezoid.junk-removed"
-
-
-@pytest.fixture(scope="module")
-def made() -> ModuleType:
-    """Return what makes records by hand."""
-    return reports
 
 
 def loaded(folder: Path, made: ModuleType, *records: dict[str, Any]) -> list[Any]:
