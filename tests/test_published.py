@@ -1,4 +1,4 @@
-"""Published numbers: the file is read strictly, says what its sources print, and stays apart."""
+"""Published numbers: those of their sources, all printed but what is known from memory only."""
 
 from __future__ import annotations
 
@@ -7,19 +7,13 @@ import re
 import shutil
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from bench.errors import BenchError
+from tests.published import FILE, rows
 
-published = importlib.import_module("bench.report.published")
-flat = importlib.import_module("bench.report.runs").flat
-compare = importlib.import_module("bench.report.compare")
 build = importlib.import_module("bench.report.build").build
 
-FILE = Path(__file__).resolve().parent.parent / "results" / "published.toml"
 COLUMNS = ("roxford5k", "roxford5k+r1m", "rparis6k", "rparis6k+r1m")
 EASY_TO_HARD = ("easy", "medium", "hard")
 
@@ -85,40 +79,6 @@ delg-port-r50-old                    90.73/77.30/57.44 95.10/88.12/75.10
 delg-port-r50-old-local              94.22/78.18/57.05 96.03/88.13/74.13
 revisitop-example                    84.81/64.67/38.47 92.12/77.20/56.32
 """
-
-GOOD = """
-schema = 1
-[source.paper]
-text = "a paper"
-[[row]]
-id = "one"
-method = "dolg"
-variant = "R101"
-backbone = "ResNet-101"
-training_set = "GLDv2-clean"
-dim = 512
-crop = "whole"
-scales = ["0.7071", "1", "1.4142"]
-size_cap = "1024"
-reranking = "none"
-compression = "none"
-source = "paper"
-tag = "img"
-[row.values]
-"roxford5k.medium.map" = "80.50"
-"""
-
-
-def rows() -> dict[str, Any]:
-    """Return the rows of the real file by id."""
-    return {row.id: row for row in published.load(FILE)}
-
-
-def load_text(folder: Path, text: str) -> Any:
-    """Load a file that holds `text`."""
-    path = folder / "published.toml"
-    path.write_text(text, encoding="utf-8")
-    return published.load(path)
 
 
 @pytest.mark.parametrize("line", MEDIUM_HARD.split("\n")[1:-1], ids=lambda line: line.split()[0])
@@ -227,192 +187,3 @@ def test_everything_else_is_printed(tmp_path: Path) -> None:
             verdict = row.verdict.split(";")[0]
             assert verdict in listed
     assert "MSLS" not in text.split("## A third-party leaderboard")[0]
-
-
-def test_a_good_file_is_read(tmp_path: Path) -> None:
-    (row,) = load_text(tmp_path, GOOD)
-    assert row.values == {("roxford5k", "medium", "map"): "80.50"}
-    assert row.scales == (Decimal("0.7071"), Decimal(1), Decimal("1.4142"))
-    assert (row.part, row.dim, row.size_cap, row.note) == ("main", 512, "1024", None)
-    assert row.source == published.Source("a paper")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "says"),
-    [
-        ("dim = 512", "dims = 512", "unknown keys dims"),
-        ("dim = 512", 'dim = "512"', "dim is '512'"),
-        ("dim = 512", "dim = true", "dim is True"),
-        ('"80.50"', "80.50", "write the printed digits as a string"),
-        ('"80.50"', '"180.50"', "more than 100 %"),
-        ('"80.50"', '"-1"', "write the printed digits"),
-        ('"80.50"', '"٨٠"', "write the printed digits"),
-        ('"roxford5k.medium.map"', '"roxford5k.map"', "dataset.protocol.metric"),
-        ('"roxford5k.medium.map"', "roxford5k.medium.map", "dataset.protocol.metric"),
-        ('crop = "whole"', 'crop = "yes"', "crop is 'yes'; allowed are box, not stated, whole"),
-        ('crop = "whole"', "", "the key crop is missing"),
-        ('tag = "img"', 'tag = "image"', "tag is 'image'"),
-        ('tag = "img"', 'tag = "img"\nverdict = "fine"', "origin and verdict"),
-        ('tag = "img"', 'tag = "img"\npart = "leaderboard"', "origin and verdict"),
-        ('source = "paper"', 'source = "book"', "source is 'book'"),
-        ('size_cap = "1024"', 'size_cap = "1k"', "size_cap is '1k'"),
-        ('scales = ["0.7071", "1", "1.4142"]', "scales = [1.0]", "scales is 1.0"),
-        ('scales = ["0.7071", "1", "1.4142"]', 'scales = "1"', "not a list"),
-        ('variant = "R101"', 'variant = " "', "variant is ' ', not a text"),
-        ('[row.values]\n"roxford5k.medium.map" = "80.50"', "", "neither values nor costs"),
-        ("[row.values]\n", '[row.costs]\n"latency" = "1"\n[row.values]\n', "end in its unit"),
-    ],
-)
-def test_a_bad_row_is_one_sentence_that_names_it(
-    tmp_path: Path, old: str, new: str, says: str
-) -> None:
-    assert old in GOOD
-    with pytest.raises(BenchError, match="row one: ") as caught:
-        load_text(tmp_path, GOOD.replace(old, new))
-    assert says in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (GOOD + GOOD.split("[source.paper]")[1].split('"a paper"')[1], "a second row with this id"),
-        (GOOD.replace('id = "one"', 'id = "One"'), "row One: id is 'One'"),
-        (GOOD.replace('id = "one"\n', ""), "row number 1: the key id is missing"),
-        (GOOD.replace("schema = 1", "schema = 2"), "schema = 1"),
-        (GOOD.replace("schema = 1", "schema = 1\nextra = 1"), "extra"),
-        (GOOD.replace('text = "a paper"', 'name = "a paper"'), "source paper"),
-        (GOOD.replace('"a paper"', '"a paper"\nurl = "ftp://x"'), "url is 'ftp://x'"),
-        ("schema = ", "cannot be read"),
-        ("schema = 1\nrow = 3", "sources are written"),
-        ("schema = 1\nrow = [3]", "row 1: it is not a table"),
-        (GOOD.split("[row.values]")[0] + "values = 3", "row one: values is not a table"),
-    ],
-)
-def test_a_bad_file_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(BenchError) as caught:
-        load_text(tmp_path, text)
-    assert says in str(caught.value)
-
-
-def test_a_bad_file_stops_the_report(tmp_path: Path) -> None:
-    (tmp_path / "published.toml").write_text("schema = 7", encoding="utf-8")
-    with pytest.raises(BenchError, match="schema = 1"):
-        build(tmp_path)
-
-
-def test_the_readme_describes_the_format(tmp_path: Path) -> None:
-    readme = FILE.with_name("README.md").read_text(encoding="utf-8")
-    (row,) = load_text(tmp_path, readme.split("```toml\n")[1].split("```")[0])
-    real = rows()[row.id]
-    assert (row.crop, row.scales, row.dim, row.tag) == (
-        real.crop, real.scales, real.dim, real.tag,
-    )  # fmt: skip
-    assert set(row.values.items()) < set(real.values.items())
-    for word in (*published._KEYS - {"values", "costs"}, *published.TAGS, *published.PARTS):
-        assert f"`{word}`" in readme, word
-    for unit in published.UNITS:
-        assert f"`_{unit}`" in readme, unit
-
-
-def measured(method: str = "dolg", **changes: Any) -> Any:
-    """Return a measured row as far as a comparison looks at it."""
-    card = {
-        "crop_rule": changes.get("crop", "query cropped to its box"),
-        "preprocess": {"scales": changes.get("scales", [0.70710678, 1.0, 1.41421356]),
-                       "max_side_px": changes.get("cap", 1024)},
-        "candidates_rule": changes.get("reranking", "none: no re-ranking"),
-        "compression": changes.get("compression", "none (float32)"),
-    }  # fmt: skip
-    if changes.get("brought"):
-        card.update(preprocess=None, crop_rule="not stated: descriptors were brought")
-    sha256 = changes.get("sha256", "a" * 64)
-    return SimpleNamespace(
-        method=method, name=changes.get("name", f"{method}.x"), card=card, card_sha256=sha256,
-        card8=sha256[:8], marks=changes.get("marks", ()), partial=changes.get("partial", False),
-        leaves=flat(card), dim=changes.get("dim", 512),
-        training_set=changes.get("training_set", "GLDv2-clean"),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("row_change", "runs", "says"),
-    [
-        ({}, [measured(crop="whole query image")], "none known"),
-        ({}, [measured()], "published without query crop; measured with crop"),
-        (
-            {'crop = "whole"': 'crop = "box"'},
-            [measured(crop="whole query image")],
-            "published with query crop; measured without crop",
-        ),
-        (
-            {'reranking = "none"': 'reranking = "global + local re-ranking"'},
-            [measured(crop="whole query image")],
-            "published row is global + local re-ranking; measured without re-ranking",
-        ),
-        (
-            {},
-            [measured(crop="whole query image", scales=[1.0], cap=None)],
-            (
-                "scales: published 0.7071, 1, 1.4142, measured 1<br>size cap: published 1,024 px, "
-                "measured none"
-            ),
-        ),
-        (
-            {'compression = "none"': 'compression = "PQ8"'},
-            [measured(crop="whole query image")],
-            "compression: published PQ8, measured none",
-        ),
-        (
-            {},
-            [measured(crop="whole query image", dim=64, marks=("untrained",))],
-            (
-                "trained on: published GLDv2-clean, measured nothing (untrained)<br>"
-                "dimension: published 512, measured 64"
-            ),
-        ),
-        (
-            {},
-            [measured(), measured(crop="whole query image", sha256="b" * 64)],
-            (
-                "published without query crop; measured with crop (`aaaaaaaa`), "
-                "without crop (`bbbbbbbb`)"
-            ),
-        ),
-        (
-            {'scales = ["0.7071", "1", "1.4142"]\n': "", 'crop = "whole"': 'crop = "not stated"'},
-            [measured()],
-            "not stated in the source: query crop, scales",
-        ),
-        (
-            {},
-            [measured(brought=True)],
-            "not known of the measured `aaaaaaaa`: query crop, scales, size cap",
-        ),
-        ({}, [measured("gem", dim=7, training_set="x", crop="whole query image")], "none known"),
-        (
-            {},
-            [measured("gem", sha256="b" * 64), measured(crop="whole query image")],
-            "none known",
-        ),
-        ({}, [measured(partial=True), measured(crop="whole query image")], "none known"),
-        ({}, [], "nothing was measured"),
-    ],
-)
-def test_what_differs_from_the_measured_rows(
-    tmp_path: Path, row_change: dict[str, str], runs: list[Any], says: str
-) -> None:
-    text = GOOD
-    for old, new in row_change.items():
-        assert old in text
-        text = text.replace(old, new)
-    (row,) = load_text(tmp_path, text)
-    assert compare.differences(row, runs) == says
-
-
-def test_measured_numbers_never_stand_in_a_published_table(tmp_path: Path) -> None:
-    shutil.copy(FILE, tmp_path)
-    text = build(tmp_path)[0].read_text(encoding="utf-8")
-    published_heads = [line for line in text.splitlines() if line.startswith("| method | variant")]
-    assert published_heads
-    assert all("interval" not in head and "record" not in head for head in published_heads)
