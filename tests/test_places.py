@@ -1,9 +1,7 @@
-"""The rules of place recognition: areas, suppression, queries that are not asked, distances."""
+"""The rules of place recognition in search and score: suppression, areas, queries not asked."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +9,11 @@ import numpy as np
 import pytest
 
 from bench import areas, card, datasets, evaluate, record, rerank, search, suppression
-from bench.datasets import _near, _utm
 from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.folder import parse
 from bench.types import NO_ROW, Areas, GroundTruth, LabelledRanks, Protocol, Shortlist
-
-R1, R5 = "recall@1.any-hit.junk-removed", "recall@5.any-hit.junk-removed"
+from tests.places import R1, R5
 
 
 def unit(count: int, seed: int, dim: int = 6) -> np.ndarray:
@@ -190,6 +186,11 @@ def test_a_part_of_a_data_set_keeps_areas_groups_and_what_is_asked(small: dict) 
     assert part.protocols[0].asked is None
 
 
+def test_the_end_of_a_padded_list_is_no_candidate() -> None:
+    listed = np.array([4, 2, 7, NO_ROW, NO_ROW])
+    assert rerank.places(listed, np.array([2]), 4).tolist() == [0, 2]
+
+
 # --- queries that a protocol does not ask -------------------------------------------------------
 
 
@@ -219,191 +220,3 @@ def test_queries_that_are_not_asked_count_nowhere(small: dict) -> None:
     assert evaluate.score(ranks, [kept], 8)["day"][R1].interval is None, "one query, no interval"
     other = replace(day, asked=(True, False, True))
     assert card.protocol_entry(other)["truth_sha256"] != entry["truth_sha256"]
-
-
-# --- the record ---------------------------------------------------------------------------------
-
-
-PLACES = {
-    "name": "places",
-    "images": "jpg",
-    "database": [f"d{i}.png" for i in range(8)],
-    "queries": [{"file": f"q{i}.png"} for i in range(3)],
-    "protocols": {
-        "all": [{"positive": [1]}, {"positive": [5]}, {"positive": [2]}],
-        "night": [None, {"positive": [5]}, {"positive": [2]}],
-    },
-    "metrics": [R1],
-    "empty": "miss",
-    "rules": {"positive": "Euclidean distance", "threshold_m": 25, "comparison": "<="},
-    "areas": {"database": [0] * 4 + [1] * 4, "queries": [0, 1, 0]},
-    "groups": [0, 0, 1, 1, 2, 2, 3, 3],
-}
-
-
-def score_places(cli: Callable, workspace, brought: tuple[Path, Path], **change: object) -> Path:
-    path = workspace.folder / "places" / "dataset.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({**PLACES, **change}), encoding="utf-8")
-    db, asked = brought
-    files = ("--database", db, "--queries", asked)
-    said = cli("evaluate", "--dataset", path, *files, "--shortlist", 1)
-    assert said.status == 0, said.err
-    return Path(said.out.splitlines()[-1])
-
-
-def test_rules_stand_in_the_card_and_verify_follows_them(
-    cli: Callable, workspace, brought: tuple[Path, Path]
-) -> None:
-    path = score_places(cli, workspace, brought)
-    held = record.read(path)
-    assert held["card"]["dataset"]["rules"] == PLACES["rules"]
-    assert held["card"]["areas"]["count"] == 2
-    assert held["card"]["suppression"]["groups"] == 4
-    assert held["card"]["protocols"]["night"]["not_asked"] == 1
-    said = cli("verify", path)
-    assert said.status == 0, said
-    shorts = {held["card_sha256"]}
-    for change in (
-        {"areas": {**PLACES["areas"], "queries": [0, 1, 1]}, "protocols": {
-            "all": [{"positive": [1]}, {"positive": [5]}, {"positive": [6]}]}},
-        {"groups": [0, 0, 1, 1, 2, 2, 3, 4]},
-        {"rules": {"threshold_m": 25, "comparison": "<"}},
-    ):  # fmt: skip
-        other = record.read(score_places(cli, workspace, brought, **change))
-        shorts.add(other["card_sha256"])
-    assert len(shorts) == 4, "each rule is another card"
-
-
-@pytest.mark.parametrize("key", ["groups", "areas"])
-def test_groups_and_areas_are_in_the_revision(key: str) -> None:
-    other = {k: v for k, v in PLACES.items() if k != key}
-    one, without = (parse(data, "x", Path()) for data in (PLACES, other))
-    assert card.revision(one) != card.revision(without)
-
-
-def test_a_small_area_does_not_shorten_the_lists_of_the_others(
-    cli: Callable, workspace, brought: tuple[Path, Path]
-) -> None:
-    """Six cut-outs of one panorama need a list of all seven; the other area has one row."""
-    change = {
-        "areas": {"database": [0] + [1] * 7, "queries": [1, 0, 1]},
-        "groups": [2, 1, *[0] * 6],
-        "protocols": {"all": [{"positive": [1]}, {"positive": [0]}, {"positive": [*range(2, 8)]}]},
-        "metrics": [R5],
-    }
-    path = score_places(cli, workspace, brought, **change)
-    held = record.read(path)
-    rows = record.read_arrays(path, held)["shortlist_row"]
-    assert rows.shape == (3, 7)
-    assert rows[1].tolist() == [0, *[NO_ROW] * 6]
-    assert held["scores"]["all"][R5]["per_query"] == [1.0, 1.0, 1.0]
-    assert cli("verify", path).status == 0
-
-
-def test_the_end_of_a_padded_list_is_no_candidate() -> None:
-    listed = np.array([4, 2, 7, NO_ROW, NO_ROW])
-    assert rerank.places(listed, np.array([2]), 4).tolist() == [0, 2]
-
-
-@pytest.mark.parametrize(
-    ("array", "spoil", "said"),
-    [
-        ("database_group", lambda a: a + 1, "the stored groups are not the card's"),
-        ("database_group", lambda a: a[1:], "the stored groups are of another number of images"),
-        ("database_group", None, "the card names a suppression, but no groups are stored"),
-        ("database_area", lambda a: a[::-1].copy(), "the stored areas are not the card's"),
-        ("query_area", lambda a: 1 - a, "the stored areas are not the card's"),
-        ("query_area", None, "the card names areas, but they are not stored"),
-        ("truth_night_asked", lambda a: ~a, "the stored ground truth of night is not the card's"),
-    ],
-)
-def test_a_record_that_breaks_its_rules_is_caught(
-    array: str, spoil: Callable | None, said: str, cli: Callable, workspace, brought
-) -> None:
-    path = score_places(cli, workspace, brought)
-    held = record.read(path)
-    arrays = record.read_arrays(path, held)
-    if spoil is None:
-        del arrays[array]
-    else:
-        arrays[array] = spoil(arrays[array])
-    keys = ("schema", "card_sha256", "ranks", "sha256")
-    rest = {key: value for key, value in held.items() if key not in keys}
-    again = record.write(workspace.folder / "again", rest, arrays)
-    got = cli("verify", again)
-    assert got.status == 1
-    assert said in got.out + got.err
-
-
-def test_a_record_whose_list_leaves_its_area_or_is_too_short_is_caught(
-    cli: Callable, workspace, brought: tuple[Path, Path]
-) -> None:
-    path = score_places(cli, workspace, brought)
-    held = record.read(path)
-    arrays = record.read_arrays(path, held)
-    keys = ("schema", "card_sha256", "ranks", "sha256")
-    rest = {key: value for key, value in held.items() if key not in keys}
-    strange = {**arrays, "shortlist_row": arrays["shortlist_row"].copy()}
-    labelled = set(arrays["labelled_row"][:1].tolist())
-    at = next(i for i, row in enumerate(strange["shortlist_row"][0]) if row not in labelled)
-    strange["shortlist_row"][0, at] = 7
-    got = cli("verify", record.write(workspace.folder / "strange", rest, strange))
-    assert "the list of query 0 leaves its area" in got.out + got.err
-    short = {
-        **arrays,
-        **{f"shortlist_{k}": arrays[f"shortlist_{k}"][:, :1] for k in ("row", "score")},
-    }
-    got = cli("verify", record.write(workspace.folder / "short", rest, short))
-    assert "the shortlist is too short for its suppression" in got.out + got.err
-
-
-# --- distances ----------------------------------------------------------------------------------
-
-
-def test_the_threshold_and_its_strictness() -> None:
-    database = np.array([[0.0, 0.0], [15.0, 20.0], [25.0, 0.0], [25.0000001, 0.0], [3.0, 4.0]])
-    query = np.zeros((1, 2))
-    assert _near.positives(database, query, 25.0)[0].tolist() == [0, 1, 2, 4]
-    assert _near.positives(database, query, 25.0, strict=True)[0].tolist() == [0, 4]
-    assert _near.positives(database, query, 5.0)[0].tolist() == [0, 4]
-    assert [p.tolist() for p in _near.positives(database, query + 900, 25.0)] == [[]]
-    assert _near.positives(database, np.empty((0, 2)), 25.0) == []
-
-
-@pytest.mark.parametrize("strict", [False, True])
-def test_positives_are_those_of_all_pairs(strict: bool) -> None:
-    draw = np.random.default_rng(3)
-    database = draw.integers(0, 60, (500, 2)).astype(np.float64)
-    queries = draw.integers(0, 60, (2100, 2)).astype(np.float64)
-    near = _near.positives(database, queries, 5.0, strict=strict)
-    assert len(near) == 2100
-    for query, rows in zip(queries, near, strict=True):
-        squares = ((database - query) ** 2).sum(axis=1)
-        right = squares < 25 if strict else squares <= 25
-        assert rows.tolist() == np.flatnonzero(right).tolist()
-        assert rows.dtype == np.int64
-
-
-def test_a_hundred_thousand_positions_need_no_table_of_all_pairs(tmp_path: Path) -> None:
-    """All pairs of 100,000 and 20,000 positions would take 16 GB."""
-    draw = np.random.default_rng(0)
-    database = draw.uniform(0, 20_000, (100_000, 2))
-    queries = database[:20_000] + np.array([3.0, 4.0])
-    near = _near.positives(database, queries, 25.0)
-    assert all(i in rows for i, rows in enumerate(near[:200]))
-    assert 20_000 < sum(map(len, near)) < 60_000
-
-
-def test_view_directions_around_north() -> None:
-    angles = np.array([350.0, 10.0, 180.0, 49.0, 51.0, np.nan])
-    kept = _near.within_angle(np.arange(6), 10.0, angles, 40.0)
-    assert kept.tolist() == [0, 1, 3]
-    assert _near.within_angle(np.arange(6), np.nan, angles, 40.0).tolist() == []
-
-
-def test_positions_in_names() -> None:
-    assert _utm.position("a/@0543263.69@4179336.01@10@S@.jpg") == (543263.69, 4179336.01)
-    for name in ("a.jpg", "@1@x@.jpg", "@@2@.jpg"):
-        with pytest.raises(BenchError, match="does not say where it was taken"):
-            _utm.position(name)

@@ -15,7 +15,7 @@ import pytest
 from bench import compare, datasets, folder, metrics, record, sheet_content, sheet_html
 from bench.errors import BenchError
 from bench.types import LabelledRanks, Shortlist
-from tests.test_places import PLACES, score_places
+from tests.places import PLACES, score_places
 
 pictures = importlib.import_module("bench.report.pictures")
 R2 = "recall@2.any-hit.junk-removed"

@@ -24,7 +24,7 @@ from bench.sensitivity import Configuration
 from bench.types import Image, Preprocess, Settings
 from bench.verify import verify as verify_record
 from tests.conftest import Said, Workspace
-from tests.test_places import score_places
+from tests.places import score_places
 
 tornado = importlib.import_module("bench.report.tornado")
 shown = importlib.import_module("bench.report.sensitivity")
