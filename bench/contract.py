@@ -97,6 +97,8 @@ def local_rule(method: Any, label: str) -> LocalRule | None:
             raise _wrong(label, f"local_rule {key}", getattr(rule, key), "above 0")
     if rule.least_inliers < 0:
         raise _wrong(label, "local_rule least_inliers", rule.least_inliers, "0 or above")
+    if not 0 <= rule.inlier_weight < math.inf:
+        raise _wrong(label, "local_rule inlier_weight", rule.inlier_weight, "0 or above")
     return rule
 
 

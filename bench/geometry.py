@@ -59,7 +59,7 @@ def inlier_matches(
         if mode == "fast"
         else (matches_compatible, affine_followers_compatible)
     )
-    mine, theirs = match(query.descriptors, other.descriptors, rule.match_distance)
+    mine, theirs = match(query.descriptors, other.descriptors, rule.match_distance, rule.mutual)
     if len(mine) < LEAST_MATCHES:
         return nothing, nothing
     source, target = other.points[theirs].astype(float), query.points[mine].astype(float)
@@ -68,29 +68,37 @@ def inlier_matches(
 
 
 def matches(
-    query: NDArray[np.floating], other: NDArray[np.floating], distance: float
+    query: NDArray[np.floating], other: NDArray[np.floating], distance: float, mutual: bool = False
 ) -> tuple[Rows, Rows]:
     """Return (rows of `query`, rows of `other`): nearest neighbours nearer than `distance`.
 
-    Both are unit descriptors, (n, d) and (m, d) with m at least 1, so the nearest is that with the
-    largest product. A row of `other` may be matched many times; equally near: the first.
+    Both are unit descriptors, (n, d) and (m, d), n and m at least 1, so the nearest is that with
+    the largest product; equally near: the first. A row of `other` may be matched many times, but
+    not if `mutual`: then a match is the nearest both ways.
     """
     products = query.astype(np.float32, copy=False) @ other.astype(np.float32, copy=False).T
     nearest = products.argmax(axis=1)
     best = products[np.arange(len(nearest)), nearest]
-    mine = np.flatnonzero(best > 1 - distance * distance / 2)
+    near = best > 1 - distance * distance / 2
+    if mutual:
+        near &= products.argmax(axis=0)[nearest] == np.arange(len(nearest))
+    mine = np.flatnonzero(near)
     return mine, nearest[mine]
 
 
 def matches_compatible(
-    query: NDArray[np.floating], other: NDArray[np.floating], distance: float
+    query: NDArray[np.floating], other: NDArray[np.floating], distance: float, mutual: bool = False
 ) -> tuple[Rows, Rows]:
     """Return what `matches` does, from a k-d tree as in the official program."""
     from scipy.spatial import cKDTree
 
     _, nearest = cKDTree(other).query(query, distance_upper_bound=distance)
     mine = np.flatnonzero(nearest < len(other))
-    return mine, np.asarray(nearest)[mine].astype(np.int64)
+    theirs = np.asarray(nearest)[mine].astype(np.int64)
+    if mutual:
+        back = np.asarray(cKDTree(query).query(other[theirs])[1])
+        mine, theirs = mine[back == mine], theirs[back == mine]
+    return mine, theirs
 
 
 def affine_inliers(source: Points, target: Points, upright: bool = False) -> int:

@@ -25,7 +25,8 @@ from bench.rerank import Precision
 from bench.types import Image, LocalFeatures, LocalRule, Rows
 
 PER_SHARD = 32
-OF_MATCHING = ("match_distance", "upright", "least_inliers")  # of a rule; features are as before
+# Of a rule; with others the features are as before.
+OF_MATCHING = ("match_distance", "mutual", "upright", "least_inliers", "inlier_weight")
 
 
 @dataclass(frozen=True)

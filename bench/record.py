@@ -141,7 +141,9 @@ def final_ranks(
 def stage_of(card: Card) -> rerank.Stage:
     """Return which images of a list a re-ranked card says were re-ranked, and how."""
     said = card["rerank"]
-    return rerank.Stage(said["candidates"], said["depth"], said["local"].get("least_inliers", 0))
+    fields = {"least_inliers", "inlier_weight"} & set(said["local"])
+    chosen = {field: said["local"][field] for field in fields}
+    return rerank.Stage(said["candidates"], said["depth"], **chosen)
 
 
 def protocols_of(arrays: Arrays, card: Card) -> tuple[Protocol, ...]:

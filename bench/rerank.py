@@ -2,8 +2,11 @@
 
 The candidates of a query are ordered by inliers, descending; where these are equal the order
 before stays, which is that of the global descriptors, and a method may say that so few inliers are
-none. Candidates change places among themselves, so all other images keep theirs. Which images are
-candidates is one of two rules:
+none. That is the rule of DELG. A method may also have inliers added to the similarity instead
+(`LocalRule.inlier_weight` w): candidates are then ordered by similarity + w log2(1 + inliers / 8),
+so that few inliers move an image little, and a doubling as much as w of similarity. Candidates
+change places among themselves, so all other images keep theirs. Which images are candidates is one
+of two rules:
 
 official     the first 100 once the ignored images are taken out, as in DELG's official program;
              this uses labels, and gives each protocol a list of its own
@@ -33,6 +36,7 @@ from bench.progress import Progress
 from bench.types import NO_ROW, LabelledRanks, LocalFeatures, LocalRule, Protocol, Rows, Shortlist
 
 DEPTH = 100
+FEW = 8  # inliers that count as one doubling where they are added to the similarity
 NOT_VERIFIED = -1
 UPRIGHT = (
     f" (not mirrored, turned by {geometry.TURN_DEG:g} degrees, scaled {geometry.LARGEST:g} times "
@@ -49,16 +53,38 @@ RULES: dict[Candidates, str] = {
 
 @dataclass(frozen=True)
 class Stage:
-    """Which images of a list are re-ranked, and below how many inliers one has none."""
+    """Which images of a list are re-ranked, and how: two fields as in `LocalRule`."""
 
     candidates: Candidates
     depth: int = DEPTH
     least_inliers: int = 0
+    inlier_weight: float = 0.0
 
     @property
     def rule(self) -> str:
         """Return the sentence for the card."""
         return RULES[self.candidates].format(self.depth)
+
+    @property
+    def order(self) -> str:
+        """Return what candidates are ordered by, in words."""
+        if self.inlier_weight:
+            by = f"similarity + {self.inlier_weight:g} log2(1 + inliers / {FEW})"
+        else:
+            by = "inliers"
+        return f"{by} descending, then the order before"
+
+    def strength(self, score: NDArray[np.floating], inliers: Rows) -> NDArray[np.float64]:
+        """Return what candidates are ordered by, from scores and inliers of one shape."""
+        counted = np.where(inliers < max(self.least_inliers, 0), 0, inliers).astype(np.float64)
+        if not self.inlier_weight:
+            return counted
+        return score + self.inlier_weight * np.log2(1 + counted / FEW)
+
+
+def stage_of(candidates: Candidates, rule: LocalRule) -> Stage:
+    """Return the stage that a method's rule asks for."""
+    return Stage(candidates, least_inliers=rule.least_inliers, inlier_weight=rule.inlier_weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +113,7 @@ def card_of(
     return stage.rule, {
         "candidates": stage.candidates,
         "depth": stage.depth,
-        "order": "inliers descending, then the order before",
+        "order": stage.order,
         "model": f"affine{UPRIGHT if rule.upright else ''}, from the database image to the query",
         "ransac": mode,
         "inlier_px": geometry.INLIER_PX,
@@ -164,16 +190,16 @@ def count_inliers(
 def reorder(
     shortlist: Shortlist, inliers: Rows, ignored: Sequence[Rows], stage: Stage
 ) -> Shortlist:
-    """Return the shortlist with each query's candidates ordered by inliers.
+    """Return the shortlist with each query's candidates in the order of the stage.
 
     Ignored rows and those behind the candidates keep their places; a row keeps its score, so
     scores need not descend any more.
     """
     row, score = shortlist.row.copy(), shortlist.score.copy()
-    counted = np.where(inliers < stage.least_inliers, 0, inliers)
+    strength = stage.strength(shortlist.score, inliers)
     for query, dropped in enumerate(ignored):
         old = places(shortlist.row[query], dropped, stage.depth)
-        new = old[np.argsort(-counted[query, old], kind="stable")]
+        new = old[np.argsort(-strength[query, old], kind="stable")]
         row[query, old], score[query, old] = shortlist.row[query, new], shortlist.score[query, new]
     return Shortlist(row, score)
 

@@ -82,7 +82,7 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     said = None
     if options.rerank is not None:
         local_rule = methods.local_of(loaded.method, loaded.info)
-        stage = rerank.Stage(options.rerank, least_inliers=local_rule.least_inliers)
+        stage = rerank.stage_of(options.rerank, local_rule)
         said = rerank.card_of(stage, local_rule, options.ransac, options.local_precision)
     n_rows = sum(len(one.database) for one in (dataset, *added))
     made = card.make(
@@ -339,5 +339,4 @@ def reranking(
         }
         return rerank.Verified(inliers, about)
 
-    stage = rerank.Stage(options.rerank, least_inliers=rule.least_inliers)
-    return rerank.Reranking(stage, verify)
+    return rerank.Reranking(rerank.stage_of(options.rerank, rule), verify)

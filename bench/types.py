@@ -158,8 +158,11 @@ class LocalRule:
                     fall below 0.1 (DELG's PyTorch port)
     max_features    features of an image, the strongest over all scales
     match_distance  Euclidean distance of unit descriptors below which two features match
+    mutual          only features that are each the other's nearest match
     upright         of affine maps between two images only those that keep photographs upright
     least_inliers   pairs with fewer inliers are not told from chance: as if they had none
+    inlier_weight   0: candidates are ordered by inliers; above: by the similarity of the global
+                    descriptors and this much more for each doubling of inliers (`bench.rerank`)
     """
 
     dim: int
@@ -170,8 +173,10 @@ class LocalRule:
     threshold_rule: Literal["at-least", "halved"] = "at-least"
     max_features: int = 1000
     match_distance: float = 1.0
+    mutual: bool = False
     upright: bool = False
     least_inliers: int = 0
+    inlier_weight: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,8 +252,11 @@ class Trainable(Interface):
     and class weights included; parameters with `requires_grad` False are frozen, and so are the
     statistics of normalisations whose own parameters are. `preprocess` is that of `Method`; of it
     channels, mean and std are used. Optional: `frozen(images)`, the part that does not train, which
-    may be computed once and kept (where it is absent, the images themselves), and `metadata()`, a
-    mapping of strings that goes into the final file for the plug-in's own use.
+    may be computed once and kept (where it is absent, the images themselves); `pairs` True, for
+    two views of each image: the inputs of the second views then come after those of the first, and
+    each has behind it the nine numbers of the homography to the photograph
+    (`bench.training.augment.placing`; for recipes with views); and `metadata()`, a mapping of
+    strings that goes into the final file for the plug-in's own use.
     """
 
     network: Any

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import unknown
-from bench.methods import _dolg, _token
+from bench.methods import _dolg, _lite_local, _token
 from bench.methods._pooling import gem
 
-MIDDLE, NARROW, LAST = 112, 320, 1280  # channels
+MIDDLE, NARROW, LAST = _lite_local.MIDDLE, _lite_local.NARROW, 1280  # channels
 DIM, TOKEN_DIM, LOCAL_DIM, EACH = 512, 256, 96, 64
 P, EPS = 3.0, 1e-6
 SPREAD = 8.0  # about the standard deviation of a number at stride 16, which is divided by it
@@ -33,13 +33,20 @@ class Trunk(nn.Module):
         super().__init__()
         self.model = model
 
-    def middle(self, batch: Tensor) -> Tensor:
-        """Return the map at stride 16 (n, 112, h, w) of a normalised batch."""
+    def fine(self, batch: Tensor) -> Tensor:
+        """Return the map at stride 8 (n, 40, 2 h, 2 w) of a normalised batch."""
         model: Any = self.model
         features: Tensor = model.bn1(model.conv_stem(batch))
-        for stage in model.blocks[:5]:
+        for stage in model.blocks[:3]:
             features = stage(features)
         return features
+
+    def middle(self, fine: Tensor) -> Tensor:
+        """Return the map at stride 16 (n, 112, h, w) of that at stride 8."""
+        model: Any = self.model
+        for stage in model.blocks[3:5]:
+            fine = stage(fine)
+        return fine
 
     def narrow(self, middle: Tensor) -> Tensor:
         """Return (n, 320, h / 2, w / 2) of the map at stride 16."""
@@ -56,7 +63,7 @@ class Trunk(nn.Module):
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return the maps (n, 112, h, w) and (n, 1280, h / 2, w / 2) of a normalised batch."""
-        middle = self.middle(batch)
+        middle = self.middle(self.fine(batch))
         return middle, self.widen(self.narrow(middle))
 
 
@@ -76,12 +83,15 @@ class Lite(nn.Module):
     def local(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return local descriptors (n, 96, h, w) and attention (n, 1, h, w) of DELG's head."""
         head: Any = self.head
-        features, attention = head.local(self.trunk.middle(batch))
-        return features, attention
+        fine = self.trunk.fine(batch)
+        middle = self.trunk.middle(fine)
+        gathered = _lite_local.gathered(fine, (middle.shape[2], middle.shape[3]))
+        maps = _lite_local.stacked(middle, gathered, self.trunk.narrow(middle))
+        return head.features(maps), head.attended(middle)
 
 
 class DelgHead(nn.Module):
-    """DELG: GeM and whitening; beside it attention, and an autoencoder's first half."""
+    """DELG: GeM and whitening; beside it attention, and local features (`_lite_local`)."""
 
     dim = DIM
 
@@ -92,23 +102,22 @@ class DelgHead(nn.Module):
         self.attention = nn.Sequential(
             nn.Conv2d(MIDDLE, MIDDLE, 1), nn.ReLU(), nn.Conv2d(MIDDLE, 1, 1), nn.Softplus()
         )
-        self.encode = nn.Conv2d(MIDDLE, LOCAL_DIM, 1)
+        self.features = _lite_local.network(LOCAL_DIM)
 
     def forward(self, middle: Tensor, last: Tensor) -> Tensor:
         """Return descriptors (n, 512)."""
         return self.whitening(gem(last, P, EPS))
 
-    def local(self, middle: Tensor) -> tuple[Tensor, Tensor]:
-        """Return local descriptors (n, 96, h, w) and attention (n, 1, h, w)."""
-        middle = middle / SPREAD
-        return self.encode(middle), self.attention(middle)
+    def attended(self, middle: Tensor) -> Tensor:
+        """Return attention (n, 1, h, w)."""
+        return self.attention(middle / SPREAD)
 
     def begin(self, fitted: Mapping[str, Tensor]) -> None:
-        """Set out from the whitening of the whole, and that of positions."""
+        """Set out from the whitening of the whole, and local features by chance."""
         with torch.no_grad():
             whitened(self.whitening, fitted)
-            self.encode.weight.copy_(SPREAD * fitted["local.weight"][:, :, None, None])
-            self.encode.bias.copy_(fitted["local.bias"])
+            for layer in (self.features[0], self.features[2]):
+                layer.reset_parameters()
 
 
 class DolgHead(nn.Module):

@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.methods import _backbones, _lite, _training
+from bench.errors import BenchError
+from bench.methods import _backbones, _lite, _lite_local, _training
 from bench.methods._pooling import gem
 from bench.training import heads, losses
 
 EVERY = 97  # positions of the map at stride 16 that are taken
+PLACING = 9  # numbers of a homography behind the maps of a view
 
 
 class Frozen(nn.Module):
@@ -31,9 +33,23 @@ class Frozen(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the maps (n, 112, h, w), then (n, 320, h / 2, w / 2), flat: (n, 192 h w)."""
-        middle = self.trunk.middle(images.contiguous(memory_format=torch.channels_last))
-        middle = middle.half().float()  # as it is kept
-        return torch.cat([middle.flatten(1), self.trunk.narrow(middle).flatten(1)], dim=1)
+        return torch.cat([part.flatten(1) for part in self.parts(images)[:2]], dim=1)
+
+    def parts(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the maps at strides 16, 32 and 8."""
+        fine = self.trunk.fine(images.contiguous(memory_format=torch.channels_last))
+        middle = self.trunk.middle(fine).half().float()  # as it is kept
+        return middle, self.trunk.narrow(middle), fine
+
+
+class FrozenFine(Frozen):
+    """The same, and behind it the map at stride 8."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (n, 352 h w)."""
+        middle, narrow, fine = self.parts(images)
+        gathered = _lite_local.gathered(fine, (middle.shape[2], middle.shape[3]))
+        return torch.cat([part.flatten(1) for part in (middle, narrow, gathered)], dim=1)
 
 
 class Training:
@@ -73,14 +89,18 @@ class Training:
         fitted = {f"{name}weight": weight for name, (weight, _) in layers.items()}
         fitted |= {f"{name}bias": bias for name, (_, bias) in layers.items()}
         head.begin(fitted)
+        self.fitted = fitted
 
     def maps(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two maps of a square image, with all channels, from its row of numbers."""
         side = round((inputs.shape[1] / (_lite.MIDDLE + _lite.NARROW / 4)) ** 0.5)
         middle, narrow = inputs.split([_lite.MIDDLE * side**2, _lite.NARROW * side**2 // 4], dim=1)
+        return middle.unflatten(1, (_lite.MIDDLE, side, side)), self.widened(narrow, side // 2)
+
+    def widened(self, narrow: Tensor, side: int) -> Tensor:
+        """Return the last map (n, 1280, side, side) of rows of the one before."""
         with torch.no_grad():
-            last = self.trunk.widen(narrow.unflatten(1, (_lite.NARROW, side // 2, side // 2)))
-        return middle.unflatten(1, (_lite.MIDDLE, side, side)), last
+            return self.trunk.widen(narrow.unflatten(1, (_lite.NARROW, side, side)))
 
     def losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Return the loss of the descriptors."""
@@ -124,59 +144,114 @@ def fit(rows: Tensor, dim: int, exponent: float, norm: float) -> tuple[Tensor, T
 
 
 class Delg(Training):
-    """The joint objective; the map at stride 16 is frozen, so nothing local reaches the trunk.
+    """The joint objective, and local features from pairs of views.
 
-    Of the global branch a layer after the whitening is trained, on unit vectors, where the rate of
-    the class weights suits it as well; without a bias the two are one layer in the final file.
+    The map at stride 16 is frozen, so nothing local reaches the trunk. Of the global branch a layer
+    after the whitening is trained, on unit vectors, where the rate of the class weights suits it as
+    well; without a bias the two are one layer in the final file. The autoencoder only serves the
+    attention; what is shipped instead of it are the features of `_lite_local`.
     """
+
+    pairs = True
 
     def __init__(
         self, loss: nn.Module, classes: int, chosen: Mapping[str, Any], device: str
     ) -> None:
-        """Take the loss of descriptors, and the weights of the other two terms."""
+        """Take the loss of descriptors, and the weights of the other terms."""
         super().__init__(_lite.DelgHead(), loss, device)
+        self.frozen = FrozenFine(self.trunk).to(device).requires_grad_(False)
         self.of_attention, self.of_decoding = chosen["attention"], chosen["reconstruction"]
+        self.of_matching = chosen["matching"]
+        self.network["encode"] = nn.Conv2d(_lite.MIDDLE, _lite.LOCAL_DIM, 1).to(device)
         self.network["after"] = nn.Linear(_lite.DIM, _lite.DIM, bias=False).to(device)
         self.network["decode"] = nn.Conv2d(_lite.LOCAL_DIM, _lite.MIDDLE, 1).to(device)
         self.network["attention"] = heads.Attention(classes, _lite.MIDDLE).to(device)
+        self.network["standard"] = _lite_local.Standard(_lite_local.ALL).to(device)
 
     @torch.no_grad()
     def begin(self, kept: Iterable[Tensor]) -> None:
-        """Set out from the whitening, and a decoder that is nearly its inverse."""
-        super().begin(kept)
-        after, decode, head = (self.network[name] for name in ("after", "decode", "head"))
+        """Set out from the whitening, and an autoencoder that is nearly the identity."""
+        positions = []
+
+        def seen() -> Iterable[Tensor]:
+            for inputs in kept:
+                maps = self.stacked(inputs)
+                positions.append(maps.movedim(1, 3).flatten(0, 2)[::EVERY])
+                yield inputs
+
+        super().begin(seen())
+        after, encode, decode = (self.network[name] for name in ("after", "encode", "decode"))
         after.weight.copy_(torch.eye(_lite.DIM))
-        back = torch.linalg.pinv(head.encode.weight[:, :, 0, 0])
+        encode.weight.copy_(_lite.SPREAD * self.fitted["local.weight"][:, :, None, None])
+        encode.bias.copy_(self.fitted["local.bias"])
+        back = torch.linalg.pinv(encode.weight[:, :, 0, 0])
         decode.weight.copy_(back[:, :, None, None])
-        decode.bias.copy_(-back @ head.encode.bias)
+        decode.bias.copy_(-back @ encode.bias)
+        standard: Any = self.network["standard"]
+        standard.fit(torch.cat(positions))
+
+    def split(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the maps at strides 16, 32 and 8 of square images, from their rows of numbers."""
+        side = round((inputs.shape[1] / (_lite_local.ALL - _lite.NARROW * 3 / 4)) ** 0.5)
+        sizes = (_lite.MIDDLE, side), (_lite.NARROW, side // 2), (_lite_local.FINE, side)
+        parts = inputs.split([channels * each**2 for channels, each in sizes], dim=1)
+        middle, narrow, fine = (
+            part.unflatten(1, (channels, each, each))
+            for part, (channels, each) in zip(parts, sizes, strict=True)
+        )
+        return middle, narrow, fine
+
+    def maps(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two maps of the heads."""
+        middle, narrow, _ = self.split(inputs)
+        return middle, self.widened(narrow.flatten(1), narrow.shape[2])
+
+    def stacked(self, inputs: Tensor) -> Tensor:
+        """Return the map that local features are made of, (n, 592, side, side)."""
+        middle, narrow, fine = self.split(inputs)
+        return _lite_local.stacked(middle, fine, narrow)
 
     def losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Return the three terms, weighted."""
-        middle, last = self.maps(inputs)
+        """Return the four terms, weighted; all but the last see the first views only."""
+        count = len(labels)
+        if len(inputs) != 2 * count:
+            raise BenchError("delg.lite0 learns from pairs of views; use a recipe with 2 or more.")
+        placings = inputs[:, -PLACING:].unflatten(1, (3, 3))
+        inputs = inputs[:, :-PLACING]
+        middle, last = self.maps(inputs[:count])
         head: Any = self.network["head"]
         descriptors = self.network["after"](_lite.unit(head(middle, last)))
-        features, attention = head.local(middle)
-        decoded, wanted = self.network["decode"](features), middle / _lite.SPREAD
+        wanted, attention = middle / _lite.SPREAD, head.attended(middle)
+        decoded = self.network["decode"](self.network["encode"](wanted))
         attended = self.network["attention"](decoded, attention, labels)
+        standard: Any = self.network["standard"]
+        matching = _lite_local.contrast(
+            head.features, standard, self.stacked(inputs), placings, attention
+        )
         return {
             "global": self.network["loss"](descriptors, labels),
             "attention": self.of_attention * attended,
             "reconstruction": self.of_decoding * losses.reconstruction(decoded, wanted),
+            "matching": self.of_matching * matching,
         }
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the state of the head, the layer after the whitening multiplied into it."""
+        """Return the state of the head, with what stands before or after a layer folded into it."""
         state = {name: tensor.clone() for name, tensor in self.network["head"].state_dict().items()}
         after: Any = self.network["after"]
         for name in ("whitening.weight", "whitening.bias"):
             state[name] = after.weight.detach() @ state[name]
+        head: Any = self.network["head"]
+        standard: Any = self.network["standard"]
+        weight, bias = standard.folded(head.features[0])
+        state |= {"features.0.weight": weight.detach(), "features.0.bias": bias.detach()}
         return {n: t.half() if t.ndim >= 2 else t for n, t in state.items()}
 
 
 def delg(classes: int, options: Mapping[str, Any], device: str) -> Training:
     """Return what trains delg.lite0."""
     chosen = _training.options(
-        options, margin=0.15, scale=30.0, attention=10.0, reconstruction=10.0
+        options, margin=0.15, scale=30.0, attention=10.0, reconstruction=10.0, matching=50.0
     )
     loss = heads.ArcFace(classes, _lite.DIM, chosen["margin"], chosen["scale"])
     return Delg(loss, classes, chosen, device)

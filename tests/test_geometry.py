@@ -1,6 +1,7 @@
 """Matches and affine inliers of two images: by hand, against scikit-image, and under motions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,37 @@ def test_matches_are_those_of_the_tree(seed: int) -> None:
         fast = geometry.matches(query.descriptors, image.descriptors, distance)
         slow = geometry.matches_compatible(query.descriptors, image.descriptors, distance)
         assert np.array_equal(fast, slow)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mutual_matches_are_nearest_both_ways(seed: int) -> None:
+    query, image = pair(seed)
+    for distance in (0.5, 1.3):
+        fast = geometry.matches(query.descriptors, image.descriptors, distance, True)
+        slow = geometry.matches_compatible(query.descriptors, image.descriptors, distance, True)
+        assert np.array_equal(fast, slow)
+        there = geometry.matches(query.descriptors, image.descriptors, distance)
+        back = geometry.matches(image.descriptors, query.descriptors, distance)
+        both = set(zip(*map(np.ndarray.tolist, there), strict=True)) & {
+            (mine, theirs) for theirs, mine in zip(*map(np.ndarray.tolist, back), strict=True)
+        }
+        assert set(zip(*map(np.ndarray.tolist, fast), strict=True)) == both
+        assert len(set(fast[1].tolist())) == len(fast[1])
+        assert (len(fast[1]) < len(there[1])) == (distance > 1)
+
+
+def test_a_rule_may_ask_for_mutual_matches() -> None:
+    """Five features of the query are all nearest to the first of four: one pair is left."""
+    query = features(np.arange(10.0).reshape(5, 2), angles(1, 2, 3, 4, 5))
+    image = features(SQUARE[:4], angles(0, 90, 180, 270))
+    rule = LocalRule(dim=2, stride_px=1, match_distance=0.5)
+    for mode in ("fast", "compatible"):
+        match = geometry.matches if mode == "fast" else geometry.matches_compatible
+        assert len(match(query.descriptors, image.descriptors, 0.5)[0]) == 5
+        assert [x.tolist() for x in match(query.descriptors, image.descriptors, 0.5, True)] == [
+            [0], [0]
+        ]  # fmt: skip
+        assert geometry.inliers(query, image, replace(rule, mutual=True), mode) == 0
 
 
 # --- affine inliers -----------------------------------------------------------------------------

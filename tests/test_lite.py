@@ -82,6 +82,14 @@ def kept_outputs(training: _lite_training.Training) -> torch.Tensor:
         return training.frozen(torch.randn(12, 3, 160, 160))
 
 
+def stepped(name: str, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return inputs and labels of a step; for DELG pairs of views, which show the same here."""
+    if name != "delg":
+        return outputs, torch.arange(len(outputs)) % 5
+    whole = torch.eye(3).reshape(1, 9).expand(len(outputs), 9)
+    return torch.cat([outputs, whole], dim=1), torch.arange(len(outputs) // 2) % 5
+
+
 @pytest.fixture(scope="module")
 def small() -> Any:
     """Heads with so few dimensions that a dozen images determine a whitening."""
@@ -115,8 +123,9 @@ def test_what_trains_and_what_is_shipped(name: str, small: Any, tmp_path: Path) 
     outputs = kept_outputs(training)
     training.begin([outputs])
     training.network.train()
-    terms = training.losses(outputs, torch.arange(12) % 5)
-    assert set(terms) == {"global"} | ({"attention", "reconstruction"} if name == "delg" else set())
+    of_delg = {"attention", "reconstruction", "matching"} if name == "delg" else set()
+    terms = training.losses(*stepped(name, outputs))
+    assert set(terms) == {"global"} | of_delg
     torch.stack(list(terms.values())).sum().backward()
     moved = {n for n, p in training.network.named_parameters() if p.grad is not None}
     assert not any(n.startswith("trunk.") for n in moved)
@@ -141,6 +150,39 @@ def test_the_layer_after_delgs_whitening_is_multiplied_into_it(small: Any) -> No
         torch.testing.assert_close(
             _lite.unit(head(middle, last)), _lite.unit(trained), atol=3e-3, rtol=0
         )
+
+
+def test_nothing_shared_is_no_loss_and_single_views_are_refused(small: Any) -> None:
+    trainable = _lite_training.delg(5, {}, "cpu")
+    kept = kept_outputs(trainable)
+    trainable.begin([kept])
+    unknown = torch.full((12, 9), torch.nan)
+    labels = torch.arange(6) % 5
+    terms = trainable.losses(torch.cat([kept, unknown], dim=1), labels)
+    assert float(terms["matching"].detach()) == 0
+    with pytest.raises(BenchError, match="learns from pairs of views"):
+        trainable.losses(kept[:6], labels)
+
+
+def test_features_of_training_are_those_of_the_method(small: Any) -> None:
+    """The maps that are kept, standard and all, against the network that is shipped."""
+    trainable: Any = _lite_training.delg(5, {}, "cpu")
+    torch.manual_seed(0)
+    batch = torch.randn(12, 3, 160, 160)
+    with torch.no_grad():
+        kept = trainable.frozen(batch)
+        trainable.begin([kept])
+        rows = trainable.stacked(kept).movedim(1, 3).flatten(0, 2)
+        trained = trainable.network["head"].features(
+            trainable.network["standard"](rows)[:, :, None, None]
+        )
+        head = _lite.DelgHead()
+        head.load_state_dict({n: t.float() for n, t in trainable.weights().items()})
+        made, attention = _lite.Lite(trainable.trunk, head).eval().local(batch)
+    made = made.movedim(1, 3).flatten(0, 2)
+    like = torch.cosine_similarity(made, trained[:, :, 0, 0], dim=1)
+    assert float(like.min()) > 0.999
+    assert attention.shape == (12, 1, 10, 10)
 
 
 def test_ablations_leave_out_what_they_say() -> None:

@@ -142,6 +142,10 @@ def test_what_a_method_returns_is_checked(returned: Any, says: str) -> None:
             {"local": len, "local_rule": {"dim": 2, "stride_px": 16, "least_inliers": -1}},
             "least_inliers is -1, and should be 0 or above",
         ),
+        (
+            {"local": len, "local_rule": {"dim": 2, "stride_px": 16, "inlier_weight": -0.1}},
+            "inlier_weight is -0.1, and should be 0 or above",
+        ),
         ({"local": len, "local_rule": {"dim": 2, "stride": 16}}, "did you mean stride_px"),
         ({"local": len, "local_rule": {"dim": 2, "stride_px": 1, "scales": ()}}, "scales is"),
         (

@@ -51,6 +51,25 @@ def test_so_few_inliers_are_none(least: int, expected: list[int]) -> None:
     assert rerank.reorder(LIST, INLIERS, [rows()], first(5, least)).row[0].tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("weight", "expected"),
+    [(0.01, [7, 3, 1, 9, 5, 8]), (0.1, [7, 3, 1, 5, 9, 8]), (0.2, [5, 1, 3, 7, 9, 8])],
+)
+def test_inliers_may_be_added_to_the_similarity(weight: float, expected: list[int]) -> None:
+    """7 3 9 1 5 have 0 4 4 9 50 inliers: 0, 0.585, 0.585, 1.087 and 2.858 doublings of 8."""
+    stage = rerank.Stage("deployable", 5, inlier_weight=weight)
+    assert rerank.reorder(LIST, INLIERS, [rows()], stage).row[0].tolist() == expected
+    few = rerank.Stage("deployable", 5, least_inliers=51, inlier_weight=weight)
+    assert rerank.reorder(LIST, INLIERS, [rows()], few).row.tolist() == LIST.row.tolist()
+
+
+def test_a_card_says_what_candidates_are_ordered_by() -> None:
+    assert rerank.Stage("official").order == "inliers descending, then the order before"
+    assert rerank.Stage("official", inlier_weight=0.25).order == (
+        "similarity + 0.25 log2(1 + inliers / 8) descending, then the order before"
+    )
+
+
 def test_ignored_images_keep_their_places_and_let_others_in() -> None:
     """Without 3 and 1 the first three are 7 9 5 with 0 4 50."""
     after = rerank.reorder(LIST, INLIERS, [rows(1, 3)], first(3))

@@ -137,10 +137,15 @@ def test_another_way_of_matching_has_the_same_features(
     assert matching in PATCHES
     again = patches.parent / "again" / patches.name
     again.parent.mkdir()
-    again.write_text(PATCHES.replace(matching, '"match_distance": 0.5, "upright": True'))
+    again.write_text(
+        PATCHES.replace(
+            matching, '"match_distance": 0.5, "upright": True, "mutual": True, "inlier_weight": 0.1'
+        )
+    )
     other = record.read(made(cli, again, "--limit", "6", "--rerank"))
     assert sorted((workspace.cache / "local").iterdir()) == stores, "nothing is described again"
-    assert other["card"]["rerank"]["local"]["upright"] is True
+    assert record.stage_of(other["card"]).inlier_weight == 0.1
+    assert "log2(1 + inliers / 8)" in other["card"]["rerank"]["order"]
     assert other["card_sha256"] != one["card_sha256"]
 
 

@@ -216,7 +216,7 @@ def test_what_goes_wrong_is_one_sentence(
 def test_two_processes_with_half_the_batch_have_the_curve_of_one(
     town: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
-    """Sums over a batch are made in another order, so the curves agree to 1e-4, not exactly.
+    """Sums over a batch are made in another order: the curves agree to 1e-4, the weights to 1e-3.
 
     Without dropout and without batch normalisation: each process draws its own, and statistics are
     shared on GPUs only (SyncBN).
@@ -243,7 +243,7 @@ def test_two_processes_with_half_the_batch_have_the_curve_of_one(
         assert float(a["gradient_norm"]) == pytest.approx(float(b["gradient_norm"]), rel=1e-3)
     state = read_state(two / "final.safetensors")
     for name, tensor in read_state(one / "final.safetensors").items():
-        torch.testing.assert_close(tensor, state[name], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(tensor, state[name], atol=1e-3, rtol=1e-3)
 
 
 def test_workers_change_nothing(town: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:

@@ -142,18 +142,12 @@ def cut(image: Picture, how: Augmentation, side: int, draw: Generator) -> Pictur
 
     Resampling is bilinear; where the crop is larger than the square, pixels are averaged first.
     """
-    left, top, right, bottom = crop_box(image.size, how.area, how.aspect, draw)
+    box = crop_box(image.size, how.area, how.aspect, draw)
     bilinear = Image.Resampling.BILINEAR
     if not how.rotation_deg and not how.tilt:
-        return image.resize((side, side), bilinear, box=(left, top, right, bottom))
-    centre = np.array([(left + right) / 2, (top + bottom) / 2])
-    half = np.array([(right - left) / 2, (bottom - top) / 2])
-    corners = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
-    corners = (corners + draw.uniform(-2 * how.tilt, 2 * how.tilt, (4, 2))) * half
-    angle = math.radians(draw.uniform(-how.rotation_deg, how.rotation_deg))
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    corners = corners @ turn.T + centre
-    shrink = max(1, int(2 * float(min(half)) / side))
+        return image.resize((side, side), bilinear, box=box)
+    corners = corners_of(box, how, draw)
+    shrink = max(1, int(min(box[2] - box[0], box[3] - box[1]) / side))
     small = image.reduce(shrink) if shrink > 1 else image
     return small.transform(
         (side, side),
@@ -162,6 +156,39 @@ def cut(image: Picture, how: Augmentation, side: int, draw: Generator) -> Pictur
         bilinear,
         fillcolor=OUTSIDE,
     )
+
+
+def corners_of(
+    box: tuple[int, int, int, int], how: Augmentation, draw: Generator
+) -> NDArray[np.float64]:
+    """Return the corners (4, 2) of a crop, turned and tilted, as (x, y), top left clockwise."""
+    left, top, right, bottom = box
+    corners: NDArray[np.float64] = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    if how.rotation_deg or how.tilt:
+        corners = corners + draw.uniform(-2 * how.tilt, 2 * how.tilt, (4, 2))
+    corners = corners * np.array([(right - left) / 2, (bottom - top) / 2])
+    if how.rotation_deg or how.tilt:
+        angle = math.radians(draw.uniform(-how.rotation_deg, how.rotation_deg))
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        corners = corners @ turn.T
+    corners += np.array([(left + right) / 2, (top + bottom) / 2])
+    return corners
+
+
+def placing(
+    size: tuple[int, int], how: Augmentation, side: int, draw: Generator
+) -> NDArray[np.float64]:
+    """Return where `augmented` takes its pixels from: a homography (3, 3) from x, y to x, y.
+
+    From pixels of the augmented square to those of a photograph (width, height), both divided by
+    their sides, so that either runs from 0 to 1. `draw` must be as fresh as for `augmented`.
+    """
+    box = crop_box(size, how.area, how.aspect, draw)
+    matrix: NDArray[np.float64]
+    matrix = np.array([*homography(1, corners_of(box, how, draw)), 1.0]).reshape(3, 3)
+    if draw.random() < how.flip:
+        matrix = matrix @ np.array([[-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    return np.diag([1 / size[0], 1 / size[1], 1.0]) @ matrix
 
 
 def homography(side: int, corners: NDArray[np.float64]) -> list[float]:

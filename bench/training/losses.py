@@ -82,6 +82,23 @@ def reconstruction(decoded: Tensor, features: Tensor) -> Tensor:
     return squared.mean() if squared.numel() else squared.sum()
 
 
+def matching(first: Tensor, second: Tensor, close: Tensor, temperature: float) -> Tensor:
+    """Return how far rows are from finding their like: row i of one is that of row i of the other.
+
+    `first` and `second` are (n, d), of any norm; `close` (n, n) marks pairs that are neither right
+    nor wrong, the diagonal apart. Mean over both directions of the cross entropy of cosines divided
+    by the temperature; 0 for n = 0. Van den Oord et al., "Representation Learning with Contrastive
+    Predictive Coding", 2018, section 2.3 (InfoNCE); both ways as Radford et al., ICML 2021.
+    """
+    labels = torch.arange(len(first), device=first.device)
+    with torch.autocast(first.device.type, enabled=False):
+        rows, others = (functional.normalize(part.float(), dim=1) for part in (first, second))
+        cosine = (rows @ others.T) / temperature
+        left_out = close & (labels[:, None] != labels)
+        cosine = cosine.masked_fill(left_out, -torch.inf)
+        return (cross_entropy(cosine, labels) + cross_entropy(cosine.T, labels)) / 2
+
+
 def check_labels(labels: Tensor, classes: int) -> None:
     """Refuse a label that is no class."""
     if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < classes):

@@ -13,26 +13,37 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from bench import images
 from bench.canonical import plain, sha256_json
 from bench.errors import BenchError
 from bench.estimate import Need, check_room
 from bench.paths import cache_root, complete_or_absent
 from bench.progress import Progress
-from bench.training import loop, parallel
+from bench.training import augment, loop, parallel
+from bench.training.photographs import RULE
+from bench.types import Rows
 from bench.weights import state_sha256
 
 BATCH = 16
 
 
 class Views:
-    """Files of the outputs, one per view: (photographs, …) float16, in order of photographs."""
+    """Files of the outputs, one per view: (photographs, …) float16, in order of photographs.
 
-    def __init__(self, files: list[Path], labels: Any) -> None:
-        """Take the files and the labels (n,)."""
+    With `placings` (views, photographs, 9) batches are pairs of views, as `bench.types.Trainable`
+    says of `pairs`.
+    """
+
+    def __init__(
+        self, files: list[Path], labels: Any, placings: NDArray[np.float32] | None = None
+    ) -> None:
+        """Take the files and the labels (n,), and where pixels of the views are from."""
         self.maps = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
         self.labels = torch.from_numpy(labels)
+        self.placings = placings
 
     def first(self, count: int) -> Iterator[Tensor]:
         """Yield the float32 outputs of the first views of all photographs, in order."""
@@ -41,11 +52,25 @@ class Views:
                 yield torch.from_numpy(view[low : low + BATCH].astype(np.float32))
 
     def batches(self, steps: Any) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield float32 outputs and labels of each step; epoch e has view e modulo their number."""
+        """Yield float32 outputs and labels of each step; epoch e has view e modulo their number.
+
+        The other view of a pair is the next one in the first round of epochs, then the one after.
+        """
+        count = len(self.maps)
         for chosen in steps:
-            view = self.maps[chosen[0][0] % len(self.maps)]
+            turn, view = divmod(chosen[0][0], count)
             rows = np.array([index for _, index in chosen], dtype=np.int64)
-            yield torch.from_numpy(view[rows].astype(np.float32)), self.labels[rows]
+            if self.placings is None:
+                outputs = self.maps[view][rows].astype(np.float32)
+            else:
+                other = (view + 1 + turn % (count - 1)) % count
+                outputs = np.concatenate([self.placed(each, rows) for each in (view, other)])
+            yield torch.from_numpy(outputs), self.labels[rows]
+
+    def placed(self, view: int, rows: Rows) -> NDArray[np.float32]:
+        """Return the outputs of one view, each with its placing behind it."""
+        assert self.placings is not None
+        return np.hstack([self.maps[view][rows].astype(np.float32), self.placings[view, rows]])
 
 
 def prepare(training: loop.Training) -> Views:
@@ -67,7 +92,29 @@ def prepare(training: loop.Training) -> Views:
             for number in missing:
                 write(training, number, files[number], tuple(one.shape[1:]), progress)
     parallel.wait(training.place)
-    return Views(files, photographs.labels)
+    pairs = getattr(training.trainable, "pairs", False)
+    return Views(files, photographs.labels, placings(training) if pairs else None)
+
+
+def placings(training: loop.Training) -> NDArray[np.float32]:
+    """Return the homography of every view of every photograph, (views, photographs, 9).
+
+    NaN for a photograph whose header cannot be read: no place of it is known.
+    """
+    recipe, photographs = training.recipe, training.data.photographs
+    if recipe.views < 2:
+        raise BenchError(f"{recipe.method} learns from pairs of views; use 2 views or more.")
+    found = np.full((recipe.views, len(photographs.files), 9), np.nan, dtype=np.float32)
+    for index, file in enumerate(photographs.files):
+        try:
+            height, width = images.shape(photographs.folder / file, None, RULE)
+        except BenchError:
+            continue
+        for view in range(recipe.views):
+            draw = augment.generator(training.seed, view, index)
+            placed = augment.placing((width, height), recipe.augmentation, recipe.side, draw)
+            found[view, index] = placed.flatten()
+    return found
 
 
 def write(
