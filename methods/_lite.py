@@ -113,9 +113,13 @@ class DelgHead(nn.Module):
         return self.attention(middle / SPREAD)
 
     def begin(self, fitted: Mapping[str, Tensor]) -> None:
-        """Set out from the whitening of the whole, and local features by chance."""
-        with torch.no_grad():
+        """Set out from the whitening of the whole, and local features by chance.
+
+        Chance is that of the seed alone, whatever has been drawn since it was set.
+        """
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             whitened(self.whitening, fitted)
+            torch.manual_seed(torch.initial_seed())
             for layer in (self.features[0], self.features[2]):
                 layer.reset_parameters()
 

@@ -164,6 +164,22 @@ def test_nothing_shared_is_no_loss_and_single_views_are_refused(small: Any) -> N
         trainable.losses(kept[:6], labels)
 
 
+def test_chance_is_that_of_the_seed_whatever_was_drawn_since(small: Any) -> None:
+    """Views that are there already draw nothing; the weights must not differ for that."""
+    found = []
+    for seed, drawn in ((3, 0), (3, 9), (4, 0)):
+        trainable = _lite_training.delg(5, {}, "cpu")
+        outputs = kept_outputs(trainable)
+        torch.manual_seed(seed)
+        torch.rand(drawn)
+        state = torch.get_rng_state()
+        trainable.begin([outputs])
+        assert torch.equal(torch.get_rng_state(), state)
+        found.append(trainable.network["head"].features[0].weight.detach().clone())
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
 def test_features_of_training_are_those_of_the_method(small: Any) -> None:
     """The maps that are kept, standard and all, against the network that is shipped."""
     trainable: Any = _lite_training.delg(5, {}, "cpu")
