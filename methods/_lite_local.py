@@ -16,7 +16,7 @@ from bench.training import losses
 
 FINE, MIDDLE, NARROW = 160, 112, 320  # channels: of stride 8, four places in one; 16; 32
 ALL, HIDDEN = FINE + MIDDLE + NARROW, 384
-PLACES, TEMPERATURE = 64, 0.07  # places of a photograph in a step
+PLACES, TEMPERATURE = 96, 0.07  # places of a photograph in a step
 CLOSE = 2  # cells around the right one that are neither right nor wrong
 LARGEST = 1.7  # of changes of scale between two views
 

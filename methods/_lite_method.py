@@ -20,10 +20,10 @@ LOCAL_RULE = {
     "offset_px": 7.5,
     "scales": (0.70710677, 1.0, 1.4142135, 2.0),
     "max_features": 1500,
-    "match_distance": 0.8,
+    "match_distance": 0.7,
     "mutual": True,
     "upright": True,
-    "inlier_weight": 0.1,
+    "inlier_weight": 0.15,
 }
 
 

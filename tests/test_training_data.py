@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from bench.errors import BenchError
-from bench.training import augment, photographs
+from bench.training import augment, photographs, views
 from bench.training.augment import STRONG, Augmentation, augmented, generator
 
 Pixels = NDArray[np.uint8]
@@ -210,3 +211,27 @@ def test_steps_share_an_epoch_between_processes() -> None:
     for whole, one, two in zip(usual, *halves, strict=True):
         assert sorted(whole) == sorted(one + two)
         assert len(one) == len(two)
+
+
+def test_pairs_are_views_of_one_photograph_mirrored_alike(tmp_path: Path) -> None:
+    """Five views of two photographs; of the first, views 1 and 3 are mirrored, of the other none."""
+    files = []
+    for view in range(5):
+        files.append(tmp_path / f"{view}.npy")
+        np.save(files[-1], np.array([[10 * view], [10 * view + 1]], dtype=np.float16))
+    placings = np.tile(np.eye(3, dtype=np.float32).reshape(9), (5, 2, 1))
+    placings[[1, 3], 0, 0] = -1
+    held = views.Views(files, np.array([7, 8]), placings)
+    partners: dict[int, set[float]] = {}
+    for turn in range(4):
+        for view in range(5):
+            ((rows, labels),) = held.batches([[(5 * turn + view, 1), (5 * turn + view, 0)]])
+            assert rows.shape == (4, 10)
+            assert labels.tolist() == [8, 7]
+            assert rows[:2, 0].tolist() == [10 * view + 1, 10 * view]
+            assert rows[2, 0] % 10 == 1
+            assert torch.equal(torch.sign(rows[1, 1:]), torch.sign(rows[3, 1:]))
+            partners.setdefault(view, set()).add(float(rows[3, 0]))
+    assert partners == {0: {20, 40}, 1: {30}, 2: {0, 40}, 3: {10}, 4: {0, 20}}
+    ((alone, _),) = views.Views(files, np.array([7, 8])).batches([[(6, 0)]])
+    assert alone.tolist() == [[10]]

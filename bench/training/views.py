@@ -24,7 +24,6 @@ from bench.paths import cache_root, complete_or_absent
 from bench.progress import Progress
 from bench.training import augment, loop, parallel
 from bench.training.photographs import RULE
-from bench.types import Rows
 from bench.weights import state_sha256
 
 BATCH = 16
@@ -54,23 +53,30 @@ class Views:
     def batches(self, steps: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield float32 outputs and labels of each step; epoch e has view e modulo their number.
 
-        The other view of a pair is the next one in the first round of epochs, then the one after.
+        Of a pair the other view is the next one that is mirrored if the first is, and in the next
+        round of epochs the one after that.
         """
         count = len(self.maps)
         for chosen in steps:
             turn, view = divmod(chosen[0][0], count)
             rows = np.array([index for _, index in chosen], dtype=np.int64)
-            if self.placings is None:
-                outputs = self.maps[view][rows].astype(np.float32)
-            else:
-                other = (view + 1 + turn % (count - 1)) % count
-                outputs = np.concatenate([self.placed(each, rows) for each in (view, other)])
+            outputs = self.maps[view][rows].astype(np.float32)
+            if self.placings is not None:
+                others = [self.like(view, int(row), turn) for row in rows]
+                seconds = [self.maps[o][row] for o, row in zip(others, rows, strict=True)]
+                placings = np.concatenate([self.placings[view, rows], self.placings[others, rows]])
+                outputs = np.concatenate([outputs, np.stack(seconds).astype(np.float32)])
+                outputs = np.hstack([outputs, placings])
             yield torch.from_numpy(outputs), self.labels[rows]
 
-    def placed(self, view: int, rows: Rows) -> NDArray[np.float32]:
-        """Return the outputs of one view, each with its placing behind it."""
+    def like(self, view: int, row: int, turn: int) -> int:
+        """Return another view of a photograph, of those mirrored as this one if there are any."""
         assert self.placings is not None
-        return np.hstack([self.maps[view][rows].astype(np.float32), self.placings[view, rows]])
+        count = len(self.maps)
+        after = [(view + step) % count for step in range(1, count)]
+        mirrored = np.linalg.det(self.placings[:, row].reshape(-1, 3, 3)) < 0
+        alike = [other for other in after if mirrored[other] == mirrored[view]] or after
+        return alike[turn % len(alike)]
 
 
 def prepare(training: loop.Training) -> Views:
