@@ -214,7 +214,7 @@ def test_steps_share_an_epoch_between_processes() -> None:
 
 
 def test_pairs_are_views_of_one_photograph_mirrored_alike(tmp_path: Path) -> None:
-    """Five views of two photographs; of the first, views 1 and 3 are mirrored, of the other none."""
+    """Five views of two photographs; views 1 and 3 of the first are mirrored, none of the other."""
     files = []
     for view in range(5):
         files.append(tmp_path / f"{view}.npy")
