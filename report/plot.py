@@ -28,6 +28,7 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0,
 SPREAD = 0.56
 LONGEST_NAME = 48
 WIDTH = 7.2  # inches, the text width of an A4 page
+DPI = 150  # of PNG
 
 
 def draw(runs: Sequence[Run], dataset: str) -> dict[str, bytes]:
@@ -83,11 +84,12 @@ def encoded(figure: Figure) -> dict[str, bytes]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # it is drawn as a box
         if figure.get_layout_engine() is not None:
+            figure.set_dpi(DPI)  # at another one letters are narrower, and room for them is short
             figure.draw_without_rendering()  # both formats have one layout
             figure.set_layout_engine(None)
         for kind, metadata in nothing.items():
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
+            figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
             made[kind] = buffer.getvalue()
     return made
 

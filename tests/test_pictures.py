@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench import record
 
@@ -162,6 +164,22 @@ def test_lines_of_one_name_have_a_place_each_in_the_legend(
     values = {"easy": np.linspace(0, 1, len(curves.K))}
     svg = curves.recall([("same", values), ("same", values)], ["easy"], "mini")["svg"].decode()
     assert svg.count("<!-- same -->") == 2
+
+
+def test_nothing_is_cut_off_at_the_edge_of_a_picture() -> None:
+    """The frame of every committed picture is white; so is that of one with wide labels."""
+    wide = plot.Figure(figsize=(plot.WIDTH, 2), layout="constrained")
+    axes = wide.add_subplot()
+    axes.barh(range(3), [1, 2, 3])
+    axes.set_yticks(range(3), ["WWW iii MMM " * n for n in (2, 3, 4)])
+    found = {"wide": io.BytesIO(plot.encoded(wide)["png"])}
+    found |= {file.name: file for file in sorted((ROOT / "results" / "figures").glob("*.png"))}
+    assert len(found) > 5
+    for name, file in found.items():
+        with Image.open(file) as picture:
+            grey = np.asarray(picture.convert("L"))
+        for side in (grey[0], grey[-1], grey[:, 0], grey[:, -1]):
+            assert side.min() > 250, name
 
 
 def test_names_are_cut_where_they_say_least() -> None:
