@@ -69,6 +69,12 @@ DELG_DEPARTURES = (
 LITE0_AUGMENTATION = replace(STRONG, area=(0.15, 1.0), rotation_deg=20.0)
 
 
+SMALL = (
+    "a few hundred photographs, each or each quarter a class; begins with a whitening fitted to "
+    "them; the trunk is frozen; photographs are augmented in 12 ways only"
+)
+
+
 def lite0(method: str, expected: str = "", **changes: Any) -> Recipe:
     """Return a recipe of the weights that are shipped: heads on a frozen trunk, on a CPU."""
     made = Recipe(
@@ -77,8 +83,7 @@ def lite0(method: str, expected: str = "", **changes: Any) -> Recipe:
         side=320, batch=32, steps=200, lr=0.02, warmup=0.07, warmup_from=0.05,
         ema=0.98, views=12,
         expected=expected or "a part of the shipped variant, for the ablation",
-        departures="a few hundred photographs, each or each quarter a class; begins with a "
-        "whitening fitted to them; the trunk is frozen; photographs are augmented in 12 ways only",
+        departures=SMALL,
     )  # fmt: skip
     return replace(made, **changes)
 
@@ -152,7 +157,11 @@ RECIPES = {
     "dolg-lite0-no-local": lite0("dolg", options={"fusion": "none"}),
     "dolg-lite0-concatenation": lite0("dolg", options={"fusion": "concatenation"}),
     "dolg-lite0-no-multi-atrous": lite0("dolg", options={"multi_atrous": False}),
-    "delg-lite0": lite0("delg", steps=300),
+    "delg-lite0": lite0(
+        "delg", steps=300,
+        departures=f"{SMALL}; local features learn to match two views of a photograph, and the "
+        "autoencoder serves the attention alone",
+    ),
     "token-lite0": lite0("token"),
     "plain": Recipe(
         method=ANY,
