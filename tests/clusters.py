@@ -86,7 +86,8 @@ class Raylets:
 
     def __init__(self, cache: Path, nodes: int, store_mib: int = 100) -> None:
         """Start the head, which works not, and nodes of one processor each."""
-        with (cache / "log").open("w") as log:
+        self.log = cache / "log"
+        with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "tests" / "raylets.py"), str(store_mib)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
@@ -97,7 +98,11 @@ class Raylets:
 
     def _answer(self) -> Any:
         assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
+        line = self.process.stdout.readline()
+        if not line:
+            self.close()
+            raise RuntimeError(f"the cluster has ended: {self.log.read_text()[-2000:]}")
+        return json.loads(line)
 
     def ask(self, line: str) -> Any:
         """Give a command; return the answer."""

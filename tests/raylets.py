@@ -93,4 +93,7 @@ def main(folder: str, store_mib: int) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="rbc", dir="/tmp") as short:  # sockets lie there
+        # Where a cluster notes its address, in a folder that only real programs make.
+        os.environ["RAY_TMPDIR"] = short
+        (Path(short) / "ray").mkdir()
         main(short, int(sys.argv[1]))
