@@ -133,7 +133,12 @@ def contrast(
     rows = maps.flatten(2).movedim(1, 2)
     both = torch.cat([rows[image, cell], rows[image + count, there]])
     made = features(standard(both)[:, :, None, None])[:, :, 0, 0]
-    y, x = there // side, there % side
-    apart = torch.maximum((y[:, None] - y).abs(), (x[:, None] - x).abs())
-    close = (image[:, None] == image) & (apart <= CLOSE)
+    close = neighbours(image, there, side)
     return losses.matching(made[: len(image)], made[len(image) :], close, TEMPERATURE)
+
+
+def neighbours(image: Tensor, cell: Tensor, side: int) -> Tensor:
+    """Return which of k places, by image and cell (k,), lie within CLOSE cells, bool (k, k)."""
+    y, x = cell // side, cell % side
+    apart = torch.maximum((y[:, None] - y).abs(), (x[:, None] - x).abs())
+    return (image[:, None] == image) & (apart <= CLOSE)

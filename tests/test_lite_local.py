@@ -87,6 +87,25 @@ def test_places_are_valid_differ_and_follow_the_weights() -> None:
     assert _lite_local.chosen(weights, valid, 9)[1].shape == (299 * 4,)
 
 
+def test_neighbours_are_of_one_photograph_and_two_cells_apart_at_most() -> None:
+    """Rows and columns of eight: (0, 0), (2, 2), (0, 3), and (2, 2) of another photograph."""
+    found = _lite_local.neighbours(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 18, 3, 18]), 8)
+    assert found.int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
+
+
+def test_neighbours_are_neither_right_nor_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all places of a photograph left out, its own one is all that is left to find."""
+    torch.manual_seed(0)
+    features, standard = _lite_local.network(4), _lite_local.Standard(_lite_local.ALL)
+    for layer in (features[0], features[2]):
+        layer.reset_parameters()
+    maps = torch.randn(2, _lite_local.ALL, SIDE, SIDE)
+    shown = (features, standard, maps, SAME.repeat(2, 1, 1), torch.rand(1, 1, SIDE, SIDE))
+    assert float(_lite_local.contrast(*shown).detach()) > 1
+    monkeypatch.setattr(_lite_local, "CLOSE", SIDE)
+    assert float(_lite_local.contrast(*shown).detach()) == 0
+
+
 def test_matching_is_the_formula() -> None:
     draw = torch.Generator().manual_seed(1)
     first, second = torch.randn(2, 5, 3, generator=draw).unbind()
