@@ -171,9 +171,8 @@ def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
         describing.add_argument(
             "--batch-megapixels",
             type=above_zero,
-            default=Settings.batch_pixels / 1e6,
             metavar="MP",
-            help="most pixels of these together, at scale 1 (default: %(default).1f)",
+            help="most pixels of these together, at scale 1 (default: 4 on a GPU, 1 elsewhere)",
         )
         describing.add_argument(
             "--workers",
@@ -186,7 +185,7 @@ def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
             "--precision",
             choices=["float32", "bf16", "fp16"],
             default=Settings.precision,
-            help="of the convolutions; pooling, norms and whitening are float32 "
+            help="of convolutions and of linear layers of positions; the rest is float32 "
             "(default: %(default)s)",
         )
         describing.add_argument(

@@ -158,9 +158,10 @@ def _extract(given: argparse.Namespace) -> int:
 
 
 def _settings(given: argparse.Namespace) -> Settings:
+    most = given.batch_megapixels
     return Settings(
         batch_size=given.batch_size,
-        batch_pixels=round(given.batch_megapixels * 1e6),
+        batch_pixels=None if most is None else round(most * 1e6),
         workers=given.workers,
         precision=given.precision,
         tf32=given.tf32,

@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import batches, decoding, network, plugins, pyramid
+from bench import batches, decoding, memory, network, plugins, pyramid
 from bench.errors import BenchError
 from bench.progress import Progress
 from bench.types import Image, Method, MethodInfo, Preprocess, Settings
 
+# Processors gain nothing from wider batches of photographs, which take memory.
+PIXELS_OF_GPU, PIXELS_OF_PROCESSOR = 4_000_000, 1_000_000
 HALF = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Pixels = NDArray[np.uint8]
@@ -55,6 +57,12 @@ def precision(loaded: Loaded) -> str:
     return "float32 (TF32)" if chosen == "float32" and tf32 else chosen
 
 
+def batch_pixels(loaded: Loaded) -> int:
+    """Return the most pixels of a batch: as asked for, or by the kind of device."""
+    gpu = torch.device(loaded.device).type != "cpu"
+    return loaded.settings.batch_pixels or (PIXELS_OF_GPU if gpu else PIXELS_OF_PROCESSOR)
+
+
 def about(loaded: Loaded) -> dict[str, Any]:
     """Return what a record keeps of how descriptors are computed."""
     done = loaded.quickened or network.Quickened()
@@ -63,7 +71,7 @@ def about(loaded: Loaded) -> dict[str, Any]:
         "precision": precision(loaded),
         "compiled": settings.compiled,
         "batch_size": settings.batch_size,
-        "batch_pixels": settings.batch_pixels,
+        "batch_pixels": batch_pixels(loaded),
         "workers": settings.workers,
         "folded_norms": done.folded,
         "fused_convolutions": done.fused,
@@ -96,10 +104,22 @@ def results(
     `work` gets a normalised batch and gives one item per image. A sentence per position whose image
     cannot be decoded is added to `faults`.
     """
-    settings = loaded.settings
+    with memory.kept(loaded.device):
+        yield from _results(loaded, folder, wanted, progress, faults, work)
+
+
+def _results(
+    loaded: Loaded,
+    folder: Path,
+    wanted: Sequence[Image],
+    progress: Progress,
+    faults: dict[int, str],
+    work: Callable[[Any], Many],
+) -> Iterator[tuple[list[int], Many]]:
+    settings, most_pixels = loaded.settings, batch_pixels(loaded)
     shapes = batches.shapes(folder, wanted, loaded.rule)
-    planned = batches.plan(shapes, settings.batch_size, settings.batch_pixels)
-    sizes = [shape[0] * shape[1] if shape else settings.batch_pixels for shape in shapes]
+    planned = batches.plan(shapes, settings.batch_size, most_pixels)
+    sizes = [shape[0] * shape[1] if shape else most_pixels for shape in shapes]
     fits: dict[tuple[int, ...], int] = {}
     lots = decoding.decoded(folder, wanted, loaded.rule, planned, sizes, settings.workers)
     for batch, images in zip(planned, lots, strict=True):

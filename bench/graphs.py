@@ -80,12 +80,19 @@ def is_coarse(part: Graph) -> bool:
 
 
 class Half(nn.Module):
-    """A part that computes in half precision; what it takes and gives is float32."""
+    """A part that may compute in half precision; what it takes and gives is float32."""
 
-    def __init__(self, part: nn.Module, dtype: torch.dtype) -> None:
-        """Take the part, whose weights become `dtype`."""
+    def __init__(self, part: nn.Module) -> None:
+        """Take the part, which computes in float32 until it becomes something else."""
         super().__init__()
-        self.part, self.dtype = part.to(dtype), dtype
+        self.part, self.dtype = part, torch.float32
+
+    def become(self, dtype: torch.dtype) -> None:
+        """Compute in `dtype` from here on."""
+        self.part, self.dtype = self.part.to(dtype), dtype
+        for module in self.part.modules():
+            if isinstance(module, Fused):
+                module.pack()
 
     def forward(self, *given: Any) -> Any:
         """Return what the part makes of tensors rounded to half precision."""
@@ -93,10 +100,19 @@ class Half(nn.Module):
         return made.float() if isinstance(made, Tensor) else type(made)(x.float() for x in made)
 
 
-def has_onednn() -> bool:
-    """Tell whether this torch has the calls of oneDNN that its own compiler uses on a CPU."""
+def has_onednn(half: torch.dtype | None = None) -> bool:
+    """Tell whether this torch has the calls of oneDNN that its own compiler uses on a CPU.
+
+    In half precision oneDNN asks for instructions that emulate it at least.
+    """
     names = ("_convolution_pointwise", "_convolution_pointwise_", "_reorder_convolution_weight")
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if half is not None and not (
+        half is torch.bfloat16
+        and hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported")
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    ):
         return False
     return all(hasattr(torch.ops.mkldnn, name) for name in names)
 
@@ -123,9 +139,14 @@ class Fused(nn.Module):
         self.conv = conv
         self.act, self.scalars = act
         self.how = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        likely = [1, shape[1], TIMES_LARGER * shape[2], TIMES_LARGER * shape[3]]
-        weight = conv.weight.detach().contiguous(memory_format=torch.channels_last)
-        self.packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.how, likely)
+        self.likely = [1, shape[1], TIMES_LARGER * shape[2], TIMES_LARGER * shape[3]]
+        self.pack()
+
+    def pack(self) -> None:
+        """Arrange the weights anew, after they became another type."""
+        weight = self.conv.weight.detach().contiguous(memory_format=torch.channels_last)
+        arrange: Any = torch.ops.mkldnn._reorder_convolution_weight
+        self.packed: Tensor = arrange(weight, *self.how, self.likely)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return act(conv(x)), or act(conv(x) + other), which is written over `other`."""

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import engine, footprint, images, throughput, timing
+from bench import engine, footprint, images, memory, throughput, timing
 from bench.costs import Measured
 from bench.memory import Peaks
 from bench.progress import Progress
@@ -93,7 +93,7 @@ def measure(
     middle = by_size[len(by_size) // 2]
     pixels = images.load(folder / middle.path, middle.box, loaded.rule)
     peaks = Peaks(loaded.device)
-    with Progress("measure", None) as progress:
+    with memory.kept(loaded.device), Progress("measure", None) as progress:
         with peaks.phase() as batch_1:
             flops, run_s = _first_runs(loaded, pixels)
             chosen = _spread(by_size, timing.affordable(run_s, effort))

@@ -5,10 +5,11 @@ that compute the same, so that `describe` and `local` need not know. Which modul
 on what, is observed on a generated image. Then
 
 1. a batch normalisation after a convolution becomes part of the convolution's weights;
-2. in float32 on a CPU, a convolution with the ReLU after it, or with the addition and the ReLU at
+2. on a CPU a convolution with the ReLU after it, or with the addition and the ReLU at
    the end of a residual block, becomes one call of oneDNN, which touches the feature map once;
 3. in half precision, or to be compiled, parts with convolutions, activations and sums alone take
-   and give float32, and compute in bf16 or fp16 between: pooling, norms, whitening stay float32.
+   and give float32, and compute in bf16 or fp16 between, and so do linear layers of positions or
+   tokens: pooling, norms, attention and whitening stay float32. In bf16, 2 holds for them as well.
 
 For 2 and 3 a module that is called is traced (`bench.graphs`). The answers before and after are
 compared in float32, and where they differ everything is put back.
@@ -104,16 +105,23 @@ def quicken(
         return 0
 
     done.folded = step(lambda calls, done: _fold(network, calls, done))
+    fusing = device == "cpu" and not compiled and graphs.has_onednn(half)
     if half is not None or compiled:
         done.parts = step(lambda calls, done: _cut(network, calls, done, half is not None))
-        for parent, name, _ in done.replaced[-done.parts :] if done.parts else []:
-            part = getattr(parent, name)
-            if half is not None:
-                part = graphs.Half(part, half)
-                setattr(parent, name, part)
-            if compiled:
-                part.compile(dynamic=True)
-    elif device == "cpu" and graphs.has_onednn():
+        parts = [
+            getattr(parent, name)
+            for parent, name, _ in done.replaced[len(done.replaced) - done.parts :]
+        ]
+        if half is not None and parts:
+            if fusing:
+                done.fused = step(lambda calls, done: _fuse_parts(network, calls, done))
+            done.parts += step(lambda calls, done: _linear(network, calls, done))
+            for module in network.modules():
+                if isinstance(module, graphs.Half):
+                    module.become(half)
+        for part in parts if compiled else ():
+            part.compile(dynamic=True)
+    elif fusing:
         done.fused = step(lambda calls, done: _fuse(network, calls, done))
     # Tensor cores and oneDNN want channels last; exact float32 on a GPU is faster without.
     if done.replaced and (device == "cpu" or half is not None or tf32):
@@ -216,7 +224,7 @@ def _cut(network: nn.Module, calls: Sequence[Call], done: Quickened, half: bool)
             if child in called and not any(m in outside for m in child.modules() if m is not child):
                 part = graphs.trace(child)
             if part is not None and (graphs.is_coarse(part) or not half):
-                done.put(parent, name, part)
+                done.put(parent, name, graphs.Half(part) if half else part)
                 count += 1
             else:
                 count += walk(child)
@@ -225,13 +233,43 @@ def _cut(network: nn.Module, calls: Sequence[Call], done: Quickened, half: bool)
     return walk(network)
 
 
-def _fuse(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
-    """Fuse convolutions with what follows them; return how many."""
-    shapes: dict[nn.Module, graphs.Shape] = {
+def _fuse_parts(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
+    """Fuse convolutions inside the parts for half precision; return how many."""
+    count = 0
+    for half in [module for module in network.modules() if isinstance(module, graphs.Half)]:
+        part = graphs.trace(half.part)  # another graph of the same modules
+        if part is not None:
+            count += graphs.fuse(part, _shapes(calls))
+            done.put(half, "part", part)
+    return count
+
+
+def _linear(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
+    """Let linear layers that see positions or tokens, never images as a whole, be in half."""
+    apart: dict[nn.Module, bool] = {}
+    for call in calls:
+        if type(call.module) is nn.Linear:
+            places = call.given is not None and call.given.dim() > 2
+            apart[call.module] = places and apart.get(call.module, True)
+    chosen = [module for module in apart if apart[module]]
+    for module in chosen:
+        for parent, name in _places(network, module):
+            done.put(parent, name, graphs.Half(module))
+    return len(chosen)
+
+
+def _shapes(calls: Sequence[Call]) -> dict[nn.Module, graphs.Shape]:
+    """Return the shapes of what convolutions were given."""
+    return {
         call.module: tuple(call.given.shape)
         for call in calls
         if call.given is not None and isinstance(call.module, nn.Conv2d)
     }
+
+
+def _fuse(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
+    """Fuse convolutions with what follows them; return how many."""
+    shapes = _shapes(calls)
     outside = {call.module for call in calls if call.outside}
     count = 0
     for conv, act in _pairs(calls, nn.Conv2d, (nn.ReLU, nn.ReLU6)):

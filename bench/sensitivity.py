@@ -183,7 +183,7 @@ def _shared(options: Options) -> list[str]:
     for name in ("batch_size", "workers", "precision"):
         if getattr(settings, name) != getattr(usual, name):
             out += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
-    if settings.batch_pixels != usual.batch_pixels:
+    if settings.batch_pixels is not None:
         out += ["--batch-megapixels", f"{settings.batch_pixels / 1e6:g}"]
     flags = {"--tf32": settings.tf32, "--compile": settings.compiled}
     return out + [flag for flag, given in flags.items() if given]

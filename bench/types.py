@@ -335,15 +335,16 @@ class Settings:
     """How descriptors are computed; the defaults are written here and nowhere else.
 
     batch_size    most images of one shape given to the network at once
-    batch_pixels  most pixels of them together, at scale 1; one image may have more
+    batch_pixels  most pixels of them together, at scale 1; one image may have more (None: as many
+                  as the device gains from, see `bench.engine`)
     workers       processes that decode; 0: threads of this process
-    precision     of the convolutions; everything else is float32
+    precision     of convolutions and of linear layers of positions; everything else is float32
     tf32          whether a GPU may round the factors of float32 products to TF32
     compiled      whether parts of the network are compiled by torch
     """
 
     batch_size: int = 32
-    batch_pixels: int = 4_000_000
+    batch_pixels: int | None = None
     workers: int = 0
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     tf32: bool = False

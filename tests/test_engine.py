@@ -104,6 +104,14 @@ def test_a_batch_keeps_to_both_limits(folder: Path) -> None:
     assert max(shape[0] for shape in method.seen) == 1
 
 
+def test_batches_are_wider_on_a_gpu_unless_asked_for() -> None:
+    usual = loaded(Means())
+    assert engine.batch_pixels(usual) == 1_000_000
+    assert engine.batch_pixels(replace(usual, device="cuda:0")) == 4_000_000
+    asked = loaded(Means(), batch_pixels=7)
+    assert engine.batch_pixels(replace(asked, device="cuda:0")) == engine.batch_pixels(asked) == 7
+
+
 def test_broken_images_are_named_and_shift_no_row(folder: Path, tmp_path: Path) -> None:
     for image in ALL:
         (tmp_path / image.file).write_bytes((folder / image.file).read_bytes())

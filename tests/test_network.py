@@ -172,15 +172,65 @@ def test_a_fault_of_a_rewritten_part_is_undone(monkeypatch: pytest.MonkeyPatch) 
     assert difference(net, before) < 1e-6
 
 
-def test_half_precision_is_near_and_only_inside(capfd: pytest.CaptureFixture[str]) -> None:
+def types(net: nn.Module, kind: Any) -> list[torch.dtype]:
+    return [part.weight.dtype for part in net.modules() if isinstance(part, kind)]
+
+
+def test_half_precision_is_near_and_only_inside() -> None:
     net = drawn(Small)
     before = copy.deepcopy(net)
     done = quick(net, half=torch.bfloat16)
     assert done.parts == 2  # the stem's convolution and the stage
-    assert {part.weight.dtype for part in net.modules() if isinstance(part, nn.Conv2d)} == {
-        torch.bfloat16
-    }
+    assert set(types(net, nn.Conv2d)) == {torch.bfloat16}
     assert net.head[0].weight.dtype == torch.float32
+    assert 1e-5 < difference(net, before) < 0.05
+
+
+@pytest.mark.skipif(not graphs.has_onednn(torch.bfloat16), reason="oneDNN has no bf16 here")
+def test_convolutions_are_fused_in_half_precision_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, other = drawn(Small), drawn(Small)
+    before = copy.deepcopy(net)
+    assert quick(net, half=torch.bfloat16).fused == 8
+    monkeypatch.setattr(graphs, "has_onednn", lambda half=None: False)
+    assert quick(other, half=torch.bfloat16).fused == 0
+    exact, off = difference(other, before), difference(net, before)
+    assert 1e-5 < off < 2 * exact  # sums are rounded less often
+
+
+class Tokens(nn.Module):
+    """A map whose positions pass a linear layer, before one of the image as a whole."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 4, 4)
+        self.each, self.both, self.whole = (nn.Linear(16, 16) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = self.each(self.conv(x).flatten(2).transpose(1, 2))
+        return self.whole(self.both(torch.relu(self.both(t)).mean(dim=1)))
+
+
+class Tied(Tokens):
+    """The weights of the layer of positions are used by themselves as well."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) @ self.each.weight
+
+
+def test_linear_layers_of_positions_are_in_half_precision() -> None:
+    net = drawn(Tokens)
+    before = copy.deepcopy(net)
+    assert quick(net, half=torch.bfloat16).parts == 2
+    assert types(net, nn.Linear) == [torch.bfloat16, torch.float32, torch.float32]
+    assert 1e-5 < difference(net, before) < 0.05
+
+
+def test_a_linear_layer_whose_weights_are_asked_for_stays_as_it_is() -> None:
+    net = drawn(Tied)
+    before = copy.deepcopy(net)
+    assert quick(net, half=torch.bfloat16).parts == 1
+    assert set(types(net, nn.Linear)) == {torch.float32}
     assert 1e-5 < difference(net, before) < 0.05
 
 
