@@ -60,7 +60,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
-        raise BenchError(f"the weights file {path} {found}.")
+        raise BenchError(
+            f"the weights file {path} {found}; check the path that --weights was given, or, for a "
+            "file below methods/weights, fetch the project anew."
+        )
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html")):
