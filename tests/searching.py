@@ -76,6 +76,17 @@ def patient(folder: Path, driver: int, table: Any, codes: Any) -> Any:
     return rows
 
 
+def welcoming(folder: Path, driver: int, table: Any, codes: Any) -> Any:
+    """Do so, but on a worker wait up to a minute for the node that the file `wanted` names."""
+    rows = plain(folder, driver, table, codes)
+    wanted = (folder / "wanted").read_text(encoding="ascii")
+    for _ in range(1200):
+        if os.getpid() == driver or (folder / f"seen-{wanted}").exists():
+            break
+        time.sleep(0.05)
+    return rows
+
+
 def blind(shared: Any, piece: cluster.Piece, lasts: Any) -> Any:
     """Count as on a machine that has none of the files."""
     gone = tuple((path.with_name("gone.npy"), *rest) for path, *rest in piece.files)
@@ -86,7 +97,7 @@ def parts_of(scenario: str, folder: Path, rows: Any) -> list[Matrix]:
     """Return the database as the scenario has it."""
     if scenario == "memory":
         return [from_array(rows[:7_777], "database"), from_array(rows[7_777:], "distractors")]
-    decodes = {"codes": plain, "worker": deadly, "node": patient}
+    decodes = {"codes": plain, "worker": deadly, "node": patient, "newcomer": welcoming}
     decode = partial(decodes[scenario], folder, os.getpid(), rows) if scenario in decodes else None
     parts = []
     for low in range(0, ROWS, PER_FILE):

@@ -60,19 +60,20 @@ def test_the_cluster_finds_what_one_process_finds(
 
 
 def test_a_node_that_dies_and_one_that_comes(raylets: clusters.Raylets, tmp_path: Path) -> None:
-    running = start(tmp_path, raylets, "node", "codes")
+    running = start(tmp_path, raylets, "node", "newcomer")
     try:
         clusters.until(lambda: len(list(tmp_path.glob("seen-*"))) == 2, running, 300)
         lost = raylets.nodes.pop()
         raylets.ask(f"kill {lost}")
         raylets.nodes.append(raylets.add())
+        (tmp_path / "wanted").write_text(str(raylets.nodes[-1]), encoding="ascii")
     finally:
         (tmp_path / "go").touch()
     found, _ = said(running)
     for line in found.values():
         assert line["different"] == []
         assert line["rows"] == 12_000
-    assert raylets.nodes[-1] in found["codes"]["nodes"], "the new one took part"
+    assert raylets.nodes[-1] in found["newcomer"]["nodes"], "the new one took part"
 
 
 def test_a_search_ends_where_the_head_is_lost(tmp_path: Path) -> None:
