@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import torch
@@ -15,8 +15,7 @@ from bench.errors import BenchError
 Graph = fx.GraphModule
 Shape = tuple[int, ...]
 
-# A photograph is this much larger per side than the sample; oneDNN arranges weights by the size.
-TIMES_LARGER = 8
+MOST_SIZES = 1000  # of inputs, that a convolution remembers an arrangement of its weights for
 # What foreign code raises when it meets something that is not quite a tensor.
 FAULTS = (
     ArithmeticError, AssertionError, AttributeError, BenchError, LookupError, RuntimeError,
@@ -92,7 +91,7 @@ class Half(nn.Module):
         self.part, self.dtype = self.part.to(dtype), dtype
         for module in self.part.modules():
             if isinstance(module, Fused):
-                module.pack()
+                module.forget()
 
     def forward(self, *given: Any) -> Any:
         """Return what the part makes of tensors rounded to half precision."""
@@ -105,7 +104,10 @@ def has_onednn(half: torch.dtype | None = None) -> bool:
 
     In half precision oneDNN asks for instructions that emulate it at least.
     """
-    names = ("_convolution_pointwise", "_convolution_pointwise_", "_reorder_convolution_weight")
+    names = (
+        "_convolution_pointwise", "_convolution_pointwise_", "_reorder_convolution_weight",
+        "_get_mkldnn_serialized_md",
+    )  # fmt: skip
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if half is not None and not (
@@ -130,38 +132,51 @@ def is_plain(module: Any) -> bool:
 class Fused(nn.Module):
     """A convolution, a sum where there is one, and an activation, in one call of oneDNN.
 
-    Weights are kept in oneDNN's own arrangement besides, which each call would make anew.
+    Weights are kept besides in oneDNN's own arrangements, which follow from the size of the input:
+    a call with another one would arrange them anew, often slowly.
     """
 
-    def __init__(self, conv: nn.Conv2d, act: tuple[str, list[float]], shape: Shape) -> None:
-        """Take the convolution, the name of the activation for oneDNN, and a shape of its input."""
+    def __init__(self, conv: nn.Conv2d, act: tuple[str, list[float]]) -> None:
+        """Take the convolution, and the name of the activation for oneDNN with its numbers."""
         super().__init__()
         self.conv = conv
         self.act, self.scalars = act
         self.how = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        self.likely = [1, shape[1], TIMES_LARGER * shape[2], TIMES_LARGER * shape[3]]
-        self.pack()
+        self.forget()
 
-    def pack(self) -> None:
-        """Arrange the weights anew, after they became another type."""
-        weight = self.conv.weight.detach().contiguous(memory_format=torch.channels_last)
-        arrange: Any = torch.ops.mkldnn._reorder_convolution_weight
-        self.packed: Tensor = arrange(weight, *self.how, self.likely)
+    def forget(self) -> None:
+        """Let go of all arrangements, after the weights became another type."""
+        self.arranged: dict[bytes, Tensor] = {}
+        self.by_size: dict[Shape, Tensor] = {}
+
+    def weight(self, size: Shape) -> Tensor:
+        """Return the weights as oneDNN wants them for inputs of a size (n, c, h, w)."""
+        if size not in self.by_size:
+            plain = self.conv.weight.detach().contiguous(memory_format=torch.channels_last)
+            ours = torch.ops.mkldnn
+            made = ours._reorder_convolution_weight(plain, *self.how, list(size))
+            kind = bytes(ours._get_mkldnn_serialized_md(made).tolist())
+            if len(self.by_size) >= MOST_SIZES:
+                self.by_size.clear()
+            self.by_size[size] = self.arranged.setdefault(kind, made)
+        return self.by_size[size]
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return act(conv(x)), or act(conv(x) + other), which is written over `other`."""
+        given = (self.weight(x.shape), self.conv.bias, *self.how)
         end = (self.act, self.scalars, "")
         if other is None:
             call: Any = torch.ops.mkldnn._convolution_pointwise
-            return call(x, self.packed, self.conv.bias, *self.how, *end)  # type: ignore[no-any-return]
+            return call(x, *given, *end)  # type: ignore[no-any-return]
         call = torch.ops.mkldnn._convolution_pointwise_.binary
-        return call(  # type: ignore[no-any-return]
-            other, x, self.packed, self.conv.bias, *self.how, "add", 1.0, *end
-        )
+        return call(other, x, *given, "add", 1.0, *end)  # type: ignore[no-any-return]
 
 
-def fuse(part: Graph, shapes: Mapping[nn.Module, Shape]) -> int:
-    """Rewrite a graph in place so that its convolutions do what follows them; return how many."""
+def fuse(part: Graph, called: AbstractSet[nn.Module]) -> int:
+    """Rewrite a graph in place so that its convolutions do what follows them; return how many.
+
+    Only those that were `called` are, by the graph or by others.
+    """
     graph = part.graph
     place = {node: i for i, node in enumerate(graph.nodes)}
     owned: set[fx.Node] = set()  # results that belong to this graph alone, so may be written over
@@ -170,12 +185,12 @@ def fuse(part: Graph, shapes: Mapping[nn.Module, Shape]) -> int:
         if not isinstance(node, fx.Node) or node.op != "call_module" or len(node.args) != 1:
             return None
         module: Any = part.get_submodule(str(node.target))
-        return module if is_plain(module) and module in shapes else None
+        return module if is_plain(module) and module in called else None
 
     def replace(last: fx.Node, source: fx.Node, act: Any, other: fx.Node | None) -> None:
         conv: Any = conv_of(source)
         name = f"fused_{place[source]}"
-        part.add_submodule(name, Fused(conv, act, shapes[conv]))
+        part.add_submodule(name, Fused(conv, act))
         with graph.inserting_before(last):
             arguments = (source.args[0],) if other is None else (source.args[0], other)
             new = graph.call_module(name, arguments)

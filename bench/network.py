@@ -239,7 +239,7 @@ def _fuse_parts(network: nn.Module, calls: Sequence[Call], done: Quickened) -> i
     for half in [module for module in network.modules() if isinstance(module, graphs.Half)]:
         part = graphs.trace(half.part)  # another graph of the same modules
         if part is not None:
-            count += graphs.fuse(part, _shapes(calls))
+            count += graphs.fuse(part, _called(calls))
             done.put(half, "part", part)
     return count
 
@@ -258,10 +258,10 @@ def _linear(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
     return len(chosen)
 
 
-def _shapes(calls: Sequence[Call]) -> dict[nn.Module, graphs.Shape]:
-    """Return the shapes of what convolutions were given."""
+def _called(calls: Sequence[Call]) -> set[nn.Module]:
+    """Return the convolutions that were given a tensor."""
     return {
-        call.module: tuple(call.given.shape)
+        call.module
         for call in calls
         if call.given is not None and isinstance(call.module, nn.Conv2d)
     }
@@ -269,12 +269,12 @@ def _shapes(calls: Sequence[Call]) -> dict[nn.Module, graphs.Shape]:
 
 def _fuse(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
     """Fuse convolutions with what follows them; return how many."""
-    shapes = _shapes(calls)
+    called = _called(calls)
     outside = {call.module for call in calls if call.outside}
     count = 0
     for conv, act in _pairs(calls, nn.Conv2d, (nn.ReLU, nn.ReLU6)):
         if conv in outside and act in outside and graphs.is_plain(conv):
-            fused = graphs.Fused(conv, graphs.ACTIVATIONS[type(act)], shapes[conv])
+            fused = graphs.Fused(conv, graphs.ACTIVATIONS[type(act)])
             for old, new in ((conv, fused), (act, nn.Identity())):
                 for parent, name in _places(network, old):
                     done.put(parent, name, new)
@@ -282,4 +282,4 @@ def _fuse(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
     first = len(done.replaced)
     _cut(network, calls, done, half=False)
     parts = [getattr(parent, name) for parent, name, _ in done.replaced[first:]]
-    return count + sum([graphs.fuse(part, shapes) for part in parts])
+    return count + sum([graphs.fuse(part, called) for part in parts])

@@ -197,6 +197,30 @@ def test_convolutions_are_fused_in_half_precision_too(monkeypatch: pytest.Monkey
     assert 1e-5 < off < 2 * exact  # sums are rounded less often
 
 
+@pytest.mark.skipif(not graphs.has_onednn(), reason="torch has no such calls of oneDNN here")
+def test_weights_are_arranged_once_for_sizes_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(96, 192, 1).eval()
+    fused = graphs.Fused(conv, graphs.ACTIVATIONS[nn.ReLU])
+    sizes = [(1, 96, n, n + 3) for n in (2, 5, 9, 14, 20, 40)]
+
+    def right(size: tuple[int, ...]) -> bool:
+        x = torch.randn(size).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            return torch.allclose(fused(x), torch.relu(conv(x)), atol=1e-5)
+
+    assert all(right(size) for size in sizes)
+    made = dict(fused.by_size)
+    assert set(made) == set(sizes)
+    assert len(fused.arranged) < len(sizes)
+    assert all(right(size) for size in sizes)
+    assert all(fused.by_size[size] is made[size] for size in sizes), "not arranged again"
+    monkeypatch.setattr(graphs, "MOST_SIZES", 2)
+    fused.forget()
+    assert all(right(size) for size in sizes)
+    assert len(fused.by_size) <= 2
+
+
 class Tokens(nn.Module):
     """A map whose positions pass a linear layer, before one of the image as a whole."""
 
