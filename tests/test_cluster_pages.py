@@ -156,6 +156,9 @@ def test_the_script_for_slurm_is_one(tmp_path: Path) -> None:
     file.write_text(script)
     subprocess.run(["bash", "-n", str(file)], check=True)
     assert script.startswith("#!/bin/bash\n#SBATCH ")
+    (given,) = re.findall(r"ray symmetric-run(.*?) -- ", script)
+    every_node = {"--address", "--min-nodes", "--num-cpus", "--num-gpus"}
+    assert set(re.findall(r"--[a-z-]+", given)) <= every_node, "options of the head alone"
 
 
 def test_the_resources_for_kubernetes_are_whole() -> None:
