@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from bench import decoding, engine, extract, images, loading, store
+from bench import decoding, engine, extract, images, loading, memory, store
 from bench.errors import BenchError
 from bench.progress import Progress
 from bench.types import Image, MethodInfo, Preprocess, Settings
@@ -110,6 +110,19 @@ def test_batches_are_wider_on_a_gpu_unless_asked_for() -> None:
     assert engine.batch_pixels(replace(usual, device="cuda:0")) == 4_000_000
     asked = loaded(Means(), batch_pixels=7)
     assert engine.batch_pixels(replace(asked, device="cuda:0")) == engine.batch_pixels(asked) == 7
+
+
+def test_memory_is_kept_while_images_are_described(folder: Path) -> None:
+    keepers = []
+
+    class Counting(Means):
+        def describe(self, batch: Any) -> Any:
+            keepers.append(memory._keepers)
+            return super().describe(batch)
+
+    rows(loaded(Counting()), folder)
+    assert set(keepers) == {1}
+    assert memory._keepers == 0
 
 
 def test_broken_images_are_named_and_shift_no_row(folder: Path, tmp_path: Path) -> None:

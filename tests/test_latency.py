@@ -34,10 +34,12 @@ class Sleeper:
     def __init__(self, ms: float = 0.0, scales: tuple[float, ...] = SCALES) -> None:
         self.ms, self.preprocess = ms, {"scales": scales, "max_side_px": None}
         self.batches: list[tuple[int, ...]] = []
+        self.keepers: set[int] = set()
         self.network = nn.Linear(3, 4).eval()
 
     def describe(self, batch: Any) -> Any:
         self.batches.append(tuple(batch.shape))
+        self.keepers.add(memory._keepers)
         time.sleep(self.ms * batch.shape[0] * batch.shape[2] * batch.shape[3] / 1e9)
         return self.network(batch.mean(dim=(2, 3)))
 
@@ -143,6 +145,8 @@ def test_what_is_measured_is_what_the_record_says(sizes: tuple[Path, list[Image]
     assert said["describe_ms"]["p50"] >= said["network_ms"]["p50"]
     assert said["decode_ms"]["p50"] > 0
     assert said["flops_per_image"] == len(SCALES) * 2 * 3 * 4
+    assert method.keepers == {1}, "freed memory is kept, as where images are described in earnest"
+    assert memory._keepers == 0
     assert got.memory["parameters"] == 16
     assert got.memory["batch_1"]["resident_bytes"] > 1 << 20
     assert got.memory["batch_1"]["device_allocated_bytes"] is None
