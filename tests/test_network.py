@@ -199,6 +199,9 @@ def test_convolutions_are_fused_in_half_precision_too(monkeypatch: pytest.Monkey
     with torch.inference_mode():
         rows, right = (functional.normalize(one(x)) for one in (net, before))
     assert (rows - right).abs().max() < 0.05
+    fused = [part for part in net.modules() if isinstance(part, graphs.Fused)]
+    kept = [weight for part in fused for weight in part.by_size.values()]
+    assert {weight.dtype for weight in kept} == {torch.bfloat16}
 
 
 @pytest.mark.skipif(not graphs.has_onednn(), reason="torch has no such calls of oneDNN here")
