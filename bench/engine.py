@@ -104,34 +104,23 @@ def results(
     `work` gets a normalised batch and gives one item per image. A sentence per position whose image
     cannot be decoded is added to `faults`.
     """
-    with memory.kept(loaded.device):
-        yield from _results(loaded, folder, wanted, progress, faults, work)
-
-
-def _results(
-    loaded: Loaded,
-    folder: Path,
-    wanted: Sequence[Image],
-    progress: Progress,
-    faults: dict[int, str],
-    work: Callable[[Any], Many],
-) -> Iterator[tuple[list[int], Many]]:
     settings, most_pixels = loaded.settings, batch_pixels(loaded)
     shapes = batches.shapes(folder, wanted, loaded.rule)
     planned = batches.plan(shapes, settings.batch_size, most_pixels)
     sizes = [shape[0] * shape[1] if shape else most_pixels for shape in shapes]
     fits: dict[tuple[int, ...], int] = {}
     lots = decoding.decoded(folder, wanted, loaded.rule, planned, sizes, settings.workers)
-    for batch, images in zip(planned, lots, strict=True):
-        groups: dict[tuple[int, ...], list[tuple[int, Pixels]]] = {}
-        for position, image in zip(batch, images, strict=True):
-            if isinstance(image, str):
-                faults[position] = image
-            else:  # of the planned shape, unless a header said other than the pixels
-                groups.setdefault(image.shape, []).append((position, image))
-        for members in groups.values():
-            yield from _fitting(loaded, members, work, fits)
-        progress.advance(len(batch))
+    with memory.kept(loaded.device):
+        for batch, images in zip(planned, lots, strict=True):
+            groups: dict[tuple[int, ...], list[tuple[int, Pixels]]] = {}
+            for position, image in zip(batch, images, strict=True):
+                if isinstance(image, str):
+                    faults[position] = image
+                else:  # of the planned shape, unless a header said other than the pixels
+                    groups.setdefault(image.shape, []).append((position, image))
+            for members in groups.values():
+                yield from _fitting(loaded, members, work, fits)
+            progress.advance(len(batch))
 
 
 def _fitting(

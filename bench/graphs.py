@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 import torch
@@ -172,11 +171,8 @@ class Fused(nn.Module):
         return call(other, x, *given, "add", 1.0, *end)  # type: ignore[no-any-return]
 
 
-def fuse(part: Graph, called: AbstractSet[nn.Module]) -> int:
-    """Rewrite a graph in place so that its convolutions do what follows them; return how many.
-
-    Only those that were `called` are, by the graph or by others.
-    """
+def fuse(part: Graph) -> int:
+    """Rewrite a graph in place so that its convolutions do what follows them; return how many."""
     graph = part.graph
     place = {node: i for i, node in enumerate(graph.nodes)}
     owned: set[fx.Node] = set()  # results that belong to this graph alone, so may be written over
@@ -185,7 +181,7 @@ def fuse(part: Graph, called: AbstractSet[nn.Module]) -> int:
         if not isinstance(node, fx.Node) or node.op != "call_module" or len(node.args) != 1:
             return None
         module: Any = part.get_submodule(str(node.target))
-        return module if is_plain(module) and module in called else None
+        return module if is_plain(module) else None
 
     def replace(last: fx.Node, source: fx.Node, act: Any, other: fx.Node | None) -> None:
         conv: Any = conv_of(source)

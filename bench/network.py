@@ -114,7 +114,7 @@ def quicken(
         ]
         if half is not None and parts:
             if fusing:
-                done.fused = step(lambda calls, done: _fuse_parts(network, calls, done))
+                done.fused = step(lambda _, done: _fuse_parts(network, done))
             done.parts += step(lambda calls, done: _linear(network, calls, done))
             for module in network.modules():
                 if isinstance(module, graphs.Half):
@@ -233,13 +233,13 @@ def _cut(network: nn.Module, calls: Sequence[Call], done: Quickened, half: bool)
     return walk(network)
 
 
-def _fuse_parts(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
+def _fuse_parts(network: nn.Module, done: Quickened) -> int:
     """Fuse convolutions inside the parts for half precision; return how many."""
     count = 0
     for half in [module for module in network.modules() if isinstance(module, graphs.Half)]:
         part = graphs.trace(half.part)  # another graph of the same modules
         if part is not None:
-            count += graphs.fuse(part, _called(calls))
+            count += graphs.fuse(part)
             done.put(half, "part", part)
     return count
 
@@ -258,18 +258,8 @@ def _linear(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
     return len(chosen)
 
 
-def _called(calls: Sequence[Call]) -> set[nn.Module]:
-    """Return the convolutions that were given a tensor."""
-    return {
-        call.module
-        for call in calls
-        if call.given is not None and isinstance(call.module, nn.Conv2d)
-    }
-
-
 def _fuse(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
     """Fuse convolutions with what follows them; return how many."""
-    called = _called(calls)
     outside = {call.module for call in calls if call.outside}
     count = 0
     for conv, act in _pairs(calls, nn.Conv2d, (nn.ReLU, nn.ReLU6)):
@@ -282,4 +272,4 @@ def _fuse(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
     first = len(done.replaced)
     _cut(network, calls, done, half=False)
     parts = [getattr(parent, name) for parent, name, _ in done.replaced[first:]]
-    return count + sum([graphs.fuse(part, called) for part in parts])
+    return count + sum([graphs.fuse(part) for part in parts])
