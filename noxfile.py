@@ -1,4 +1,4 @@
-"""The sessions of the project; every one uses the same environment, made once in .venv-nox."""
+"""The sessions of the project; all but `lock` use the same environment, made once in .venv-nox."""
 
 import hashlib
 import os
@@ -14,7 +14,13 @@ nox.options.sessions = ["tests", "lint", "types"]
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = Path(os.environ.get("RETRIEVAL_BENCH_VENV", ROOT / ".venv-nox")).absolute()
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+LOCK = ROOT / "requirements" / "dev.txt"
+LOCKS = {  # by file: what of pyproject.toml it holds
+    "dev": ["--group", "dev"],
+    "core": [],
+    "ray": ["--extra", "ray"],
+    "tensorflow": ["--extra", "tensorflow"],
+}
 
 
 def session(function):
@@ -23,20 +29,17 @@ def session(function):
 
 
 def run(session: nox.Session, *command: str) -> None:
-    """Run a Python command in the shared environment, made before if it is not there.
+    """Run a Python command in the shared environment, which is made before if it is not there.
 
-    What pyproject.toml names is installed once, and again only when that file changes.
+    It holds exactly what the lock names, and is made anew when the lock or the Python changes.
     """
-    wanted = [
-        *PROJECT["project"]["dependencies"],
-        *nox.project.dependency_groups(PROJECT, "dev"),
-    ]
     mark = ENVIRONMENT / "installed.sha256"
-    digest = hashlib.sha256("\n".join([sys.version, *wanted]).encode()).hexdigest()
+    digest = hashlib.sha256(sys.version.encode() + LOCK.read_bytes()).hexdigest()
     if not mark.is_file() or mark.read_text(encoding="ascii") != digest:
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         session.run(sys.executable, "-m", "virtualenv", "--quiet", str(ENVIRONMENT), external=True)
-        session.run(str(PYTHON), "-m", "pip", "install", "--quiet", *wanted, external=True)
+        install = ("pip", "install", "--quiet", "--require-hashes", "-r", str(LOCK))
+        session.run(str(PYTHON), "-m", *install, external=True)
         mark.write_text(digest, encoding="ascii")
     session.run(str(PYTHON), "-m", *command, external=True)
 
@@ -99,6 +102,21 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types with mypy, strict for bench."""
     run(session, "mypy")
+
+
+@nox.session(default=False)
+def lock(session: nox.Session) -> None:
+    """Write requirements/*.txt from pyproject.toml; `-- --upgrade` moves to the newest versions.
+
+    Without it every version stays that still fits. The other locks follow the one of development.
+    """
+    session.install("uv>=0.9")
+    shared = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header"]
+    for name, part in LOCKS.items():
+        like = [] if name == "dev" else ["--constraint", "requirements/dev.txt"]
+        out = ["--output-file", f"requirements/{name}.txt", "--quiet"]
+        arguments = [*shared, *part, *like, *out, "pyproject.toml", *session.posargs]
+        session.run("uv", "pip", "compile", *arguments)
 
 
 @session

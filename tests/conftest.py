@@ -38,7 +38,7 @@ __all__ = [
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
-TEST_DATA = Path(os.environ.get("RETRIEVAL_BENCH_TEST_DATA") or ROOT.parent / "shared")
+TEST_DATA = os.environ.get("RETRIEVAL_BENCH_TEST_DATA")
 
 
 collect_ignore = ["delg_graph.py"]  # a program on TensorFlow, not for this process
@@ -173,7 +173,9 @@ def shared() -> Callable[[str], Path]:
     """Return a function that finds a file of the conformance data, or skips the test."""
 
     def find(name: str) -> Path:
-        path = TEST_DATA / name
+        if not TEST_DATA:
+            pytest.skip(f"no {name}: RETRIEVAL_BENCH_TEST_DATA names no folder that has it")
+        path = Path(TEST_DATA) / name
         if not path.exists():
             pytest.skip(f"no {name} in {TEST_DATA} (RETRIEVAL_BENCH_TEST_DATA names the folder)")
         return path

@@ -127,7 +127,7 @@ def test_the_metric_table_of_the_readme_is_the_table() -> None:
 
 def test_the_sessions_of_the_readme_are_those_of_the_noxfile() -> None:
     source = (ROOT / "noxfile.py").read_text(encoding="utf-8")
-    sessions = set(re.findall(r"@session\ndef (\w+)", source))
+    sessions = set(re.findall(r"@(?:nox\.)?session.*\ndef (\w+)", source))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     listed = re.search(r"sessions: ([a-z ]+)", readme)
     assert listed is not None

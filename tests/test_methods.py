@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ from bench.types import Image, Preprocess
 from bench.weights import read_state
 
 MINI = ROOT / "datasets" / "mini-data"
-TEST_DATA = Path(os.environ.get("RETRIEVAL_BENCH_TEST_DATA") or ROOT.parent / "shared")
-PARIS = TEST_DATA / "data" / "rparis6k-part"
 
 SMALL = '''"""Mean colour: three numbers per image."""
 
@@ -323,18 +320,17 @@ def average_precision(order: np.ndarray, truth: dict[str, list[int]]) -> float:
     return sum(terms) / len(truth["positive"])
 
 
-def test_gem_lite0_on_a_part_of_paris() -> None:
+def test_gem_lite0_on_a_part_of_paris(shared) -> None:
     """The mAP E/M/H of this very setting, measured once by an independent program."""
-    if not (PARIS / "dataset.json").is_file():
-        pytest.skip(f"{PARIS} is absent")
-    described = json.loads((PARIS / "dataset.json").read_text())
+    paris = shared("data/rparis6k-part/dataset.json").parent
+    described = json.loads((paris / "dataset.json").read_text())
     _, method, rule = methods.load("gem.lite0")
 
     def rows(listed: list[Image], **changes: str) -> np.ndarray:
         changed = dataclasses.replace(rule, **changes)
         batches = (
             pyramid.to_batch(
-                [images.load(PARIS / described["images"] / i.file, i.box, changed)], changed, "cpu"
+                [images.load(paris / described["images"] / i.file, i.box, changed)], changed, "cpu"
             )
             for i in listed
         )

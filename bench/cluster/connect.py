@@ -28,7 +28,7 @@ from bench.paths import ROOT
 
 Engine = Literal["local", "ray"]
 
-INSTALL = "python -m pip install 'ray>=2.52' fsspec"
+INSTALL = "python -m pip install -r requirements/ray.txt"
 PATIENCE_S = 10.0
 LONGEST = 20  # characters of a folder in which the names of Ray's sockets fit the system's limit
 
