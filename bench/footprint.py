@@ -1,16 +1,13 @@
-"""What a method weighs: its parameters, and the floating-point operations of an image."""
+"""What a method weighs: the networks that it holds, and their parameters."""
 
 from __future__ import annotations
 
 import functools
-import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 DEEPEST = 4  # steps from a method to its network: describe, its closure, an object, a field
 
@@ -82,42 +79,3 @@ def parameters(method: Any) -> dict[str, int | None]:
         "parameters": sum(p.numel() for p in held.values()),
         "parameter_bytes": sum(p.numel() * p.element_size() for p in held.values()),
     }
-
-
-def _fused(*shapes: Any, out_shape: Any = None, **named: Any) -> int:
-    """Count a convolution that oneDNN does together with what follows it, as a convolution.
-
-    Of the tensors of four axes that the operation gets the kernel is the last.
-    """
-    kernel = [shape for shape in shapes if isinstance(shape, torch.Size) and len(shape) == 4][-1]
-    return int(2 * math.prod(out_shape) * math.prod(kernel[1:]))
-
-
-def _fused_operations() -> dict[Any, Callable[..., int]]:
-    """Return the operations that torch's own counter does not know, where this torch has them."""
-    names = ("_convolution_pointwise", "_convolution_pointwise_")
-    there = [name for name in names if hasattr(torch.ops.mkldnn, name)]
-    return {getattr(torch.ops.mkldnn, name): _fused for name in there}
-
-
-def flops(work: Callable[[], object]) -> int | None:
-    """Run `work` and return the floating-point operations it did in torch, or None.
-
-    A multiplication and an addition are two. Convolutions, matrix products and attention are
-    counted (`torch.utils.flop_counter`); element-wise operations, normalisation, pooling, resizing
-    and sums are not. None where nothing of this kind was seen: then the work is not torch's.
-    """
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it is one operation, which is not counted
-    try:
-        with torch.inference_mode(), FlopCounterMode(display=False):
-            torch.isfinite(torch.zeros(1))  # torch loads what it needs for this: some seconds
-        known = _fused_operations()
-        with (
-            torch.compiler.set_stance("force_eager"),  # compiled parts hide what they do
-            FlopCounterMode(display=False, custom_mapping=known) as counter,
-        ):
-            work()
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-    return int(counter.get_total_flops()) or None

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import engine, footprint, images, memory, throughput, timing
+from bench import engine, flops, footprint, images, memory, throughput, timing
 from bench.costs import Measured
 from bench.memory import Peaks
 from bench.progress import Progress
@@ -95,7 +95,7 @@ def measure(
     peaks = Peaks(loaded.device)
     with memory.kept(loaded.device), Progress("measure", None) as progress:
         with peaks.phase() as batch_1:
-            flops, run_s = _first_runs(loaded, pixels)
+            operations, run_s = _first_runs(loaded, pixels)
             chosen = _spread(by_size, timing.affordable(run_s, effort))
             warm_up = 1
             if run_s < SLOW_S:
@@ -128,7 +128,7 @@ def measure(
             for place, scale in enumerate(loaded.rule.scales)
         ],
         "throughput": batches,
-        "flops_per_image": flops,
+        "flops_per_image": operations,
     }
     weight = loaded.parameters or footprint.parameters(loaded.method)
     return Measured(latency, {**weight, "batch_1": batch_1, "best_batch": best}, peaks)
@@ -143,10 +143,10 @@ def _first_runs(loaded: engine.Loaded, pixels: NDArray[np.uint8]) -> tuple[int |
         engine.describe(loaded, [pixels])
         seconds.append(time.perf_counter() - start)
 
-    flops = footprint.flops(run)
+    operations = flops.count(run)
     if seconds[0] < SLOW_S:
         run()
-    return flops, seconds[-1]
+    return operations, seconds[-1]
 
 
 def _one(loaded: engine.Loaded, folder: Path, image: Image) -> dict[Any, float]:

@@ -53,17 +53,21 @@ def lines(record: dict[str, Any]) -> list[str]:
 
 
 def latency(record: dict[str, Any]) -> list[str]:
-    """Return p50 and its spread, p95, and throughput, where they were measured."""
+    """Return p50 and its spread, p95, and throughput, where they were measured.
+
+    Floating-point operations are named where they could not be counted.
+    """
     said = record["timing"]["latency"]
     if said is None or "throughput" not in said:
         return []
     time, batched = said["describe_ms"], said["throughput"]
     low, high = time["p50_interval"]
+    uncounted = "" if said.get("flops_per_image", 1) else "FLOPs not counted; "
     line = (
         f"latency: describe {time['p50']:.1f} ms p50 ({low:.1f} to {high:.1f}), "
         f"{time['p95']:.1f} ms p95, decode {said['decode_ms']['p50']:.1f} ms; "
         f"{batched['images_per_s']:.1f} images/s at batch {batched['batch']}; "
-        f"{said['precision']} on {record['machine']['device_name']}"
+        f"{uncounted}{said['precision']} on {record['machine']['device_name']}"
     )
     return [line]
 

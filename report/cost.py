@@ -12,6 +12,7 @@ from .markdown import code, escape, relative_target
 from .runs import Run, protocols
 
 NONE = "–"
+NOT_COUNTED = "not counted"
 Cell = Callable[[Run], str]
 NOTE = """\
 Times are milliseconds of one image or query at batch 1: p50, the interval in which the p50 of
@@ -89,7 +90,7 @@ def table(runs: Sequence[Run]) -> str:
         ("peak resident, MB", lambda run: _scaled(run.cost.resident_bytes, 1e6)),
         ("peak on the device, MB (reserved)", _device_memory),
         ("parameters, millions", lambda run: _scaled(run.cost.parameters, 1e6)),
-        ("GFLOPs per image", lambda run: _scaled(run.cost.flops, 1e9)),
+        ("GFLOPs per image", _flops),
         ("bytes per descriptor", lambda run: f"{run.bytes_per_image:,}"),
         ("index, MB", lambda run: _scaled(run.cost.index_bytes, 1e6)),
         ("local features, MB", lambda run: _scaled(run.cost.local_bytes, 1e6)),
@@ -155,6 +156,13 @@ def _throughput(run: Run) -> str:
     if run.cost.images_per_s is None:
         return NONE
     return f"{_ms(run.cost.images_per_s)} at batch {run.cost.batch:,}"
+
+
+def _flops(run: Run) -> str:
+    """Return the operations of an image; they are counted where throughput is measured."""
+    if run.cost.flops is None and run.cost.images_per_s is not None:
+        return NOT_COUNTED
+    return _scaled(run.cost.flops, 1e9)
 
 
 def _scaled(value: int | None, unit: float) -> str:

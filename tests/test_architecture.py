@@ -32,7 +32,7 @@ LAYERS = [
     {"sources", "pictures", "suppression", "batches", "decoding", "graphs", "network"},
     {"thumbnails", "piece"},
     {"pyramid", "local", "rerank", "fetch", "evaluate", "counting", "images", "weights", "plugins"},
-    {"archives", "quantise", "footprint", "fingerprint"},
+    {"archives", "quantise", "footprint", "flops", "fingerprint"},
     {"truth", "layout"},
     {"interval", "descriptors", "paths", "canonical", "geometry", "progress", "web"},
     {"timing", "memory", "parsing"},

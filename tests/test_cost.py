@@ -136,6 +136,16 @@ def test_a_table_has_the_costs_of_every_method_with_their_spread() -> None:
     assert "| 0.375 at batch 8 |" in second
 
 
+def test_operations_that_could_not_be_counted_are_not_a_gap() -> None:
+    unknown = measured(made.make_record(number=1))
+    unknown["timing"]["latency"]["flops_per_image"] = None
+    older = made.make_record("delg", number=2)  # counted nothing
+    rows = cost.table([run_of(unknown), run_of(older)]).splitlines()
+    place = [cell.strip() for cell in rows[0].split("|")].index("GFLOPs per image")
+    cells = {row.split("|")[1].strip(): row.split("|")[place].strip() for row in rows[3:]}
+    assert cells == {"gem.lite0": "not counted", "delg.lite0": "–"}
+
+
 def test_a_run_without_scores_or_without_timings_is_shown_as_such() -> None:
     unscored = run_of(measured(made.make_record("fast", means=(None,) * 3, number=1)))
     untimed = made.make_record("none", number=2)
