@@ -111,44 +111,30 @@ def parse(name: str) -> Index | None:
     return Index(count, sub_vectors, bits, probes, 0, 0, numbers["k"])
 
 
-def sentence(index: Index | None, dim: int, n_rows: int) -> str:
-    """Return what a card says of the search; refuse an index that does not fit the descriptors.
+def code(index: Index | None, dim: int, n_rows: int) -> str | dict[str, Any]:
+    """Return the code of a card; refuse an index that does not fit the descriptors.
 
     `n_rows` counts database and distractors.
     """
     if index is None:
         return "exact"
+    listed = {"name": index.name, "list": min(index.k, n_rows)}
     if index.links:
-        how = (
-            f"HNSW of {index.links} links, efConstruction {BUILD_DEPTH}, efSearch {index.ef}, "
-            "built by one thread"
+        return listed | {"build_depth": BUILD_DEPTH}
+    if index.lists > n_rows:
+        raise BenchError(
+            f"--search {index.name} has {index.lists} lists for {n_rows} database rows; use "
+            "fewer lists than rows."
         )
-    else:
-        if index.lists > n_rows:
-            raise BenchError(
-                f"--search {index.name} has {index.lists} lists for {n_rows} database rows; use "
-                "fewer lists than rows."
-            )
-        if index.sub_vectors:
-            quantise.check_sub_vectors(
-                f"--search {index.name}", index.sub_vectors, index.bits, dim, n_rows
-            )
-        rows = min(n_rows, _training_rows(index))
-        coding = (
-            f"residuals in {index.sub_vectors} sub-vectors of {index.bits} bits"
-            if index.sub_vectors
-            else "vectors as they are"
-        )
-        how = (
-            f"inverted file of {index.lists} lists, {coding}, {index.probes} lists looked into; "
-            f"trained by one thread on {rows} of the {n_rows} database rows (distractors "
-            f"included), seeds {quantise.SEED} and {quantise.KMEANS_SEED}"
-        )
-    return (
-        f"approximate: {index.name}; faiss, inner product, {how}; the {min(index.k, n_rows)} best "
-        "that it finds are ordered by float64 dot products with the vectors it holds; what is not "
-        "retrieved has an infinite rank, and a positive not retrieved is missed"
-    )
+    if index.sub_vectors:
+        name = f"--search {index.name}"
+        quantise.check_sub_vectors(name, index.sub_vectors, index.bits, dim, n_rows)
+    return listed | {
+        "trained_rows": min(n_rows, _training_rows(index)),
+        "rows": n_rows,
+        "seed": quantise.SEED,
+        "kmeans_seed": quantise.KMEANS_SEED,
+    }
 
 
 def retrieve(index: Index, parts: Sequence[Matrix], queries: Float64) -> Retrieved:

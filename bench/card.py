@@ -1,7 +1,8 @@
-"""The protocol card: what a number is, in one JSON object whose hash names it.
+"""The protocol card: what a number is, in one JSON object that holds codes and numbers.
 
-Two results may share a column only if their cards have the same hash. Everything that can move
-a score is here; what cannot (time, machine, paths) is in the record.
+Two results may share a column only if their cards have the same `card_id`, the hash of the card's
+identity. Everything that can move a score is here; what cannot (time, machine, paths) is in the
+record. The words for the codes are in `report/cards.py`.
 """
 
 from __future__ import annotations
@@ -11,19 +12,24 @@ from typing import Any
 
 import numpy as np
 
+from bench import first_sentences
+from bench import identity as identities
 from bench.canonical import canonical_json, plain, sha256_json
 from bench.evaluate import asked, skipped
 from bench.types import Dataset, Preprocess, Protocol, Rows
 
 Card = dict[str, Any]
 
-SCHEMA = 1
-TIE_RULE = "score descending, then database row ascending; scores are float64 dot products"
-JUNK_RULE = "ignored images are taken out of the list before places are counted"
-AREA_RULE = "a query is searched among the database rows of its own area, and places count there"
-SUPPRESSION_RULE = "of a group of database rows a list keeps the first, and places count after that"
-NO_RERANKING = "none: the list of the global descriptors is not re-ranked"
-NOT_STATED = "not stated: descriptors were brought"
+SCHEMA = 2  # 1: sentences in place of codes (`bench.first_sentences`)
+TIE_RULE = "score-then-row"
+JUNK_RULE = "removed"
+AREA_RULE = "own-area"
+SUPPRESSION_RULE = "first-of-group"
+NO_RERANKING = "none"
+CROPPED, WHOLE, NO_BOXES = "box", "whole", "no-boxes"
+NOT_STATED = "not-stated"
+UNCOMPRESSED = "none (float32)"
+NOT_IDENTITY = ("schema", "metrics")  # a score carries its metric's id, and the id its formula
 
 
 def revision(dataset: Dataset) -> str:
@@ -79,8 +85,8 @@ def make(
     precision: str = NOT_STATED,
     distractors: Sequence[tuple[str, int]] = (),
     rerank: tuple[str, Mapping[str, Any]] | None = None,
-    compression: str = "none (float32)",
-    search: str = "exact",
+    compression: str | Mapping[str, Any] = UNCOMPRESSED,
+    search: str | Mapping[str, Any] = "exact",
 ) -> Card:
     """Return the card of scoring `dataset`.
 
@@ -88,11 +94,11 @@ def make(
     `precision` is that of the network, as `bench.engine.precision` names it.
     `distractors` names each added set and its number of rows. `rerank` is what
     `bench.rerank.card_of` says of a stage that changes the list; `compression` and `search` are
-    the sentences of `bench.compress` and `bench.approximate`.
+    the codes of `bench.compress` and `bench.approximate`.
     """
-    crop = {"box": "query cropped to its box", "whole": "whole query image"}[dataset.crop]
+    crop = {"box": CROPPED, "whole": WHOLE}[dataset.crop]
     if dataset.crop == "box" and all(query.box is None for query in dataset.queries):
-        crop = "whole query image (the data set has no boxes)"
+        crop = NO_BOXES
     card: Card = {
         "schema": SCHEMA,
         "dataset": {
@@ -111,12 +117,12 @@ def make(
         "junk_rule": JUNK_RULE,
         "crop_rule": NOT_STATED if preprocess is None else crop,
         "preprocess": None if preprocess is None else plain(preprocess),
-        "descriptors": "unit norm" if unit_norm else "as given, not normalised",
+        "descriptors": "unit-norm" if unit_norm else "as-given",
         "precision": precision,
         "candidates_rule": NO_RERANKING if rerank is None else rerank[0],
         "tie_rule": TIE_RULE,
-        "compression": compression,
-        "search": search,
+        "compression": plain(compression),
+        "search": plain(search),
         "limit": dataset.limit,
     }
     if dataset.rules:
@@ -141,9 +147,39 @@ def make(
     return card
 
 
-def short(card: Card) -> str:
-    """Return the first eight digits of the card's sha256."""
-    return sha256_json(card)[:8]
+def current(card: Mapping[str, Any]) -> Card:
+    """Return a card of any version as this version writes it.
+
+    Sentences are codes, and options that are newer than the card have their neutral values.
+    """
+    out: Card = identities.completed(first_sentences.coded(card))
+    return out | {"schema": SCHEMA}
+
+
+def identity(card: Mapping[str, Any]) -> Card:
+    """Return what identifies a card: `current`, without neutral options, schema and metrics."""
+    left: Card = identities.elided(first_sentences.coded(card))
+    return {key: value for key, value in left.items() if key not in NOT_IDENTITY}
+
+
+def card_id(card: Mapping[str, Any]) -> str:
+    """Return the sha256 of a card's identity: cards of one id state the same protocol."""
+    return sha256_json(identity(card))
+
+
+def short(card: Mapping[str, Any]) -> str:
+    """Return the first eight digits of `card_id`, which are printed and name files."""
+    return card_id(card)[:8]
+
+
+def name_of(code: Any) -> str:
+    """Return the name of a code, which may be an object with numbers: "pq64x8", "exact"."""
+    return str(code["name"]) if isinstance(code, Mapping) else str(code)
+
+
+def is_compressed(card: Mapping[str, Any]) -> bool:
+    """Return whether the rows that were searched are compressed."""
+    return not name_of(card["compression"]).startswith("none")
 
 
 def differences(one: Card, other: Card) -> list[str]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bench import interval, record
 from bench.canonical import canonical_json
-from bench.card import Card
+from bench.card import Card, identity
 from bench.errors import BenchError, first_few, unknown
 from bench.metrics import counted
 from bench.report.cards import ABSENT, flat, label, metric_label, say
@@ -106,7 +106,7 @@ def find(given: Sequence[str], dataset: str | None, results: Path) -> list[Path]
                 continue
             if not one["partial"]:
                 when = one["created"] + one["run_id"]
-                run = Run(when, canonical_json(one["card"]), _rules(one["card"]), path)
+                run = Run(when, one["card_id"], _rules(one["card"]), path)
                 held.setdefault(path.parent.name, []).append(run)
     found = {text: _runs_of(text, dataset, held, broken) for text in named}
     cards = _in_all({run.card for run in runs} for runs in found.values())
@@ -272,7 +272,7 @@ def _in_all(sets: Iterable[set[str]]) -> set[str]:
 
 def _rules(card: Card) -> str:
     """Return what of a card is not a method's own."""
-    return canonical_json({k: v for k, v in card.items() if k not in (*OF_METHODS, "metrics")})
+    return canonical_json({k: v for k, v in identity(card).items() if k not in OF_METHODS})
 
 
 def _metric(entries: Sequence[Entry], asked: str | None) -> str:
@@ -318,9 +318,9 @@ def _protocols(entries: Sequence[Entry], asked: str | None) -> list[str]:
 def _different_names(entries: Sequence[Entry]) -> list[Entry]:
     """Add the card, and where that is the same too the run, to names that are not unique."""
     names = [entry.name for entry in entries]
-    for key in ("card_sha256", "run_id"):
+    for key in ("card_id", "run_id"):
         told = [str(entry.record[key]) for entry in entries]
-        told = [text[:8] for text in told] if key == "card_sha256" else told
+        told = [text[:8] for text in told] if key == "card_id" else told
         names = [
             f"{name} ({more})" if names.count(name) > 1 else name
             for name, more in zip(names, told, strict=True)

@@ -69,23 +69,21 @@ def bytes_per_row(choice: Compression, dim: int) -> int:
     return 2 * dim if choice.bits == 0 else -(-choice.sub_vectors * choice.bits // 8)
 
 
-def sentence(choice: Compression | None, dim: int, n_rows: int, given: str = "float32") -> str:
-    """Return what a card says; refuse a compression that does not fit dimension and number.
+def code(
+    choice: Compression | None, dim: int, n_rows: int, given: str = "float32"
+) -> str | dict[str, Any]:
+    """Return the code of a card; refuse a compression that does not fit dimension and number.
 
     `n_rows` counts database and distractors; `given` is the type of uncompressed rows.
     """
     if choice is None:
         return f"none ({given})"
-    size = f"{bytes_per_row(choice, dim)} bytes per image"
-    decoded = "searched as decoded, not normalised again; queries are not compressed"
+    size = {"name": choice.name, "bytes": bytes_per_row(choice, dim)}
     if choice.bits == 0:
-        return f"float16: {size}; {decoded}"
+        return size
     quantise.check_sub_vectors(choice.name, choice.sub_vectors, choice.bits, dim, n_rows)
-    return (
-        f"{choice.name}: product quantisation, {choice.sub_vectors} sub-vectors of {choice.bits} "
-        f"bits, {size}; trained on {min(n_rows, TRAINING_ROWS)} of the {n_rows} database rows "
-        f"(distractors included), seed {quantise.SEED}; {decoded}"
-    )
+    trained = min(n_rows, TRAINING_ROWS)
+    return size | {"trained_rows": trained, "rows": n_rows, "seed": quantise.SEED}
 
 
 def compress(parts: Sequence[Matrix], choice: Compression, *, force: bool = False) -> list[Matrix]:

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.card import short
 from bench.extract import CODE_VERSION
 from bench.paths import ROOT
+
+EXTRACTION = ("bench/extract.py", "bench/describe/extract.py")  # where CODE_VERSION was, and is
 
 
 def faults(path: Path, held: Mapping[str, Any]) -> list[str]:
@@ -24,13 +25,15 @@ def faults(path: Path, held: Mapping[str, Any]) -> list[str]:
 
 
 def _place(path: Path, held: Mapping[str, Any]) -> list[str]:
-    """Check that it lies where a run would have written it."""
+    """Check that it lies where a run would have written it, in this version or an older one."""
     method = f"{held['method']['name']}.{held['method']['variant']}"
-    file = f"{short(held['card'])}-{held['run_id']}.json"
-    wanted = ("runs", held["card"]["dataset"]["name"], method, file)
-    if path.absolute().parts[-4:] == wanted:
+    places = [
+        ("runs", held["card"]["dataset"]["name"], method, f"{held[key][:8]}-{held['run_id']}.json")
+        for key in ("card_id", "card_sha256")
+    ]
+    if path.absolute().parts[-4:] in places:
         return []
-    return [f"it belongs in {'/'.join(wanted)} below the results, where a run writes it"]
+    return [f"it belongs in {'/'.join(places[0])} below the results, where a run writes it"]
 
 
 def _source(commit: str | None, dirty: bool | None) -> list[str]:
@@ -48,7 +51,7 @@ def _fault(commit: str, dirty: bool | None) -> str:
         return f"its commit is {commit!r}, which is no hash of a commit"
     if _git("merge-base", "--is-ancestor", commit, "HEAD") is None:
         return f"its commit {commit[:9]} is not in the history of this checkout"
-    then = _git("grep", "-hE", "^CODE_VERSION = [0-9]+", commit, "--", "bench/extract.py") or ""
+    then = _git("grep", "-hE", "^CODE_VERSION = [0-9]+", commit, "--", *EXTRACTION) or ""
     found = re.search(r"CODE_VERSION = ([0-9]+)", then)
     version = found.group(1) if found else "not known"
     if version == str(CODE_VERSION):

@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bench import adopt, engine, estimate, fingerprint, memory, store
+from bench import identity as identities
 from bench.canonical import plain, sha256_lines
 from bench.descriptors import Matrix
 from bench.errors import BenchError, first_few
@@ -272,10 +273,11 @@ def key_of(loaded: engine.Loaded, listed: Listed) -> dict[str, Any]:
     """Return everything that determines the descriptors of these images under this method.
 
     Neither the data set's name nor where its folder lies is part of it, so that data sets with the
-    same list share a store.
+    same list share a store. Options that are neutral (`bench.identity`) are left out, so that
+    stores of older versions are found.
     """
     info, wanted = loaded.info, listed.images
-    return {
+    key: dict[str, Any] = {
         "code": CODE_VERSION,
         "shard_rows": store.rows_per_shard(len(wanted)),
         "images": {"count": len(wanted), "sha256": sha256_lines(listed.lines)},
@@ -292,6 +294,7 @@ def key_of(loaded: engine.Loaded, listed: Listed) -> dict[str, Any]:
         "compiled": loaded.settings.compiled,
         "device": loaded.device.split(":")[0],
     }
+    return dict(identities.elided(key))
 
 
 def _rule_that_matters(rule: Preprocess, wanted: Sequence[Image]) -> dict[str, Any]:

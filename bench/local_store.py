@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import engine, estimate, extract, local, store
+from bench import identity as identities
 from bench.canonical import plain
 from bench.engine import Loaded
 from bench.errors import BenchError
@@ -91,11 +92,13 @@ def prepare(
 ) -> extract.Job:
     """Return what there is to do to have the features of the images `rows`; nothing is done yet."""
     listed = extract.look_at(folder, wanted)
-    key = extract.key_of(loaded, listed) | {
-        "local": {key: value for key, value in plain(rule).items() if key not in OF_MATCHING},
-        "kept_as": precision,
-        "shard_rows": PER_SHARD,
-    }
+    key = extract.key_of(loaded, listed) | identities.elided(
+        {
+            "local": {key: value for key, value in plain(rule).items() if key not in OF_MATCHING},
+            "kept_as": precision,
+            "shard_rows": PER_SHARD,
+        }
+    )
     kept = store.open_store(cache_root(), key, len(wanted), rule.dim, "local", PER_SHARD)
     make = partial(_describe, rule=rule, kind=record_type(rule.dim, precision))
     work = extract.Work(kept, loaded, listed, make, store.put, allow_missing)

@@ -1,6 +1,7 @@
 """The run record: one JSON object and one .npz beside it, complete or absent, checked when read.
 
-`results/runs/<data set>/<method>/<card8>-<run id>.json` holds scores, card, method, machine; the
+`results/runs/<data set>/<method>/<card8>-<run id>.json` (the first digits of `card_id`, in older
+records of `card_sha256`) holds scores, card, method, machine; the
 .npz of the same name holds what the scores are computed from: ranks, shortlist, ground truth.
 The schema is published in `results/record.schema.json`.
 """
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from bench import rerank, suppression
 from bench.canonical import canonical_json, sha256_json
-from bench.card import Card, short
+from bench.card import Card, card_id, current, short
 from bench.errors import BenchError
 from bench.evaluate import Score, Scores
 from bench.paths import ROOT, write_bytes
@@ -171,8 +172,8 @@ def protocols_of(arrays: Arrays, card: Card) -> tuple[Protocol, ...]:
 def write(results: Path, record: dict[str, Any], arrays: Arrays) -> Path:
     """Write a record and its arrays below `results`; return the path of the JSON file.
 
-    `record` is everything but the fields added here: schema, card_sha256, ranks and sha256. The
-    arrays are written first, so that a JSON file never stands alone.
+    `record` is everything but the fields added here: schema, card_sha256, card_id, ranks and
+    sha256. The arrays are written first, so that a JSON file never stands alone.
     """
     method = f"{record['method']['name']}.{record['method']['variant']}"
     stem = f"{short(record['card'])}-{record['run_id']}"
@@ -184,6 +185,7 @@ def write(results: Path, record: dict[str, Any], arrays: Arrays) -> Path:
         "schema": SCHEMA,
         **record,
         "card_sha256": sha256_json(record["card"]),
+        "card_id": card_id(record["card"]),
         "ranks": {"file": f"{stem}.npz", "sha256": hashlib.sha256(content).hexdigest()},
     }
     full["sha256"] = sha256_json(full)
@@ -202,7 +204,9 @@ def find(results: Path) -> list[Path]:
 def read(path: Path) -> dict[str, Any]:
     """Return a record whose form and checksums are right; else raise what is wrong with it.
 
-    Whether its scores follow from its ranks is the business of `bench.verify`.
+    Its card is as this version writes cards (`bench.card.current`), and `card_id` is there, also
+    where the record is older. Whether its scores follow from its ranks is the business of
+    `bench.verify`.
     """
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -222,7 +226,10 @@ def read(path: Path) -> dict[str, Any]:
         raise BenchError(f"{path} was changed after it was written: its sha256 does not fit.")
     if sha256_json(record["card"]) != record["card_sha256"]:
         raise BenchError(f"{path} was changed after it was written: its card has another sha256.")
-    return record
+    identified = card_id(record["card"])
+    if record.get("card_id", identified) != identified:
+        raise BenchError(f"{path} was changed after it was written: its card has another card_id.")
+    return {**record, "card": current(record["card"]), "card_id": identified}
 
 
 def read_arrays(path: Path, record: dict[str, Any]) -> Arrays:

@@ -38,17 +38,9 @@ from bench.types import NO_ROW, LabelledRanks, LocalFeatures, LocalRule, Protoco
 DEPTH = 100
 FEW = 8  # inliers that count as one doubling where they are added to the similarity
 NOT_VERIFIED = -1
-UPRIGHT = (
-    f" (not mirrored, turned by {geometry.TURN_DEG:g} degrees, scaled {geometry.LARGEST:g} times "
-    f"and {geometry.LONGEST:g} times as much along as across at most)"
-)
-
 Candidates = Literal["official", "deployable"]
 Precision = Literal["float32", "float16"]
-RULES: dict[Candidates, str] = {
-    "official": "official: of each protocol the first {} that it does not ignore (uses labels)",
-    "deployable": "deployable: the first {} of the list (uses no labels)",
-}
+RULES: tuple[Candidates, ...] = ("official", "deployable")
 
 
 @dataclass(frozen=True)
@@ -61,18 +53,9 @@ class Stage:
     inlier_weight: float = 0.0
 
     @property
-    def rule(self) -> str:
-        """Return the sentence for the card."""
-        return RULES[self.candidates].format(self.depth)
-
-    @property
-    def order(self) -> str:
-        """Return what candidates are ordered by, in words."""
-        if self.inlier_weight:
-            by = f"similarity + {self.inlier_weight:g} log2(1 + inliers / {FEW})"
-        else:
-            by = "inliers"
-        return f"{by} descending, then the order before"
+    def order(self) -> str | dict[str, Any]:
+        """Return the code of what candidates are ordered by, descending, then the order before."""
+        return {"name": "similarity", "few_inliers": FEW} if self.inlier_weight else "inliers"
 
     def strength(self, score: NDArray[np.floating], inliers: Rows) -> NDArray[np.float64]:
         """Return what candidates are ordered by, from scores and inliers of one shape."""
@@ -109,12 +92,12 @@ class Reranking:
 def card_of(
     stage: Stage, rule: LocalRule, mode: Mode, precision: Precision
 ) -> tuple[str, dict[str, Any]]:
-    """Return what a card says of the stage: the rule in a sentence, and all that can move it."""
-    return stage.rule, {
+    """Return what a card says of the stage: the rule of candidates, and all that can move it."""
+    return stage.candidates, {
         "candidates": stage.candidates,
         "depth": stage.depth,
         "order": stage.order,
-        "model": f"affine{UPRIGHT if rule.upright else ''}, from the database image to the query",
+        "model": "affine-upright" if rule.upright else "affine",
         "ransac": mode,
         "inlier_px": geometry.INLIER_PX,
         "trials": geometry.TRIALS,

@@ -34,6 +34,7 @@ from bench import (
 from bench.descriptors import Matrix
 from bench.missing import Missing
 from bench.paths import cache_root
+from bench.report.cards import sentence
 from bench.scoring import Options, check_search, finish, searched_as
 from bench.types import Dataset, Image, LocalFeatures, Preprocess, Rows, Shortlist
 
@@ -135,12 +136,12 @@ def describe_plan(planned: Plan, kinds: Sequence[Any] = (), ray: Any = None) -> 
             f"{job.images} to describe, {size} in the store"
         )
     if planned.options.rerank is not None:
-        out.append(f"re-ranking: {planned.card['candidates_rule']}")
+        out.append(f"re-ranking: {sentence('candidates_rule', planned.card)}")
     for word in ("compression", "search"):
         if planned.card[word] not in ("none (float32)", "exact"):
-            out.append(f"{word}: {planned.card[word]}")
+            out.append(f"{word}: {sentence(word, planned.card)}")
     out.append(f"device: {loaded.device}, {engine.precision(loaded)}")
-    out.append(f"card: {card.short(planned.card)}, {planned.card['crop_rule']}")
+    out.append(f"card: {card.short(planned.card)}, {sentence('crop_rule', planned.card)}")
     out.append(f"to write: {room(planned, all_jobs)}")
     todo = [
         replace(image, found=str(job.work.listed.folder / image.path))

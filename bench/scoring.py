@@ -51,6 +51,7 @@ from bench.types import (
 
 UNIT_NORM_TOLERANCE = 1e-3
 SEED = 0
+BROUGHT = "not stated: descriptors were brought"
 
 
 @dataclass(frozen=True)
@@ -228,10 +229,10 @@ def score_brought(
         version="0",
         dim=brought.shape[1],
         weights={
-            "source": card.NOT_STATED,
-            "licence": card.NOT_STATED,
+            "source": BROUGHT,
+            "licence": BROUGHT,
             "sha256": None,
-            "training_set": card.NOT_STATED,
+            "training_set": BROUGHT,
             "trained": None,
         },
     )
@@ -250,8 +251,8 @@ def searched_as(options: Options, dim: int, n_rows: int, given: str = "float32")
     """
     choice, index = compress.parse(options.compression), approximate.parse(options.search)
     return {
-        "compression": compress.sentence(choice, dim, n_rows, given),
-        "search": approximate.sentence(index, dim, n_rows),
+        "compression": compress.code(choice, dim, n_rows, given),
+        "search": approximate.code(index, dim, n_rows),
     }
 
 

@@ -13,7 +13,7 @@ import itertools
 import json
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ import numpy as np
 
 from bench import evaluate, metrics, record, rerank, run
 from bench.canonical import plain, sha256_json
+from bench.card import card_id
 from bench.errors import BenchError
+from bench.identity import method_identity
 from bench.paths import write_bytes
 from bench.scoring import Options
 from bench.types import Preprocess, Protocol, Settings
@@ -144,8 +146,9 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
     faults = []
     for each in held["configurations"]:
         file = path.parent.parent / each["record"]
-        card_sha256, scores = _scores(file, held["formulas"])
-        if card_sha256 != each["card_sha256"]:
+        card, scores = _scores(file, held["formulas"])
+        stated = {"card_id": card["card_id"], **each}  # which older studies lack
+        if any(stated[key] != value for key, value in card.items()):
             faults.append(f"{each['record']} has another card than the study says")
         if not record.same(scores, each["scores"]):
             faults.append(f"the means of {each['record']} are not those of the study")
@@ -200,19 +203,15 @@ def is_study(path: Path) -> bool:
 
 def _there(folder: Path, plans: Sequence[run.Plan]) -> list[Path | None]:
     """Return per plan the newest record of its card, method and weights, None where none is."""
-    held: dict[str, Path] = {}
+    held: dict[tuple[str, str], Path] = {}
     for path in record.find(folder):
         try:
             one = record.read(path)
             record.read_arrays(path, one)
         except BenchError:
             continue  # a run that is broken is run again
-        held[_identity(one["card_sha256"], one["method"])] = path
-    return [held.get(_identity(sha256_json(p.card), plain(p.loaded.info))) for p in plans]
-
-
-def _identity(card_sha256: str, method: Mapping[str, Any]) -> str:
-    return sha256_json([card_sha256, method])
+        held[one["card_id"], method_identity(one["method"])] = path
+    return [held.get((card_id(p.card), method_identity(p.loaded.info))) for p in plans]
 
 
 def _write(
@@ -226,11 +225,11 @@ def _write(
     ids = formulas(base.dataset.protocols[0], len(base.dataset.database))
     entries = []
     for each, path in zip(chosen, paths, strict=True):
-        card_sha256, scores = _scores(path, ids)
+        card, scores = _scores(path, ids)
         entries.append(
             {
                 **plain(each),
-                "card_sha256": card_sha256,
+                **card,
                 "record": path.relative_to(folder).as_posix(),
                 "scores": scores,
             }
@@ -250,8 +249,10 @@ def _write(
     return target
 
 
-def _scores(path: Path, ids: Sequence[str]) -> tuple[str, dict[str, dict[str, float | None]]]:
-    """Return the card's sha256, and the mean of every formula from the ranks of a record."""
+def _scores(
+    path: Path, ids: Sequence[str]
+) -> tuple[dict[str, str], dict[str, dict[str, float | None]]]:
+    """Return the two hashes of the card, and the mean of every formula from a record's ranks."""
     held = record.read(path)
     arrays = record.read_arrays(path, held)
     protocols = record.protocols_of(arrays, held["card"])
@@ -265,7 +266,7 @@ def _scores(path: Path, ids: Sequence[str]) -> tuple[str, dict[str, dict[str, fl
             for name, values in evaluate.per_query(ranks, under, unanswered).items()
         }
         out[protocol.name] = {n: None if np.isnan(mean) else mean for n, mean in means.items()}
-    return held["card_sha256"], out
+    return {key: held[key] for key in ("card_sha256", "card_id")}, out
 
 
 def _caps(rule: Preprocess) -> list[int | None]:

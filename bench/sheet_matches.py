@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bench import datasets, engine, geometry, images, loading, local_store
 from bench.canonical import plain
+from bench.card import WHOLE
 from bench.errors import BenchError
 from bench.sheet_content import Opened
 from bench.types import Dataset, LocalRule, Preprocess
@@ -59,7 +60,7 @@ def pairs(
         return []
     loaded = _method(opened, weights, device)
     rule = _rule(LocalRule, card["rerank"]["local"])
-    if card["crop_rule"] == "whole query image":
+    if card["crop_rule"] == WHOLE:
         dataset = replace(dataset, crop="whole")
     shown = datasets.shown_queries(dataset)
     upright = replace(loaded.rule, channels="rgb")

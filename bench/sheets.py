@@ -81,7 +81,7 @@ def for_report(results: Path, name: str) -> tuple[Path, list[str]]:
     chosen = [run for run in shown if run.card["dataset"]["name"] == dataset.name]
     if not chosen:
         raise BenchError(f"{results} holds no records of {dataset.name}.")
-    order = sorted(chosen, key=lambda run: (run.name, run.card_sha256, run.file))
+    order = sorted(chosen, key=lambda run: (run.name, run.card_id, run.file))
     output = results / "sheets" / f"{dataset.name}.html"
     options = Options(dataset=name, worst=REPORT_WORST, top=REPORT_TOP)
     return output, make([results / run.file for run in order], output, options)
@@ -114,7 +114,7 @@ def _section(opened: Opened, dataset: Dataset, options: Options) -> tuple[Sectio
         groups,
         pairs,
         fault,
-        opened.held["card"]["crop_rule"] == "query cropped to its box",
+        opened.held["card"]["crop_rule"] == cards.CROPPED,
     )
     return section, fault
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from bench.card import is_compressed, name_of
 from bench.errors import first_few
 
 _SHORT = {"easy": "E", "medium": "M", "hard": "H"}
@@ -79,12 +80,10 @@ def _marks(record: dict[str, Any]) -> list[str]:
         marks.append("chance" if "chance" in weights["source"] else "untrained")
     if "rerank" in record["card"]:
         marks.append(f"re-ranked, {record['card']['rerank']['candidates']} candidates")
-    compression = record["card"].get("compression", "none")
-    if not compression.startswith("none"):
-        marks.append(f"compressed: {compression.split(':')[0]}")
-    search = record["card"].get("search", "exact")
-    if search != "exact":
-        marks.append(search.split(";")[0])
+    if is_compressed(record["card"]):
+        marks.append(f"compressed: {name_of(record['card']['compression'])}")
+    if record["card"]["search"] != "exact":
+        marks.append(f"approximate: {name_of(record['card']['search'])}")
     if limit is not None:
         marks.append(f"partial: first {limit} images")
     if "absent" in record["card"]:

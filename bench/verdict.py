@@ -14,7 +14,7 @@ def lines(
     entries: Sequence[Entry], differing: Sequence[str], pairs: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """Return what `compare` prints: the records, what differs, a table and sentences."""
-    out = [f"{clean(e.name)}: card {e.record['card_sha256'][:8]}, {e.path}" for e in entries]
+    out = [f"{clean(e.name)}: card {e.record['card_id'][:8]}, {e.path}" for e in entries]
     if differing:
         out.append("the cards differ in:")
         out += [f"  {clean(line)}" for line in differing]

@@ -105,6 +105,8 @@ def _card_faults(
     card: cards.Card, protocols: tuple[Protocol, ...], ranks: LabelledRanks
 ) -> list[str]:
     faults = []
+    for stage in card["stages"]:
+        faults.append(f"the card has a stage {stage.get('stage')!r}, which this version lacks")
     for rule, known in (("junk_rule", cards.JUNK_RULE), ("tie_rule", cards.TIE_RULE)):
         if card[rule] != known:
             faults.append(f"the card's {rule} is {card[rule]!r}, and ranks are made by {known!r}")
@@ -215,7 +217,7 @@ def _rerank_faults(
             return ["the card names a rule for candidates, but nothing of how they are re-ranked"]
         return []
     stage = record.stage_of(card)
-    if card["candidates_rule"] != stage.rule:
+    if card["candidates_rule"] != stage.candidates:
         return ["the card names another rule for candidates than its re-ranking has"]
     if inliers is None:
         return ["the card is of a re-ranking, but no inliers are stored"]
@@ -308,8 +310,8 @@ def _ground_truth(card: cards.Card) -> tuple[list[str], list[str]]:
         return [], [f"ground truth not compared: {error}"]
     if card["limit"] is not None:
         here = datasets.limited(here, card["limit"])
-    fresh = cards.make(here, None, unit_norm=True)
-    if any(card[key] != fresh[key] for key in ("dataset", "protocols")):
+    stated, fresh = cards.identity(card), cards.identity(cards.make(here, None, unit_norm=True))
+    if any(stated[key] != fresh[key] for key in ("dataset", "protocols")):
         return [f"lists and ground truth are not those of {name} here"], []
     return [], [f"lists and ground truth are those of {name} here"]
 

@@ -67,7 +67,7 @@ def checked(values: Any, count: int, where: object) -> NDArray[np.float64]:
 def rules(threshold: float, *, strict: bool = False, unit: str = "m") -> dict[str, Any]:
     """Return what the card says of positives by distance."""
     return {
-        "positive": "Euclidean distance of planar positions",
+        "positive": "planar-distance",
         f"threshold_{unit}": threshold,
         "comparison": "<" if strict else "<=",
     }

@@ -49,7 +49,7 @@ class Protocol:
         """Return what the card says."""
         assert self.threshold_m is not None
         said = _near.rules(self.threshold_m, strict=self.strict)
-        said["pairing"] = "database and queries" if self.database else "all pairs of sessions"
+        said["pairing"] = "database-queries" if self.database else "session-pairs"
         if self.regions:
             said |= {"regions_xy": [list(one) for one in self.regions], "region_m": self.region_m}
         if self.heading_degrees is not None:

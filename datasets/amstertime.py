@@ -57,7 +57,7 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     if path is None:
         raise _places.missing(root, "amstertime", "retrieval.csv", FACTS)
     asks, answers = variant.split("-to-")
-    rules = {"positive": "the other picture of the place, by its number"}
+    rules = {"positive": "same-number"}
     read = _tasks(path, asks, answers)
     return _places.dataset(root, "amstertime", FACTS, CITATION, read, rules=rules)
 

@@ -79,7 +79,7 @@ def load(root: Path) -> dict[str, Any]:
         FACTS,
         CITATION,
         read,
-        rules={"positive": f"listed in {SOLUTION}"},
+        rules={"positive": "listed-v2.1"},
         protocols=protocols,
         metrics=METRICS,
     )

@@ -62,7 +62,7 @@ def _form(root: Path, images: Path, read: dict[str, list[str]]) -> dict[str, Any
         FACTS,
         CITATION,
         {**read, "positive": positive},
-        rules={"positive": "same object, by the folder"},
+        rules={"positive": "same-object"},
         images=images,
         metrics=METRICS,
     )

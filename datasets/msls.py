@@ -169,7 +169,7 @@ def _one(cities: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _together(read: dict[str, Any], root: Path, empty: str) -> dict[str, Any]:
-    rules = {**_near.rules(_places.DISTANCE_M), "search": "both cities together"}
+    rules = {**_near.rules(_places.DISTANCE_M), "search": "cities-together"}
     return _places.dataset(root, "msls", FACTS, CITATION, read, rules=rules, empty=empty)
 
 
@@ -187,7 +187,7 @@ def _by_city(
     }
     parts = {name: [area == i for area in areas["queries"]] for i, name in enumerate(names)}
     protocols = {"all": [True] * len(areas["queries"]), **parts}
-    rules = {**_near.rules(_places.DISTANCE_M), "search": "city by city"}
+    rules = {**_near.rules(_places.DISTANCE_M), "search": "city-by-city"}
     if most_degrees is not None:
         rules |= {"angle_degrees": most_degrees, "angle_comparison": "<="}
     held = _places.dataset(

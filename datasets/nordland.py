@@ -49,20 +49,20 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     """Return one of the three: lists of frames, positions, or VPR-Bench's lists."""
     if variant == "vpr-bench":
         read = _lists.vpr_bench(root, "nordland", "Nordland", FACTS)
-        rules = _rules(1, "frames listed one by one")
+        rules = _rules(1, "listed-frames")
     elif variant == "patch-netvlad":
         found = _positions.load(root, "nordland", FACTS, "nordland", "nordland", POSITION_DISTANCE)
         if found is None:
             wanted = "nordland.npz with nordland_imageNames_index.txt and _query.txt"
             raise _places.missing(root, "nordland", wanted, FACTS)
         read = found
-        rules = _rules(7, "positions (i, i) of frame i, distance at most 10")
+        rules = _rules(7, "frame-positions")
     else:
         lists = _names(root)
         if lists is None:
             return _utm.load(root, "nordland", FACTS, CITATION)
         read = {**lists, "positive": _windows(len(lists["database"]), len(lists["queries"]))}
-        rules = _rules(FRAMES, "frames by their order in the lists")
+        rules = _rules(FRAMES, "frame-order")
     return _places.dataset(root, "nordland", FACTS, CITATION, read, rules=rules)
 
 

@@ -34,5 +34,5 @@ FACTS = Facts(
 def load(root: Path) -> dict[str, Any]:
     """Return the data set from SPED's lists, or from VPR-Bench's ground truth."""
     read = _lists.vpr_bench(root, "sped", "SPED", FACTS)
-    rules = {"positive": "listed: the other picture of the place"}
+    rules = {"positive": "listed-place"}
     return _places.dataset(root, "sped", FACTS, CITATION, read, rules=rules)

@@ -47,7 +47,7 @@ class Pair:
 def pairs(runs: Sequence[Run], rows: Sequence[PublishedRow], dataset: str) -> list[Pair]:
     """Return every pair of a dataset: by method, then the published rows that differ least."""
     found = []
-    for run in sorted(runs, key=lambda run: (run.name, run.card_sha256, run.file)):
+    for run in sorted(runs, key=lambda run: (run.name, run.card_id, run.file)):
         if run.partial or UNRANKED & set(run.marks):
             continue
         same = [r for r in rows if r.printable and f"{run.method}.{run.variant}" in r.measured]
@@ -93,7 +93,7 @@ def as_lines(found: Sequence[Pair]) -> list[dict[str, object]]:
         {
             "method": pair.run.method,
             "variant": pair.run.variant,
-            "card": pair.run.card_sha256,
+            "card": pair.run.card_id,
             "record": pair.run.file.as_posix(),
             "published_id": pair.row.id,
             "source": pair.row.source.text,

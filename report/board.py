@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.canonical import canonical_json
+from bench.card import CROPPED, NO_BOXES, NO_RERANKING, NOT_IDENTITY, UNCOMPRESSED, WHOLE, identity
 
-from .cards import CROPPED, label, metric_label, say
+from .cards import label, metric_label, say
 from .compare import crop_of
 from .runs import ORDER, Card, Run, Score, flat, protocols
 
@@ -95,7 +96,7 @@ def board(runs: Sequence[Run], dataset: str, *, easy: bool = False) -> Board:
         members = sorted(members, key=lambda run: _order(run, columns))
         rows = []
         for run in members:
-            note = labels.setdefault(run.card_sha256, letter(len(labels)))
+            note = labels.setdefault(run.card_id, letter(len(labels)))
             rows.append((run, note, tuple(run.score(c.protocol, c.id) for c in columns)))
         rivals = [scores for run, _, scores in rows if not UNRANKED & set(run.marks)]
         marked = [_marks([s[i].mean for s in rivals]) for i in range(len(columns))]
@@ -119,7 +120,7 @@ def board(runs: Sequence[Run], dataset: str, *, easy: bool = False) -> Board:
                 partial,
             )
         )
-    first = {run.card_sha256: run for run in reversed(runs)}
+    first = {run.card_id: run for run in reversed(runs)}
     return Board(
         dataset,
         tuple(columns),
@@ -163,12 +164,12 @@ def treatment(run: Run) -> dict[str, str]:
         "scales": own.get("scales", NOT_STATED),
         "re-ranking": reranking(run.card),
         "precision": run.precision,
-        "compression": str(run.card["compression"]),
-        "search": str(run.card["search"]),
+        "compression": say("compression", run.card["compression"], run.card),
+        "search": say("search", run.card["search"], run.card),
     }
 
 
-USUAL = {"compression": "none (float32)", "search": "exact"}  # shown only where a row differs
+USUAL = {"compression": UNCOMPRESSED, "search": "exact"}  # shown only where a row differs
 
 
 def about(table: Board) -> list[str]:
@@ -180,7 +181,7 @@ def about(table: Board) -> list[str]:
 
 def reranking(card: Card) -> str:
     """Return the rule of candidates in a few words, "none" without re-ranking."""
-    return str(card["candidates_rule"]).split(":")[0].strip()
+    return str(card["candidates_rule"])
 
 
 def protocol_head(name: str, names: Iterable[str]) -> str:
@@ -217,22 +218,22 @@ def _columns(runs: Sequence[Run], *, easy: bool) -> list[Metric]:
 
 def rules(card: Card) -> str:
     """Return what two rows must have in common to stand under one heading."""
-    return canonical_json({key: value for key, value in card.items() if key not in OF_METHOD})
+    return canonical_json({k: value for k, value in identity(card).items() if k not in OF_METHOD})
 
 
 def _place(partial: bool, members: Sequence[Run]) -> tuple[object, ...]:
     """Sort groups: whole runs first, cropped queries first, without re-ranking first."""
     card = members[0].card
-    crops = [CROPPED, "whole query image"]
-    crop = next((i for i, rule in enumerate(crops) if card["crop_rule"].startswith(rule)), 2)
-    return partial, crop, reranking(card) != "none", rules(card)
+    crop = {CROPPED: 0, WHOLE: 1, NO_BOXES: 1}.get(card["crop_rule"], 2)
+    return partial, crop, reranking(card) != NO_RERANKING, rules(card)
 
 
 def _headings(groups: Sequence[Sequence[Run]]) -> list[str]:
     """Return a heading per group: query and re-ranking, and what else tells groups apart."""
     leaves = []
     for members in groups:
-        card = {k: v for k, v in members[0].card.items() if k not in OF_METHOD}
+        hidden = (*OF_METHOD, *NOT_IDENTITY)
+        card = {k: v for k, v in members[0].card.items() if k not in hidden}
         leaves.append({p: v for p, v in flat(card).items() if not p.endswith("truth_sha256")})
     differs = [
         path
@@ -245,8 +246,8 @@ def _headings(groups: Sequence[Sequence[Run]]) -> list[str]:
     for members, each in zip(groups, leaves, strict=True):
         card = members[0].card
         parts = [f"query: {say('crop_rule', card['crop_rule'], card)}"]
-        if reranking(card) != "none":
-            parts.append(f"re-ranked, {card['candidates_rule']}")
+        if reranking(card) != NO_RERANKING:
+            parts.append(f"re-ranked, {say('candidates_rule', card['candidates_rule'], card)}")
         if card["limit"] is not None:
             parts.append(f"partial: limited to {card['limit']:,}, comparable with nothing")
         elif members[0].partial:

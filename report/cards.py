@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.canonical import canonical_json
+from bench.card import CROPPED, NO_RERANKING, is_compressed, name_of
+from bench.identity import elided
 from bench.metrics import metric
 
 from .markdown import clean, code, escape, folded
 from .runs import Card, Run, flat
+from .sentences import SENTENCES, WITH_NUMBERS
 
 ABSENT = "not on the card"
 LONGEST = 4000
@@ -101,9 +104,9 @@ _PROTOCOL_LABELS = {
 
 _WORDS = {
     "crop_rule": {
-        "query cropped to its box": "cropped to its box",
-        "whole query image": "whole image",
-        "whole query image (the data set has no boxes)": "whole image, for lack of boxes",
+        "box": "cropped to its box",
+        "whole": "whole image",
+        "no-boxes": "whole image, for lack of boxes",
     },
     "preprocess.orientation": {"ignore": "ignored", "apply": "applied"},
     "preprocess.crop_rounding": {"round": "rounded, half to even", "truncate": "truncated"},
@@ -146,7 +149,7 @@ def say(path: str, value: Any, card: Card) -> str:
     found = _PROTOCOL.fullmatch(path)
     key = found.group(2) if found else path
     if isinstance(value, str):
-        return _WORDS.get(key, {}).get(value, value)
+        return _WORDS.get(key, {}).get(value) or SENTENCES.get(key, {}).get(value, value)
     if value is None:
         return BROUGHT if path == "preprocess" else "none"
     if isinstance(value, list):
@@ -154,7 +157,12 @@ def say(path: str, value: Any, card: Card) -> str:
     return _number(value)
 
 
-CROPPED = "query cropped to its box"
+def sentence(path: str, card: Card) -> str:
+    """Return the code at the top of a card as a whole sentence, for what stands alone."""
+    value = card[path]
+    if isinstance(value, str) and value in SENTENCES.get(path, {}) and path not in _SAY:
+        return SENTENCES[path][value]
+    return say(path, value, card)
 
 
 def gist(card: Card) -> str:
@@ -175,11 +183,11 @@ def gist(card: Card) -> str:
     count = leaves.get("distractors.count")
     limit = leaves.get("limit")
     missing = len(leaves.get("missing.database", [])) + len(leaves.get("missing.queries", []))
-    compression, search = (str(leaves.get(key, "none")) for key in ("compression", "search"))
-    rule = str(card["candidates_rule"]).split(":")[0]
-    reranked = "" if rule.startswith("none") else f"; re-ranked, {clean(rule)}"
-    changed = "" if compression.startswith("none") else f"; compressed: {compression.split(':')[0]}"
-    changed += f"; {search.split(';')[0]}" if search.startswith("approximate") else ""
+    rule = str(card["candidates_rule"])
+    reranked = "" if rule == NO_RERANKING else f"; re-ranked, {clean(rule)}"
+    changed = f"; compressed: {name_of(card['compression'])}" if is_compressed(card) else ""
+    if card["search"] != "exact":
+        changed += f"; approximate: {name_of(card['search'])}"
     return (
         f"{pixels}{reranked}; {say('', leaves.get('dataset.database'), card)} database images"
         + (f" and {say('', count, card)} distractors" if count else "")
@@ -189,11 +197,18 @@ def gist(card: Card) -> str:
     )
 
 
+def stated(card: Card) -> dict[str, Any]:
+    """Return the leaves of a card that are worth a line: without schema and neutral options."""
+    leaves = flat(elided(card))
+    leaves.pop("schema", None)
+    return leaves
+
+
 def full(card: Card, sha256: str) -> str:
     """Return every field of the card as a folded list, under its label and its gist."""
-    lines = [f"sha256 of the card: {code(sha256)}"]
+    lines = [f"id of the card (sha256 of what identifies it): {code(sha256)}"]
     protocols: dict[str, list[str]] = {}
-    for path, value in flat(card).items():
+    for path, value in stated(card).items():
         listed = isinstance(value, list) and path != "metrics"
         text = ", ".join(map(str, value)) or "none" if listed else say(path, value, card)
         shown = code(text) if re.fullmatch(r"[0-9a-f]{64}", text) else escape(text, LONGEST)
@@ -209,8 +224,9 @@ def full(card: Card, sha256: str) -> str:
 
 
 def by_label(runs: Sequence[Run]) -> dict[str, Card]:
-    """Return the cards of the runs by their whole sha256, sorted."""
-    return {run.card_sha256: run.card for run in sorted(runs, key=lambda run: run.card_sha256)}
+    """Return the cards of the runs by their whole id, sorted; of several the newest."""
+    order = sorted(runs, key=lambda run: (run.card_id, run.created, run.run_id))
+    return {run.card_id: run.card for run in order}
 
 
 def what_differs(cards: Mapping[str, Card]) -> list[str]:
@@ -287,6 +303,7 @@ def _metrics(value: Any, _: Card) -> str:
 
 
 _SAY: dict[str, Callable[[Any, Card], str]] = {
+    **WITH_NUMBERS,
     "preprocess.query_cap": _query_cap,
     "preprocess.max_side_px": lambda value, _: f"{_number(value)} px",
     "preprocess.scales": _scales,

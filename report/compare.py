@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+
+from bench.card import CROPPED, NO_BOXES, WHOLE
 
 from .cards import say
 from .markdown import clean, code, escape
@@ -46,15 +48,14 @@ def differences(row: PublishedRow, runs: Sequence[Run]) -> str:
 
 def crop_of(run: Run) -> str:
     """Return "box", "whole" or "not stated", the words of the published rows."""
-    rule = str(run.card["crop_rule"])
-    if rule.startswith("whole query image"):
-        return "whole"
-    return "box" if rule == "query cropped to its box" else NOT_STATED
+    return {CROPPED: "box", WHOLE: "whole", NO_BOXES: "whole"}.get(
+        run.card["crop_rule"], NOT_STATED
+    )
 
 
 def _by_card(value_of: Callable[[Run], str], runs: Sequence[Run]) -> dict[str, list[str]]:
     """Group the labels of the cards by a value of the run, in the order of the cards."""
-    one_each = {run.card_sha256: run for run in runs}
+    one_each = {run.card_id: run for run in runs}
     return _group((value_of(run), code(run.card8)) for _, run in sorted(one_each.items()))
 
 
@@ -96,7 +97,7 @@ def _crop(row: PublishedRow, runs: Sequence[Run]) -> str:
 
 
 def _reranking(row: PublishedRow, runs: Sequence[Run]) -> str:
-    measured = _by_card(lambda run: _stage(run.card["candidates_rule"]), runs)
+    measured = _by_card(lambda run: _stage("candidates_rule", run), runs)
     if row.reranking == NOT_STATED or set(measured) == {row.reranking}:
         return ""
     published = "not re-ranked" if row.reranking == "none" else escape(row.reranking)
@@ -108,11 +109,12 @@ def _reranking(row: PublishedRow, runs: Sequence[Run]) -> str:
 
 
 def _compression(run: Run) -> str:
-    return _stage(run.card["compression"])
+    return _stage("compression", run)
 
 
-def _stage(rule: Any) -> str:
-    return "none" if str(rule).split(":")[0].split(" ")[0] == "none" else clean(rule)
+def _stage(path: str, run: Run) -> str:
+    words = say(path, run.card[path], run.card)
+    return "none" if re.match(r"none\b", words) else clean(words)
 
 
 def _scales(run: Run, row: PublishedRow) -> str:

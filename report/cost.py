@@ -101,7 +101,7 @@ def table(runs: Sequence[Run]) -> str:
     for sha256, card in by_label(runs).items():
         heading = f"**card {code(sha256[:8])}**: {escape(gist(card))}"
         rows.append([heading, *[""] * len(columns)])
-        group = [run for run in runs if run.card_sha256 == sha256]
+        group = [run for run in runs if run.card_id == sha256]
         for run in sorted(group, key=lambda run: (_order(run), run.name, run.file)):
             rows.append([escape(run.name), *(cell(run) for _, cell in columns)])
     right = range(1, len(columns))

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.canonical import sha256_json
+from bench.card import identity
 
-from .cards import metric_label
+from .cards import metric_label, sentence
 from .expense import PHASES, Timed
 from .markdown import clean
 from .plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
@@ -55,7 +56,7 @@ def rules_of(run: Run) -> str:
     Re-ranking is a method's own as well, unless its candidates were chosen by labels.
     """
     own = (*OWN, *(() if _uses_labels(run) else RE_RANKING))
-    return sha256_json({key: value for key, value in run.card.items() if key not in own})
+    return sha256_json({key: v for key, v in identity(run.card).items() if key not in own})
 
 
 def _uses_labels(run: Run) -> bool:
@@ -66,7 +67,8 @@ def _rule_words(runs: Sequence[Run], rules: Sequence[str]) -> list[str]:
     """Return words for each rule; where they are not enough, a card under the rule."""
     first = {rule: next(run for run in runs if rules_of(run) == rule) for rule in rules}
     words = {
-        rule: run.card["crop_rule"] + (", candidates by labels" if _uses_labels(run) else "")
+        rule: sentence("crop_rule", run.card)
+        + (", candidates by labels" if _uses_labels(run) else "")
         for rule, run in first.items()
     }
     said = list(words.values())

@@ -11,8 +11,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from bench.identity import elided
+
 from .board import Board, treatment
-from .cards import metric_label
+from .cards import metric_label, say
 
 COLUMNS = (
     "dataset", "group", "partial", "method", "variant", "marks", "backbone", "training_set",
@@ -48,8 +50,8 @@ def lines(board: Board) -> Iterator[dict[str, Any]]:
                     "scales": words["scales"],
                     "reranking": words["re-ranking"],
                     "precision": run.precision,
-                    "compression": run.card["compression"],
-                    "search": run.card["search"],
+                    "compression": say("compression", run.card["compression"], run.card),
+                    "search": say("search", run.card["search"], run.card),
                     "distractors": run.card["distractors"]["count"],
                     "protocol": column.protocol,
                     "metric": metric_label(column.id),
@@ -60,7 +62,7 @@ def lines(board: Board) -> Iterator[dict[str, Any]]:
                     "queries": counts.get("scored"),
                     "landmarks": run.landmarks,
                     "place": place or None,
-                    "card": run.card_sha256,
+                    "card": run.card_id,
                     "record": run.file.as_posix(),
                     "run_id": run.run_id,
                     "code": run.code,
@@ -85,7 +87,7 @@ def as_json(board: Board) -> str:
     held = {
         "dataset": board.dataset,
         "groups": [group.heading for group in board.groups],
-        "cards": {run.card_sha256: run.card for run in board.cards.values()},
+        "cards": {run.card_id: elided(run.card) for run in board.cards.values()},
         "rows": list(lines(board)),
     }
     return dump(held)

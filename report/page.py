@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from bench.canonical import canonical_json
 
-from .cards import gist, label, metric_label, say
+from .cards import gist, label, metric_label, say, stated
 from .compare import crop_of
 from .cost_plot import rules_of
 from .literature import metric_name
@@ -29,7 +29,16 @@ from .runs import Run, flat, protocols
 PARTS = Path(__file__).resolve().parent / "leaderboard"
 SCRIPTS = ("view.js", "plot.js", "detail.js", "page.js")
 UNITS = ("ms", "s", "px", "bytes")
-SHOWN_ELSEWHERE = {"schema", "run_id", "card", "card_sha256", "scores", "sha256", "ranks"}
+SHOWN_ELSEWHERE = {
+    "schema",
+    "run_id",
+    "card",
+    "card_sha256",
+    "card_id",
+    "scores",
+    "sha256",
+    "ranks",
+}
 LONGEST = 600
 
 
@@ -85,10 +94,10 @@ def _measured(results: Path, shown: Sequence[Run]) -> dict[str, Any]:
 
     sheets = _sheets(results)
     rows = []
-    order = sorted(shown, key=lambda run: (run.dataset, run.name, run.card_sha256, run.file))
+    order = sorted(shown, key=lambda run: (run.dataset, run.name, run.card_id, run.file))
     for run in order:
         record = json.loads((results / run.file).read_bytes())
-        cards.setdefault(run.card_sha256, _card(run))
+        cards.setdefault(run.card_id, _card(run))
         # Only rows with equal numbers may share a Pareto front; timings need one machine besides.
         front = {"rivals": number(rules_of(run)), "machine": number(run.cost.machine)}
         groups = {"facts": [once(group) for group in _facts(record)]}
@@ -115,7 +124,7 @@ def _row(run: Run, record: Mapping[str, Any], sheets: Mapping[str, str]) -> dict
         "query": query_ms and float(f"{query_ms.p50:.6g}"),
         "latency": run.describe_ms and [float(f"{ms:.6g}") for ms in run.describe_ms],
         "device": clean(run.device.partition(": ")[2] or run.device),
-        "card": run.card_sha256,
+        "card": run.card_id,
         "scores": {
             protocol: [_score(run, protocol, metric) for metric in run.card["metrics"]]
             for protocol in run.scores
@@ -145,7 +154,7 @@ def _score(run: Run, protocol: str, metric: str) -> list[float] | None:
 
 def _rerank(run: Run) -> str:
     """Return "none", or the rule for candidates: official, deployable."""
-    return clean(re.split(r"[: ]", str(run.card["candidates_rule"]), maxsplit=1)[0], 60)
+    return clean(run.card["candidates_rule"], 60)
 
 
 def _card(run: Run) -> dict[str, Any]:
@@ -155,7 +164,7 @@ def _card(run: Run) -> dict[str, Any]:
         "metrics": [[metric_label(str(metric)), str(metric)] for metric in card["metrics"]],
         "fields": [
             [clean(label(path)), clean(say(path, value, card), LONGEST)]
-            for path, value in run.leaves.items()
+            for path, value in stated(card).items()
         ],
     }
 

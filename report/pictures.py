@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench import record as records
 from bench.canonical import canonical_json, sha256_json
+from bench.card import identity
 from bench.errors import BenchError
 from bench.metrics import counted, junk_removed, mean_over_queries
 from bench.types import LabelledRanks, Protocol
@@ -80,7 +81,7 @@ def bands(runs: Sequence[Run], most: int) -> list[Run]:
     """
     groups: dict[tuple[bool, str], list[Run]] = {}
     for run in ranked(runs):
-        groups.setdefault((run.partial, run.card_sha256), []).append(run)
+        groups.setdefault((run.partial, run.card_id), []).append(run)
     turns = [run for turn in zip_longest(*groups.values()) for run in turn if run is not None]
     kept = {run.file for run in turns[:most]}
     return [run for group in groups.values() for run in group if run.file in kept]
@@ -185,7 +186,7 @@ def _differences(results: Path, runs: Sequence[Run], stem: str) -> list[Picture]
     lines = what_differs(by_label(pair))
     cards = (
         "Both have one card. "
-        if one.card_sha256 == other.card_sha256
+        if one.card_id == other.card_id
         else f"**Their cards differ** ({code(one.card8)}, {code(other.card8)}): "
         f"{'; '.join(lines)}. "
     )
@@ -241,8 +242,9 @@ def _two_best(runs: Sequence[Run]) -> tuple[Run, Run] | None:
 
 def _asked(card: Card) -> str:
     """Return what is asked of a method: lists, labels, metrics, distractors."""
-    keys = ("dataset", "protocols", "metrics", "distractors", "junk_rule", "tie_rule", "limit")
-    return canonical_json({key: card[key] for key in keys})
+    keys = ("dataset", "protocols", "distractors", "junk_rule", "tie_rule", "limit")
+    stated = identity(card)
+    return canonical_json([card["metrics"][0], {key: stated[key] for key in keys}])
 
 
 def _distractors(
@@ -270,7 +272,7 @@ def _distractors(
 
 
 def _but_for_distractors(run: Run) -> str:
-    card = {key: value for key, value in run.card.items() if key != "distractors"}
+    card = {key: value for key, value in identity(run.card).items() if key != "distractors"}
     about = [run.method, run.variant, run.config, run.weights_sha256, list(run.marks)]
     return sha256_json([card, about])
 

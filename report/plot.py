@@ -145,7 +145,7 @@ def _rows(axes: Axes, runs: Sequence[Run]) -> None:
     axes.tick_params(axis="y", length=0, labelsize=8.5 if len(runs) <= 35 else 7)
     before = None
     for place, run in enumerate(runs):
-        band = (run.partial, run.card_sha256)
+        band = (run.partial, run.card_id)
         if band == before:
             continue
         if before is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench import record as records
 from bench.canonical import sha256_json
+from bench.card import NO_RERANKING, WHOLE, is_compressed, name_of
 from bench.errors import BenchError
 
 from . import expense
@@ -21,6 +22,7 @@ Card = Mapping[str, Any]
 ORDER = ("easy", "medium", "hard")
 RESNETS = ("delg", "dolg", "token", "solar")
 NOT_STATED = "not stated"
+CODED = ("compression", "search", "rerank.order")  # a code may be an object with numbers
 MACHINE = ("device", "device_name", "processor", "cores", "system")
 
 
@@ -41,7 +43,7 @@ class Run:
     created: str
     dataset: str
     card: Card
-    card_sha256: str
+    card_id: str
     method: str
     variant: str
     dim: int
@@ -65,8 +67,8 @@ class Run:
 
     @property
     def card8(self) -> str:
-        """Return the label of the card: the first 8 digits of its sha256."""
-        return self.card_sha256[:8]
+        """Return the label of the card: the first 8 digits of its id."""
+        return self.card_id[:8]
 
     @property
     def partial(self) -> bool:
@@ -91,15 +93,15 @@ class Run:
     def stages(self) -> str:
         """Return what rows of one name often differ in, to stand after it: ", re-ranked"."""
         card, said = self.card, []
-        if card["crop_rule"] == "whole query image":
+        if card["crop_rule"] == WHOLE:
             said.append("whole query")
-        if not str(card["candidates_rule"]).startswith("none"):
+        if card["candidates_rule"] != NO_RERANKING:
             labels = card.get("rerank", {}).get("candidates") == "official"
             said.append("re-ranked by labels" if labels else "re-ranked")
-        if not str(card["compression"]).startswith("none"):
-            said.append(str(card["compression"]).split(":")[0])
-        if str(card["search"]).startswith("approximate"):
-            said.append(str(card["search"]).split(";")[0].removeprefix("approximate: "))
+        if is_compressed(card):
+            said.append(name_of(card["compression"]))
+        if card["search"] != "exact":
+            said.append(name_of(card["search"]))
         return clean("".join(f", {words}" for words in said), 60)
 
     @property
@@ -113,7 +115,7 @@ class Run:
 
         Other weights or another configuration under the same name are another row.
         """
-        what = (self.dataset, self.card_sha256, self.method, self.variant)
+        what = (self.dataset, self.card_id, self.method, self.variant)
         return (*what, self.config, self.weights_sha256, self.marks, self.machine)
 
     @cached_property
@@ -127,7 +129,7 @@ class Run:
 
 
 def flat(card: Card) -> dict[str, Any]:
-    """Return the leaves of a card by dotted path; lists are leaves, and so is an empty dict."""
+    """Return the leaves of a card by dotted path; lists, codes and empty dicts are leaves."""
     return dict(_leaves(card, ""))
 
 
@@ -189,7 +191,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         created=record["created"],
         dataset=dataset_key(card),
         card=card,
-        card_sha256=record["card_sha256"],
+        card_id=record["card_id"],
         method=method["name"],
         variant=method["variant"],
         dim=method["dim"],
@@ -266,7 +268,7 @@ def _score(protocol: str, entry: Mapping[str, Any]) -> Score:
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping) and value and path not in CODED:
         for key, item in value.items():
             yield from _leaves(item, f"{path}.{key}" if path else str(key))
     else:

@@ -89,7 +89,7 @@ def _rows(runs: Sequence[Run], columns: Sequence[Column], ranked_by: str | None)
         heading = f"**card {code(sha256[:8])}**: {escape(gist(card))}"
         rows.append([heading, *[""] * (len(columns) + 1)])
         group = sorted(
-            (run for run in runs if run.card_sha256 == sha256),
+            (run for run in runs if run.card_id == sha256),
             key=lambda run: (_place(run, ranked_by), run.name, run.file),
         )
         best = [_best(column, group) if ranked_by else None for column in columns]

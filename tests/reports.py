@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.canonical import plain, sha256_json
-from bench.card import JUNK_RULE, NO_RERANKING, TIE_RULE
+from bench.card import CROPPED, JUNK_RULE, NO_RERANKING, TIE_RULE, card_id
 from bench.metrics import REVISITED_METRICS
 from bench.types import Preprocess
 
@@ -25,7 +25,7 @@ Record = dict[str, Any]
 def make_card(**changes: Any) -> dict[str, Any]:
     """Return a card of a small dataset; a key "preprocess.x" changes that field."""
     card: dict[str, Any] = {
-        "schema": 1,
+        "schema": 2,
         "dataset": {"name": "mini", "variant": "mini", "revision": "a" * 64,
                     "database": 60, "queries": 14},
         "distractors": {"count": 0, "sources": []},
@@ -36,9 +36,9 @@ def make_card(**changes: Any) -> dict[str, Any]:
         },
         "metrics": list(REVISITED_METRICS),
         "junk_rule": JUNK_RULE,
-        "crop_rule": "query cropped to its box",
+        "crop_rule": CROPPED,
         "preprocess": plain(Preprocess()),
-        "descriptors": "unit norm",
+        "descriptors": "unit-norm",
         "candidates_rule": NO_RERANKING,
         "tie_rule": TIE_RULE,
         "compression": "none (float32)",
@@ -102,20 +102,26 @@ def make_record(
     }  # fmt: skip
 
 
+def hashed(record: Record) -> Record:
+    """Return a record with the hashes of its card."""
+    card = record["card"]
+    return {**record, "card_sha256": sha256_json(card), "card_id": card_id(card)}
+
+
 def store(results: Path, record: Record) -> Path:
     """Write a record with right checksums where the harness would."""
-    full = {**record, "card_sha256": sha256_json(record["card"])}
+    full = hashed(record)
     full["sha256"] = sha256_json(full)
     method = f"{record['method']['name']}.{record['method']['variant']}"[:100]
     folder: Path = results / "runs" / record["card"]["dataset"]["name"] / method
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{full['card_sha256'][:8]}-{record['run_id']}.json"
+    path = folder / f"{full['card_id'][:8]}-{record['run_id']}.json"
     path.write_text(json.dumps(full), encoding="ascii")
     return path
 
 
 WHOLE = make_card(**{
-    "crop_rule": "whole query image",
+    "crop_rule": "whole",
     "preprocess.scales": [0.7071067811865476, 1.0, 1.4142135623730951],
     "preprocess.query_cap": "own", "preprocess.max_side_px": 480,
 })  # fmt: skip

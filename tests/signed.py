@@ -14,6 +14,7 @@ import pytest
 
 from bench import record, scoring
 from bench.canonical import sha256_json
+from bench.card import card_id
 
 Record = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -47,6 +48,7 @@ def sign(content: Record, arrays: Arrays, path: Path) -> Path:
     path.with_suffix(".npz").write_bytes(packed.getvalue())
     content["ranks"] = {"file": f"{path.stem}.npz", "sha256": digest}
     content["card_sha256"] = sha256_json(content["card"])
+    content["card_id"] = card_id(content["card"])
     content.pop("sha256")
     content["sha256"] = sha256_json(content)
     path.write_text(json.dumps(content), encoding="ascii")

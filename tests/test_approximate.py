@@ -15,6 +15,7 @@ from bench import approximate, evaluate, record, search
 from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.report.build import build
+from bench.report.cards import say
 from bench.types import NO_ROW, NOT_RETRIEVED, GroundTruth, LabelledRanks, Protocol
 from bench.verify import verify
 
@@ -56,7 +57,7 @@ def test_a_name_holds_every_parameter(given: str, full: str) -> None:
 
 def test_exact_is_no_index() -> None:
     assert approximate.parse("exact") is None
-    assert approximate.sentence(None, 4, 9) == "exact"
+    assert approximate.code(None, 4, 9) == "exact"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ivf9,pq4x8", "needs at least 256 database rows"),
     ):
         with pytest.raises(BenchError, match=words):
-            approximate.sentence(index_of(name), 12, 99)
+            approximate.code(index_of(name), 12, 99)
     monkeypatch.setattr(approximate.machine, "available_bytes", lambda: 1000)
     with pytest.raises(BenchError, match="GiB for its index, which lies in memory"):
         approximate.retrieve(index_of("hnsw8"), [from_array(unit(99, 4), "x")], np.ones((1, 4)))
@@ -223,7 +224,9 @@ def test_a_record_holds_both_scores_and_verifies(
     held = record.read(path)
     full = index_of(name).name
     assert f"(approximate: {full})" in said.out
-    assert held["card"]["search"].startswith(f"approximate: {full}; faiss, inner product")
+    assert held["card"]["search"]["name"] == full
+    words = say("search", held["card"]["search"], held["card"])
+    assert words.startswith(f"approximate: {full}; faiss, inner product")
     about = held["approximate"]
     assert about["index"] == full
     for protocol, table in exact["scores"].items():
@@ -270,8 +273,8 @@ def test_distractors_and_compression_go_with_it(cli: Callable[..., Any], workspa
     path = Path(said.out.splitlines()[-1])
     assert verify(path)[0] == []
     card = record.read(path)["card"]
-    assert "trained by one thread on 400 of the 400 database rows" in card["search"]
-    assert card["compression"].startswith("float16")
+    assert (card["search"]["trained_rows"], card["search"]["rows"]) == (400, 400)
+    assert card["compression"] == {"name": "float16", "bytes": 32}
 
 
 def test_re_ranking_needs_lists_that_are_long_enough(
@@ -366,7 +369,7 @@ def test_a_forgery_with_right_checksums_differs(
     content = record.read(genuine)
     arrays = record.read_arrays(genuine, content)
     forge(content, arrays)
-    for key in ("schema", "card_sha256", "ranks", "sha256"):
+    for key in ("schema", "card_sha256", "card_id", "ranks", "sha256"):
         del content[key]
     faults, _ = verify(record.write(tmp_path, content, arrays))
     assert any(re.search(FORGERIES[forge], fault) for fault in faults), faults

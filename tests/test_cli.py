@@ -50,7 +50,7 @@ def test_a_run_on_the_bundled_photographs_from_end_to_end(workspace, cli) -> Non
         "describe database", "describe queries", "latency", "search", "score",
     }  # fmt: skip
     assert held["timing"]["images_from_store"] == 0
-    assert held["card"]["crop_rule"] == "query cropped to its box"
+    assert held["card"]["crop_rule"] == "box"
     verified = cli("verify", path)
     assert verified.status == 0
     assert verified.out.splitlines() == [
@@ -92,7 +92,7 @@ def test_the_crop_of_the_query_is_another_card(workspace, cli) -> None:
     assert cli(*RANDOM, "--no-crop").status == 0
     records = [json.loads(p.read_text()) for p in workspace.records()]
     rules = {r["card"]["crop_rule"] for r in records}
-    assert rules == {"query cropped to its box", "whole query image"}
+    assert rules == {"box", "whole"}
     assert len({r["card_sha256"] for r in records}) == 3
     assert len({r["card"]["dataset"]["revision"] for r in records}) == 1
     for path in workspace.records():
@@ -233,7 +233,13 @@ def test_what_cannot_happen_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> No
 def record_of(metrics: list[str], protocols: dict[str, list[float | None]], **more: Any) -> Any:
     """Return as much of a record as the last lines look at."""
     return {
-        "card": {"dataset": {"name": "x"}, "metrics": metrics, "limit": more.get("limit")},
+        "card": {
+            "dataset": {"name": "x"},
+            "metrics": metrics,
+            "limit": more.get("limit"),
+            "compression": "none (float32)",
+            "search": "exact",
+        },
         "ties": {"labelled": 0, "largest_group": 1},
         "method": {"weights": {"trained": more.get("trained"), "source": more.get("source", "")}},
         "scores": {

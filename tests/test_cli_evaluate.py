@@ -70,7 +70,7 @@ def test_every_format_gives_what_the_oracle_says(
     assert said.status == 0, said.err
     _, held = only(workspace.records())
     assert held["card"]["distractors"] == {"count": 80, "sources": ["extra", "extra"]}
-    assert held["card"]["descriptors"] == "as given, not normalised"
+    assert held["card"]["descriptors"] == "as-given"
     draw = np.random.default_rng(5)
     database, queries = (draw.standard_normal((n, 6)).astype(np.float32) for n in (8, 3))
     whole = np.concatenate([database, added, added])
@@ -109,7 +109,7 @@ def test_the_official_answers_through_files_and_the_public_command(
     assert said.status == 0, said.err
     assert said.errors == []
     _, got = only(workspace.records())
-    assert got["card"]["descriptors"] == "unit norm"
+    assert got["card"]["descriptors"] == "unit-norm"
     assert got["card"]["distractors"]["count"] == entry["distractors"]
     for level, known in entry["levels"].items():
         table = got["scores"][level]

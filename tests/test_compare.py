@@ -17,7 +17,7 @@ from bench.errors import BenchError
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "results" / "runs" / "mini"
-WRITTEN = ("schema", "card_sha256", "ranks", "sha256")
+WRITTEN = ("schema", "card_sha256", "card_id", "ranks", "sha256")
 
 
 def entry(name: str, values: list[float | None], **changes: Any) -> compare.Entry:
@@ -26,12 +26,12 @@ def entry(name: str, values: list[float | None], **changes: Any) -> compare.Entr
         "dataset": {"name": "d", "variant": "v", "revision": "r", "queries": len(values)},
         "metrics": ["map.trapezoid.junk-removed"],
         "protocols": {"p": {"truth_sha256": "t", "empty": "skip"}},
-        "crop_rule": "query cropped to its box",
+        "crop_rule": "box",
         "preprocess": {"max_side_px": 480},
         **changes,
     }
     held = {
-        "card": card, "card_sha256": "0" * 64, "sha256": name, "run_id": name, "partial": False,
+        "card": card, "card_id": "0" * 64, "sha256": name, "run_id": name, "partial": False,
         "scores": {"p": {"map.trapezoid.junk-removed": {"per_query": values}}},
     }  # fmt: skip
     return compare.Entry(Path(f"{name}.json"), name, held, np.arange(len(values)))
@@ -155,7 +155,7 @@ OTHER_DATA = {"name": "d", "variant": "v", "revision": "other", "queries": 2}
     [
         ({"dataset": OTHER_DATA}, "revision of the lists"),
         ({"dataset": OTHER_DATA | {"name": "e", "revision": "r"}}, r"another dataset \(d / e\)"),
-        ({"crop_rule": "whole query image"}, "cropped to its box / whole image"),
+        ({"crop_rule": "whole"}, "cropped to its box / whole image"),
         ({"search": "approximate"}, "search: not on the card / approximate"),
         ({"candidates_rule": "deployable"}, "re-ranking: not on the card / deployable"),
     ],
@@ -166,7 +166,7 @@ def test_what_may_not_be_compared_is_refused(changes: dict[str, Any], says: str)
 
 
 def test_other_rules_are_said_where_asked_for() -> None:
-    entries = [entry("a", [1, 0]), entry("b", [1, 0], crop_rule="whole query image")]
+    entries = [entry("a", [1, 0]), entry("b", [1, 0], crop_rule="whole")]
     assert compare.check(entries, across_cards=True) == ["query: cropped to its box / whole image"]
     with pytest.raises(BenchError, match="queries cannot be paired"):
         compare.check([entries[0], entry("c", [1, 0], dataset=OTHER_DATA)], across_cards=True)
@@ -258,14 +258,14 @@ def test_names_choose_the_newest_whole_record(tmp_path: Path) -> None:
     held = record.read(source)
     arrays = record.read_arrays(source, held)
     for day, variant, crop, cap, partial in [
-        (1, "a", "query cropped to its box", 480, False),
-        (3, "a", "query cropped to its box", 480, False),
-        (4, "a", "whole query image", 480, False),
-        (5, "a", "query cropped to its box", 480, True),
-        (6, "a", "query cropped to its box", 640, False),
-        (7, "a", "whole query image", 640, False),
-        (2, "b", "query cropped to its box", 480, False),
-        (8, "c", "query cropped to its box", 320, False),
+        (1, "a", "box", 480, False),
+        (3, "a", "box", 480, False),
+        (4, "a", "whole", 480, False),
+        (5, "a", "box", 480, True),
+        (6, "a", "box", 640, False),
+        (7, "a", "whole", 640, False),
+        (2, "b", "box", 480, False),
+        (8, "c", "box", 320, False),
     ]:
         new = {k: v for k, v in held.items() if k not in WRITTEN}
         new = copy.deepcopy(new) | {"created": f"2026-01-0{day}T00:00:00Z", "partial": partial}

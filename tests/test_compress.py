@@ -11,9 +11,11 @@ import faiss
 import numpy as np
 import pytest
 
+from bench import card as cards
 from bench import compress, record
 from bench.descriptors import Matrix, content_sha256, from_array, read, take
 from bench.errors import BenchError
+from bench.report.cards import say
 from bench.verify import verify
 
 
@@ -58,9 +60,11 @@ def test_names_and_bytes() -> None:
         choice = compress.parse(name)
         assert choice is not None
         assert compress.bytes_per_row(choice, dim) == size
-        assert f"{size} bytes per image" in compress.sentence(choice, dim, 99_999)
-    assert compress.sentence(None, 8, 9) == "none (float32)"
-    assert compress.sentence(None, 8, 9, "float64") == "none (float64)"
+        coded = compress.code(choice, dim, 99_999)
+        assert (coded["name"], coded["bytes"]) == (name, size)
+        assert f"{size} bytes per image" in say("compression", coded, {})
+    assert compress.code(None, 8, 9) == "none (float32)"
+    assert compress.code(None, 8, 9, "float64") == "none (float64)"
 
 
 @pytest.mark.parametrize(
@@ -74,9 +78,9 @@ def test_other_names_are_refused(name: str) -> None:
 def test_what_does_not_fit_is_refused() -> None:
     choice = compress.parse("pq5x4")
     with pytest.raises(BenchError, match=r"12 numbers cannot be cut .* 2, 3, 4, 6 parts"):
-        compress.sentence(choice, 12, 99)
+        compress.code(choice, 12, 99)
     with pytest.raises(BenchError, match=r"needs at least 256 database rows .* there are 255"):
-        compress.sentence(compress.parse("pq4x8"), 12, 255)
+        compress.code(compress.parse("pq4x8"), 12, 255)
 
 
 # --- the rows -----------------------------------------------------------------------------------
@@ -210,7 +214,7 @@ def test_scores_are_those_of_the_decoded_rows(
     path = Path(said.out.splitlines()[-1])
     held = record.read(path)
     assert held["bytes_per_image"] == size
-    assert held["card"]["compression"].split(":")[0].split(" ")[0] == name
+    assert cards.name_of(held["card"]["compression"]).split(" ")[0] == name
     marked = f"(compressed: {name})" in said.out
     assert marked == (name != "none")
     parts = [from_array(np.load(file), "x") for file in (database, extra)]
@@ -237,7 +241,8 @@ def test_a_run_reuses_the_codes_of_its_store(cli: Callable[..., Any], workspace:
     assert "train pq4x4" not in second.err
     one, two = (record.read(path) for path in workspace.records())
     assert record.same(one["scores"], two["scores"])
-    assert "trained on 49 of the 49 database rows" in one["card"]["compression"]
+    coded = one["card"]["compression"]
+    assert (coded["trained_rows"], coded["rows"]) == (49, 49)
     (sidecar,) = (workspace.cache / "compressed").glob("*/key.json")
     base = json.loads(sidecar.read_text(encoding="utf-8"))["base"]
     assert [[(workspace.cache / "descriptors" / base[0][0]).is_dir(), base[0][1]]] == [[True, 49]]

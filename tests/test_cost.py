@@ -61,8 +61,7 @@ def measured(record: Record, describe: float = 100.0, **machine: Any) -> Record:
 
 
 def run_of(record: Record) -> Any:
-    full = {**record, "card_sha256": made.sha256_json(record["card"])}
-    return runs_of.parse(full, PurePosixPath(f"runs/{record['run_id']}.json"))
+    return runs_of.parse(made.hashed(record), PurePosixPath(f"runs/{record['run_id']}.json"))
 
 
 def test_the_costs_of_a_record_are_read_and_older_ones_have_gaps() -> None:
@@ -159,7 +158,7 @@ def test_a_run_without_scores_or_without_timings_is_shown_as_such() -> None:
 
 
 def test_cards_in_one_table_have_a_heading_each() -> None:
-    whole = made.make_card(crop_rule="whole query image")
+    whole = made.make_card(crop_rule="whole")
     table = cost.table(
         [
             run_of(measured(made.make_record(number=1))),
@@ -181,12 +180,12 @@ def test_rivals_differ_in_what_is_their_own_and_in_nothing_else() -> None:
     same = {"compression": "pq64", "search": "approximate", "preprocess.max_side_px": 480}
     for key, value in same.items():
         assert rule(**{key: value}) == rule()
-    deployable = {"candidates_rule": "deployable: 100", "rerank": {"candidates": "deployable"}}
+    deployable = {"candidates_rule": "deployable", "rerank": {"candidates": "deployable"}}
     assert rule(**deployable) == rule()
-    official = {"candidates_rule": "official: 100", "rerank": {"candidates": "official"}}
+    official = {"candidates_rule": "official", "rerank": {"candidates": "official"}}
     assert rule(**official) != rule()
     for key, value in (
-        ("crop_rule", "whole query image"),
+        ("crop_rule", "whole"),
         ("limit", 5),
         ("dataset.revision", "9" * 64),
         ("distractors.count", 10),
@@ -196,7 +195,7 @@ def test_rivals_differ_in_what_is_their_own_and_in_nothing_else() -> None:
 
 
 def pictures(count: int, **changes: Any) -> dict[str, bytes]:
-    cards = [made.make_card(), made.make_card(crop_rule="whole query image")]
+    cards = [made.make_card(), made.make_card(crop_rule="whole")]
     chosen = [
         run_of(
             measured(
@@ -219,7 +218,7 @@ def test_pictures_are_the_same_bytes_each_time_and_name_what_they_show() -> None
     assert set(one) == {"png", "svg", "phases-png", "phases-svg"}
     assert one["png"].startswith(b"\x89PNG")
     text = one["svg"].decode()
-    for words in ("time of a query, ms", "bytes per image", "whole query image"):
+    for words in ("time of a query, ms", "bytes per image", "whole"):
         assert words in text
     assert "m4&lt;$&amp;&gt;.lite0" in text
     assert "<date>" not in text

@@ -138,7 +138,8 @@ def test_compression_and_an_index_take_them_in(
     path, held, _ = only(cli, "--dataset", town, "--distractors", noise, "--compression", "pq8x4",
                          "--search", "ivf4,nprobe2")  # fmt: skip
     assert held["bytes_per_image"] == 4
-    assert "4 bytes per image; trained on 32 of the 32" in held["card"]["compression"]
+    coded = {"name": "pq8x4", "bytes": 4, "trained_rows": 32, "rows": 32, "seed": 0}
+    assert held["card"]["compression"] == coded
     assert verify(path)[0] == []
 
 

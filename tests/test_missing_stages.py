@@ -176,7 +176,7 @@ def test_what_is_left_finds_what_it_would_without_them(
     assert np.all(arrays["shortlist_row"][SILENT] == NO_ROW)
     arrays["labelled_rank"][arrays["labelled_row"] == 50] = 590
     arrays["labelled_score"][arrays["labelled_row"] == 50] = -9.0
-    for entry in ("schema", "card_sha256", "ranks", "sha256"):
+    for entry in ("schema", "card_sha256", "card_id", "ranks", "sha256"):
         del one[entry]
     forged = record.write(workspace.folder / "forged", one, arrays)
     assert any("contradict the missing images" in fault for fault in verify.verify(forged)[0])

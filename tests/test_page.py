@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from bench.canonical import sha256_json
+from bench.card import card_id
 from tests.pages import HOSTILE, data_of, page_of, some
 
 build = importlib.import_module("bench.report.build").build
@@ -75,7 +75,7 @@ def test_rows_have_what_the_record_says(tmp_path: Path, made: ModuleType) -> Non
     assert ["latency, describe, p50, ms", "12.34"] in facts["timing"]
     fields = dict(held["cards"][row["card"]]["fields"])
     assert fields["scales"] == "1"
-    assert row["card"] == sha256_json(record["card"])
+    assert row["card"] == card_id(record["card"])
 
 
 def test_published_numbers_are_apart_and_those_from_memory_are_absent(

@@ -111,10 +111,10 @@ def test_the_differences_are_those_of_two_rows_that_may_be_compared(
 def test_a_name_is_followed_by_how_its_lists_were_made(tmp_path: Path, made: ModuleType) -> None:
     changes: dict[str, dict[str, Any]] = {
         "": {},
-        ", whole query": {"crop_rule": "whole query image"},
-        ", re-ranked": {"candidates_rule": "deployable: the first 100 of the list"},
-        ", pq8x8": {"compression": "pq8x8: product quantisation"},
-        ", hnsw32": {"search": "approximate: hnsw32; faiss"},
+        ", whole query": {"crop_rule": "whole"},
+        ", re-ranked": {"candidates_rule": "deployable"},
+        ", pq8x8": {"compression": {"name": "pq8x8", "bytes": 8}},
+        ", hnsw32": {"search": {"name": "hnsw32", "list": 10}},
     }
     for number, (words, change) in enumerate(changes.items(), start=1):
         record_of = made.make_record(card=made.make_card(**change), number=number)
@@ -154,7 +154,7 @@ def test_many_rows_keep_the_best_of_every_card(tmp_path: Path, made: ModuleType)
     chosen = loaded(tmp_path, made, *records)
     kept = pictures.bands(chosen, 8)
     assert [run.variant for run in kept] == ["v39", "v38", "v37", "v36", "v35", "v28", "v21", "v14"]
-    assert [len({run.card_sha256 for run in part}) for part in (kept[:4], kept[4:])] == [1, 1]
+    assert [len({run.card_id for run in part}) for part in (kept[:4], kept[4:])] == [1, 1]
     assert len(pictures.bands(chosen, 60)) == 40
 
 

@@ -84,7 +84,7 @@ def test_a_record_that_breaks_its_rules_is_caught(
         del arrays[array]
     else:
         arrays[array] = spoil(arrays[array])
-    keys = ("schema", "card_sha256", "ranks", "sha256")
+    keys = ("schema", "card_sha256", "card_id", "ranks", "sha256")
     rest = {key: value for key, value in held.items() if key not in keys}
     again = record.write(workspace.folder / "again", rest, arrays)
     got = cli("verify", again)
@@ -98,7 +98,7 @@ def test_a_record_whose_list_leaves_its_area_or_is_too_short_is_caught(
     path = score_places(cli, workspace, brought)
     held = record.read(path)
     arrays = record.read_arrays(path, held)
-    keys = ("schema", "card_sha256", "ranks", "sha256")
+    keys = ("schema", "card_sha256", "card_id", "ranks", "sha256")
     rest = {key: value for key, value in held.items() if key not in keys}
     strange = {**arrays, "shortlist_row": arrays["shortlist_row"].copy()}
     labelled = set(arrays["labelled_row"][:1].tolist())

@@ -45,7 +45,7 @@ def spoilt(path: Path, folder: Path) -> Path:
             score["per_query"] = [None if v is None else 0.0 for v in score["per_query"]]
             score["mean"] = 0.0
     held["method"]["variant"] = "spoilt"
-    for entry in ("schema", "card_sha256", "ranks", "sha256"):
+    for entry in ("schema", "card_sha256", "card_id", "ranks", "sha256"):
         del held[entry]
     return record.write(folder, held, arrays)
 

@@ -20,17 +20,17 @@ build = importlib.import_module("bench.report.build").build
 def measured(method: str = "dolg", **changes: Any) -> Any:
     """Return a measured row as far as a comparison looks at it."""
     card = {
-        "crop_rule": changes.get("crop", "query cropped to its box"),
+        "crop_rule": changes.get("crop", "box"),
         "preprocess": {"scales": changes.get("scales", [0.70710678, 1.0, 1.41421356]),
                        "max_side_px": changes.get("cap", 1024)},
-        "candidates_rule": changes.get("reranking", "none: no re-ranking"),
+        "candidates_rule": changes.get("reranking", "none"),
         "compression": changes.get("compression", "none (float32)"),
     }  # fmt: skip
     if changes.get("brought"):
-        card.update(preprocess=None, crop_rule="not stated: descriptors were brought")
+        card.update(preprocess=None, crop_rule="not-stated")
     sha256 = changes.get("sha256", "a" * 64)
     return SimpleNamespace(
-        method=method, name=changes.get("name", f"{method}.x"), card=card, card_sha256=sha256,
+        method=method, name=changes.get("name", f"{method}.x"), card=card, card_id=sha256,
         card8=sha256[:8], marks=changes.get("marks", ()), partial=changes.get("partial", False),
         leaves=flat(card), dim=changes.get("dim", 512),
         training_set=changes.get("training_set", "GLDv2-clean"),
@@ -40,21 +40,21 @@ def measured(method: str = "dolg", **changes: Any) -> Any:
 @pytest.mark.parametrize(
     ("row_change", "runs", "says"),
     [
-        ({}, [measured(crop="whole query image")], "none known"),
+        ({}, [measured(crop="whole")], "none known"),
         ({}, [measured()], "published without query crop; measured with crop"),
         (
             {'crop = "whole"': 'crop = "box"'},
-            [measured(crop="whole query image")],
+            [measured(crop="whole")],
             "published with query crop; measured without crop",
         ),
         (
             {'reranking = "none"': 'reranking = "global + local re-ranking"'},
-            [measured(crop="whole query image")],
+            [measured(crop="whole")],
             "published row is global + local re-ranking; measured without re-ranking",
         ),
         (
             {},
-            [measured(crop="whole query image", scales=[1.0], cap=None)],
+            [measured(crop="whole", scales=[1.0], cap=None)],
             (
                 "scales: published 0.7071, 1, 1.4142, measured 1<br>size cap: published 1,024 px, "
                 "measured none"
@@ -62,12 +62,12 @@ def measured(method: str = "dolg", **changes: Any) -> Any:
         ),
         (
             {'compression = "none"': 'compression = "PQ8"'},
-            [measured(crop="whole query image")],
+            [measured(crop="whole")],
             "compression: published PQ8, measured none",
         ),
         (
             {},
-            [measured(crop="whole query image", dim=64, marks=("untrained",))],
+            [measured(crop="whole", dim=64, marks=("untrained",))],
             (
                 "trained on: published GLDv2-clean, measured nothing (untrained)<br>"
                 "dimension: published 512, measured 64"
@@ -75,7 +75,7 @@ def measured(method: str = "dolg", **changes: Any) -> Any:
         ),
         (
             {},
-            [measured(), measured(crop="whole query image", sha256="b" * 64)],
+            [measured(), measured(crop="whole", sha256="b" * 64)],
             (
                 "published without query crop; measured with crop (`aaaaaaaa`), "
                 "without crop (`bbbbbbbb`)"
@@ -91,13 +91,13 @@ def measured(method: str = "dolg", **changes: Any) -> Any:
             [measured(brought=True)],
             "not known of the measured `aaaaaaaa`: query crop, scales, size cap",
         ),
-        ({}, [measured("gem", dim=7, training_set="x", crop="whole query image")], "none known"),
+        ({}, [measured("gem", dim=7, training_set="x", crop="whole")], "none known"),
         (
             {},
-            [measured("gem", sha256="b" * 64), measured(crop="whole query image")],
+            [measured("gem", sha256="b" * 64), measured(crop="whole")],
             "none known",
         ),
-        ({}, [measured(partial=True), measured(crop="whole query image")], "none known"),
+        ({}, [measured(partial=True), measured(crop="whole")], "none known"),
         ({}, [], "nothing was measured"),
     ],
 )

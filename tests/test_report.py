@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.canonical import sha256_json
-from bench.card import NOT_STATED
+from bench.card import NOT_STATED, card_id
 from bench.metrics import REVISITED_METRICS
 from tests.reports import (
     HEADLINE,
@@ -19,6 +19,7 @@ from tests.reports import (
     build,
     cards,
     detail,
+    hashed,
     main_rows,
     make_card,
     make_record,
@@ -55,7 +56,7 @@ def test_a_row_has_every_column(tmp_path: Path) -> None:
     text = report_of(tmp_path, record)
     header, _, heading, row = rows_of(detail(text, "mini, easy"))[:4]
     cells = dict(zip(header, row, strict=True))
-    card8 = sha256_json(record["card"])[:8]
+    card8 = card_id(record["card"])[:8]
     assert heading[0].startswith(f"**card `{card8}`**: query cropped to its box; scales 1;")
     assert heading[1:] == [""] * (len(header) - 1)
     link = f"runs/mini/gem.lite0/{card8}-{record['run_id']}.json"
@@ -98,7 +99,7 @@ def test_cards_group_the_rows_and_best_is_per_card(tmp_path: Path) -> None:
         make_record("gem", "b", (0.6, 0.6, 0.3), number=2),
         make_record("gem", "c", (0.99, 0.99, 0.99), WHOLE, number=3),
     )
-    first, second = sorted((sha256_json(make_card())[:8], sha256_json(WHOLE)[:8]))
+    first, second = sorted((card_id(make_card())[:8], card_id(WHOLE)[:8]))
     rows = rows_of(detail(text, "mini, hard"))[2:]
     found = {row[0]: row for row in rows}
     assert [row[0].split(":")[0] for row in rows if row[0].startswith("**card")] == [
@@ -108,7 +109,7 @@ def test_cards_group_the_rows_and_best_is_per_card(tmp_path: Path) -> None:
     assert found["gem.a"][8] == "**50.00**"
     assert found["gem.b"][8] == "30.00"
     assert found["gem.c"][8] == "99.00", "alone under its card: nothing to be better than"
-    own = [row[0] for row in rows if row[1] == f"`{sha256_json(make_card())[:8]}`"]
+    own = [row[0] for row in rows if row[1] == f"`{card_id(make_card())[:8]}`"]
     assert own == ["gem.a", "gem.b"], "ordered by the score of this protocol"
     easy = [row[0] for row in rows_of(detail(text, "mini, easy")) if row[0] in own]
     assert easy == ["gem.b", "gem.a"]
@@ -119,7 +120,7 @@ def test_what_differs_is_said_in_words(tmp_path: Path) -> None:
         report_of(tmp_path, make_record(), make_record(card=WHOLE, number=2)),
         "### Details and cards: mini",
     )
-    a, b = sha256_json(make_card())[:8], sha256_json(WHOLE)[:8]
+    a, b = card_id(make_card())[:8], card_id(WHOLE)[:8]
     said = {line for line in text.splitlines() if line.startswith("- ") and " / " in line}
     pairs = {
         "query": ("cropped to its box", "whole image"),
@@ -168,17 +169,18 @@ def test_brought_descriptors_are_compared_as_a_whole() -> None:
 def test_every_card_is_printed_in_full_once(tmp_path: Path) -> None:
     text = report_of(tmp_path, make_record(), make_record(card=WHOLE, number=2))
     for card in (make_card(), WHOLE):
-        sha256 = sha256_json(card)
+        sha256 = card_id(card)
         assert text.count(f"<summary>card {sha256[:8]}: ") == 1
         block = text.split(f"<summary>card {sha256[:8]}: ", 1)[1].split("</details>", 1)[0]
         assert sha256 in block
         for path, value in cards.flat(card).items():
-            if path.startswith("protocols."):
+            if path.startswith("protocols.") or path == "schema":
                 continue
             line = next(
                 li for li in block.splitlines() if li.startswith(f"- {cards.label(path)}: ")
             )
-            if isinstance(value, int | str) and path not in cards._WORDS | cards._SAY:
+            worded = cards._WORDS | cards._SAY | cards.SENTENCES
+            if isinstance(value, int | str) and path not in worded:
                 shown = f"{value:,}" if isinstance(value, int) else value
                 assert shown in line.replace("\\", ""), path
         for name, counts in card["protocols"].items():
@@ -322,7 +324,7 @@ def test_hostile_names_start_nothing(tmp_path: Path) -> None:
     name = "a|b`c*d_[x](javascript:y)<script>alert(1)</script> $e^{$ \n## H\u202e\x1b[31m&amp; 漢"
     record = make_record(name, "$v$", source="|x|\n| y |", number=1)
     record["run_id"] = "20260101T000001Z-abcdef"
-    full = {**record, "card_sha256": sha256_json(record["card"])}
+    full = hashed(record)
     full["sha256"] = sha256_json(full)
     folder = tmp_path / "runs" / "mini" / "odd (name) %20"
     folder.mkdir(parents=True)
@@ -364,7 +366,7 @@ def test_distractors_are_a_section_of_their_own(tmp_path: Path) -> None:
 
 def test_other_headlines_get_other_figures(tmp_path: Path) -> None:
     card = make_card(metrics=["recall@1.any-hit.junk-removed", HEADLINE])
-    paths = build(results_of(tmp_path, make_record(), make_record(card=card, number=2)))
+    paths = build(results_of(tmp_path, make_record(), make_record("dolg", card=card, number=2)))
     assert [path.name for path in paths if path.parent.name == "figures"] == [
         "mini-1.png", "mini-1.svg", "mini-2.png", "mini-2.svg",
     ]  # fmt: skip
@@ -375,7 +377,7 @@ def test_figure_shows_mean_interval_card_and_palette(tmp_path: Path) -> None:
     record = make_record()
     build(results_of(tmp_path, record))
     svg = (tmp_path / "figures" / "mini.svg").read_text(encoding="utf-8")
-    for text in ("gem.lite0", f"card {sha256_json(record['card'])[:8]}", "easy", "medium", "hard",
+    for text in ("gem.lite0", f"card {card_id(record['card'])[:8]}", "easy", "medium", "hard",
                  "mAP, %, with the 95 % interval over landmarks"):  # fmt: skip
         assert f"<!-- {text} -->" in svg or f"{text} -->" in svg, text
     for colour in ("#009e73", "#0072b2", "#d55e00"):

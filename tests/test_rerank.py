@@ -8,6 +8,7 @@ import pytest
 
 from bench import evaluate, rerank, search
 from bench.descriptors import from_array
+from bench.report.cards import say
 from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
 
 RULES = pytest.mark.parametrize("candidates", list(rerank.RULES))
@@ -64,8 +65,11 @@ def test_inliers_may_be_added_to_the_similarity(weight: float, expected: list[in
 
 
 def test_a_card_says_what_candidates_are_ordered_by() -> None:
-    assert rerank.Stage("official").order == "inliers descending, then the order before"
-    assert rerank.Stage("official", inlier_weight=0.25).order == (
+    assert rerank.Stage("official").order == "inliers"
+    added = rerank.Stage("official", inlier_weight=0.25).order
+    assert added == {"name": "similarity", "few_inliers": 8}
+    card = {"rerank": {"local": {"inlier_weight": 0.25}}}
+    assert say("rerank.order", added, card) == (
         "similarity + 0.25 log2(1 + inliers / 8) descending, then the order before"
     )
 

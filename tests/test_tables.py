@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 
-from bench.canonical import sha256_json
 from bench.errors import BenchError
 from bench.record import check
-from tests.reports import ROOT, WHOLE, Record, make_card, make_record
+from tests.reports import ROOT, WHOLE, Record, hashed, make_card, make_record
 
 beside = importlib.import_module("bench.report.beside")
 board = importlib.import_module("bench.report.board")
@@ -35,8 +34,7 @@ OX = {"name": "roxford5k", "variant": "blurred", "revision": "9" * 64,
 
 
 def run_of(record: Record) -> Any:
-    full = {**record, "card_sha256": sha256_json(record["card"])}
-    return runs.parse(full, PurePosixPath(f"runs/x/{record['run_id']}.json"))
+    return runs.parse(hashed(record), PurePosixPath(f"runs/x/{record['run_id']}.json"))
 
 
 def board_of(*records: Record, easy: bool = False) -> Any:
@@ -68,8 +66,8 @@ def test_the_methods_own_treatment_has_columns_and_rules_have_headings() -> None
     "change",
     [
         {"limit": 9},
-        {"crop_rule": "whole query image"},
-        {"candidates_rule": "deployable: the first 100 of the list (uses no labels)"},
+        {"crop_rule": "whole"},
+        {"candidates_rule": "deployable"},
         {"distractors": {"count": 500, "sources": ["x"]}},
         {"dataset.revision": "8" * 64},
         {"tie_rule": "another"},
@@ -218,7 +216,7 @@ def test_the_difference_is_measured_minus_published() -> None:
 
 
 def test_what_differs_is_said_of_every_pair() -> None:
-    crop = {"crop_rule": "whole query image"}
+    crop = {"crop_rule": "whole"}
     found = pairs_of([made("token", "r101", 0.82, **crop)], "roxford5k")
     assert {p.row.id for p in found} == {"token-r101"}
     assert "published with query crop; measured without crop" in found[0].differs

@@ -66,7 +66,7 @@ def test_a_data_set_that_is_not_known_here_is_said_to_be_so(
     path = scoring.score_brought(str(small_file), *brought, [], "x", options)
     faults, notes = verify(path)
     assert (faults, notes[1]) == ([], NOT_HERE)
-    assert record.read(path)["card"]["descriptors"] == "unit norm"
+    assert record.read(path)["card"]["descriptors"] == "unit-norm"
 
 
 def better_mean(content: Record, arrays: Arrays) -> None:
