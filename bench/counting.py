@@ -1,24 +1,30 @@
-"""Counting, for one query, how many rows beat each labelled row; the arithmetic of `bench.piece`.
+"""Float64 scores of (query, row) pairs, and counting how many rows beat each labelled row.
 
-See `bench.search` for the idea: rows fall into the gaps between the labelled scores, and those
-that fall too near one to trust a fast score are scored again in float64.
+See `bench.search` for the idea. Around every labelled score lies a band: a fast score above it is
+surely better than the labelled row, a fast score below it surely worse, and a row inside it is
+scored in float64. Everything here works on the queries of a tile at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.descriptors import Matrix, take
+from bench.descriptors import Matrix, count_rows, read, take
 from bench.types import Rows
 
-MOST_BINS = 1 << 18
+MOST_COMPARED = 32  # bands of a query that are counted one after another; more are sorted
+PAIR_NUMBERS = 1 << 16  # numbers multiplied at a time: they stay in the cache
+LOOKED_AT = 1 << 17  # fast scores looked at at a time, for rows in bands
 
+Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Entries = tuple[Rows, Rows, Rows]
 
 
 def exact_scores(rows: NDArray[np.floating], query: Float64) -> Float64:
@@ -27,197 +33,342 @@ def exact_scores(rows: NDArray[np.floating], query: Float64) -> Float64:
     Each is summed alone, in an order that depends on `dim` only, so that equal rows have equal
     scores wherever they stand.
     """
-    out = np.empty(len(rows), dtype=np.float64)
-    for low in range(0, len(rows), 128):
-        part = np.ascontiguousarray(rows[low : low + 128], dtype=np.float64)
-        out[low : low + 128] = (part * query).sum(axis=1)
-    return out
+    at = np.arange(len(rows))
+    return pair_scores(np.asarray(rows), at, query[None], np.zeros_like(at))
 
 
-def true_scores(parts: Sequence[Matrix], rows: Rows, query: Float64) -> Float64:
-    """Return the scores (m,) of the named rows of the database, as in `exact_scores`."""
-    out = np.empty(len(rows), dtype=np.float64)
-    for low in range(0, len(rows), 512):
-        out[low : low + 512] = exact_scores(take(parts, rows[low : low + 512]), query)
-    return out
+def pair_scores(rows: NDArray[Any], at: Rows, queries: Float64, of: Rows) -> Float64:
+    """Return the float64 dot products (m,) of the rows `at` with the queries `of`, pair by pair.
 
-
-def best_first(rows: Rows, scores: Float64, depth: int) -> tuple[Rows, Float64]:
-    """Return the first `depth` of rows and scores in the order of a list: ties by row."""
-    best = np.lexsort((rows, -scores))[:depth]
-    return rows[best], scores[best]
-
-
-def table_size(n_rows: int, n_labelled: int) -> int:
-    """Return how fine a table from score to gap pays for so many rows and labelled scores."""
-    return max(1024, min(MOST_BINS, n_rows * n_labelled // 100))
-
-
-@dataclass(frozen=True)
-class Gaps:
-    """The labelled scores of one query as a table from fast score to the gap between them.
-
-    `gap[bin]` is how many labelled scores lie surely below a fast score in that bin, or -1 where
-    one lies so near that the row must be scored in float64. Bin 0 is below all of them.
+    rows     (n, dim) any float type
+    queries  (n_queries, dim) float64
     """
-
-    per_unit: np.float32
-    offset: np.float32
-    gap: NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What one block of rows adds to one query: rows per gap, candidates, rows scored exactly."""
-
-    hist: Rows | None
-    hopeful: tuple[Rows, Float64]
-    exact: tuple[Rows, Float64] | None
+    dim, out = rows.shape[1], np.empty(len(at), dtype=np.float64)
+    step = max(1, min(PAIR_NUMBERS // dim, len(at)))
+    some, product = np.empty((step, dim), dtype=rows.dtype), np.empty((step, dim))
+    for low in range(0, len(at), step):
+        size = min(step, len(at) - low)
+        here = slice(low, low + size)
+        np.take(rows, at[here], axis=0, out=some[:size], mode="clip")
+        np.take(queries, of[here], axis=0, out=product[:size], mode="clip")
+        np.multiply(some[:size], product[:size], out=product[:size])
+        product[:size].sum(axis=1, out=out[here])
+    return out
 
 
-class Truth:
-    """The labelled rows of one query, and how many rows beat each of them so far."""
+def scores_of(
+    parts: Sequence[Matrix], rows: Rows, queries: Float64, of: Rows, chunk: int, threads: int = 1
+) -> Float64:
+    """Return the scores of the rows of a database with the queries `of`, as in `pair_scores`.
 
-    def __init__(self, labels: Rows, scores: Float64) -> None:
-        """Order the labelled rows by score; `labels` int64 sorted, `scores` float64 beside it."""
-        self.labels = labels
-        self.scores = scores
-        self.order = np.argsort(scores, kind="stable")
-        self.ascending = scores[self.order]
-        self.hist = np.zeros(len(labels) + 1, dtype=np.int64)
-        self.beaten = np.zeros(len(labels), dtype=np.int64)
-        self.tied = np.zeros(len(labels), dtype=np.int64)
+    The pairs are taken in the order of rows, `chunk` rows of the database at a time, so that a row
+    is read once however many queries name it. Where few rows of a chunk are named they alone are
+    read.
+    """
+    total = count_rows(parts)
+    number = rows // chunk
+    kind = np.uint16 if total // chunk < 1 << 16 else np.int64
+    order = np.argsort(number.astype(kind), kind="stable")
+    starts = np.flatnonzero(np.diff(number[order], prepend=-1))
+    out = np.empty(len(rows), dtype=np.float64)
 
-    def table(self, near: float, most: int) -> Gaps | None:
-        """Make the table from fast score to gap; scores closer than `near` count as ambiguous.
-
-        It has at most `most` bins; with fewer, more rows are scored exactly.
-
-        A bin is at least 1.5 `near` wide, so a row's true score is in its own bin or the next.
-        """
-        if len(self.labels) == 0:
-            return None
-        low = float(self.ascending[0]) - 2 * near
-        width = float(self.ascending[-1]) + 2 * near - low
-        bins = int(max(1, min(most, width / (1.5 * near))))
-        per_unit = bins / width
-        of = np.clip(((self.ascending - low) * per_unit).astype(np.int64), 0, bins - 1) + 1
-        at = np.bincount(of, minlength=bins + 2)
-        gap = np.concatenate([[0], np.cumsum(at)[:-1]])
-        touched = at > 0
-        unsure = touched.copy()
-        unsure[1:] |= touched[:-1]
-        unsure[:-1] |= touched[1:]
-        gap[unsure] = -1
-        kind = np.int16 if len(self.labels) < 1 << 15 else np.int32
-        return Gaps(np.float32(per_unit), np.float32(1 - low * per_unit), gap.astype(kind))
-
-    def add(self, seen: Seen) -> None:
-        """Add what a block showed; rows scored exactly are compared score by score."""
-        if seen.hist is None or seen.exact is None:
+    def score(pairs: Rows) -> None:
+        low = int(number[pairs[0]]) * chunk
+        size = min(chunk, total - low)
+        named = np.zeros(size, dtype=bool)
+        named[rows[pairs] - low] = True
+        if 4 * np.count_nonzero(named) > size:
+            out[pairs] = pair_scores(
+                read(parts, low, low + size), rows[pairs] - low, queries, of[pairs]
+            )
             return
-        self.hist += seen.hist
-        rows, scores = seen.exact
-        left = np.searchsorted(self.ascending, scores, side="left")
-        right = np.searchsorted(self.ascending, scores, side="right")
-        self.hist += np.bincount(left, minlength=len(self.hist))
-        for low in np.unique(left[right > left]):
-            same = (left == low) & (right > left)
-            group = self.order[low : right[same][0]]
-            self.tied[group] += int(np.count_nonzero(same))
-            self.beaten[group] += np.searchsorted(rows[same], self.labels[group])
+        place = np.cumsum(named) - 1
+        each = np.flatnonzero(named)
+        most = max(1, 4 * PAIR_NUMBERS // parts[0].shape[1])
+        where = place[rows[pairs] - low]
+        for first in range(0, len(each), most):
+            taken = take(parts, low + each[first : first + most])
+            mine = pairs if len(each) <= most else pairs[where // most == first // most]
+            out[mine] = pair_scores(taken, place[rows[mine] - low] - first, queries, of[mine])
 
-    def result(self) -> tuple[Rows, Rows, Float64, Rows]:
-        """Return (rows, ranks, scores, number of other rows with the same score)."""
-        above = np.cumsum(self.hist[::-1])[::-1][1:]
-        rank = self.beaten.copy()
-        rank[self.order] += above
-        best_first = np.lexsort((self.labels, -self.scores))
-        rank[best_first] += np.arange(len(self.labels))
-        _, group, size = np.unique(self.scores, return_inverse=True, return_counts=True)
-        return self.labels, rank, self.scores, self.tied + size[group] - 1
+    groups = np.split(order, starts[1:]) if len(order) else []
+    if threads == 1 or len(groups) < 2:
+        for pairs in groups:
+            score(pairs)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(score, groups))
+    return out
 
 
-class Candidates:
-    """The rows of one query that may still be among the first `depth`.
+def best_of_each(query: Rows, row: Rows, score: Float64, depth: int) -> Rows:
+    """Return where the first `depth` of each query stand, query by query, best first: ties by row.
 
-    `floor` is the fast score under which a row cannot be: the last one of the list, less twice
-    the distance within which fast scores are not trusted.
+    query, row, score  (n,), in any order
+    """
+    order = np.lexsort((row, -score, query))
+    query = query[order]
+    return order[np.arange(len(order)) - np.searchsorted(query, query) < depth]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labelled rows of some queries, in the order query, score ascending, row descending.
+
+    query  (n,) int64, the number of the query
+    row    (n,) int64, the row of the whole database
+    score  (n,) float64
+    total  rows of the whole database
     """
 
-    def __init__(self, depth: int) -> None:
+    query: Rows
+    row: Rows
+    score: Float64
+    total: int
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Labels, with what makes them quick to search.
+
+    scaled    (n,) float64, scores as the fast product has them
+    key       (n,) complex128, query and score: numpy orders them by one, then the other
+    tie       (n,) int64, ascending: where the first label of that score stands, then row descending
+    by_row    (n,) int64, the order by row; `rows` are the rows in that order
+    """
+
+    labels: Labels
+    scaled: Float64
+    key: NDArray[np.complex128]
+    tie: Rows
+    by_row: Rows
+    rows: Rows
+
+
+def ladder(labels: Labels, exponents: NDArray[np.integer]) -> Ladder:
+    """Prepare labels; the fast product of query i is its true one times 2 ** -exponents[i]."""
+    key = np.empty(len(labels.query), dtype=np.complex128)
+    key.real, key.imag = labels.query, labels.score
+    first = np.searchsorted(key, key, side="left")
+    by_row = np.argsort(labels.row, kind="stable")
+    return Ladder(
+        labels,
+        np.ldexp(labels.score, -exponents[labels.query]),
+        key,
+        first * labels.total + (labels.total - 1 - labels.row),
+        by_row,
+        labels.row[by_row],
+    )
+
+
+@dataclass(frozen=True)
+class Bands:
+    """The bands around the labelled scores; those that overlap are one. One entry a band.
+
+    first, size  the labels inside it
+    query        whose band it is
+    low, high    float32 fast scores, both inside
+    known        how many fast scores of the block lie inside if none needs float64: the labelled
+                 row itself, where it is in the block; -1 where the labels are several
+    of           (n_labels,) the band of each label
+    """
+
+    first: Rows
+    size: Rows
+    query: Rows
+    low: Float32
+    high: Float32
+    known: Rows
+    of: Rows
+
+
+def bands(known: Ladder, near: float, low_row: int, high_row: int) -> Bands:
+    """Return the bands for a block that holds the rows low_row:high_row of the whole database.
+
+    near  by how much a fast score may differ from the true one
+    """
+    query, few = known.labels.query, np.float32(np.inf)
+    low = np.nextafter((known.scaled - near).astype(np.float32), -few)
+    high = np.nextafter((known.scaled + near).astype(np.float32), few)
+    new = np.ones(len(query), dtype=bool)
+    new[1:] = (query[1:] != query[:-1]) | (low[1:] > high[:-1])
+    first, of = np.flatnonzero(new), np.cumsum(new) - 1
+    size = np.diff(first, append=len(query))
+    inside = slice(*np.searchsorted(known.rows, [low_row, high_row]))
+    own = np.bincount(of[known.by_row[inside]], minlength=len(first))
+    last = first + size - 1
+    return Bands(
+        first, size, query[first], low[first], high[last], np.where(size == 1, own, -1), of
+    )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The bands of the queries of a tile side by side: arrays (n_queries, most bands of a query).
+
+    Where a query has fewer the last ones are empty and lie above every score.
+    """
+
+    low: Float32
+    high: Float32
+    known: Rows
+    band: Rows
+
+
+def grid(all_bands: Bands, low_query: int, high_query: int) -> Grid | None:
+    """Lay out the bands of the queries low_query:high_query; None where they have none."""
+    begin, end = np.searchsorted(all_bands.query, [low_query, high_query])
+    if begin == end:
+        return None
+    query = all_bands.query[begin:end]
+    row = query - low_query
+    column = np.arange(end - begin) - np.searchsorted(query, query)
+    shape = high_query - low_query, int(column.max()) + 1
+    above = np.finfo(np.float32).max
+    out = Grid(
+        np.full(shape, above), np.full(shape, above), np.zeros(shape, int), np.full(shape, -1)
+    )
+    for array, values in (
+        (out.low, all_bands.low),
+        (out.high, all_bands.high),
+        (out.known, all_bands.known),
+        (out.band, np.arange(len(all_bands.query))),
+    ):
+        array[row, column] = values[begin:end]
+    return out
+
+
+def in_bands(fast: Float32, tile: Grid, above: Rows) -> Iterator[Entries]:
+    """Count, and yield what must be scored in float64 as (query of the tile, column, band).
+
+    fast   (n_queries, m) float32
+    above  (n_bands,) int64: the fast scores above each band are added
+
+    Several arrays of entries come one after another, each of a bounded size.
+    """
+    width, most = fast.shape[1], tile.low.shape[1]
+    look = _compared if most <= MOST_COMPARED else _sorted
+    rows = max(1, LOOKED_AT // (width + 2 * most))
+    for low in range(0, len(fast), rows):
+        part = slice(low, low + rows)
+        some = Grid(tile.low[part], tile.high[part], tile.known[part], tile.band[part])
+        query, column, band = look(fast[part], some, above)
+        if len(query):
+            yield low + query, column, band
+
+
+def _compared(fast: Float32, tile: Grid, above: Rows) -> Entries:
+    """Do so by comparing all scores with one band of each query after another."""
+    (n, width), real = fast.shape, tile.band >= 0
+    masks = np.zeros((2, n, -(-width // 64) * 64), dtype=bool)  # whole words of 64 bits, packed
+    counts = np.empty((2, *tile.band.shape), dtype=np.int64)
+    for k in range(tile.band.shape[1]):
+        np.greater(fast, tile.high[:, k, None], out=masks[0, :, :width])
+        np.greater_equal(fast, tile.low[:, k, None], out=masks[1, :, :width])
+        bits = np.bitwise_count(np.packbits(masks, axis=2).view(np.uint64))
+        np.add.reduce(bits, axis=2, dtype=np.int64, out=counts[:, :, k])
+    above[tile.band[real]] += counts[0][real]
+    inside = counts[1] - counts[0]
+    query, number = np.nonzero(real & (inside > 0) & (inside != tile.known))
+    found: list[Entries] = [(np.empty(0, dtype=np.int64),) * 3]
+    for at in range(0, len(query), n):
+        some, which = query[at : at + n], number[at : at + n]
+        scores, low = fast[some], tile.low[some, which]
+        within = (scores >= low[:, None]) & (scores <= tile.high[some, which][:, None])
+        pair, column = np.nonzero(within)
+        found.append((some[pair], column, tile.band[some, which][pair]))
+    query, column, band = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    return query, column, band
+
+
+def _sorted(fast: Float32, tile: Grid, above: Rows) -> Entries:
+    """Do so by sorting the scores of each query together with the ends of its bands.
+
+    A key is a score as an ordered integer and, below it, what it is: 0 the lower end of a band,
+    1 and more a column, and the upper end behind all of them.
+    """
+    (n, width), most = fast.shape, tile.low.shape[1]
+    end = np.int64(1) << 31
+    keys = np.empty((n, width + 2 * most), dtype=np.int64)
+    keys[:, :width] = _ordered(fast) | np.arange(1, width + 1)
+    keys[:, width : width + most] = _ordered(tile.low)
+    keys[:, width + most :] = _ordered(tile.high) | end
+    keys.sort(axis=1)
+    kind = np.asarray(keys & 0xFFFFFFFF, dtype=np.int64)
+    ends = np.flatnonzero((kind == 0) | (kind == end)).reshape(n, 2 * most)
+    at = ends - (np.arange(n) * keys.shape[1])[:, None]
+    at -= np.arange(2 * most)  # scores that stand before the end
+    # Empty bands at the end are equal, so that their ends stand together: lower, then upper ones.
+    lower, upper = at[:, 0::2], at[:, 1::2]
+    real = tile.band >= 0
+    above[tile.band[real]] += width - upper[real]
+    inside = np.where(real, upper - lower, 0)
+    inside[inside == tile.known] = 0
+    query, number = np.nonzero(inside)
+    sizes = inside[query, number]
+    entry = np.repeat(np.arange(len(sizes)), sizes)
+    start = ends[query, 2 * number] + 1
+    place = start[entry] + np.arange(len(entry)) - (np.cumsum(sizes) - sizes)[entry]
+    return query[entry], kind.ravel()[place] - 1, tile.band[query, number][entry]
+
+
+def _ordered(numbers: Float32) -> Rows:
+    """Return float32 numbers as integers of the same order, in the upper half of int64."""
+    bits = numbers.view(np.int32)
+    out = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64)
+    out <<= 32
+    return out
+
+
+class Tally:
+    """How many rows beat each label, and how many others have its score."""
+
+    def __init__(self, known: Ladder) -> None:
         """Start with none."""
-        self.depth = depth
-        self.rows = np.empty(0, dtype=np.int64)
-        self.scores = np.empty(0, dtype=np.float64)
-        self.last = -np.inf if depth else np.inf
-        self.floor = self.last
+        self.known = known
+        size = len(known.labels.query) + 1
+        self.above = np.zeros(size - 1, dtype=np.int64)
+        self.beaten = np.zeros(size, dtype=np.int64)
+        self.tied = np.zeros(size, dtype=np.int64)
 
-    def begin_at(self, last: float, near: float) -> None:
-        """Take only rows that may reach the score `last`, which the whole list is known to."""
-        if self.depth:
-            self.last = last
-            self.doubt(near)
+    def add_exact(self, inside: Bands, band: Rows, query: Rows, row: Rows, score: Float64) -> None:
+        """Add rows that lie in bands, by their float64 scores: which labels there they beat."""
+        known, labels = self.known, self.known.labels
+        key = np.empty(len(score), dtype=np.complex128)
+        key.real, key.imag = query, score
+        left = np.searchsorted(known.key, key, side="left")
+        right = np.searchsorted(known.key, key, side="right")
+        same = np.flatnonzero(right > left)
+        tie = left[same] * labels.total + (labels.total - 1 - row[same])
+        beats = left.copy()
+        beats[same] = np.searchsorted(known.tie, tie)
+        own = known.tie[np.minimum(beats[same], len(known.tie) - 1)] == tie
+        first = inside.first[band]
+        end = first + inside.size[band]
+        np.add.at(self.beaten, first, 1)
+        np.subtract.at(self.beaten, np.clip(beats, first, end), 1)
+        others = same[~own & (left[same] >= first[same]) & (left[same] < end[same])]
+        np.add.at(self.tied, left[others], 1)
+        np.subtract.at(self.tied, right[others], 1)
 
-    def doubt(self, near: float) -> None:
-        """Lower the floor: from here on a fast score may be off by up to `near`."""
-        self.floor = self.last - 2 * near
+    def add_fast(self, inside: Bands, above: Rows) -> None:
+        """Add the rows (n_bands,) that lie above each band."""
+        self.above += above[inside.of]
 
-    def add(self, seen: Seen, near: float, parts: Sequence[Matrix], query: Float64) -> None:
-        """Take the rows of a block that could still be in the list."""
-        rows, scores = seen.hopeful
-        if len(rows) == 0:
-            return
-        self.rows = np.concatenate([self.rows, rows])
-        self.scores = np.concatenate([self.scores, scores])
-        if len(self.rows) < max(self.depth, 1):
-            return
-        last = float(np.partition(self.scores, -self.depth)[-self.depth])
-        kept = self.scores >= last - 2 * near
-        self.rows, self.scores = self.rows[kept], self.scores[kept]
-        if len(self.rows) > 4 * self.depth + 1024:
-            self._cut(parts, query)
-            last = float(self.scores[-1])
-        self.last = max(last, self.last)
-        self.doubt(near)
+    def add(self, other: Tally) -> None:
+        """Add what another block showed."""
+        self.above += other.above
+        self.beaten += other.beaten
+        self.tied += other.tied
 
-    def _cut(self, parts: Sequence[Matrix], query: Float64) -> None:
-        exact = true_scores(parts, self.rows, query)
-        self.rows, self.scores = best_first(self.rows, exact, self.depth)
-
-    def result(self, parts: Sequence[Matrix], query: Float64) -> tuple[Rows, Float64]:
-        """Return the list, best first, with float64 scores; ties by row."""
-        if self.depth:
-            self._cut(parts, query)
-        return self.rows, self.scores
+    def result(self) -> tuple[Rows, Rows]:
+        """Return how many rows beat each label, and how many unlabelled ones have its score."""
+        return self.above + np.cumsum(self.beaten)[:-1], np.cumsum(self.tied)[:-1]
 
 
-def look_at(
-    start: int,
-    fast: NDArray[np.float32],
-    stored: NDArray[Any],
-    query: Float64,
-    labels: Rows,
-    table: Gaps | None,
-    short: Candidates,
-    near: float,
-) -> Seen:
-    """Sort the rows of one block into the gaps of one query, and pick those for its list.
-
-    `short` is only read. While its floor is low, as at the start, the best of the block are enough.
-    """
-    candidates = np.flatnonzero(fast >= short.floor)
-    if len(candidates) > 2 * short.depth > 0:
-        last = float(np.partition(fast[candidates], -short.depth)[-short.depth])
-        candidates = candidates[fast[candidates] >= last - 2 * near]
-    hopeful = start + candidates, fast[candidates].astype(np.float64)
-    if table is None:
-        return Seen(None, hopeful, None)
-    bins = (fast * table.per_unit + table.offset).astype(np.intp)
-    gaps = table.gap.take(bins, mode="clip")
-    first, last = np.searchsorted(labels, [start, start + len(fast)])
-    gaps[labels[first:last] - start] = 0
-    unsure = np.flatnonzero(gaps < 0)
-    gaps[unsure] = 0
-    hist = np.bincount(gaps, minlength=len(labels) + 1)
-    return Seen(hist, hopeful, (start + unsure, exact_scores(stored[unsure], query)))
+def labelled_ties(labels: Labels) -> Rows:
+    """Return how many other labelled rows of its query have the score of each label."""
+    key = np.empty(len(labels.query), dtype=np.complex128)
+    key.real, key.imag = labels.query, labels.score
+    first, end = np.searchsorted(key, key, side="left"), np.searchsorted(key, key, side="right")
+    return np.asarray(end - first - 1, dtype=np.int64)

@@ -9,91 +9,113 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bench.counting import Candidates, Gaps, Seen, Truth, look_at
+from bench.counting import (
+    Bands,
+    Labels,
+    Ladder,
+    Tally,
+    bands,
+    grid,
+    in_bands,
+    ladder,
+    pair_scores,
+    scores_of,
+)
 from bench.descriptors import Matrix, check_all, check_block, read, take
+from bench.listing import Lists, below, hopeful, settle
 from bench.types import Rows
 
 SAFETY = 6.0
 LEAST_ERROR = 2.0**-23
-SAMPLE_ROWS = 1024
+SAMPLE_ROWS, SAMPLE_QUERIES, FEW_ROWS = 1024, 64, 16
 LEAST_BLOCK = 256
+MANY_PAIRS = 2  # times the rows of a block
 
+Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-Product = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Product = Callable[[Float32], Float32]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A block of queries, and all that a piece of the database must know of them.
+    """A group of queries, and all that a piece of the database must know of them.
 
     queries  (n_queries, dim) float64
-    labels   per query the rows to rank, int64, sorted, unique; rows of the whole database
-    scores   per query their float64 scores
+    labels   the rows to rank and their scores; rows of the whole database
     depth    length of the list
     rows     rows of a block; `threads` of them are looked at side by side
-    bins     the most that a table of a query may have
+    tile     queries that are multiplied with a block at a time
     device   where the fast product is made
     """
 
     queries: Float64
-    labels: Sequence[Rows]
-    scores: Sequence[Float64]
+    labels: Labels
     depth: int
     rows: int
+    tile: int
     threads: int
-    bins: int
     device: str
 
 
 @dataclass(frozen=True)
 class Added:
-    """What a piece adds to one query.
+    """What a piece adds.
 
-    hist    rows that fall into each gap between labelled scores, int64 (n_labels + 1,)
-    beaten  rows of the same score that stand before each labelled row, int64 (n_labels,)
-    tied    rows of the same score as each labelled row, itself not counted, int64 (n_labels,)
-    row, score  the best of the piece, int64 rows of the whole database and float64 scores
+    above   rows that beat each labelled row, int64 (n_labels,)
+    tied    unlabelled rows of the same score as each labelled row, int64 (n_labels,)
+    query, row, score  the best of the piece for every query, best first, laid end to end; int64
+            rows of the whole database and float64 scores
     """
 
-    hist: Rows
-    beaten: Rows
+    above: Rows
     tied: Rows
+    query: Rows
     row: Rows
     score: Float64
 
 
 @dataclass(frozen=True)
 class Counted:
-    """What a piece adds to all queries, laid end to end; `norms` are the least and the largest."""
+    """What a piece of so many rows adds; `norms` are the least and the largest of its rows."""
 
     rows: int
     norms: tuple[float, float]
     added: Added
-    lengths: Rows
 
-    def each(self, asked: Asked) -> Iterator[Added]:
-        """Yield what it adds to each query."""
-        sizes = np.array([len(labels) for labels in asked.labels], dtype=np.int64)
-        labels, gaps, lists = (np.cumsum(one)[:-1] for one in (sizes, sizes + 1, self.lengths))
-        whole = self.added
-        cuts = (
-            np.split(whole.hist, gaps),
-            np.split(whole.beaten, labels),
-            np.split(whole.tied, labels),
-            np.split(whole.row, lists),
-            np.split(whole.score, lists),
-        )
-        for one in zip(*cuts, strict=True):
-            yield Added(*one)
+
+@dataclass(frozen=True)
+class _Scaled:
+    """Queries times a power of two that brings their norms to 0.5 ... 1, for the fast product.
+
+    queries    (n, dim) float32
+    exponents  (n,) int64: a true score is the scaled one times 2 ** exponent
+    error      by how much a score with a row of norm 1 may be off by the rounding to float32
+    """
+
+    queries: Float32
+    exponents: NDArray[np.int64]
+    error: float
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a block shows: counts, and rows that may be in the lists; `near` as in `bands`."""
+
+    near: float
+    tally: Tally
+    query: Rows
+    row: Rows
+    value: Float32
 
 
 def count(
@@ -113,79 +135,132 @@ def count(
     Threads only look; what they saw is added up here, so nothing is shared while it changes.
     Raises BenchError for a row that holds NaN or infinity or is all zeros.
     """
-    queries = asked.queries
-    product = _product_on(asked.device, queries.astype(np.float32))
-    labelled = [labels - first for labels in asked.labels]
-    error, largest = _fast_error(parts, product, queries, labelled, low, high)
-    truths = [Truth(*pair) for pair in zip(labelled, asked.scores, strict=True)]
-    norms = np.sqrt((queries * queries).sum(axis=1))
+    scaled = _scale(asked.queries)
+    tiles = [slice(at, at + asked.tile) for at in range(0, len(asked.queries), asked.tile)]
+    products = [_product_on(asked.device, scaled.queries[tile]) for tile in tiles]
+    error = scaled.error + _fast_error(parts, products, scaled, asked, low, high, first)
+    known = ladder(asked.labels, scaled.exponents)
 
-    def trusted(largest: float) -> tuple[float, Float64, list[Gaps | None]]:
-        near = error * largest * norms
-        tables = [t.table(float(n), asked.bins) for t, n in zip(truths, near, strict=True)]
-        return largest, near, tables
+    def score(query: Rows, row: Rows) -> Float64:
+        return scores_of(parts, row - first, asked.queries, query, asked.rows, asked.threads)
 
-    state = trusted(largest)
-    shorts = [Candidates(asked.depth) for _ in queries]
+    lists = Lists(len(asked.queries), asked.depth, score, scaled.exponents)
     if lasts is not None:
-        for short, last, near in zip(shorts, lasts, state[1], strict=True):
-            short.begin_at(float(last), float(near))
+        lists.last = np.ldexp(lasts, -scaled.exponents)
     held = threading.local()
 
-    def look(start: int) -> tuple[tuple[float, float], list[Seen] | None]:
+    def look(start: int) -> tuple[tuple[float, float], _Seen]:
         if not hasattr(held, "scratch"):
             size = asked.rows * parts[0].shape[1] * max(part.dtype().itemsize for part in parts)
             held.scratch = np.empty(size, dtype=np.uint8)
         stored = read(parts, start, min(start + asked.rows, high), held.scratch)
-        largest, near, tables = state
         block, norms = check_block(parts, start, stored)
-        if norms[1] > largest:
-            return norms, None
-        fast = product(block)
+        near = 1.01 * norms[1] * (error + (stored.dtype.itemsize > 4) * LEAST_ERROR)
+        rows = block if stored.dtype.itemsize <= 4 else stored
+        view = _Block(asked, scaled, known, rows, first + start, near)
         seen = [
-            look_at(
-                start,
-                fast[i],
-                stored,
-                queries[i],
-                truths[i].labels,
-                tables[i],
-                shorts[i],
-                float(near[i]),
-            )
-            for i in range(len(queries))
+            view.look(tile, product(block), below(lists.last[tile] - near))
+            for tile, product in zip(tiles, products, strict=True)
         ]
-        return norms, seen
+        query, row, value = (np.concatenate(arrays) for arrays in zip(*seen, strict=True))
+        return norms, _Seen(near, view.tally(), query, row, value)
 
-    span = (np.inf, 0.0)
+    span, tally = (np.inf, 0.0), Tally(known)
     with ThreadPoolExecutor(asked.threads) as pool, threadpool_limits(1, "blas"):
         starts = range(low, high, asked.rows)
         for start, ((least, most), seen) in _in_order(pool, asked.threads, look, starts):
             span = min(span[0], least), max(span[1], most)
-            if most > state[0]:
-                state = trusted(most * 1.01)
-                for i, short in enumerate(shorts):
-                    short.doubt(float(state[1][i]))
-            if seen is None:
-                _, seen = look(start)
-            assert seen is not None
-            for i, one in enumerate(seen):
-                truths[i].add(one)
-                shorts[i].add(one, float(state[1][i]), parts, queries[i])
+            tally.add(seen.tally)
+            lists.add(seen.query, seen.row, seen.value, seen.near)
             advance(min(asked.rows, high - start))
-    lists = [short.result(parts, query) for short, query in zip(shorts, queries, strict=True)]
-    return Counted(
-        high - low,
-        span,
-        Added(
-            np.concatenate([truth.hist for truth in truths]),
-            np.concatenate([truth.beaten for truth in truths]),
-            np.concatenate([truth.tied for truth in truths]),
-            np.concatenate([row for row, _ in lists]) + first,
-            np.concatenate([score for _, score in lists]),
-        ),
-        np.array([len(row) for row, _ in lists], dtype=np.int64),
-    )
+    above, tied = tally.result()
+    query, row, true = lists.result()
+    if lasts is not None:
+        kept = true >= lasts[query]
+        query, row, true = query[kept], row[kept], true[kept]
+    return Counted(high - low, span, Added(above, tied, query, row, true))
+
+
+class _Block:
+    """A block of rows (m, dim), looked at by one tile of queries after another.
+
+    `start` is its first row in the whole database.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        scaled: _Scaled,
+        known: Ladder,
+        rows: NDArray[Any],
+        start: int,
+        near: float,
+    ) -> None:
+        """Lay the bands around the labelled scores."""
+        self.asked, self.scaled, self.rows, self.start, self.near = asked, scaled, rows, start, near
+        self.bands: Bands = bands(known, near, start, start + len(rows))
+        self.above = np.zeros(len(self.bands.first), dtype=np.int64)
+        self.counted = Tally(known)
+
+    def look(self, tile: slice, fast: Float32, floor: Float32) -> tuple[Rows, Rows, Float32]:
+        """Count the fast scores (n, m) of a tile, and return what may be in its lists."""
+        tiled = grid(self.bands, tile.start, tile.start + len(fast))
+        if tiled is not None:
+            for query, column, band in in_bands(fast, tiled, self.above):
+                query = query + tile.start
+                score = self.score(query, column)
+                self.counted.add_exact(self.bands, band, query, self.start + column, score)
+        query, column, value = hopeful(fast, floor, self.asked.depth, self.near)
+        query, column, value = settle(
+            query + tile.start, column, value, self.asked.depth, self.score, self.scaled.exponents
+        )
+        return query, self.start + column, value
+
+    def score(self, query: Rows, column: Rows) -> Float64:
+        """Return float64 scores of rows of the block with queries, pair by pair.
+
+        Where there are many pairs, because scores tie, rows that are equal are scored once.
+        """
+        if len(column) > MANY_PAIRS * len(self.rows):
+            which, of = self.distinct
+            if 2 * len(which) < len(self.rows):
+                pairs, back = np.unique(query * len(which) + of[column], return_inverse=True)
+                query, column = np.divmod(pairs, len(which))
+                some = pair_scores(self.rows, which[column], self.asked.queries, query)
+                return np.asarray(some[back])
+        return pair_scores(self.rows, column, self.asked.queries, query)
+
+    @cached_property
+    def distinct(self) -> tuple[Rows, Rows]:
+        """Return the first of each kind of equal rows, and for every row the number of its kind."""
+        rows = np.ascontiguousarray(self.rows)
+        kinds = rows.view(np.dtype((np.void, rows.strides[0]))).ravel()
+        _, which, of = np.unique(kinds, return_index=True, return_inverse=True)
+        return which, of
+
+    def tally(self) -> Tally:
+        """Return what all tiles have counted."""
+        self.counted.add_fast(self.bands, self.above)
+        return self.counted
+
+
+def _scale(queries: Float64) -> _Scaled:
+    """Return the queries for the fast product."""
+    n, dim = queries.shape
+    single, exponents, error = np.empty((n, dim), np.float32), np.empty(n, np.int64), 0.0
+    step = max(1, (1 << 16) // dim)
+    for low in range(0, n, step):
+        part = slice(low, low + step)
+        largest = np.maximum(queries[part].max(axis=1), -queries[part].min(axis=1))
+        rough = np.clip(np.frexp(largest)[1], -900, 1000)  # else the factor is no normal number
+        exact = queries[part] * np.ldexp(1.0, -rough)[:, None]
+        fine = np.frexp(np.sqrt(np.einsum("ij,ij->i", exact, exact)))[1]
+        fine = np.maximum(fine, -1000 - rough)
+        exact *= np.ldexp(1.0, -fine)[:, None]
+        single[part], exponents[part] = exact, rough + fine
+        exact -= single[part]
+        error = max(error, float(np.einsum("ij,ij->i", exact, exact).max()) ** 0.5)
+    return _Scaled(single, exponents, error)
 
 
 def _product_on(device: str, fast_queries: NDArray[np.float32]) -> Product:
@@ -230,31 +305,51 @@ def _in_order(
 
 def _fast_error(
     parts: list[Matrix],
-    product: Product,
-    queries: Float64,
-    labelled: Sequence[Rows],
+    products: list[Product],
+    scaled: _Scaled,
+    asked: Asked,
     low: int,
     high: int,
-) -> tuple[float, float]:
-    """Measure by how much a fast score may differ from its float64 score, per unit of norms.
+    first: int,
+) -> float:
+    """Measure by how much a fast score may differ from the true one, for a row of norm 1.
 
-    Returns that, with the safety factor, and the largest norm among the rows looked at, which lie
-    in low:high. If one of them is no descriptor, the first such row of the parts is refused.
+    Compared are a few queries with some rows of low:high, spread over them and over the labelled
+    ones, and all queries with a few. If a row is no descriptor, the first such one is refused.
     """
-    spread = np.linspace(low, high - 1, min(high - low, SAMPLE_ROWS)).astype(np.int64)
-    known = np.unique(np.concatenate([spread, *labelled]))
-    known = known[(known >= low) & (known < high)]
-    worst, largest = LEAST_ERROR * max(1.0, np.sqrt(parts[0].shape[1]) / 64), 0.0
-    query_norms = np.sqrt((queries * queries).sum(axis=1))
+    labelled = np.unique(asked.labels.row) - first
+    labelled = labelled[(labelled >= low) & (labelled < high)]
+    known = np.linspace(low, high - 1, min(high - low, SAMPLE_ROWS)).astype(np.int64)
+    some = np.linspace(0, len(labelled) - 1, min(len(labelled), SAMPLE_ROWS // 4)).astype(np.int64)
+    known = np.concatenate([known, labelled[some]])
+    few = np.unique(np.linspace(0, len(scaled.queries) - 1, SAMPLE_QUERIES).astype(np.int64))
+    worst = LEAST_ERROR * max(1.0, float(np.sqrt(parts[0].shape[1])) / 64)
+    alone = _product_on(asked.device, scaled.queries[few])
+    powers = np.ldexp(1.0, -scaled.exponents)
     for at in range(0, len(known), 512):
-        rows = take(parts, known[at : at + 512])
-        with np.errstate(over="ignore"):
-            single = rows.astype(np.float32)
-        squares = np.einsum("ij,ij->i", single, single)
-        if not np.all(np.isfinite(squares) & (squares > 0)):
-            check_all(parts)
-        norms = np.sqrt((rows * rows).sum(axis=1))
-        largest = max(largest, float(norms.max()) * 1.01)
-        off = np.abs(product(single) - queries @ rows.T) / np.outer(query_norms, norms)
-        worst = max(worst, float(off.max()))
-    return SAFETY * worst, largest
+        some = known[at : at + 512]
+        worst = max(worst, _off(parts, alone, asked.queries[few], powers[few], some))
+    if len(few) < len(scaled.queries):
+        spread = known[:: max(1, len(known) // FEW_ROWS)][:FEW_ROWS]
+        for i, product in enumerate(products):
+            tile = slice(i * asked.tile, (i + 1) * asked.tile)
+            worst = max(worst, _off(parts, product, asked.queries[tile], powers[tile], spread))
+    return SAFETY * worst
+
+
+def _off(
+    parts: list[Matrix], product: Product, queries: Float64, powers: Float64, at: Rows
+) -> float:
+    """Return the largest difference between fast and true scores, per unit of the rows' norms.
+
+    powers  (n_queries,), what a true score is multiplied with to be a fast one
+    """
+    rows = take(parts, at)
+    with np.errstate(over="ignore"):
+        single = rows.astype(np.float32)
+    squares = np.einsum("ij,ij->i", single, single)
+    if not np.all(np.isfinite(squares) & (squares > 0)):
+        check_all(parts)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    off = np.abs(product(single) - (queries @ rows.T) * powers[:, None]) / norms
+    return float(off.max())

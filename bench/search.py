@@ -23,15 +23,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.counting import Truth, best_first, table_size, true_scores
+from bench.counting import Labels, best_of_each, labelled_ties, scores_of
 from bench.descriptors import Matrix, check_all, count_rows
 from bench.errors import BenchError
 from bench.piece import LEAST_BLOCK, Asked, Counted, count
 from bench.types import LabelledRanks, Rows, Shortlist
 
-MOST_BLOCK = 8192
+MOST_BLOCK, SMALL_BLOCK = 8192, 2048
 ASIDE_BYTES = 2 << 20  # for threads, and all that does not grow with the data
-LEAST_BINS, MOST_QUERIES = 1 << 13, 512
+MOST_QUERIES = 1 << 16
+TILE = 1 << 20  # fast scores made at a time: they stay in the cache until they are counted
+SCORE_BYTES, LISTED_BYTES = 48, 64  # working memory of a fast score, of a row in a list
+LABEL_BYTES, LABEL_BLOCK_BYTES = 200, 160  # of a labelled row: once, and for each block in work
+THREAD_BYTES = 1 << 20  # in which float64 products are made
 
 Float64 = NDArray[np.float64]
 Advance = Callable[[int], None]
@@ -52,15 +56,20 @@ class Found:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How much is done at a time: queries, rows of a block, blocks side by side.
+    """How much is done at a time.
 
-    `bins` is the most that a table of a query may have.
+    order    the queries in the order of how many rows they label, int64
+    groups   slices of that order; for each the database is read once
+    rows     rows of a block
+    tile     queries multiplied with a block at a time
+    threads  blocks side by side
     """
 
-    queries: int
+    order: Rows
+    groups: list[slice]
     rows: int
+    tile: int
     threads: int
-    bins: int
 
 
 def here(
@@ -87,7 +96,7 @@ def search(
     queries       (n_queries, dim) float64, finite, no zero rows
     labelled      per query the rows to rank, int64, sorted, unique
     depth         length of the shortlist; cut to the number of rows
-    memory_bytes  what blocks of rows, tables and lists may take together; where it is too little
+    memory_bytes  what blocks of rows, counts and lists may take together; where it is too little
                   for one query and one small block, that much is taken
     advance       called with the number of rows done, for progress
     device        where the fast product is made: "cpu", or a GPU by its name in torch
@@ -102,35 +111,31 @@ def search(
     n_rows = count_rows(parts)
     depth = min(depth, n_rows)
     plan = _plan(parts, len(queries), labelled, depth, memory_bytes, threads, device)
-    ranked: list[tuple[Rows, Rows, Float64, Rows]] = []
-    lists: list[tuple[Rows, Float64]] = []
+    ranks, labels, place = _scored(parts, queries, labelled, plan)
+    shortlist = Shortlist(
+        np.empty((len(queries), depth), dtype=np.int64), np.empty((len(queries), depth))
+    )
     norms = (np.inf, 0.0)
-    for first in range(0, len(queries), plan.queries):
-        chosen = slice(first, first + plan.queries)
-        asked = _asked(parts, queries[chosen], labelled[chosen], depth, plan, device)
+    for group in plan.groups:
+        chosen = plan.order[group]
+        low, high = np.searchsorted(labels.query, [group.start, group.start + len(chosen)])
+        mine = Labels(
+            labels.query[low:high] - group.start, labels.row[low:high], labels.score[low:high],
+            n_rows,
+        )  # fmt: skip
+        here_too = len(chosen) == chosen[-1] - chosen[0] + 1 and bool(np.all(np.diff(chosen) == 1))
+        block = queries[chosen[0] : chosen[-1] + 1] if here_too else queries[chosen]
+        asked = Asked(block, mine, depth, plan.rows, plan.tile, plan.threads, device)
         total = _Sum(asked)
         for counted in hand_out(parts, asked, total.lasts, advance):
             total.add(counted)
         if total.rows != n_rows:
             raise BenchError(f"{total.rows} rows were counted of {n_rows}; run the search again.")
-        ranked += total.ranks()
-        lists += total.lists
+        ranks.rank[place[low:high]] = total.above
+        ranks.tied[place[low:high]] = total.tied + labelled_ties(mine)
+        shortlist.row[chosen] = total.row.reshape(len(chosen), depth)
+        shortlist.score[chosen] = total.score.reshape(len(chosen), depth)
         norms = min(norms[0], total.norms[0]), max(norms[1], total.norms[1])
-    offsets = np.cumsum([0, *(len(one[0]) for one in ranked)], dtype=np.int64)
-    row, rank, score, tied = (
-        np.concatenate([one[i] for one in ranked]) if ranked else np.empty(0) for i in range(4)
-    )
-    ranks = LabelledRanks(
-        offsets,
-        row.astype(np.int64),
-        rank.astype(np.int64),
-        score.astype(np.float64),
-        tied.astype(np.int64),
-    )
-    shortlist = Shortlist(
-        np.array([short[0] for short in lists], dtype=np.int64).reshape(len(queries), depth),
-        np.array([short[1] for short in lists], dtype=np.float64).reshape(len(queries), depth),
-    )
     return Found(ranks, shortlist, norms)
 
 
@@ -142,7 +147,7 @@ def passes(
     memory_bytes: int,
 ) -> int:
     """Return how many times `search` will read the database, for progress."""
-    return -(-n_queries // _plan(parts, n_queries, labelled, depth, memory_bytes).queries)
+    return len(_plan(parts, n_queries, labelled, depth, memory_bytes).groups)
 
 
 def _plan(
@@ -154,22 +159,47 @@ def _plan(
     threads: int | None = None,
     device: str = "cpu",
 ) -> _Plan:
-    """Divide the memory: half for the tables and lists of queries, half for blocks of rows."""
+    """Divide the memory: half for the labels and lists of queries, half for blocks of rows.
+
+    Queries that label as many rows are searched together: their counting is then of one shape.
+    """
     n_rows, dim = count_rows(parts), parts[0].shape[1]
     half = max(memory_bytes - ASIDE_BYTES, memory_bytes // 2) // 2
-    together = min(n_queries, MOST_QUERIES)
-    most = max(map(len, labelled), default=0)
-    list_bytes = 32 * (5 * min(depth, n_rows) + 1024) + 128 * most
-    wanted = table_size(n_rows, most)
-    bins = max(min(wanted, LEAST_BINS), min(wanted, (half // max(together, 1) - list_bytes) // 4))
-    at_once = max(1, min(together, half // (4 * bins + list_bytes)))
     stored = max(part.dtype().itemsize for part in parts)
     copies = 4 * (stored != 4) + 4 * (device != "cpu")  # as float32, and staged for a GPU
-    row_bytes = dim * (stored + copies) + 4 * at_once + 64
-    in_work = half // row_bytes
-    side_by_side = max(1, min(threads or _cores(), in_work // LEAST_BLOCK))
-    rows = max(LEAST_BLOCK, min(MOST_BLOCK, in_work // side_by_side))
-    return _Plan(at_once, rows, side_by_side, bins)
+    row_bytes, for_rows = dim * (stored + copies) + 64, half * 3 // 4
+    sizes = np.array([len(rows) for rows in labelled], dtype=np.int64)
+    order = np.argsort(sizes // 8, kind="stable")  # alike is enough, and few are moved
+    lists = LISTED_BYTES * (4 * min(depth, n_rows) + 16) + 4 * dim
+    groups = _groups(lists + LABEL_BYTES * sizes[order], half)  # whatever the threads and device
+    labels = max((int(sizes[order[group]].sum()) for group in groups), default=0)
+    least = LEAST_BLOCK * row_bytes + THREAD_BYTES + LABEL_BLOCK_BYTES * labels
+    side_by_side = max(1, min(threads or _cores(), for_rows // least))
+    most = max((group.stop - group.start for group in groups), default=1)
+    scores = half // 4 // side_by_side // SCORE_BYTES
+    if device == "cpu":
+        scores = min(scores, TILE)  # on a GPU, as many as may be: a block goes there once
+    rows = min(
+        for_rows // side_by_side // row_bytes,
+        max(SMALL_BLOCK, scores // most),
+        max(SMALL_BLOCK, -(-n_rows // (4 * side_by_side))),
+        MOST_BLOCK,
+    )
+    rows = max(LEAST_BLOCK, rows)
+    tiles = -(-most // max(1, scores // rows))
+    return _Plan(order, groups, rows, -(-most // tiles), side_by_side)
+
+
+def _groups(each: Rows, most_bytes: int) -> list[slice]:
+    """Cut queries that need so many bytes each into groups that fit, of one query at least."""
+    groups, start, ends = [], 0, np.cumsum(each)
+    while start < len(each):
+        before = int(ends[start] - each[start])
+        fit = int(np.searchsorted(ends, before + most_bytes, side="right"))
+        end = max(start + 1, min(fit, start + MOST_QUERIES))
+        groups.append(slice(start, end))
+        start = end
+    return groups
 
 
 def _cores() -> int:
@@ -179,20 +209,27 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _asked(
-    parts: list[Matrix],
-    queries: Float64,
-    labelled: Sequence[Rows],
-    depth: int,
-    plan: _Plan,
-    device: str,
-) -> Asked:
-    """Return what a block of queries asks of every piece."""
+def _scored(
+    parts: list[Matrix], queries: Float64, labelled: Sequence[Rows], plan: _Plan
+) -> tuple[LabelledRanks, Labels, Rows]:
+    """Return the labelled rows with their scores: as the answer has them, and as they are counted.
+
+    The labels are in the order of `Labels`, their queries numbered as in the plan; the last array
+    says for each where it stands in the answer, whose ranks and ties are still empty.
+    """
+    sizes = np.array([len(rows) for rows in labelled], dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    row = np.concatenate([*labelled, np.empty(0, dtype=np.int64)]).astype(np.int64)
+    query = np.repeat(np.arange(len(sizes)), sizes)
     with np.errstate(over="ignore", invalid="ignore"):
-        scores = [true_scores(parts, *pair) for pair in zip(labelled, queries, strict=True)]
-    if not all(np.isfinite(some).all() for some in scores):
+        score = scores_of(parts, row, queries, query, plan.rows, plan.threads)
+    if not np.isfinite(score).all():
         check_all(parts)
-    return Asked(queries, labelled, scores, depth, plan.rows, plan.threads, plan.bins, device)
+    number = np.empty_like(plan.order)
+    number[plan.order] = np.arange(len(number))
+    place = np.lexsort((-row, score, number[query]))
+    ranks = LabelledRanks(offsets, row, np.empty_like(row), score, np.empty_like(row))
+    return ranks, Labels(number[query][place], row[place], score[place], count_rows(parts)), place
 
 
 class _Sum:
@@ -203,30 +240,31 @@ class _Sum:
         self.asked = asked
         self.rows = 0
         self.norms = (np.inf, 0.0)
-        self.truths = [Truth(*pair) for pair in zip(asked.labels, asked.scores, strict=True)]
-        nothing = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
-        self.lists: list[tuple[Rows, Float64]] = [nothing for _ in asked.queries]
+        self.above = np.zeros(len(asked.labels.row), dtype=np.int64)
+        self.tied = np.zeros(len(asked.labels.row), dtype=np.int64)
+        self.query, self.row = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        self.score = np.empty(0)
 
     def add(self, counted: Counted) -> None:
         """Add one piece."""
+        added = counted.added
         self.rows += counted.rows
         self.norms = min(self.norms[0], counted.norms[0]), max(self.norms[1], counted.norms[1])
-        for i, (truth, one) in enumerate(zip(self.truths, counted.each(self.asked), strict=True)):
-            truth.hist += one.hist
-            truth.beaten += one.beaten
-            truth.tied += one.tied
-            if len(one.row):
-                row, score = self.lists[i]
-                rows, scores = np.append(row, one.row), np.append(score, one.score)
-                self.lists[i] = best_first(rows, scores, self.asked.depth)
+        self.above += added.above
+        self.tied += added.tied
+        if len(added.query):
+            query = np.concatenate([self.query, added.query])
+            row, score = np.append(self.row, added.row), np.append(self.score, added.score)
+            if len(self.query):
+                best = best_of_each(query, row, score, self.asked.depth)
+                query, row, score = query[best], row[best], score[best]
+            self.query, self.row, self.score = query, row, score
 
     def lasts(self) -> Float64:
         """Return the last score of every list; minus infinity where it is not full yet."""
-        depth = self.asked.depth
-        full = [len(score) == depth > 0 for _, score in self.lists]
-        pairs = zip(self.lists, full, strict=True)
-        return np.array([score[-1] if there else -np.inf for (_, score), there in pairs])
-
-    def ranks(self) -> list[tuple[Rows, Rows, Float64, Rows]]:
-        """Return rows, ranks, scores and ties of every query."""
-        return [truth.result() for truth in self.truths]
+        depth, n_queries = self.asked.depth, len(self.asked.queries)
+        ends = np.cumsum(np.bincount(self.query, minlength=n_queries))
+        full = (np.diff(ends, prepend=0) == depth) & (depth > 0)
+        out = np.full(n_queries, -np.inf)
+        out[full] = self.score[ends[full] - 1]
+        return out

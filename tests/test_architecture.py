@@ -31,6 +31,7 @@ LAYERS = [
     {"engine", "checkpoints", "card", "contract", "folder", "bring", "store", "search", "machine"},
     {"sources", "pictures", "suppression", "batches", "decoding", "graphs", "network"},
     {"thumbnails", "piece"},
+    {"listing"},
     {"pyramid", "local", "rerank", "fetch", "evaluate", "counting", "images", "weights", "plugins"},
     {"archives", "quantise", "footprint", "flops", "fingerprint"},
     {"truth", "layout", "first_sentences", "identity"},

@@ -29,19 +29,26 @@ def test_blocks_in_work_fit_into_the_budget(threads: int, budget: int, stored: A
     assert plan.threads * each <= budget / 2
     assert plan.threads <= threads
     assert plan.rows >= piece.LEAST_BLOCK
-    assert plan.queries * (4 * plan.bins + 16 * 5 * 100) <= budget / 2
-    assert plan.bins >= 1024
-    assert search.passes(parts, 70, labelled, 100, budget) == -(-70 // plan.queries)
+    most = max(group.stop - group.start for group in plan.groups)
+    assert most * (100 * search.LABEL_BYTES + 16 * 5 * 100) <= budget / 2
+    assert plan.threads * plan.tile * plan.rows * 4 <= budget / 2
+    assert search.passes(parts, 70, labelled, 100, budget) == len(plan.groups)
 
 
-def test_little_memory_makes_tables_coarser_before_it_makes_more_passes() -> None:
-    parts = [from_array(np.ones((1_000_000, 1), np.float32), "x")]
-    labelled = rows_of(*[range(100)] * 70)
-    bins = {}
+def test_little_memory_makes_smaller_blocks_before_it_makes_more_passes() -> None:
+    parts = [from_array(np.ones((100_000, 4096), np.float16), "x")]
+    labelled = rows_of(*[range(5)] * 70)
+    rows = {}
     for mib in (16, 64, 256):
         assert search.passes(parts, 70, labelled, 100, mib << 20) == 1
-        bins[mib] = search._plan(parts, 70, labelled, 100, mib << 20).bins
-    assert bins[16] < bins[64] < bins[256] == counting.MOST_BINS
+        rows[mib] = search._plan(parts, 70, labelled, 100, mib << 20, 1).rows
+    assert rows[16] < rows[64] < rows[256]
+
+
+def test_no_query_asks_for_nothing() -> None:
+    found = find(np.ones((3, 2), np.float32), np.empty((0, 2)), [], 2)
+    assert found.ranks.offsets.tolist() == [0]
+    assert found.shortlist.row.shape == (0, 2)
 
 
 @pytest.mark.parametrize("budget", [8 << 20, 32 << 20])
