@@ -149,7 +149,7 @@ def ladder(labels: Labels, exponents: NDArray[np.integer]) -> Ladder:
     """Prepare labels; the fast product of query i is its true one times 2 ** -exponents[i]."""
     key = np.empty(len(labels.query), dtype=np.complex128)
     key.real, key.imag = labels.query, labels.score
-    first = np.searchsorted(key, key, side="left")
+    first, _ = _equal(labels)
     by_row = np.argsort(labels.row, kind="stable")
     return Ladder(
         labels,
@@ -222,7 +222,8 @@ def grid(all_bands: Bands, low_query: int, high_query: int) -> Grid | None:
         return None
     query = all_bands.query[begin:end]
     row = query - low_query
-    column = np.arange(end - begin) - np.searchsorted(query, query)
+    starts = np.searchsorted(query, np.arange(low_query, high_query))
+    column = np.arange(end - begin) - starts[row]
     shape = high_query - low_query, int(column.max()) + 1
     above = np.finfo(np.float32).max
     out = Grid(
@@ -368,7 +369,14 @@ class Tally:
 
 def labelled_ties(labels: Labels) -> Rows:
     """Return how many other labelled rows of its query have the score of each label."""
-    key = np.empty(len(labels.query), dtype=np.complex128)
-    key.real, key.imag = labels.query, labels.score
-    first, end = np.searchsorted(key, key, side="left"), np.searchsorted(key, key, side="right")
-    return np.asarray(end - first - 1, dtype=np.int64)
+    _, sizes = _equal(labels)
+    return sizes - 1
+
+
+def _equal(labels: Labels) -> tuple[Rows, Rows]:
+    """Return for each label where those of its query and score begin, and how many they are."""
+    query, score = labels.query, labels.score
+    new = np.ones(len(query), dtype=bool)
+    new[1:] = (query[1:] != query[:-1]) | (score[1:] != score[:-1])
+    first, of = np.flatnonzero(new), np.cumsum(new) - 1
+    return first[of], np.diff(first, append=len(query))[of]

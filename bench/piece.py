@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bench.counting import (
+    LOOKED_AT,
     Bands,
     Labels,
     Ladder,
@@ -173,12 +174,11 @@ def count(
             tally.add(seen.tally)
             lists.add(seen.query, seen.row, seen.value, seen.near)
             advance(min(asked.rows, high - start))
-    above, tied = tally.result()
     query, row, true = lists.result()
     if lasts is not None:
         kept = true >= lasts[query]
         query, row, true = query[kept], row[kept], true[kept]
-    return Counted(high - low, span, Added(above, tied, query, row, true))
+    return Counted(high - low, span, Added(*tally.result(), query, row, true))
 
 
 class _Block:
@@ -210,10 +210,15 @@ class _Block:
                 query = query + tile.start
                 score = self.score(query, column)
                 self.counted.add_exact(self.bands, band, query, self.start + column, score)
-        query, column, value = hopeful(fast, floor, self.asked.depth, self.near)
-        query, column, value = settle(
-            query + tile.start, column, value, self.asked.depth, self.score, self.scaled.exponents
-        )
+        listed = []
+        step = max(1, LOOKED_AT // 2 // fast.shape[1])
+        for low in range(0, len(fast), step):
+            part = slice(low, low + step)
+            query, column, value = hopeful(fast[part], floor[part], self.asked.depth, self.near)
+            query += tile.start + low
+            powers = self.scaled.exponents
+            listed.append(settle(query, column, value, self.asked.depth, self.score, powers))
+        query, column, value = (np.concatenate(arrays) for arrays in zip(*listed, strict=True))
         return query, self.start + column, value
 
     def score(self, query: Rows, column: Rows) -> Float64:

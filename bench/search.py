@@ -1,17 +1,19 @@
 """Exact ranks of the labelled images, and a shortlist, in one pass over the database.
 
 No full ranking is made. A labelled image's rank is the number of rows that beat it, so the rows
-are counted: block by block the scores are multiplied in the precision of the block (fast), and
-every row is dropped into the gap between two labelled scores where it falls. Rows that fall so
-near a labelled score that the rounding of the fast product could matter are scored again in
-float64, one pair at a time and always in the same order of additions. So the order is that of
-the float64 scores, score descending and then database row ascending, whatever the block size,
-the threads or the library that multiplies.
+are counted. Block by block, all queries are multiplied with the rows in the precision of the block
+(fast). Around every labelled score lies a band, as wide as the rounding of the fast product could
+matter: scores above it are counted, and only rows inside it are scored again in float64, pair by
+pair and always in the same order of additions. The same holds for what may be in a shortlist. So
+the order is that of the float64 scores, score descending and then database row ascending, whatever
+the block size, the threads or the library that multiplies.
 
-How near is near is measured, not guessed: the fast scores of all labelled rows and of a sample
-of others are compared with their float64 scores, and `SAFETY` times the largest difference
-(relative to the norms) is the distance within which a row is scored again. So the fast product
-may as well be made on a GPU.
+How wide a band is is measured, not guessed: fast scores of sampled and labelled rows are compared
+with their float64 scores, and `SAFETY` times the largest difference (relative to the norm of the
+row) is the distance within which a row is scored again. So the fast product may as well be made on
+a GPU. Queries go into it times a power of two, so that its numbers are of the size of the rows.
+
+Where the time goes: the product; `depth` float64 scores a query; then, far behind, the counting.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.counting import Labels, best_of_each, labelled_ties, scores_of
+from bench.counting import LOOKED_AT, Labels, best_of_each, labelled_ties, scores_of
 from bench.descriptors import Matrix, check_all, count_rows
 from bench.errors import BenchError
 from bench.piece import LEAST_BLOCK, Asked, Counted, count
@@ -33,7 +35,8 @@ MOST_BLOCK, SMALL_BLOCK = 8192, 2048
 ASIDE_BYTES = 2 << 20  # for threads, and all that does not grow with the data
 MOST_QUERIES = 1 << 16
 TILE = 1 << 20  # fast scores made at a time: they stay in the cache until they are counted
-SCORE_BYTES, LISTED_BYTES = 48, 64  # working memory of a fast score, of a row in a list
+SCORE_BYTES, LISTED_BYTES = 12, 40  # working memory of a fast score, of a row in a list
+LOOKED_BYTES = 32  # of a fast score while it is looked at
 LABEL_BYTES, LABEL_BLOCK_BYTES = 200, 160  # of a labelled row: once, and for each block in work
 THREAD_BYTES = 1 << 20  # in which float64 products are made
 
@@ -118,21 +121,14 @@ def search(
     norms = (np.inf, 0.0)
     for group in plan.groups:
         chosen = plan.order[group]
-        low, high = np.searchsorted(labels.query, [group.start, group.start + len(chosen)])
-        mine = Labels(
-            labels.query[low:high] - group.start, labels.row[low:high], labels.score[low:high],
-            n_rows,
-        )  # fmt: skip
-        here_too = len(chosen) == chosen[-1] - chosen[0] + 1 and bool(np.all(np.diff(chosen) == 1))
-        block = queries[chosen[0] : chosen[-1] + 1] if here_too else queries[chosen]
-        asked = Asked(block, mine, depth, plan.rows, plan.tile, plan.threads, device)
+        asked, mine = _asked(queries, labels, plan, group, depth, device)
         total = _Sum(asked)
         for counted in hand_out(parts, asked, total.lasts, advance):
             total.add(counted)
         if total.rows != n_rows:
             raise BenchError(f"{total.rows} rows were counted of {n_rows}; run the search again.")
-        ranks.rank[place[low:high]] = total.above
-        ranks.tied[place[low:high]] = total.tied + labelled_ties(mine)
+        ranks.rank[place[mine]] = total.above
+        ranks.tied[place[mine]] = total.tied + labelled_ties(asked.labels)
         shortlist.row[chosen] = total.row.reshape(len(chosen), depth)
         shortlist.score[chosen] = total.score.reshape(len(chosen), depth)
         norms = min(norms[0], total.norms[0]), max(norms[1], total.norms[1])
@@ -176,7 +172,8 @@ def _plan(
     least = LEAST_BLOCK * row_bytes + THREAD_BYTES + LABEL_BLOCK_BYTES * labels
     side_by_side = max(1, min(threads or _cores(), for_rows // least))
     most = max((group.stop - group.start for group in groups), default=1)
-    scores = half // 4 // side_by_side // SCORE_BYTES
+    for_scores = half // 4 // side_by_side
+    scores = (for_scores - min(for_scores * 3 // 4, LOOKED_BYTES * LOOKED_AT)) // SCORE_BYTES
     if device == "cpu":
         scores = min(scores, TILE)  # on a GPU, as many as may be: a block goes there once
     rows = min(
@@ -230,6 +227,21 @@ def _scored(
     place = np.lexsort((-row, score, number[query]))
     ranks = LabelledRanks(offsets, row, np.empty_like(row), score, np.empty_like(row))
     return ranks, Labels(number[query][place], row[place], score[place], count_rows(parts)), place
+
+
+def _asked(
+    queries: Float64, labels: Labels, plan: _Plan, group: slice, depth: int, device: str
+) -> tuple[Asked, slice]:
+    """Return what a group of queries asks of every piece, and which of the labels are theirs."""
+    chosen = plan.order[group]
+    low, high = np.searchsorted(labels.query, [group.start, group.stop])
+    mine = slice(int(low), int(high))
+    own = Labels(
+        labels.query[mine] - group.start, labels.row[mine], labels.score[mine], labels.total
+    )
+    in_a_row = bool(np.all(np.diff(chosen) == 1))  # a view, where one will do
+    some = queries[chosen[0] : chosen[-1] + 1] if in_a_row else queries[chosen]
+    return Asked(some, own, depth, plan.rows, plan.tile, plan.threads, device), mine
 
 
 class _Sum:
