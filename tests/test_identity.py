@@ -70,7 +70,11 @@ GROWTH = [
     ),
     ("bench/card.py", '        "limit": dataset.limit,\n',
      '        "limit": dataset.limit,\n        "stages": [],\n'),
-    ("report/sentences.py", '"query cropped to its box"', '"the query is cropped to its box"'),
+    (
+        "report/sentences.py",
+        '"query cropped to its box"',
+        '"the query is cropped to its box"',
+    ),
 ]  # fmt: skip
 DEFAULT = ("bench/types.py", 'resize: str = "native"', 'resize: str = "pillow"')
 
