@@ -1,4 +1,4 @@
-"""The rows that may be in the list of a query, picked by their fast scores; for `bench.piece`.
+"""The rows that may be in the list of a query, picked by their fast scores.
 
 See `bench.search` for the idea. A list begins with the best of the first block; from then on only
 what reaches its last score, as far as the fast product can tell, is looked at.
