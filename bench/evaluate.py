@@ -23,7 +23,6 @@ class Score:
     per_query: NDArray[np.float64]
 
 
-ABSENT = np.iinfo(np.int64).max  # the rank of an image that is not in the list
 Scores = dict[str, dict[str, Score]]
 
 
@@ -45,7 +44,6 @@ def positive_ranks(ranks: LabelledRanks, protocol: Protocol) -> list[Rows]:
         part = ranks.of_query(i)
         rows, places = ranks.row[part], ranks.rank[part]
         positive = places[_find(rows, truth.positive, i)]
-        positive = positive[positive != ABSENT]
         ignored = places[_find(rows, truth.ignored, i)]
         out.append(junk_removed(positive[positive != NOT_RETRIEVED], ignored))
     return out

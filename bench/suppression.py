@@ -16,8 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.evaluate import ABSENT
-from bench.types import LabelledRanks, Protocol, Rows, Shortlist
+from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
 
 
 def depth_needed(groups: Rows, protocols: Sequence[Protocol]) -> int:
@@ -44,9 +43,9 @@ def follow(ranks: LabelledRanks, listed: Shortlist, groups: Rows) -> LabelledRan
     """Return the ranks of the labelled images once only the first row of each group is kept.
 
     `listed` is the list as it is before that. Rows beyond `groups` (distractors) are groups of one.
-    An image that is suppressed, or that is not in the list, gets the rank `ABSENT`.
+    An image that is suppressed, or that is not in the list, gets the rank `NOT_RETRIEVED`.
     """
-    rank = np.full_like(ranks.rank, ABSENT)
+    rank = np.full_like(ranks.rank, NOT_RETRIEVED)
     for query, rows in enumerate(listed.row):
         kept = rows[places_kept(rows, groups)]
         part = ranks.of_query(query)

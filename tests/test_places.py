@@ -12,7 +12,15 @@ from bench import areas, card, datasets, evaluate, record, rerank, search, suppr
 from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.folder import parse
-from bench.types import NO_ROW, Areas, GroundTruth, LabelledRanks, Protocol, Shortlist
+from bench.types import (
+    NO_ROW,
+    NOT_RETRIEVED,
+    Areas,
+    GroundTruth,
+    LabelledRanks,
+    Protocol,
+    Shortlist,
+)
 from tests.places import R1, R5
 
 
@@ -40,9 +48,9 @@ def test_suppression_by_hand() -> None:
     after = suppression.follow(
         ranks, Shortlist(np.array([[1, 0, 2, 4, 3]]), np.zeros((1, 5))), groups
     )
-    assert after.rank.tolist() == [evaluate.ABSENT, 1, 2]
+    assert after.rank.tolist() == [NOT_RETRIEVED, 1, 2]
     cut = suppression.follow(ranks, Shortlist(np.array([[1, 0, 2]]), np.zeros((1, 3))), groups)
-    assert cut.rank.tolist() == [evaluate.ABSENT, 1, evaluate.ABSENT]
+    assert cut.rank.tolist() == [NOT_RETRIEVED, 1, NOT_RETRIEVED]
 
 
 def test_an_image_that_is_not_in_the_list_has_no_place() -> None:
@@ -50,7 +58,7 @@ def test_an_image_that_is_not_in_the_list_has_no_place() -> None:
     ranks = LabelledRanks(
         np.array([0, 4]),
         np.array([1, 2, 3, 4]),
-        np.array([evaluate.ABSENT, 0, evaluate.ABSENT, 2]),
+        np.array([NOT_RETRIEVED, 0, NOT_RETRIEVED, 2]),
         np.zeros(4),
         np.zeros(4, int),
     )
