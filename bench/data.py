@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from bench import acquire, datacheck, datasets, layout, plugins
+from bench import datacheck, datasets, layout, plugins
+from bench.acquire import get as get_one
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError
 from bench.paths import data_root, write_bytes
@@ -93,7 +94,7 @@ def get(
     failed = 0
     for name in names:
         try:
-            acquire.get(
+            get_one(
                 name, accept=accept, own=own, span=span, keep_archives=keep_archives, force=force
             )
         except BenchError as error:
