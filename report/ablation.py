@@ -8,12 +8,11 @@ from typing import Any
 
 from bench import record as records
 from bench.errors import BenchError
-
-from . import runs
-from .board import printed
-from .cards import metric_label
-from .markdown import escape, table
-from .runs import Run
+from bench.report import runs
+from bench.report.board import printed
+from bench.report.cards import metric_label
+from bench.report.markdown import escape, table
+from bench.report.runs import Run
 
 TITLE = "## DOLG without its parts\n"
 ABOUT = """\

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import markdown
-from .cards import metric_label
-from .markdown import code, escape
-from .runs import Run, in_order
+from bench.report import markdown
+from bench.report.cards import metric_label
+from bench.report.markdown import code, escape
+from bench.report.runs import Run, in_order
 
 TITLE = "## Approximate search: mAP lost against exact\n"
 NOTE = """\

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from . import latex, markdown
-from .board import UNRANKED, printed, protocol_head
-from .cards import metric_label
-from .compare import NONE_KNOWN, differences
-from .literature import metric_name, source
-from .markdown import escape
-from .published import PublishedRow
-from .runs import Run, Score, in_order
+from bench.report import latex, markdown
+from bench.report.board import UNRANKED, printed, protocol_head
+from bench.report.cards import metric_label
+from bench.report.compare import NONE_KNOWN, differences
+from bench.report.literature import metric_name, source
+from bench.report.markdown import escape
+from bench.report.published import PublishedRow
+from bench.report.runs import Run, Score, in_order
 
 IDS = {
     "map": "map.trapezoid.junk-removed",

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
-from . import (
+from bench.report import (
     ablation,
     approximate,
     beside,
@@ -25,10 +25,10 @@ from . import (
     tables,
     tornado,
 )
-from .board import Board
-from .markdown import clean, code, escape, folded, relative_target
-from .published import PublishedRow
-from .runs import Run
+from bench.report.board import Board
+from bench.report.markdown import clean, code, escape, folded, relative_target
+from bench.report.published import PublishedRow
+from bench.report.runs import Run
 
 FIELD = (
     "roxford5k", "rparis6k", "oxford5k", "paris6k", "gldv2", "pitts30k", "tokyo247", "msls",

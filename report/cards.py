@@ -10,10 +10,9 @@ from bench.canonical import canonical_json
 from bench.card import CROPPED, NO_RERANKING, is_compressed, name_of
 from bench.identity import elided
 from bench.metrics import metric
-
-from .markdown import clean, code, escape, folded
-from .runs import Card, Run, flat
-from .sentences import SENTENCES, WITH_NUMBERS
+from bench.report.markdown import clean, code, escape, folded
+from bench.report.runs import Card, Run, flat
+from bench.report.sentences import SENTENCES, WITH_NUMBERS
 
 ABSENT = "not on the card"
 LONGEST = 4000

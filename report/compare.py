@@ -6,11 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bench.card import CROPPED, NO_BOXES, WHOLE
-
-from .cards import say
-from .markdown import clean, code, escape
-from .published import NOT_STATED, PublishedRow
-from .runs import Run
+from bench.report.cards import say
+from bench.report.markdown import clean, code, escape
+from bench.report.published import NOT_STATED, PublishedRow
+from bench.report.runs import Run
 
 NONE_KNOWN = "none known"
 TREATMENT = "query crop, scales, size cap"

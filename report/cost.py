@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
-from . import cost_plot, markdown
-from .cards import by_label, gist, metric_label
-from .expense import Timed
-from .markdown import code, escape, relative_target
-from .runs import Run, protocols
+from bench.report import cost_plot, markdown
+from bench.report.cards import by_label, gist, metric_label
+from bench.report.expense import Timed
+from bench.report.markdown import code, escape, relative_target
+from bench.report.runs import Run, protocols
 
 NONE = "–"
 NOT_COUNTED = "not counted"

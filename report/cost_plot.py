@@ -15,12 +15,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.canonical import sha256_json
 from bench.card import identity
-
-from .cards import metric_label, sentence
-from .expense import PHASES, Timed
-from .markdown import clean
-from .plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
-from .runs import Run, protocols
+from bench.report.cards import metric_label, sentence
+from bench.report.expense import PHASES, Timed
+from bench.report.markdown import clean
+from bench.report.plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
+from bench.report.runs import Run, protocols
 
 FILLS = {
     "decode": ("#56B4E9", ""),

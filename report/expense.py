@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .markdown import clean
+from bench.report.markdown import clean
 
 PHASES = ("decode", "preprocess", "network", "search", "re-rank")
 

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.identity import elided
-
-from .board import Board, treatment
-from .cards import metric_label, say
+from bench.report.board import Board, treatment
+from bench.report.cards import metric_label, say
 
 COLUMNS = (
     "dataset", "group", "partial", "method", "variant", "marks", "backbone", "training_set",

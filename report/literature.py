@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from . import markdown
-from .compare import differences
-from .markdown import code, escape
-from .published import TAGS, UNITS, PublishedRow
-from .runs import Run, in_order
-from .tables import NONE
+from bench.report import markdown
+from bench.report.compare import differences
+from bench.report.markdown import code, escape
+from bench.report.published import TAGS, UNITS, PublishedRow
+from bench.report.runs import Run, in_order
+from bench.report.tables import NONE
 
 PARTS = {"main": "Published", "ablation": "Published ablations"}
 METRICS = {"map": "mAP", "mp": "mP", "recall": "R", "mean-recall": "mean recall"}

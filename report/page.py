@@ -17,14 +17,13 @@ from typing import Any
 from urllib.parse import quote
 
 from bench.canonical import canonical_json
-
-from .cards import gist, label, metric_label, say, stated
-from .compare import crop_of
-from .cost_plot import rules_of
-from .literature import metric_name
-from .markdown import clean, relative_target
-from .published import TAGS, PublishedRow
-from .runs import Run, flat, protocols
+from bench.report.cards import gist, label, metric_label, say, stated
+from bench.report.compare import crop_of
+from bench.report.cost_plot import rules_of
+from bench.report.literature import metric_name
+from bench.report.markdown import clean, relative_target
+from bench.report.published import TAGS, PublishedRow
+from bench.report.runs import Run, flat, protocols
 
 PARTS = Path(__file__).resolve().parent / "leaderboard"
 SCRIPTS = ("view.js", "plot.js", "detail.js", "page.js")

@@ -20,13 +20,12 @@ from bench.canonical import canonical_json, sha256_json
 from bench.card import identity
 from bench.errors import BenchError
 from bench.metrics import counted, junk_removed, mean_over_queries
+from bench.report import curves, plot
+from bench.report.board import rules
+from bench.report.cards import by_label, metric_label, what_differs
+from bench.report.markdown import code, escape
+from bench.report.runs import Card, Run, protocols
 from bench.types import LabelledRanks, Protocol
-
-from . import curves, plot
-from .board import rules
-from .cards import by_label, metric_label, what_differs
-from .markdown import code, escape
-from .runs import Card, Run, protocols
 
 MOST_ROWS = 60
 MOST_LINES = 8

@@ -14,9 +14,8 @@ from bench import record as records
 from bench.canonical import sha256_json
 from bench.card import NO_RERANKING, WHOLE, is_compressed, name_of
 from bench.errors import BenchError
-
-from . import expense
-from .markdown import LONGEST, clean
+from bench.report import expense
+from bench.report.markdown import LONGEST, clean
 
 Card = Mapping[str, Any]
 ORDER = ("easy", "medium", "hard")

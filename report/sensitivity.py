@@ -10,11 +10,10 @@ from typing import Any
 
 from bench.canonical import sha256_json
 from bench.errors import BenchError
-
-from . import markdown
-from .cards import metric_label
-from .markdown import clean, escape
-from .runs import in_order
+from bench.report import markdown
+from bench.report.cards import metric_label
+from bench.report.markdown import clean, escape
+from bench.report.runs import in_order
 
 NONE = "–"
 FACTORS = {

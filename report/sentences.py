@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bench.card import name_of
-
-from .runs import Card
+from bench.report.runs import Card
 
 # By path of the card: code and sentence.
 SENTENCES = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import markdown
-from .board import BEST, SECOND, Board, Row, about, printed, treatment
-from .cards import metric_label
-from .markdown import escape
-from .runs import Score
+from bench.report import markdown
+from bench.report.board import BEST, SECOND, Board, Row, about, printed, treatment
+from bench.report.cards import metric_label
+from bench.report.markdown import escape
+from bench.report.runs import Score
 
 FEW = 20
 

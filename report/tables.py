@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from . import markdown
-from .board import printed
-from .cards import by_label, full, gist, metric_label, say, what_differs
-from .compare import crop_of
-from .markdown import code, escape
-from .runs import Run
+from bench.report import markdown
+from bench.report.board import printed
+from bench.report.cards import by_label, full, gist, metric_label, say, what_differs
+from bench.report.compare import crop_of
+from bench.report.markdown import code, escape
+from bench.report.runs import Run
 
 NONE = "–"
 SHOWN_FAMILIES = ("mp@", "recall@")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .cards import metric_label
-from .markdown import clean
-from .plot import encoded, style
-from .sensitivity import FACTORS, Point, Study, shown
+from bench.report.cards import metric_label
+from bench.report.markdown import clean
+from bench.report.plot import encoded, style
+from bench.report.sensitivity import FACTORS, Point, Study, shown
 
 DOT, BAR, ALL = "#0072B2", "#9CC9E3", "#D55E00"
 ROW, NEAR = 0.30, 0.16

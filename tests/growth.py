@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 from bench import card, datasets, extract, identity, local_store, methods, record, verify
 from bench.engine import Loaded
+from bench.report import board, runs
 from bench.types import Image, LocalRule, MethodInfo, Settings
 
-board = importlib.import_module("bench.report.board")
-runs = importlib.import_module("bench.report.runs")
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-page_module = importlib.import_module("bench.report.page")
-published = importlib.import_module("bench.report.published")
-runs = importlib.import_module("bench.report.runs")
+from bench.report import page as page_module
+from bench.report import published, runs
+
 HOSTILE = "<img src=x onerror=document.title='owned'>&amp;"
 ENDING = "</script><script>document.title='owned'</script><!--"
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
-published = importlib.import_module("bench.report.published")
+from bench.report import published
 
 FILE = Path(__file__).resolve().parent.parent / "results" / "published.toml"
 GOOD = """

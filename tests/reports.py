@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,8 @@ from typing import Any
 from bench.canonical import plain, sha256_json
 from bench.card import CROPPED, JUNK_RULE, NO_RERANKING, TIE_RULE, card_id
 from bench.metrics import REVISITED_METRICS
+from bench.report.build import build
 from bench.types import Preprocess
-
-build = importlib.import_module("bench.report.build").build
-cards = importlib.import_module("bench.report.cards")
-markdown = importlib.import_module("bench.report.markdown")
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADLINE = REVISITED_METRICS[0]

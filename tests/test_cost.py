@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
-import importlib.util
 import json
 import re
 from pathlib import Path, PurePosixPath
@@ -13,13 +11,10 @@ from typing import Any
 import pytest
 
 from bench import record as records
+from bench.report import cost, cost_plot, expense
+from bench.report import runs as runs_of
+from bench.report.build import build
 from tests import reports as made
-
-cost = importlib.import_module("bench.report.cost")
-cost_plot = importlib.import_module("bench.report.cost_plot")
-expense = importlib.import_module("bench.report.expense")
-runs_of = importlib.import_module("bench.report.runs")
-build = importlib.import_module("bench.report.build").build
 
 ROOT = Path(__file__).resolve().parent.parent
 Record = dict[str, Any]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import re
 import shutil
 from pathlib import Path
@@ -12,9 +11,9 @@ from types import ModuleType
 import pytest
 
 from bench.card import card_id
+from bench.report.build import build
 from tests.pages import HOSTILE, data_of, page_of, some
 
-build = importlib.import_module("bench.report.build").build
 ROOT = Path(__file__).resolve().parent.parent
 
 

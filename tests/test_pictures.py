@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import shutil
 from pathlib import Path
@@ -14,12 +13,9 @@ import pytest
 from PIL import Image
 
 from bench import record
+from bench.report import curves, pictures, plot, runs
 
 ROOT = Path(__file__).resolve().parent.parent
-pictures = importlib.import_module("bench.report.pictures")
-curves = importlib.import_module("bench.report.curves")
-plot = importlib.import_module("bench.report.plot")
-runs = importlib.import_module("bench.report.runs")
 HEADLINE = "map.trapezoid.junk-removed"
 
 
@@ -183,7 +179,8 @@ def test_nothing_is_cut_off_at_the_edge_of_a_picture() -> None:
 
 
 def test_names_are_cut_where_they_say_least() -> None:
-    plot = importlib.import_module("bench.report.plot")
+    from bench.report import plot
+
     names = {plot.shortened(f"{'a' * 80}.r101-{i}") for i in range(9)}
     assert len(names) == 9
     assert {len(name) for name in names} == {plot.LONGEST_NAME}

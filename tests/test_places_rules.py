@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -14,10 +13,10 @@ import pytest
 
 from bench import compare, datasets, folder, metrics, record, sheet_content, sheet_html
 from bench.errors import BenchError
+from bench.report import pictures
 from bench.types import LabelledRanks, Shortlist
 from tests.places import PLACES, score_places
 
-pictures = importlib.import_module("bench.report.pictures")
 R2 = "recall@2.any-hit.junk-removed"
 
 

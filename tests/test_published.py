@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shutil
 from decimal import Decimal
@@ -10,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.report.build import build
 from tests.published import FILE, rows
-
-build = importlib.import_module("bench.report.build").build
 
 COLUMNS = ("roxford5k", "roxford5k+r1m", "rparis6k", "rparis6k+r1m")
 EASY_TO_HARD = ("easy", "medium", "hard")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +9,10 @@ from typing import Any
 
 import pytest
 
+from bench.report import compare
+from bench.report.build import build
+from bench.report.runs import flat
 from tests.published import FILE, GOOD, load_text
-
-flat = importlib.import_module("bench.report.runs").flat
-compare = importlib.import_module("bench.report.compare")
-build = importlib.import_module("bench.report.build").build
 
 
 def measured(method: str = "dolg", **changes: Any) -> Any:

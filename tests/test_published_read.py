@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from bench.errors import BenchError
+from bench.report import published
+from bench.report.build import build
 from tests.published import FILE, GOOD, load_text, rows
-
-published = importlib.import_module("bench.report.published")
-build = importlib.import_module("bench.report.build").build
 
 
 def test_a_good_file_is_read(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What is committed below results/: records that verify, and a report that is theirs."""
 
-import importlib
 import re
 import shutil
 import subprocess
@@ -83,7 +82,8 @@ def test_the_committed_page_is_what_the_records_give(tmp_path: Path) -> None:
 
 @needs_git
 def test_the_committed_sheet_has_every_row_of_mini(tmp_path: Path) -> None:
-    runs = importlib.import_module("bench.report.runs")
+    from bench.report import runs
+
     shown, _ = runs.newest(runs.load(copied(tmp_path))[0])
     wanted = {run.run_id for run in shown if run.dataset == "mini"}
     page = head("sheets/mini.html").decode("utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +18,8 @@ from bench.arguments import parse
 from bench.canonical import sha256_json
 from bench.cli import _COMMANDS, _settings
 from bench.errors import BenchError
+from bench.report import sensitivity as shown
+from bench.report import tornado
 from bench.scoring import Options
 from bench.sensitivity import Configuration
 from bench.types import Image, Preprocess, Settings
@@ -26,8 +27,6 @@ from bench.verify import verify as verify_record
 from tests.conftest import Said, Workspace
 from tests.places import score_places
 
-tornado = importlib.import_module("bench.report.tornado")
-shown = importlib.import_module("bench.report.sensitivity")
 TRAPEZOID = "map.trapezoid.junk-removed"
 METHOD = '''
 """Mean colour of a grid, and the grid itself as local features."""

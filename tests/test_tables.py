@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import json
 import re
@@ -17,16 +16,8 @@ import pytest
 
 from bench.errors import BenchError
 from bench.record import check
+from bench.report import beside, board, export, latex, published, runs, show
 from tests.reports import ROOT, WHOLE, Record, hashed, make_card, make_record
-
-beside = importlib.import_module("bench.report.beside")
-board = importlib.import_module("bench.report.board")
-export = importlib.import_module("bench.report.export")
-latex = importlib.import_module("bench.report.latex")
-markdown = importlib.import_module("bench.report.markdown")
-published = importlib.import_module("bench.report.published")
-runs = importlib.import_module("bench.report.runs")
-show = importlib.import_module("bench.report.show")
 
 HOSTILE = "a#b$c%d&e_f{g}h~i^j\\k<l>m|n\"o'p`q -- [r] \\input{/etc/passwd} Radenović 漢 ø −"
 OX = {"name": "roxford5k", "variant": "blurred", "revision": "9" * 64,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from pathlib import Path
@@ -11,11 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.report import board, runs, show
 from tests.reports import make_card, make_record, store
-
-board = importlib.import_module("bench.report.board")
-runs = importlib.import_module("bench.report.runs")
-show = importlib.import_module("bench.report.show")
 
 MANY, FEW, QUERIES = 400, 100, 70
 
