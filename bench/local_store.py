@@ -22,8 +22,7 @@ from bench.engine import Loaded
 from bench.errors import BenchError
 from bench.paths import cache_root
 from bench.progress import Progress
-from bench.rerank import Precision
-from bench.types import Image, LocalFeatures, LocalRule, Rows
+from bench.types import Image, LocalFeatures, LocalRule, Precision, Rows
 
 PER_SHARD = 32
 # Of a rule; with others the features are as before.

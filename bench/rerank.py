@@ -33,13 +33,21 @@ from bench import geometry
 from bench.canonical import plain
 from bench.geometry import Mode
 from bench.progress import Progress
-from bench.types import NO_ROW, LabelledRanks, LocalFeatures, LocalRule, Protocol, Rows, Shortlist
+from bench.types import (
+    NO_ROW,
+    LabelledRanks,
+    LocalFeatures,
+    LocalRule,
+    Precision,
+    Protocol,
+    Rows,
+    Shortlist,
+)
 
 DEPTH = 100
 FEW = 8  # inliers that count as one doubling where they are added to the similarity
 NOT_VERIFIED = -1
 Candidates = Literal["official", "deployable"]
-Precision = Literal["float32", "float16"]
 RULES: tuple[Candidates, ...] = ("official", "deployable")
 
 

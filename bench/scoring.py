@@ -37,13 +37,14 @@ from bench.errors import BenchError
 from bench.geometry import Mode
 from bench.paths import ROOT
 from bench.progress import Progress
-from bench.rerank import Candidates, Precision, Reranking
+from bench.rerank import Candidates, Reranking
 from bench.timing import Measure
 from bench.types import (
     Dataset,
     Image,
     LabelledRanks,
     MethodInfo,
+    Precision,
     Protocol,
     Settings,
     Shortlist,

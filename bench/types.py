@@ -11,6 +11,7 @@ from typing import Protocol as Interface
 import numpy as np
 from numpy.typing import NDArray
 
+Precision = Literal["float32", "float16"]
 Rows = NDArray[np.int64]
 NO_ROW = -1
 Box = tuple[float, float, float, float]
