@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from bench import web
 from bench.errors import BenchError, NoRoomError
 from bench.paths import write_bytes
+from bench.pictures import is_web_page
 from bench.progress import Progress
 from bench.web import PassingError
 
@@ -30,7 +31,6 @@ TRIES = 5
 WAIT_S = 1.0  # before the second try; twice as long before each further one
 MB = 10**6
 MUCH_BYTES = 16 * MB
-WEB_PAGE = re.compile(rb"(?is)(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)?<(!doctype\s+html|html)\b")
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,6 @@ def discard(part: Path) -> None:
     """Delete a partial file and the note on its version."""
     part.unlink(missing_ok=True)
     _note(part).unlink(missing_ok=True)
-
-
-def is_web_page(path: Path) -> bool:
-    """Tell whether a file is HTML: a login or an apology instead of what was wanted."""
-    with path.open("rb") as file:
-        return WEB_PAGE.match(file.read(4096)) is not None
 
 
 def _try(url: str, part: Path, size_bytes: int | None, label: str, instead: str) -> None:

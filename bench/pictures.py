@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from bench import fetch
 from bench.images import pillow_silenced
 
 Seen = tuple[int, int] | str  # width and height, or what is wrong
 TAIL_BYTES = 4096
+WEB_PAGE = re.compile(rb"(?is)(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)?<(!doctype\s+html|html)\b")
 
 
 def header(path: Path) -> Seen:
@@ -24,11 +25,6 @@ def header(path: Path) -> Seen:
 def decode(path: Path) -> Seen:
     """Return the size of an image all of whose pixels can be decoded, or what is wrong."""
     return _look(path, pixels=True)
-
-
-def is_web_page(path: Path) -> bool:
-    """Tell whether a file that is called an image is HTML."""
-    return fetch.is_web_page(path)
 
 
 def _look(path: Path, *, pixels: bool) -> Seen:
@@ -56,3 +52,9 @@ def _ends(path: Path) -> bool:
         size = file.seek(0, 2)
         file.seek(max(0, size - TAIL_BYTES))
         return b"\xff\xd9" in file.read()
+
+
+def is_web_page(path: Path) -> bool:
+    """Tell whether a file is HTML: a login or an apology instead of what was wanted."""
+    with path.open("rb") as file:
+        return WEB_PAGE.match(file.read(4096)) is not None
