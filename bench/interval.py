@@ -19,6 +19,7 @@ simulates the coverage.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,3 +136,15 @@ def _drawn(values: Values, groups: Groups, seed: int) -> tuple[Values, float, in
 
 def _t(k: int) -> float:
     return float(student.ppf((1 + LEVEL) / 2, k - 1))
+
+
+def intervals_of(
+    protocols: Sequence[Protocol], n_rows: int, method: str = METHOD
+) -> dict[str, Any]:
+    """Return what a record says of its intervals: method, level, number of landmarks."""
+    groups = landmark_groups(protocols, n_rows, method)
+    return {
+        "method": method,
+        "level": LEVEL,
+        "landmarks": int(groups.max(initial=-1)) + 1,
+    }

@@ -23,7 +23,6 @@ from bench import (
     datasets,
     descriptors,
     evaluate,
-    interval,
     machine,
     missing,
     record,
@@ -35,6 +34,7 @@ from bench import (
 from bench.canonical import plain
 from bench.errors import BenchError
 from bench.geometry import Mode
+from bench.interval import intervals_of
 from bench.paths import ROOT
 from bench.progress import Progress
 from bench.rerank import Candidates, Reranking
@@ -45,7 +45,6 @@ from bench.types import (
     LabelledRanks,
     MethodInfo,
     Precision,
-    Protocol,
     Settings,
     Shortlist,
 )
@@ -311,18 +310,6 @@ def _search(
         found.ranks, found.shortlist, wanted, absent, n_rows, depth, dataset.areas
     )
     return replace(found, ranks=ranks, shortlist=shortlist)
-
-
-def intervals_of(
-    protocols: Sequence[Protocol], n_rows: int, method: str = interval.METHOD
-) -> dict[str, Any]:
-    """Return what a record says of its intervals: method, level, number of landmarks."""
-    groups = interval.landmark_groups(protocols, n_rows, method)
-    return {
-        "method": method,
-        "level": interval.LEVEL,
-        "landmarks": int(groups.max(initial=-1)) + 1,
-    }
 
 
 def _check_candidates(shortlist: Shortlist, depth: int, parts: list[descriptors.Matrix]) -> None:

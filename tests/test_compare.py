@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import compare, record, scoring, verdict
+from bench import compare, interval, record, verdict
 from bench.errors import BenchError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -295,7 +295,7 @@ def test_the_landmarks_of_a_record_are_those_of_its_data_set() -> None:
     paths = [min((RUNS / name).glob("*.json")) for name in ("delg.lite0", "gem.lite0")]
     one, other = compare.load(paths)
     assert np.array_equal(one.landmark, other.landmark)
-    said = scoring.intervals_of(
+    said = interval.intervals_of(
         record.protocols_of(record.read_arrays(one.path, dict(one.record)), one.card),
         one.card["dataset"]["database"],
     )
