@@ -114,3 +114,11 @@ def _find(rows: Rows, wanted: Rows, query: int) -> Rows:
     if np.any(at >= len(rows)) or np.any(rows[at] != wanted):
         raise BenchError(f"the ranks of query {query} lack an image that the ground truth labels.")
     return at
+
+
+def ties_of(ranks: LabelledRanks) -> dict[str, int]:
+    """Return how many labelled images share their score, and the size of the largest group."""
+    return {
+        "labelled": int(np.count_nonzero(ranks.tied)),
+        "largest_group": 1 + int(ranks.tied.max(initial=0)),
+    }

@@ -33,6 +33,7 @@ from bench import (
 )
 from bench.canonical import plain
 from bench.errors import BenchError
+from bench.evaluate import ties_of
 from bench.geometry import Mode
 from bench.interval import intervals_of
 from bench.paths import ROOT
@@ -42,7 +43,6 @@ from bench.timing import Measure
 from bench.types import (
     Dataset,
     Image,
-    LabelledRanks,
     MethodInfo,
     Precision,
     Settings,
@@ -368,14 +368,6 @@ def _approximately(
         ),
     }
     return search.Found(ranks, shortlist, exact.norms), about, got
-
-
-def ties_of(ranks: LabelledRanks) -> dict[str, int]:
-    """Return how many labelled images share their score, and the size of the largest group."""
-    return {
-        "labelled": int(np.count_nonzero(ranks.tied)),
-        "largest_group": 1 + int(ranks.tied.max(initial=0)),
-    }
 
 
 def check_label(label: str) -> str:

@@ -27,8 +27,8 @@ from bench import (
 from bench import card as cards
 from bench.canonical import sha256_json
 from bench.errors import BenchError
+from bench.evaluate import ties_of
 from bench.interval import intervals_of
-from bench.scoring import ties_of
 from bench.types import NO_ROW, NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
 
 TOLERANCE = 1e-9

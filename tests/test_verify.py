@@ -34,7 +34,7 @@ def rescore(content: Record, arrays: Arrays) -> None:
     n_rows = content["card"]["dataset"]["database"]
     scores = evaluate.score(ranks, protocols, n_rows, content["seed"])
     content["scores"] = record.scores_to_json(scores)
-    content["ties"] = scoring.ties_of(ranks)
+    content["ties"] = evaluate.ties_of(ranks)
 
 
 # --- verified -----------------------------------------------------------------------------------
