@@ -14,7 +14,6 @@ import itertools
 import json
 import math
 import secrets
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -24,13 +23,12 @@ import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import rerank, suppression
 from bench.canonical import canonical_json, sha256_json
 from bench.card import Card, card_id, current, short
 from bench.errors import BenchError
 from bench.evaluate import Score, Scores
 from bench.paths import ROOT, write_bytes
-from bench.types import Dataset, GroundTruth, LabelledRanks, Protocol, Rows, Shortlist
+from bench.types import Dataset, GroundTruth, LabelledRanks, Protocol, Shortlist
 
 SCHEMA = 1
 Arrays = dict[str, NDArray[Any]]
@@ -106,45 +104,6 @@ def ranks_of(arrays: Arrays) -> tuple[LabelledRanks, Shortlist]:
     """Return the ranks and the shortlist of a record's arrays; KeyError where one is missing."""
     labelled = [arrays[f"labelled_{key}"] for key in ("offsets", "row", "rank", "score", "tied")]
     return LabelledRanks(*labelled), Shortlist(arrays["shortlist_row"], arrays["shortlist_score"])
-
-
-def scored_ranks(
-    arrays: Arrays, card: Card, protocols: tuple[Protocol, ...]
-) -> list[LabelledRanks]:
-    """Return the ranks that are scored, one per protocol: see `final_ranks`."""
-    reranked = (stage_of(card), arrays["shortlist_inliers"]) if "rerank" in card else None
-    return final_ranks(*ranks_of(arrays), protocols, reranked, arrays.get("database_group"))
-
-
-def final_ranks(
-    ranks: LabelledRanks,
-    shortlist: Shortlist,
-    protocols: Sequence[Protocol],
-    reranked: tuple[rerank.Stage, Rows] | None,
-    groups: Rows | None,
-) -> list[LabelledRanks]:
-    """Return the ranks that are scored, one per protocol: after re-ranking, after suppression.
-
-    `ranks` and `shortlist` are those of the search, `reranked` is a stage and its inliers, `groups`
-    are those of the data set.
-    """
-    lists, out = [shortlist] * len(protocols), [ranks] * len(protocols)
-    if reranked is not None:
-        stage, inliers = reranked
-        lists = rerank.lists_under(shortlist, inliers, protocols, stage)
-        out = [rerank.follow(ranks, one) for one in lists]
-    if groups is not None:
-        pairs = zip(out, lists, strict=True)
-        out = [suppression.follow(one, listed, groups) for one, listed in pairs]
-    return out
-
-
-def stage_of(card: Card) -> rerank.Stage:
-    """Return which images of a list a re-ranked card says were re-ranked, and how."""
-    said = card["rerank"]
-    fields = {"least_inliers", "inlier_weight"} & set(said["local"])
-    chosen = {field: said["local"][field] for field in fields}
-    return rerank.Stage(said["candidates"], said["depth"], **chosen)
 
 
 def protocols_of(arrays: Arrays, card: Card) -> tuple[Protocol, ...]:

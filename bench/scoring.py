@@ -26,6 +26,7 @@ from bench import (
     machine,
     missing,
     record,
+    replay,
     rerank,
     search,
     store,
@@ -136,7 +137,7 @@ def finish(
         mask = rerank.chosen(found.shortlist, dataset.protocols, reranking.stage)
         verified = reranking.verify(found.shortlist, mask, phases)
     start = time.perf_counter()
-    ranks = record.final_ranks(
+    ranks = replay.final_ranks(
         found.ranks,
         found.shortlist,
         dataset.protocols,

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import evaluate, metrics, record, rerank, run
+from bench import evaluate, metrics, record, replay, rerank, run
 from bench.canonical import plain, sha256_json
 from bench.card import card_id
 from bench.errors import BenchError
@@ -256,7 +256,7 @@ def _scores(
     held = record.read(path)
     arrays = record.read_arrays(path, held)
     protocols = record.protocols_of(arrays, held["card"])
-    after = record.scored_ranks(arrays, held["card"], protocols)
+    after = replay.scored_ranks(arrays, held["card"], protocols)
     unanswered = held["card"].get("missing", {}).get("queries", ())
     out: dict[str, dict[str, float | None]] = {}
     for protocol, ranks in zip(protocols, after, strict=True):

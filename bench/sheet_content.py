@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import card as cards
-from bench import datasets, record, rerank
+from bench import datasets, record, replay, rerank
 from bench.errors import BenchError, unknown
 from bench.metrics import junk_removed
 from bench.suppression import places_kept
@@ -110,13 +110,13 @@ def open_record(path: Path, protocol: str | None) -> Opened:
             raise unknown("protocol", protocol, names)
         chosen = protocol or ("medium" if "medium" in names else names[0])
         at = names.index(chosen)
-        ranks = record.scored_ranks(arrays, card, stated)[at]
+        ranks = replay.scored_ranks(arrays, card, stated)[at]
         _, before = record.ranks_of(arrays)
         found = arrays.get("shortlist_inliers")
         listed = before
         inliers: list[dict[int, int]] = [{} for _ in before.row]
         if found is not None and "rerank" in card:
-            stage = record.stage_of(card)
+            stage = replay.stage_of(card)
             ignored = rerank.ignored_of(stage, stated[at])
             listed = rerank.reorder(before, found, ignored, stage)
             inliers = [_verified(*pair) for pair in zip(before.row, found, strict=True)]

@@ -21,6 +21,7 @@ from bench import (
     missing,
     plugins,
     record,
+    replay,
     rerank,
     suppression,
 )
@@ -58,7 +59,7 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
             faults += _area_faults(card, arrays, ranks, shortlist)
             faults += _group_faults(card, groups, shortlist, protocols, n_seen)
         if not faults:
-            after = record.scored_ranks(arrays, card, protocols)
+            after = replay.scored_ranks(arrays, card, protocols)
             n_rows = card["dataset"]["database"]
             said = held.get("intervals", {"method": interval.FIRST})
             unanswered = card.get("missing", {}).get("queries", ())
@@ -217,7 +218,7 @@ def _rerank_faults(
         if card["candidates_rule"] != cards.NO_RERANKING:
             return ["the card names a rule for candidates, but nothing of how they are re-ranked"]
         return []
-    stage = record.stage_of(card)
+    stage = replay.stage_of(card)
     if card["candidates_rule"] != stage.candidates:
         return ["the card names another rule for candidates than its re-ranking has"]
     if inliers is None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import record as records
+from bench import replay
 from bench.canonical import canonical_json, sha256_json
 from bench.card import identity
 from bench.errors import BenchError
@@ -144,7 +145,7 @@ def recall_curves(results: Path, run: Run) -> dict[str, NDArray[np.float64]]:
     held = json.loads(path.read_bytes())
     arrays = records.read_arrays(path, held)
     stated = records.protocols_of(arrays, held["card"])
-    scored = records.scored_ranks(arrays, held["card"], stated)
+    scored = replay.scored_ranks(arrays, held["card"], stated)
     exact_to = _exact_to(held["card"])
     return {
         protocol.name: _recall_curve(ranks, protocol, exact_to)

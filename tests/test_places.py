@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import areas, card, datasets, evaluate, record, rerank, search, suppression
+from bench import areas, card, datasets, evaluate, replay, rerank, search, suppression
 from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.folder import parse
@@ -98,7 +98,7 @@ def test_recall_after_suppression_is_that_of_the_whole_ranking(seed: int) -> Non
         evaluate.labelled_rows([protocol]),
         depth,
     )
-    [ranks] = record.final_ranks(found.ranks, found.shortlist, [protocol], None, groups)
+    [ranks] = replay.final_ranks(found.ranks, found.shortlist, [protocol], None, groups)
     scores = evaluate.score(ranks, [protocol], n_rows)["all"]
     whole = np.concatenate([database, added])
     for k, name in ((1, R1), (5, R5)):

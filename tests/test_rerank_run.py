@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench import card as cards
-from bench import datasets, record, rerank
+from bench import datasets, record, replay, rerank
 from bench.canonical import sha256_json
 from bench.errors import BenchError
 from bench.verify import verify
@@ -93,7 +93,7 @@ def test_a_run_is_re_ranked_and_verified(
     assert about["pairs"] == np.count_nonzero(arrays["shortlist_inliers"] >= 0)
     assert np.any((arrays["shortlist_inliers"] > 0) & (arrays["shortlist_inliers"] < 6))
     assert verify(path)[0] == []
-    assert card["rerank"]["local"]["least_inliers"] == record.stage_of(card).least_inliers == 6
+    assert card["rerank"]["local"]["least_inliers"] == replay.stage_of(card).least_inliers == 6
 
     # The list is whole (49 images), so the full re-ranked list follows from what is stored.
     headline = card["metrics"][0]
@@ -144,7 +144,7 @@ def test_another_way_of_matching_has_the_same_features(
     )
     other = record.read(made(cli, again, "--limit", "6", "--rerank"))
     assert sorted((workspace.cache / "local").iterdir()) == stores, "nothing is described again"
-    assert record.stage_of(other["card"]).inlier_weight == 0.1
+    assert replay.stage_of(other["card"]).inlier_weight == 0.1
     assert other["card"]["rerank"]["order"] == {"name": "similarity", "few_inliers": 8}
     assert other["card_sha256"] != one["card_sha256"]
 

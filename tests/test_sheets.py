@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import contribution, record, rerank, sheet_content, sheet_html, sheets
+from bench import contribution, record, replay, rerank, sheet_content, sheet_html, sheets
 from bench.canonical import sha256_json
 from bench.geometry import inlier_matches
 from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
@@ -82,9 +82,9 @@ def test_the_list_of_a_re_ranked_record_is_the_one_that_is_scored() -> None:
     dataset: Any = SimpleNamespace(protocols=(protocol,), areas=None, groups=None)
     arrays = record.arrays_of(ranks, Shortlist(row, score), dataset, inliers)
     card: Any = {"rerank": {"candidates": "deployable", "depth": 3, "local": {}}}
-    (after,) = record.scored_ranks(arrays, card, (protocol,))
+    (after,) = replay.scored_ranks(arrays, card, (protocol,))
     assert after.rank.tolist() == [0, 2]
-    (before,) = record.scored_ranks(arrays, {}, (protocol,))
+    (before,) = replay.scored_ranks(arrays, {}, (protocol,))
     assert before.rank.tolist() == [2, 0]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from bench import areas, datasets, engine, evaluate, extract, loading, metrics, record, search
+from bench import areas, datasets, engine, evaluate, extract, loading, metrics, replay, search
 from bench.descriptors import Matrix, from_array
 from bench.errors import BenchError, first_few
 from bench.progress import Progress
@@ -56,7 +56,7 @@ class Validation:
         found = searched[0][1]
         if self.dataset.areas is not None:
             found = areas.join(searched, len(rows))
-        ranks = record.final_ranks(
+        ranks = replay.final_ranks(
             found.ranks, found.shortlist, self.dataset.protocols, None, self.dataset.groups
         )
         scores = evaluate.score(ranks, self.dataset.protocols, len(self.dataset.database))
