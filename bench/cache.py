@@ -13,10 +13,10 @@ from bench import held as lying
 from bench import store
 from bench.card import differences
 from bench.errors import BenchError, first_few, unknown
-from bench.estimate import size
 from bench.held import Held, find, size_of
 from bench.paths import cache_root, unheld
 from bench.progress import Progress
+from bench.room import size
 
 DAY_S = 86_400
 

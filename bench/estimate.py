@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,16 +15,6 @@ from bench.types import Image
 PROBE_S = 3.0
 PROBE_IMAGES = 8
 LOOKED_AT = 200
-FILE_BYTES = 8192  # what a small file takes besides: header, manifest, the blocks of the disk
-
-
-@dataclass(frozen=True)
-class Need:
-    """Bytes that are going to be written below a folder."""
-
-    folder: Path
-    bytes: int
-    what: str
 
 
 @dataclass(frozen=True)
@@ -35,34 +23,6 @@ class Probe:
 
     seconds: float
     images: int
-
-
-def check_room(needs: Sequence[Need]) -> None:
-    """Refuse at once what the disks have no room for."""
-    disks: dict[int, list[Need]] = {}
-    for need in needs:
-        disks.setdefault(_existing(need.folder).stat().st_dev, []).append(need)
-    for some in disks.values():
-        folder, total = some[0].folder, sum(need.bytes for need in some)
-        free = shutil.disk_usage(_existing(folder)).free
-        if total > free:
-            parts = ", ".join(f"{need.what} {size(need.bytes)}" for need in some if need.bytes)
-            raise BenchError(
-                f"the disk of {folder} has {size(free)} free, and {size(total)} would be written "
-                f"({parts}). Nothing was begun: make room, or name folders on another disk with "
-                "RETRIEVAL_BENCH_CACHE and --output."
-            )
-
-
-def record(output: Path, queries: int, labelled: int, depth: int) -> Need:
-    """Return about what a record takes: ranks, ground truth and a list of `depth` per query."""
-    arrays = labelled * 6 * 8 + queries * depth * 3 * 8
-    return Need(output, arrays + queries * 1000 + 4 * FILE_BYTES, "the record")
-
-
-def free_bytes(folder: Path) -> int:
-    """Return what may still be written below a folder, which need not exist yet."""
-    return shutil.disk_usage(_existing(folder)).free
 
 
 def probe(loaded: engine.Loaded, folder: Path, wanted: Sequence[Image]) -> Probe | None:
@@ -84,14 +44,6 @@ def probe(loaded: engine.Loaded, folder: Path, wanted: Sequence[Image]) -> Probe
     if len(taken) < 2:
         return None
     return Probe(sum(taken[1:]) / len(taken[1:]), len(taken) - 1)
-
-
-def size(count: float) -> str:
-    """Return a number of bytes in words: 512 bytes, 4.1 kB, 8.2 GB."""
-    if count < 1000:
-        return f"{count:.0f} bytes"
-    power = 1 if count < 999_950 else 2 if count < 999_950_000 else 3
-    return f"{count / 1000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"
 
 
 def say_time(measured: Probe | None, count: int) -> str:
@@ -124,9 +76,3 @@ def _spread(folder: Path, wanted: Sequence[Image]) -> list[Image]:
     count = min(PROBE_IMAGES, len(sized))
     order = sorted(range(count), key=lambda i: i * 5 % 8)
     return [sized[(2 * i + 1) * len(sized) // (2 * count)][2] for i in order]
-
-
-def _existing(folder: Path) -> Path:
-    while not folder.exists():
-        folder = Path(os.path.dirname(folder))
-    return folder

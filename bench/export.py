@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import datasets, engine, estimate, extract, store
+from bench import datasets, engine, extract, room, store
 from bench.descriptors import Matrix
 from bench.errors import BenchError
 from bench.paths import write_bytes
@@ -81,8 +81,8 @@ def export(
     extract.check_files(folder, wanted)
     row_bytes = 4 * loaded.info.dim
     job = extract.prepare(loaded, folder, wanted, "describe", force=force)
-    written = len(wanted) * row_bytes + estimate.FILE_BYTES
-    estimate.check_room([job.need(row_bytes), estimate.Need(output.parent, written, str(output))])
+    written = len(wanted) * row_bytes + room.FILE_BYTES
+    room.check_room([job.need(row_bytes), room.Need(output.parent, written, str(output))])
     parts, _ = extract.finish(job, by=by)
     write(output, wanted, parts)
     store.release()

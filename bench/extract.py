@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bench import adopt, engine, estimate, fingerprint, memory, store
+from bench import adopt, engine, fingerprint, memory, room, store
 from bench import identity as identities
 from bench.canonical import plain, sha256_lines
 from bench.descriptors import Matrix
@@ -104,18 +104,18 @@ class Job:
         spans = map(self.work.store.span, self.todo)
         return [image for first, end in spans for image in self.work.listed.images[first:end]]
 
-    def need(self, row_bytes: int) -> estimate.Need:
+    def need(self, row_bytes: int) -> room.Need:
         """Return what the missing shards add to the disk, with `row_bytes` for an image."""
         if not self.todo:
-            return estimate.Need(self.work.store.folder, 0, self.phase)
+            return room.Need(self.work.store.folder, 0, self.phase)
         kept = self.work.store
-        most = kept.per_shard * row_bytes + estimate.FILE_BYTES
-        new = self.images * row_bytes + len(self.todo) * estimate.FILE_BYTES
+        most = kept.per_shard * row_bytes + room.FILE_BYTES
+        new = self.images * row_bytes + len(self.todo) * room.FILE_BYTES
         listed = kept.folder / "images.jsonl"
         if not listed.is_file():
             new += sum(len(line) + 1 for line in self.work.listed.lines)
         there = sum(p.stat().st_size for p in map(kept.path, self.todo) if p.is_file())
-        return estimate.Need(kept.folder, max(new - there, most), self.phase)
+        return room.Need(kept.folder, max(new - there, most), self.phase)
 
 
 def check_files(folder: Path, wanted: Sequence[Image], *, allow_missing: bool = False) -> None:
@@ -153,7 +153,7 @@ def extract(
     """
     allow = missing is not None
     job = prepare(loaded, folder, wanted, phase, force=force, allow_missing=allow)
-    estimate.check_room([job.need(4 * loaded.info.dim)])
+    room.check_room([job.need(4 * loaded.info.dim)])
     return finish(job, missing)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import engine, estimate, extract, local, store
+from bench import engine, extract, local, room, store
 from bench import identity as identities
 from bench.canonical import plain
 from bench.engine import Loaded
@@ -64,7 +64,7 @@ def extract_local(
     job = prepare(loaded, folder, wanted, rows, rule, precision, phase, missing is not None, force)
     kept = job.work.store
     need = job.need(rule.max_features * kind.itemsize)
-    estimate.check_room([replace(need, what=f"{phase}, at most")])
+    room.check_room([replace(need, what=f"{phase}, at most")])
     extract.fill(job, by)
     shards = _shards_of(rows)
     for shard in shards:

@@ -27,6 +27,7 @@ from bench import (
     methods,
     missing,
     rerank,
+    room,
     search,
     store,
     timing,
@@ -130,7 +131,7 @@ def describe_plan(planned: Plan, kinds: Sequence[Any] = (), ray: Any = None) -> 
     out.append(f"data set: {dataset.name} ({dataset.variant}), {dataset.folder}")
     all_jobs = jobs(planned)
     for job in all_jobs:
-        size = estimate.size(len(job.work.listed.images) * info.dim * 4)
+        size = room.size(len(job.work.listed.images) * info.dim * 4)
         out.append(
             f"{job.phase.removeprefix('describe ')}: {len(job.work.listed.images)} images, "
             f"{job.images} to describe, {size} in the store"
@@ -142,7 +143,7 @@ def describe_plan(planned: Plan, kinds: Sequence[Any] = (), ray: Any = None) -> 
             out.append(f"{word}: {sentence(word, planned.card)}")
     out.append(f"device: {loaded.device}, {engine.precision(loaded)}")
     out.append(f"card: {card.short(planned.card)}, {sentence('crop_rule', planned.card)}")
-    out.append(f"to write: {room(planned, all_jobs)}")
+    out.append(f"to write: {room_needed(planned, all_jobs)}")
     todo = [
         replace(image, found=str(job.work.listed.folder / image.path))
         for job in all_jobs
@@ -178,17 +179,17 @@ def jobs(planned: Plan) -> list[extract.Job]:
     ]
 
 
-def room(planned: Plan, all_jobs: Sequence[extract.Job]) -> str:
+def room_needed(planned: Plan, all_jobs: Sequence[extract.Job]) -> str:
     """Return how much is going to be written and how much may be; refuse what does not fit."""
     dataset, options = planned.dataset, planned.options
     row_bytes = 4 * planned.loaded.info.dim
     needs = [job.need(row_bytes) for job in all_jobs]
     labelled = sum(len(t.positive) + len(t.ignored) for p in dataset.protocols for t in p.truth)
     depth = min(options.shortlist, len(dataset.database))
-    needs.append(estimate.record(options.output, len(dataset.queries), labelled, depth))
-    estimate.check_room(needs)
-    free = estimate.size(estimate.free_bytes(cache_root()))
-    total = estimate.size(sum(need.bytes for need in needs))
+    needs.append(room.record(options.output, len(dataset.queries), labelled, depth))
+    room.check_room(needs)
+    free = room.size(room.free_bytes(cache_root()))
+    total = room.size(sum(need.bytes for need in needs))
     return f"{total}; {free} are free for {cache_root()}"
 
 
@@ -220,7 +221,7 @@ def _run(planned: Plan, cluster: Cluster | None) -> Path:
     from_store = 0
     all_jobs = jobs(planned)
     rows: list[dict[int, str]] = [{} for _ in all_jobs]
-    said = room(planned, all_jobs)
+    said = room_needed(planned, all_jobs)
     count = sum(job.images for job in all_jobs)
     if count:
         print(f"to describe: {count} images; to write: {said}", file=sys.stderr, flush=True)

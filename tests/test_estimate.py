@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pillow
 
-from bench import engine, estimate, images
+from bench import engine, estimate, images, room
 from bench.errors import BenchError
 from bench.types import Image
 
@@ -81,12 +81,12 @@ def test_what_is_there_needs_no_room(workspace, cli, tiny: Path, given, monkeypa
 
 
 def test_folders_of_one_disk_share_its_room(tmp_path: Path, monkeypatch) -> None:
-    needs = [estimate.Need(tmp_path / name, 600, name) for name in ("a", "b")]
+    needs = [room.Need(tmp_path / name, 600, name) for name in ("a", "b")]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 1200))
-    estimate.check_room(needs)
+    room.check_room(needs)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 1199))
     with pytest.raises(BenchError, match=r"has 1\.2 kB free, and 1\.2 kB .*a 600 bytes, b 600"):
-        estimate.check_room(needs)
+        room.check_room(needs)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_folders_of_one_disk_share_its_room(tmp_path: Path, monkeypatch) -> None
      (999_950, "1.0 MB"), (8_241_000_000, "8.2 GB"), (3e12, "3000.0 GB")],
 )  # fmt: skip
 def test_sizes_in_words(count: float, text: str) -> None:
-    assert estimate.size(count) == text
+    assert room.size(count) == text
 
 
 def test_the_probe_sees_small_and_large_images(tmp_path: Path, monkeypatch) -> None:

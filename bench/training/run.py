@@ -13,8 +13,8 @@ import torch
 from bench import machine, methods
 from bench.canonical import canonical_json, plain
 from bench.errors import BenchError
-from bench.estimate import size
 from bench.paths import ROOT
+from bench.room import size
 from bench.training import checkpoint, loop, parallel, photographs, recipes, validate, views
 from bench.training.photographs import Classes
 from bench.types import Preprocess, Trainable

@@ -19,9 +19,9 @@ from torch import Tensor
 from bench import images
 from bench.canonical import plain, sha256_json
 from bench.errors import BenchError
-from bench.estimate import Need, check_room
 from bench.paths import cache_root, complete_or_absent
 from bench.progress import Progress
+from bench.room import Need, check_room
 from bench.training import augment, loop, parallel
 from bench.training.photographs import RULE
 from bench.weights import state_sha256
