@@ -59,7 +59,7 @@ def _say(error: BenchError) -> int:
 def _run(given: argparse.Namespace) -> int:
     from bench import record, run, summary
     from bench.cluster import connect
-    from bench.scoring import Options
+    from bench.run_options import Options
 
     options = Options(
         output=given.output,
@@ -108,9 +108,9 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
-    from bench import record, scoring, summary
+    from bench import record, run_options, scoring, summary
 
-    options = scoring.Options(
+    options = run_options.Options(
         output=given.output,
         shortlist=given.shortlist,
         memory_budget_mib=given.memory_budget_mib,
@@ -276,7 +276,7 @@ def _train(given: argparse.Namespace) -> int:
 
 def _sensitivity(given: argparse.Namespace) -> int:
     from bench import sensitivity
-    from bench.scoring import Options
+    from bench.run_options import Options
 
     options = Options(
         output=given.output,

@@ -36,7 +36,8 @@ from bench.descriptors import Matrix
 from bench.missing import Missing
 from bench.paths import cache_root
 from bench.report.cards import sentence
-from bench.scoring import Options, check_search, finish, searched_as
+from bench.run_options import Options
+from bench.scoring import check_search, finish, searched_as
 from bench.types import Dataset, Image, LocalFeatures, Preprocess, Rows, Shortlist
 
 if TYPE_CHECKING:

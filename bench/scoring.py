@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,52 +35,20 @@ from bench import (
 from bench.canonical import plain
 from bench.errors import BenchError
 from bench.evaluate import ties_of
-from bench.geometry import Mode
 from bench.interval import intervals_of
-from bench.paths import ROOT
 from bench.progress import Progress
-from bench.rerank import Candidates, Reranking
-from bench.timing import Measure
+from bench.rerank import Reranking
+from bench.run_options import Options
 from bench.types import (
     Dataset,
     Image,
     MethodInfo,
-    Precision,
-    Settings,
     Shortlist,
 )
 
 UNIT_NORM_TOLERANCE = 1e-3
 SEED = 0
 BROUGHT = "not stated: descriptors were brought"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line says beyond names; the defaults are written here and nowhere else."""
-
-    output: Path = ROOT / "results"
-    weights: str | None = None
-    device: str | None = None
-    settings: Settings = field(default_factory=Settings)
-    query_crop: str | None = None
-    max_side: str | None = None
-    scales: tuple[float, ...] | None = None
-    shortlist: int = 100
-    memory_budget_mib: int = 256
-    limit: int | None = None
-    allow_partial: bool = False
-    force: bool = False
-    allow_missing: bool = False
-    rerank: Candidates | None = None
-    ransac: Mode = "fast"
-    local_precision: Precision = "float32"
-    distractors: tuple[str, ...] = ()
-    compression: str = "none"
-    search: str = "exact"
-    measure: Measure = "none"
-    command: str = ""
-    image_url: str | None = None
 
 
 def finish(

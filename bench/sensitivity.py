@@ -26,7 +26,7 @@ from bench.card import card_id
 from bench.errors import BenchError
 from bench.identity import method_identity
 from bench.paths import write_bytes
-from bench.scoring import Options
+from bench.run_options import Options
 from bench.types import Preprocess, Protocol, Settings
 
 SCHEMA = 1

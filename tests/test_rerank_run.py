@@ -330,7 +330,7 @@ FORGERIES = {
 def genuine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a record of a re-ranked run."""
     from bench import run
-    from bench.scoring import Options
+    from bench.run_options import Options
 
     folder = tmp_path_factory.mktemp("genuine")
     (folder / "patches.py").write_text(PATCHES, encoding="utf-8")

@@ -20,7 +20,7 @@ from bench.cli import _COMMANDS, _settings
 from bench.errors import BenchError
 from bench.report import sensitivity as shown
 from bench.report import tornado
-from bench.scoring import Options
+from bench.run_options import Options
 from bench.sensitivity import Configuration
 from bench.types import Image, Preprocess, Settings
 from bench.verify import verify as verify_record

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench import card as cards
-from bench import evaluate, record, scoring
+from bench import evaluate, record, run_options, scoring
 from bench.canonical import sha256_json
 from bench.errors import BenchError
 from bench.verify import verify
@@ -62,7 +62,7 @@ def test_the_last_digits_of_another_machine_are_allowed(held, tmp_path: Path) ->
 def test_a_data_set_that_is_not_known_here_is_said_to_be_so(
     small_file: Path, brought: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    options = scoring.Options(output=tmp_path / "out")
+    options = run_options.Options(output=tmp_path / "out")
     path = scoring.score_brought(str(small_file), *brought, [], "x", options)
     faults, notes = verify(path)
     assert (faults, notes[1]) == ([], NOT_HERE)

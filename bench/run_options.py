@@ -1,0 +1,40 @@
+"""The options of a run; the defaults are written here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.geometry import Mode
+from bench.paths import ROOT
+from bench.rerank import Candidates
+from bench.timing import Measure
+from bench.types import Precision, Settings
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beyond names; the defaults are written here and nowhere else."""
+
+    output: Path = ROOT / "results"
+    weights: str | None = None
+    device: str | None = None
+    settings: Settings = field(default_factory=Settings)
+    query_crop: str | None = None
+    max_side: str | None = None
+    scales: tuple[float, ...] | None = None
+    shortlist: int = 100
+    memory_budget_mib: int = 256
+    limit: int | None = None
+    allow_partial: bool = False
+    force: bool = False
+    allow_missing: bool = False
+    rerank: Candidates | None = None
+    ransac: Mode = "fast"
+    local_precision: Precision = "float32"
+    distractors: tuple[str, ...] = ()
+    compression: str = "none"
+    search: str = "exact"
+    measure: Measure = "none"
+    command: str = ""
+    image_url: str | None = None
