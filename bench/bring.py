@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,12 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
+from bench import card, datasets, descriptors, machine, search, store
 from bench.descriptors import Matrix, from_array
 from bench.errors import BenchError
-from bench.types import Image
+from bench.run_options import Options
+from bench.scoring import BROUGHT, check_search, finish, searched_as
+from bench.types import Image, MethodInfo
 
 Part = Literal["database", "queries", "distractors"]
 
@@ -110,3 +114,64 @@ def _mat(path: Path, part: Part) -> Matrix:
         raise BenchError(f"{path} has no variable {key}, which holds the {part}; it has {names}.")
     columns: NDArray[Any] = np.asarray(held[key])
     return from_array(np.ascontiguousarray(columns.T), f"{path} ({key}, columns as rows)")
+
+
+UNIT_NORM_TOLERANCE = 1e-3
+
+
+def score_brought(
+    dataset_name: str,
+    database: Path,
+    queries: Path,
+    distractors: Sequence[Path],
+    label: str,
+    options: Options,
+) -> Path:
+    """Score descriptors that the user brings; no images are needed. Returns the record's path."""
+    dataset = datasets.check_queries(datasets.load(dataset_name))
+    brought = read(database, "database")
+    check_rows(brought, dataset.database, "database images")
+    asked = read(queries, "queries")
+    check_rows(asked, dataset.queries, "queries")
+    added = [read(path, "distractors") for path in distractors]
+    check_dim([brought, asked, *added])
+    n_rows = descriptors.count_rows([brought, *added])
+    check_search(dataset, options)
+    searched = searched_as(options, brought.shape[1], n_rows, str(brought.open().dtype))
+    sources = [(path.stem, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
+
+    def make_card(found: search.Found) -> card.Card:
+        least, most = found.norms
+        unit = max(abs(least - 1), abs(most - 1)) < UNIT_NORM_TOLERANCE
+        made = card.make(dataset, None, unit_norm=unit, distractors=sources)
+        return made | searched
+
+    info = MethodInfo(
+        name="brought",
+        variant=label,
+        version="0",
+        dim=brought.shape[1],
+        weights={
+            "source": BROUGHT,
+            "licence": BROUGHT,
+            "sha256": None,
+            "training_set": BROUGHT,
+            "trained": None,
+        },
+    )
+    timing: dict[str, Any] = {"phases_s": {}, "latency": None}
+    device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
+    try:
+        return finish(dataset, [brought, *added], [asked], make_card, info, options, timing, device)
+    finally:
+        store.release()
+
+
+def check_label(label: str) -> str:
+    """Return a label that can name a folder, or refuse it."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", label):
+        raise BenchError(
+            f"--name {label!r} may hold letters, digits, '.', '_', '+' and '-', and must begin "
+            "with a letter or digit."
+        )
+    return label

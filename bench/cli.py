@@ -108,7 +108,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
-    from bench import record, run_options, scoring, summary
+    from bench import bring, record, run_options, summary
 
     options = run_options.Options(
         output=given.output,
@@ -120,12 +120,12 @@ def _evaluate(given: argparse.Namespace) -> int:
         measure=given.measure,
         command=given.line,
     )
-    path = scoring.score_brought(
+    path = bring.score_brought(
         given.dataset,
         given.database,
         given.queries,
         given.distractors,
-        scoring.check_label(given.name),
+        bring.check_label(given.name),
         options,
     )
     print("\n".join(summary.lines(record.read(path))))

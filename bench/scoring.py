@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,11 +15,9 @@ from numpy.typing import NDArray
 from bench import (
     approximate,
     areas,
-    bring,
     card,
     compress,
     costs,
-    datasets,
     descriptors,
     evaluate,
     machine,
@@ -29,7 +26,6 @@ from bench import (
     replay,
     rerank,
     search,
-    store,
     suppression,
 )
 from bench.canonical import plain
@@ -46,7 +42,6 @@ from bench.types import (
     Shortlist,
 )
 
-UNIT_NORM_TOLERANCE = 1e-3
 SEED = 0
 BROUGHT = "not stated: descriptors were brought"
 
@@ -163,54 +158,6 @@ def finish(
             "exact_shortlist_row": exact.shortlist.row,
         }
     return record.write(options.output, content, arrays)
-
-
-def score_brought(
-    dataset_name: str,
-    database: Path,
-    queries: Path,
-    distractors: Sequence[Path],
-    label: str,
-    options: Options,
-) -> Path:
-    """Score descriptors that the user brings; no images are needed. Returns the record's path."""
-    dataset = datasets.check_queries(datasets.load(dataset_name))
-    brought = bring.read(database, "database")
-    bring.check_rows(brought, dataset.database, "database images")
-    asked = bring.read(queries, "queries")
-    bring.check_rows(asked, dataset.queries, "queries")
-    added = [bring.read(path, "distractors") for path in distractors]
-    bring.check_dim([brought, asked, *added])
-    n_rows = descriptors.count_rows([brought, *added])
-    check_search(dataset, options)
-    searched = searched_as(options, brought.shape[1], n_rows, str(brought.open().dtype))
-    sources = [(path.stem, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
-
-    def make_card(found: search.Found) -> card.Card:
-        least, most = found.norms
-        unit = max(abs(least - 1), abs(most - 1)) < UNIT_NORM_TOLERANCE
-        made = card.make(dataset, None, unit_norm=unit, distractors=sources)
-        return made | searched
-
-    info = MethodInfo(
-        name="brought",
-        variant=label,
-        version="0",
-        dim=brought.shape[1],
-        weights={
-            "source": BROUGHT,
-            "licence": BROUGHT,
-            "sha256": None,
-            "training_set": BROUGHT,
-            "trained": None,
-        },
-    )
-    timing: dict[str, Any] = {"phases_s": {}, "latency": None}
-    device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
-    try:
-        return finish(dataset, [brought, *added], [asked], make_card, info, options, timing, device)
-    finally:
-        store.release()
 
 
 def searched_as(options: Options, dim: int, n_rows: int, given: str = "float32") -> card.Card:
@@ -337,13 +284,3 @@ def _approximately(
         ),
     }
     return search.Found(ranks, shortlist, exact.norms), about, got
-
-
-def check_label(label: str) -> str:
-    """Return a label that can name a folder, or refuse it."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", label):
-        raise BenchError(
-            f"--name {label!r} may hold letters, digits, '.', '_', '+' and '-', and must begin "
-            "with a letter or digit."
-        )
-    return label

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import record, run_options, scoring
+from bench import bring, record, run_options
 from bench.canonical import sha256_json
 from bench.card import card_id
 
@@ -29,7 +29,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "db.npy", draw.standard_normal((49, 16)).astype(np.float32))
     np.save(folder / "q.npy", draw.standard_normal((15, 16)).astype(np.float32))
     options = run_options.Options(output=folder / "results", shortlist=20, command="by hand")
-    return scoring.score_brought("mini", folder / "db.npy", folder / "q.npy", [], "mine", options)
+    return bring.score_brought("mini", folder / "db.npy", folder / "q.npy", [], "mine", options)
 
 
 @pytest.fixture

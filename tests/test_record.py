@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench import bring, datasets, evaluate, record, run_options
 from bench import card as cards
-from bench import datasets, evaluate, record, run_options, scoring
 from bench.canonical import canonical_json, plain, sha256_json
 from bench.errors import BenchError
 from bench.types import Preprocess
@@ -63,7 +63,7 @@ def test_the_same_descriptors_give_the_same_scores_and_ranks(
 ) -> None:
     folder = recorded.parents[4]
     options = run_options.Options(output=tmp_path, shortlist=20, memory_budget_mib=1)
-    other = scoring.score_brought("mini", folder / "db.npy", folder / "q.npy", [], "mine", options)
+    other = bring.score_brought("mini", folder / "db.npy", folder / "q.npy", [], "mine", options)
     one, two = record.read(recorded), record.read(other)
     assert one["run_id"] != two["run_id"]
     assert one["card_sha256"] == two["card_sha256"]

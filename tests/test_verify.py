@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench import bring, evaluate, record, run_options
 from bench import card as cards
-from bench import evaluate, record, run_options, scoring
 from bench.canonical import sha256_json
 from bench.errors import BenchError
 from bench.verify import verify
@@ -63,7 +63,7 @@ def test_a_data_set_that_is_not_known_here_is_said_to_be_so(
     small_file: Path, brought: tuple[Path, Path], tmp_path: Path
 ) -> None:
     options = run_options.Options(output=tmp_path / "out")
-    path = scoring.score_brought(str(small_file), *brought, [], "x", options)
+    path = bring.score_brought(str(small_file), *brought, [], "x", options)
     faults, notes = verify(path)
     assert (faults, notes[1]) == ([], NOT_HERE)
     assert record.read(path)["card"]["descriptors"] == "unit-norm"
