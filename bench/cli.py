@@ -57,7 +57,7 @@ def _say(error: BenchError) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from bench import record, run, summary
+    from bench import dry_run, plan, record, run, summary
     from bench.cluster import connect
     from bench.run_options import Options
 
@@ -93,9 +93,9 @@ def _run(given: argparse.Namespace) -> int:
         for dataset in given.dataset or ["mini"]:
             for method in given.method:
                 try:
-                    planned = run.plan(method, dataset, options)
+                    planned = plan.plan(method, dataset, options)
                     if given.dry_run:
-                        print("\n".join(run.describe_plan(planned, given.cluster, ray)))
+                        print("\n".join(dry_run.describe_plan(planned, given.cluster, ray)))
                         continue
                     path = run.run(planned, ray)
                 except BenchError as error:

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from bench import evaluate, metrics, record, replay, rerank, run
+from bench import evaluate, metrics, plan, record, replay, rerank, run
 from bench.canonical import plain, sha256_json
 from bench.card import card_id
+from bench.dry_run import describe_plan
 from bench.errors import BenchError
 from bench.identity import method_identity
 from bench.paths import write_bytes
@@ -66,7 +67,7 @@ class Configuration:
         return out + ([] if self.candidates == NONE else ["--rerank", self.candidates])
 
 
-def configurations(base: run.Plan, *, grid: bool, with_candidates: bool) -> list[Configuration]:
+def configurations(base: plan.Plan, *, grid: bool, with_candidates: bool) -> list[Configuration]:
     """Return the default first, then every choice alone, then, for `grid`, all together.
 
     Re-ranking is varied alone only.
@@ -109,7 +110,7 @@ def study(
     say: Callable[[str], None] = print,
 ) -> Path | None:
     """Run what is not there yet, and write the study; return its path, or None after a dry run."""
-    base = run.plan(method, dataset, options)
+    base = plan.plan(method, dataset, options)
     chosen = configurations(base, grid=grid, with_candidates=hasattr(base.loaded.method, "local"))
     folder = options.output / FOLDER
     plans = []
@@ -123,7 +124,7 @@ def study(
     if dry_run:
         for place in todo:
             say(f"configuration {place + 1}: {' '.join(chosen[place].arguments())}")
-            for line in run.describe_plan(plans[place]):
+            for line in describe_plan(plans[place]):
                 if " to describe" in line:
                     say(f"  {line}")
         return None
@@ -171,10 +172,12 @@ def read(path: Path) -> dict[str, Any]:
 
 def _plan(
     method: str, dataset: str, each: Configuration, options: Options, folder: Path
-) -> run.Plan:
+) -> plan.Plan:
     line = ["python", "-m", "bench", "run", "--method", method, "--dataset", dataset]
     command = shlex.join([*line, *_shared(options), *each.arguments()])
-    return run.plan(method, dataset, each.options(replace(options, output=folder, command=command)))
+    return plan.plan(
+        method, dataset, each.options(replace(options, output=folder, command=command))
+    )
 
 
 def _shared(options: Options) -> list[str]:
@@ -201,7 +204,7 @@ def is_study(path: Path) -> bool:
     return isinstance(held, dict) and "study" in held
 
 
-def _there(folder: Path, plans: Sequence[run.Plan]) -> list[Path | None]:
+def _there(folder: Path, plans: Sequence[plan.Plan]) -> list[Path | None]:
     """Return per plan the newest record of its card, method and weights, None where none is."""
     held: dict[tuple[str, str], Path] = {}
     for path in record.find(folder):
@@ -216,7 +219,7 @@ def _there(folder: Path, plans: Sequence[run.Plan]) -> list[Path | None]:
 
 def _write(
     folder: Path,
-    base: run.Plan,
+    base: plan.Plan,
     chosen: Sequence[Configuration],
     paths: Sequence[Path],
     command: str,

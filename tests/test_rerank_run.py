@@ -329,13 +329,13 @@ FORGERIES = {
 @pytest.fixture(scope="module")
 def genuine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a record of a re-ranked run."""
-    from bench import run
+    from bench import plan, run
     from bench.run_options import Options
 
     folder = tmp_path_factory.mktemp("genuine")
     (folder / "patches.py").write_text(PATCHES, encoding="utf-8")
     options = Options(output=folder, rerank="deployable", device="cpu")
-    return run.run(run.plan(str(folder / "patches.py"), "mini", options))
+    return run.run(plan.plan(str(folder / "patches.py"), "mini", options))
 
 
 @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)

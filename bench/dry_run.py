@@ -1,0 +1,58 @@
+"""What `run --dry-run` prints: the plan, what is to be described and how long it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from bench import card, engine, estimate, room
+from bench.plan import Plan, jobs, room_needed
+from bench.report.cards import sentence
+
+
+def describe_plan(planned: Plan, kinds: Sequence[Any] = (), ray: Any = None) -> list[str]:
+    """Return what `--dry-run` prints; a disk without room is refused as in a run.
+
+    `kinds` are the nodes of a cluster (`bench.cluster.forecast`); without any, and with the module
+    `ray`, those that it is connected to.
+    """
+    dataset, loaded = planned.dataset, planned.loaded
+    info, out = loaded.info, []
+    out.append(f"method: {info.name}.{info.variant} ({info.dim}-d), {info.weights['source']}")
+    if dataset.absent is not None:
+        gone = "{} database images and {} queries are not here".format(*dataset.absent)
+        out.append(f"partial: {gone}, and are left out")
+    out.append(f"data set: {dataset.name} ({dataset.variant}), {dataset.folder}")
+    all_jobs = jobs(planned)
+    for job in all_jobs:
+        size = room.size(len(job.work.listed.images) * info.dim * 4)
+        out.append(
+            f"{job.phase.removeprefix('describe ')}: {len(job.work.listed.images)} images, "
+            f"{job.images} to describe, {size} in the store"
+        )
+    if planned.options.rerank is not None:
+        out.append(f"re-ranking: {sentence('candidates_rule', planned.card)}")
+    for word in ("compression", "search"):
+        if planned.card[word] not in ("none (float32)", "exact"):
+            out.append(f"{word}: {sentence(word, planned.card)}")
+    out.append(f"device: {loaded.device}, {engine.precision(loaded)}")
+    out.append(f"card: {card.short(planned.card)}, {sentence('crop_rule', planned.card)}")
+    out.append(f"to write: {room_needed(planned, all_jobs)}")
+    todo = [
+        replace(image, found=str(job.work.listed.folder / image.path))
+        for job in all_jobs
+        for image in job.images_to_describe()
+    ]
+    probed = estimate.probe(loaded, dataset.folder, todo) if todo else None
+    if todo:
+        out.append(estimate.say_time(probed, len(todo)))
+    if kinds or ray is not None:
+        from bench.cluster import forecast
+
+        kinds = kinds or forecast.of_cluster(ray, loaded.device, torch.get_num_threads())
+        lists = [job.shard_sizes() for job in all_jobs]
+        out += forecast.lines(kinds, lists, None if probed is None else 1 / probed.seconds)
+    return out

@@ -1,0 +1,118 @@
+"""A run that is about to start: names loaded, options applied, what cannot work refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench import card, datasets, distractors, engine, extract, loading, methods, rerank, room
+from bench.paths import cache_root
+from bench.run_options import Options
+from bench.scoring import check_search, searched_as
+from bench.types import Dataset, Preprocess
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is about to start: everything loaded and checked, nothing computed."""
+
+    dataset: Dataset
+    distractors: tuple[Dataset, ...]
+    loaded: engine.Loaded
+    card: card.Card
+    options: Options
+    method: str  # as it was named
+
+    def database_lists(self) -> list[tuple[str, Dataset]]:
+        """Return what is searched, in order of rows: the data set, then its distractors."""
+        return [("database", self.dataset)] + [
+            (f"distractors {added.name}", added) for added in self.distractors
+        ]
+
+
+def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
+    """Load data set and method, apply the options, and refuse what cannot work."""
+    dataset = datasets.check_queries(datasets.load(dataset_name))
+    check_search(dataset, options)
+    if options.allow_partial:
+        dataset = datasets.available(dataset)
+    if options.limit is not None:
+        dataset = datasets.limited(dataset, options.limit)
+    if options.query_crop == "whole":
+        dataset = replace(dataset, crop="whole")
+    dataset, _ = datasets.placed(dataset)
+    wanted = [*dataset.database, *dataset.queries]
+    extract.check_files(dataset.folder, wanted, allow_missing=options.allow_missing)
+    added = distractors.load(options.distractors, dataset, options.limit)
+    if any(one.limit is not None for one in added):
+        dataset = replace(dataset, limit=options.limit)
+    loaded = loading.load(method_name, options.weights, options.device, options.settings)
+    rule = with_query_crop(loaded.rule, options.query_crop)
+    rule = with_size(rule, options.max_side, options.scales)
+    loaded = replace(loaded, rule=rule)
+    said = None
+    if options.rerank is not None:
+        local_rule = methods.local_of(loaded.method, loaded.info)
+        stage = rerank.stage_of(options.rerank, local_rule)
+        said = rerank.card_of(stage, local_rule, options.ransac, options.local_precision)
+    n_rows = sum(len(one.database) for one in (dataset, *added))
+    made = card.make(
+        dataset,
+        rule,
+        unit_norm=True,
+        precision=engine.precision(loaded),
+        distractors=[(one.name, len(one.database)) for one in added],
+        rerank=said,
+        **searched_as(options, loaded.info.dim, n_rows),
+    )
+    if added:
+        made["distractors"] |= distractors.on_card(added)
+    return Plan(dataset, added, loaded, made, options, method_name)
+
+
+def with_query_crop(rule: Preprocess, query_crop: str | None) -> Preprocess:
+    """Return the rule with the cap that `--query-crop` names for cropped queries."""
+    caps: dict[str | None, Any] = {"crop": "own", "crop-relative": "relative"}
+    return replace(rule, query_cap=caps[query_crop]) if query_crop in caps else rule
+
+
+def with_size(
+    rule: Preprocess, max_side: str | None, scales: tuple[float, ...] | None
+) -> Preprocess:
+    """Return the rule with the size cap ("none": no cap) and the scales that were asked for."""
+    if max_side is not None:
+        rule = replace(rule, max_side_px=None if max_side == "none" else int(max_side))
+    return rule if scales is None else replace(rule, scales=scales)
+
+
+def jobs(planned: Plan) -> list[extract.Job]:
+    """Return what is to be described, the queries last; nothing is done yet."""
+    dataset, options = planned.dataset, planned.options
+    lists = [(what, one.folder, one.database) for what, one in planned.database_lists()]
+    lists.append(("queries", dataset.folder, datasets.shown_queries(dataset)))
+    return [
+        extract.prepare(
+            planned.loaded,
+            folder,
+            wanted,
+            f"describe {what}",
+            force=options.force,
+            allow_missing=options.allow_missing,
+        )
+        for what, folder, wanted in lists
+    ]
+
+
+def room_needed(planned: Plan, all_jobs: Sequence[extract.Job]) -> str:
+    """Return how much is going to be written and how much may be; refuse what does not fit."""
+    dataset, options = planned.dataset, planned.options
+    row_bytes = 4 * planned.loaded.info.dim
+    needs = [job.need(row_bytes) for job in all_jobs]
+    labelled = sum(len(t.positive) + len(t.ignored) for p in dataset.protocols for t in p.truth)
+    depth = min(options.shortlist, len(dataset.database))
+    needs.append(room.record(options.output, len(dataset.queries), labelled, depth))
+    room.check_room(needs)
+    free = room.size(room.free_bytes(cache_root()))
+    total = room.size(sum(need.bytes for need in needs))
+    return f"{total}; {free} are free for {cache_root()}"
