@@ -9,14 +9,21 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench import stopping
 from bench.errors import BenchError, unknown
 from bench.paths import cache_root
 from bench.types import Settings
+
+if TYPE_CHECKING:
+    from bench.cluster.dispatch import Cluster
+    from bench.cluster.forecast import Kind
+    from bench.dry_run import Forecast
+    from bench.plan import Plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,9 +102,10 @@ def _run(given: argparse.Namespace) -> int:
                 try:
                     planned = plan.plan(method, dataset, options)
                     if given.dry_run:
-                        print("\n".join(dry_run.describe_plan(planned, given.cluster, ray)))
+                        forecast = _forecast(planned, given.cluster, ray)
+                        print("\n".join(dry_run.describe_plan(planned, forecast)))
                         continue
-                    path = run.run(planned, ray)
+                    path = run.run(planned, _hired(planned, ray))
                 except BenchError as error:
                     failed = _say(error)
                     continue
@@ -105,6 +113,28 @@ def _run(given: argparse.Namespace) -> int:
                 print("\n".join([*summary.latency(held), *summary.lines(held)]))
                 print(path)
     return failed
+
+
+def _forecast(planned: Plan, kinds: Sequence[Kind], ray: Any) -> Forecast | None:
+    """Return what says how long the nodes `kinds` take; without any, the cluster of `ray`."""
+    if not kinds and ray is None:
+        return None
+    import torch
+
+    from bench.cluster import forecast
+
+    kinds = kinds or forecast.of_cluster(ray, planned.loaded.device, torch.get_num_threads())
+    return partial(forecast.lines, kinds)
+
+
+def _hired(planned: Plan, ray: Any) -> AbstractContextManager[Cluster] | None:
+    """Return the workers for a run on the cluster that `ray` is connected to; None without it."""
+    if ray is None:
+        return None
+    from bench.cluster import dispatch
+
+    options = planned.options
+    return dispatch.crew(ray, planned.method, options.weights, planned.loaded, options.image_url)
 
 
 def _evaluate(given: argparse.Namespace) -> int:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
-
-import torch
 
 from bench import card, engine, estimate, room
 from bench.plan import Plan, jobs, room_needed
 from bench.report.cards import sentence
 
+# Images of the shards of each list, and images per second of this machine (None: not known), to
+# lines about the time on other machines.
+Forecast = Callable[[Sequence[Sequence[int]], float | None], list[str]]
 
-def describe_plan(planned: Plan, kinds: Sequence[Any] = (), ray: Any = None) -> list[str]:
+
+def describe_plan(planned: Plan, forecast: Forecast | None = None) -> list[str]:
     """Return what `--dry-run` prints; a disk without room is refused as in a run.
 
-    `kinds` are the nodes of a cluster (`bench.cluster.forecast`); without any, and with the module
-    `ray`, those that it is connected to.
+    `forecast` says how long a cluster would take, where one is asked for.
     """
     dataset, loaded = planned.dataset, planned.loaded
     info, out = loaded.info, []
@@ -49,10 +49,7 @@ def describe_plan(planned: Plan, kinds: Sequence[Any] = (), ray: Any = None) -> 
     probed = estimate.probe(loaded, dataset.folder, todo) if todo else None
     if todo:
         out.append(estimate.say_time(probed, len(todo)))
-    if kinds or ray is not None:
-        from bench.cluster import forecast
-
-        kinds = kinds or forecast.of_cluster(ray, loaded.device, torch.get_num_threads())
+    if forecast is not None:
         lists = [job.shard_sizes() for job in all_jobs]
-        out += forecast.lines(kinds, lists, None if probed is None else 1 / probed.seconds)
+        out += forecast(lists, None if probed is None else 1 / probed.seconds)
     return out

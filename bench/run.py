@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from bench import (
     engine,
@@ -20,27 +21,33 @@ from bench import (
 from bench.descriptors import Matrix
 from bench.missing import Missing
 from bench.plan import Plan, jobs, room_needed
+from bench.progress import Progress
 from bench.scoring import finish
 from bench.verify_pairs import reranking
 
-if TYPE_CHECKING:
-    from bench.cluster.dispatch import Cluster
+
+class Cluster(Protocol):
+    """Other machines: called, they describe the images of a job."""
+
+    def __call__(self, job: extract.Job, progress: Progress) -> tuple[int, list[str]]:
+        """Do a job; return images described, and a sentence for each that cannot be."""
+
+    @property
+    def hand_out(self) -> search.HandOut:
+        """Return what hands out the parts of a search."""
+
+    def about(self) -> list[dict[str, Any]]:
+        """Return what a record keeps of every machine."""
 
 
-def run(planned: Plan, ray: Any = None) -> Path:
+def run(planned: Plan, hired: AbstractContextManager[Cluster | None] | None = None) -> Path:
     """Describe, search, score, measure; return the path of the record.
 
-    `ray` is the module, connected (see `bench.cluster.connect`), or None: this process describes.
+    `hired` gives the cluster that describes and searches, for as long as the run lasts
+    (`bench.cluster.dispatch.crew`); without it this process does.
     """
     try:
-        if ray is None:
-            return _run(planned, None)
-        from bench.cluster import dispatch
-
-        options = planned.options
-        with dispatch.crew(
-            ray, planned.method, options.weights, planned.loaded, options.image_url
-        ) as cluster:
+        with hired or nullcontext() as cluster:
             return _run(planned, cluster)
     finally:
         store.release()
