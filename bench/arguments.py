@@ -1,4 +1,4 @@
-"""The options of every command; their defaults are those of `bench.run_options.Options`."""
+"""The options of every command; their defaults are those of `bench.pipeline.options.Options`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import get_args
 from bench import options, rerank
 from bench.errors import unknown
 from bench.parsing import Parser, above_zero, natural, positive, scales, side
-from bench.run_options import Options
+from bench.pipeline.options import Options
 from bench.timing import Measure
 from bench.types import Settings
 

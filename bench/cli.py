@@ -22,8 +22,8 @@ from bench.types import Settings
 if TYPE_CHECKING:
     from bench.cluster.dispatch import Cluster
     from bench.cluster.forecast import Kind
-    from bench.dry_run import Forecast
-    from bench.plan import Plan
+    from bench.pipeline.dry_run import Forecast
+    from bench.pipeline.plan import Plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,9 +64,10 @@ def _say(error: BenchError) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from bench import dry_run, plan, record, run, summary
+    from bench import record, summary
     from bench.cluster import connect
-    from bench.run_options import Options
+    from bench.pipeline import dry_run, plan, run
+    from bench.pipeline.options import Options
 
     options = Options(
         output=given.output,
@@ -138,9 +139,11 @@ def _hired(planned: Plan, ray: Any) -> AbstractContextManager[Cluster] | None:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
-    from bench import bring, record, run_options, summary
+    from bench import record, summary
+    from bench.pipeline import brought
+    from bench.pipeline.options import Options
 
-    options = run_options.Options(
+    options = Options(
         output=given.output,
         shortlist=given.shortlist,
         memory_budget_mib=given.memory_budget_mib,
@@ -150,12 +153,12 @@ def _evaluate(given: argparse.Namespace) -> int:
         measure=given.measure,
         command=given.line,
     )
-    path = bring.score_brought(
+    path = brought.score_brought(
         given.dataset,
         given.database,
         given.queries,
         given.distractors,
-        bring.check_label(given.name),
+        brought.check_label(given.name),
         options,
     )
     print("\n".join(summary.lines(record.read(path))))
@@ -235,7 +238,8 @@ def _data(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from bench import contribution, record, sensitivity
+    from bench import contribution, record
+    from bench.pipeline import sensitivity
     from bench.verify import verify
 
     failed = 0
@@ -305,8 +309,8 @@ def _train(given: argparse.Namespace) -> int:
 
 
 def _sensitivity(given: argparse.Namespace) -> int:
-    from bench import sensitivity
-    from bench.run_options import Options
+    from bench.pipeline import sensitivity
+    from bench.pipeline.options import Options
 
     options = Options(
         output=given.output,

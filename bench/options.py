@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.cluster import forecast
 from bench.parsing import Parser, above_zero, address, natural, numbers, positive
-from bench.run_options import Options
+from bench.pipeline.options import Options
 
 CACHE_ACTIONS = {
     "list": "List the stores: key, kind, method, images, shards, size, last use.",

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import bring, record, run_options
+from bench import record
 from bench.canonical import sha256_json
 from bench.card import card_id
+from bench.pipeline import brought
+from bench.pipeline.options import Options
 
 Record = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -28,8 +30,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw = np.random.default_rng(0)
     np.save(folder / "db.npy", draw.standard_normal((49, 16)).astype(np.float32))
     np.save(folder / "q.npy", draw.standard_normal((15, 16)).astype(np.float32))
-    options = run_options.Options(output=folder / "results", shortlist=20, command="by hand")
-    return bring.score_brought("mini", folder / "db.npy", folder / "q.npy", [], "mine", options)
+    options = Options(output=folder / "results", shortlist=20, command="by hand")
+    return brought.score_brought("mini", folder / "db.npy", folder / "q.npy", [], "mine", options)
 
 
 @pytest.fixture

@@ -354,12 +354,13 @@ FORGERIES = {
 
 @pytest.fixture(scope="module")
 def genuine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from bench import bring, run_options
+    from bench.pipeline import brought
+    from bench.pipeline.options import Options
 
     folder = tmp_path_factory.mktemp("genuine")
     paths = [Path(given) for given in town(folder)[2::2]]
-    options = run_options.Options(output=folder, search="ivf30,flat,nprobe2")
-    return bring.score_brought(str(paths[0]), paths[1], paths[2], [], "x", options)
+    options = Options(output=folder, search="ivf30,flat,nprobe2")
+    return brought.score_brought(str(paths[0]), paths[1], paths[2], [], "x", options)
 
 
 @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from bench import bring
 from bench.descriptors import from_array
 from bench.errors import BenchError
+from bench.pipeline import brought
 from bench.types import Image
 
 ROWS = np.arange(1.0, 16.0, dtype=np.float32).reshape(5, 3)
@@ -36,7 +36,7 @@ def saved(path: Path, **arrays: Any) -> Path:
 @pytest.mark.parametrize("stored", ["f2", "f4", "f8", ">f4"])
 def test_npy_is_mapped_and_read_as_it_is_stored(tmp_path: Path, stored: str) -> None:
     np.save(tmp_path / "x.npy", ROWS.astype(stored))
-    matrix = bring.read(tmp_path / "x.npy", "database")
+    matrix = brought.read(tmp_path / "x.npy", "database")
     opened = matrix.open()
     assert isinstance(opened, np.memmap)
     assert opened.dtype == np.dtype(stored)
@@ -47,59 +47,59 @@ def test_npy_is_mapped_and_read_as_it_is_stored(tmp_path: Path, stored: str) -> 
 
 def test_npy_in_columns_is_read_right(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.asfortranarray(ROWS))
-    assert np.array_equal(bring.read(tmp_path / "x.npy", "queries").open(), ROWS)
+    assert np.array_equal(brought.read(tmp_path / "x.npy", "queries").open(), ROWS)
 
 
 @pytest.mark.parametrize("part", ["database", "queries", "distractors"])
 def test_npz_by_the_names_of_its_arrays(tmp_path: Path, part: Any) -> None:
     other = ROWS + 100
     path = saved(tmp_path / "a.npz", vectors=ROWS, X=other, Q=other)
-    assert np.array_equal(bring.read(path, part).open(), ROWS), "`vectors` comes first"
+    assert np.array_equal(brought.read(path, part).open(), ROWS), "`vectors` comes first"
     path = saved(tmp_path / "b.npz", X=ROWS, Q=other)
-    assert np.array_equal(bring.read(path, part).open(), other if part == "queries" else ROWS)
+    assert np.array_equal(brought.read(path, part).open(), other if part == "queries" else ROWS)
     path = saved(tmp_path / "c.npz", whatever=ROWS)
-    assert np.array_equal(bring.read(path, part).open(), ROWS), "the only one"
+    assert np.array_equal(brought.read(path, part).open(), ROWS), "the only one"
 
 
 def test_npz_with_ids(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz", vectors=ROWS, ids=np.array([i.id for i in IMAGES]))
-    assert bring.read(path, "database").ids == ("i0", "i1", "i2", "i3", "i4")
-    assert bring.read(saved(tmp_path / "b.npz", vectors=ROWS), "database").ids is None
+    assert brought.read(path, "database").ids == ("i0", "i1", "i2", "i3", "i4")
+    assert brought.read(saved(tmp_path / "b.npz", vectors=ROWS), "database").ids is None
 
 
 def test_npz_that_does_not_say_which_array(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.npz", a=ROWS, b=ROWS)
     with pytest.raises(BenchError, match=r"a\.npz holds a, b; name the descriptors `vectors`\."):
-        bring.read(path, "database")
+        brought.read(path, "database")
     path = saved(tmp_path / "b.npz", ids=np.array(["a"]))
     with pytest.raises(BenchError, match=r"b\.npz holds no array; name the descriptors"):
-        bring.read(path, "database")
+        brought.read(path, "database")
     path = saved(tmp_path / "c.npz", vectors=ROWS, ids=np.array(["a", "b"]))
     with pytest.raises(BenchError, match=r"c\.npz has 2 ids for 5 rows\."):
-        bring.read(path, "database")
+        brought.read(path, "database")
 
 
 @pytest.mark.parametrize("form", ["4", "5"])
 def test_mat_has_a_column_per_image(tmp_path: Path, form: str) -> None:
     scipy.io.savemat(tmp_path / "f.mat", {"X": ROWS.T, "Q": ROWS[:2].T}, format=form)
-    database = bring.read(tmp_path / "f.mat", "database")
-    queries = bring.read(tmp_path / "f.mat", "queries")
+    database = brought.read(tmp_path / "f.mat", "database")
+    queries = brought.read(tmp_path / "f.mat", "queries")
     assert np.array_equal(database.open(), ROWS)
     assert np.array_equal(queries.open(), ROWS[:2])
-    assert np.array_equal(bring.read(tmp_path / "f.mat", "distractors").open(), ROWS)
+    assert np.array_equal(brought.read(tmp_path / "f.mat", "distractors").open(), ROWS)
 
 
 def test_mat_without_the_variable(tmp_path: Path) -> None:
     path = saved(tmp_path / "f.mat", X=ROWS, Y=ROWS)
     with pytest.raises(BenchError, match="has no variable Q, which holds the queries; it has X, Y"):
-        bring.read(path, "queries")
+        brought.read(path, "queries")
 
 
 def test_mat_of_version_seven_three_says_what_to_do(tmp_path: Path) -> None:
     head = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n"
     (tmp_path / "f.mat").write_bytes(head.ljust(700, b"\0"))
     with pytest.raises(BenchError, match=r"MATLAB 7\.3 file; save it with -v6 or -v7, or as \.npy"):
-        bring.read(tmp_path / "f.mat", "database")
+        brought.read(tmp_path / "f.mat", "database")
 
 
 # --- what is no matrix of floats ----------------------------------------------------------------
@@ -122,7 +122,7 @@ def test_arrays_that_are_no_descriptors(tmp_path: Path, suffix: str, array, expe
     path = tmp_path / f"x{suffix}"
     np.save(path, array) if suffix == ".npy" else np.savez(path, vectors=array)
     with pytest.raises(BenchError, match=expected) as caught:
-        bring.read(path, "database")
+        brought.read(path, "database")
     assert str(caught.value).startswith(str(path))
 
 
@@ -130,14 +130,14 @@ def test_arrays_that_are_no_descriptors(tmp_path: Path, suffix: str, array, expe
 def test_other_formats_are_refused_by_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(BenchError, match=r"descriptors are read from \.npy, \.npz or \.mat files"):
-        bring.read(tmp_path / name, "database")
+        brought.read(tmp_path / name, "database")
 
 
 def test_absent_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "folder.npy").mkdir()
     for name in ("absent.npz", "folder.npy"):
         with pytest.raises(BenchError, match=rf"there is no file .*{name}\."):
-            bring.read(tmp_path / name, "database")
+            brought.read(tmp_path / name, "database")
 
 
 # --- damaged and hostile files ------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_objects_are_never_unpickled(tmp_path: Path, suffix: str) -> None:
     array = np.array([[Runs(target)]], dtype=object)
     np.save(path, array) if suffix == ".npy" else np.savez(path, vectors=array)
     with pytest.raises(BenchError, match="cannot be read as"):
-        bring.read(path, "database")
+        brought.read(path, "database")
     assert not target.exists()
 
 
@@ -168,7 +168,7 @@ def test_objects_as_ids_are_never_unpickled(tmp_path: Path) -> None:
     target = tmp_path / "touched"
     np.savez(tmp_path / "x.npz", vectors=ROWS[:1], ids=np.array([Runs(target)], dtype=object))
     with pytest.raises(BenchError, match="cannot be read as"):
-        bring.read(tmp_path / "x.npz", "database")
+        brought.read(tmp_path / "x.npz", "database")
     assert not target.exists()
 
 
@@ -178,7 +178,7 @@ def test_files_of_something_else(tmp_path: Path, suffix: str, content: bytes) ->
     path = tmp_path / f"x{suffix}"
     path.write_bytes(content)
     with pytest.raises(BenchError, match=r"cannot be read as \.(npy|npz|mat): .*[^.]\.$"):
-        bring.read(path, "database")
+        brought.read(path, "database")
 
 
 def test_a_format_under_the_name_of_another(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_format_under_the_name_of_another(tmp_path: Path) -> None:
     (tmp_path / "b.npz").write_bytes((tmp_path / "b.npy").read_bytes())
     for name in ("a.npy", "b.npz"):
         with pytest.raises(BenchError, match=rf"{name} cannot be read as"):
-            bring.read(tmp_path / name, "database")
+            brought.read(tmp_path / name, "database")
 
 
 HEADERS = [
@@ -211,7 +211,7 @@ def test_npy_headers_that_lie(tmp_path: Path, header: str) -> None:
     content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + b"12345678"
     (tmp_path / "x.npy").write_bytes(content)
     with pytest.raises(BenchError):
-        bring.read(tmp_path / "x.npy", "database")
+        brought.read(tmp_path / "x.npy", "database")
 
 
 def spoil(content: bytes, draw: random.Random) -> bytes:
@@ -241,7 +241,7 @@ def test_damaged_files_are_read_or_refused_never_a_traceback(tmp_path: Path, suf
         path.write_bytes(spoil(content, draw))
         told = None
         try:
-            bring.read(path, "database")
+            brought.read(path, "database")
         except BenchError as error:
             told = str(error)
         if told is not None:
@@ -258,18 +258,18 @@ def test_an_encrypted_or_oddly_packed_archive_is_refused(tmp_path: Path) -> None
         content[at] |= 1  # the flag of an encrypted member
     path.write_bytes(content)
     with pytest.raises(BenchError, match=r"x\.npz cannot be read as \.npz: "):
-        bring.read(path, "database")
+        brought.read(path, "database")
     with zipfile.ZipFile(path, "w") as packed:
         packed.writestr("vectors.npy", b"nothing")
     with pytest.raises(BenchError):
-        bring.read(path, "database")
+        brought.read(path, "database")
 
 
 # --- against the lists --------------------------------------------------------------------------
 
 
 def test_rows_that_fit_the_list_pass() -> None:
-    bring.check_rows(from_array(ROWS, "x"), IMAGES, "database images")
+    brought.check_rows(from_array(ROWS, "x"), IMAGES, "database images")
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_rows_that_fit_the_list_pass() -> None:
 )
 def test_a_wrong_number_of_rows(rows, hint: str) -> None:
     with pytest.raises(BenchError) as caught:
-        bring.check_rows(from_array(rows, "x.npy"), IMAGES, "queries")
+        brought.check_rows(from_array(rows, "x.npy"), IMAGES, "queries")
     assert str(caught.value) == (
         f"x.npy has {len(rows)} rows, but the data set has 5 queries; they must be the same, in "
         f"the order of the list.{hint}"
@@ -290,16 +290,16 @@ def test_ids_are_names_or_files_in_the_order_of_the_list(
     tmp_path: Path, name: Callable[[Image], str]
 ) -> None:
     ids = [name(image) for image in IMAGES]
-    good = bring.read(saved(tmp_path / "a.npz", vectors=ROWS, ids=np.array(ids)), "database")
-    bring.check_rows(good, IMAGES, "database images")
+    good = brought.read(saved(tmp_path / "a.npz", vectors=ROWS, ids=np.array(ids)), "database")
+    brought.check_rows(good, IMAGES, "database images")
     ids[2], ids[3] = ids[3], ids[2]
-    swapped = bring.read(saved(tmp_path / "b.npz", vectors=ROWS, ids=np.array(ids)), "database")
+    swapped = brought.read(saved(tmp_path / "b.npz", vectors=ROWS, ids=np.array(ids)), "database")
     with pytest.raises(BenchError, match=r"row 2 of .*b\.npz is '.*i3.*', but row 2 of the data"):
-        bring.check_rows(swapped, IMAGES, "database images")
+        brought.check_rows(swapped, IMAGES, "database images")
 
 
 def test_descriptors_of_different_dimensions() -> None:
     parts = [from_array(np.ones((2, n)), f"{n}.npy") for n in (3, 3, 4)]
-    bring.check_dim(parts[:2])
+    brought.check_dim(parts[:2])
     with pytest.raises(BenchError, match=r"4\.npy has 4 numbers per row, but 3\.npy has 3; all"):
-        bring.check_dim(parts)
+        brought.check_dim(parts)

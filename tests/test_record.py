@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import bring, datasets, evaluate, record, run_options
 from bench import card as cards
+from bench import datasets, evaluate, record
 from bench.canonical import canonical_json, plain, sha256_json
 from bench.errors import BenchError
+from bench.pipeline import brought
+from bench.pipeline.options import Options
 from bench.types import Preprocess
 from bench.verify import verify
 from tests.signed import HEADLINE, sign
@@ -62,8 +64,8 @@ def test_the_same_descriptors_give_the_same_scores_and_ranks(
     recorded: Path, tmp_path: Path
 ) -> None:
     folder = recorded.parents[4]
-    options = run_options.Options(output=tmp_path, shortlist=20, memory_budget_mib=1)
-    other = bring.score_brought("mini", folder / "db.npy", folder / "q.npy", [], "mine", options)
+    options = Options(output=tmp_path, shortlist=20, memory_budget_mib=1)
+    other = brought.score_brought("mini", folder / "db.npy", folder / "q.npy", [], "mine", options)
     one, two = record.read(recorded), record.read(other)
     assert one["run_id"] != two["run_id"]
     assert one["card_sha256"] == two["card_sha256"]

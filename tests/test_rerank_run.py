@@ -329,8 +329,8 @@ FORGERIES = {
 @pytest.fixture(scope="module")
 def genuine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a record of a re-ranked run."""
-    from bench import plan, run
-    from bench.run_options import Options
+    from bench.pipeline import plan, run
+    from bench.pipeline.options import Options
 
     folder = tmp_path_factory.mktemp("genuine")
     (folder / "patches.py").write_text(PATCHES, encoding="utf-8")

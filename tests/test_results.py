@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import contribution, record, sensitivity
+from bench import contribution, record
+from bench.pipeline import sensitivity
 from bench.report.build import build
 from bench.verify import verify
 

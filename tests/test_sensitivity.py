@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from bench import evaluate, record, sensitivity
+from bench import evaluate, record
 from bench.arguments import parse
 from bench.canonical import sha256_json
 from bench.cli import _COMMANDS, _settings
 from bench.errors import BenchError
+from bench.pipeline import sensitivity
+from bench.pipeline.options import Options
+from bench.pipeline.sensitivity import Configuration
 from bench.report import sensitivity as shown
 from bench.report import tornado
-from bench.run_options import Options
-from bench.sensitivity import Configuration
 from bench.types import Image, Preprocess, Settings
 from bench.verify import verify as verify_record
 from tests.conftest import Said, Workspace

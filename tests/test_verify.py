@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import bring, evaluate, record, run_options
 from bench import card as cards
+from bench import evaluate, record
 from bench.canonical import sha256_json
 from bench.errors import BenchError
+from bench.pipeline.brought import score_brought
+from bench.pipeline.options import Options
 from bench.verify import verify
 from tests.signed import HEADLINE, Arrays, Record, sign
 
@@ -62,8 +64,8 @@ def test_the_last_digits_of_another_machine_are_allowed(held, tmp_path: Path) ->
 def test_a_data_set_that_is_not_known_here_is_said_to_be_so(
     small_file: Path, brought: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    options = run_options.Options(output=tmp_path / "out")
-    path = bring.score_brought(str(small_file), *brought, [], "x", options)
+    options = Options(output=tmp_path / "out")
+    path = score_brought(str(small_file), *brought, [], "x", options)
     faults, notes = verify(path)
     assert (faults, notes[1]) == ([], NOT_HERE)
     assert record.read(path)["card"]["descriptors"] == "unit-norm"

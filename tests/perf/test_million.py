@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from bench import evaluate, folder, search
-from bench.bring import read
 from bench.descriptors import blocks
+from bench.pipeline.brought import read
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DIM = int(os.environ.get("RETRIEVAL_BENCH_PERF_DIM", "512"))

@@ -20,14 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from bench import evaluate, metrics, plan, record, replay, rerank, run
+from bench import evaluate, metrics, record, replay, rerank
 from bench.canonical import plain, sha256_json
 from bench.card import card_id
-from bench.dry_run import describe_plan
 from bench.errors import BenchError
 from bench.identity import method_identity
 from bench.paths import write_bytes
-from bench.run_options import Options
+from bench.pipeline import plan, run
+from bench.pipeline.dry_run import describe_plan
+from bench.pipeline.options import Options
 from bench.types import Preprocess, Protocol, Settings
 
 SCHEMA = 1

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bench import card, engine, estimate, room
-from bench.plan import Plan, jobs, room_needed
+from bench.pipeline.plan import Plan, jobs, room_needed
 from bench.report.cards import sentence
 
 # Images of the shards of each list, and images per second of this machine (None: not known), to

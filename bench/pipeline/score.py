@@ -32,9 +32,9 @@ from bench.canonical import plain
 from bench.errors import BenchError
 from bench.evaluate import ties_of
 from bench.interval import intervals_of
+from bench.pipeline.options import Options
 from bench.progress import Progress
 from bench.rerank import Reranking
-from bench.run_options import Options
 from bench.types import (
     Dataset,
     Image,

@@ -20,10 +20,10 @@ from bench import (
 )
 from bench.descriptors import Matrix
 from bench.missing import Missing
-from bench.plan import Plan, jobs, room_needed
+from bench.pipeline.plan import Plan, jobs, room_needed
+from bench.pipeline.score import finish
+from bench.pipeline.verify_pairs import reranking
 from bench.progress import Progress
-from bench.scoring import finish
-from bench.verify_pairs import reranking
 
 
 class Cluster(Protocol):

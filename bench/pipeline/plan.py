@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench import card, datasets, distractors, engine, extract, loading, methods, rerank, room
+from bench import card, datasets, engine, extract, loading, methods, rerank, room
 from bench.paths import cache_root
-from bench.run_options import Options
-from bench.scoring import check_search, searched_as
+from bench.pipeline import distractors
+from bench.pipeline.options import Options
+from bench.pipeline.score import check_search, searched_as
 from bench.types import Dataset, Preprocess
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from bench import card, datasets, descriptors, machine, search, store
 from bench.descriptors import Matrix, from_array
 from bench.errors import BenchError
-from bench.run_options import Options
-from bench.scoring import BROUGHT, check_search, finish, searched_as
+from bench.pipeline.options import Options
+from bench.pipeline.score import BROUGHT, check_search, finish, searched_as
 from bench.types import Image, MethodInfo
 
 Part = Literal["database", "queries", "distractors"]

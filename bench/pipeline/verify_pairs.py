@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import datasets, extract, local_store, methods, rerank, timing
-from bench.plan import Plan
+from bench.pipeline.plan import Plan
 from bench.types import Image, LocalFeatures, Rows, Shortlist
 
 
