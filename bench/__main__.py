@@ -12,7 +12,7 @@ if __name__ == "__main__":
 
     stopping.watch()
     try:
-        from bench.cli import main
+        from bench.commands.main import main
 
         status = main()
     except KeyboardInterrupt:  # before the command began

@@ -102,7 +102,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], workspace: Workspace) -> Callable[..., Said]:
     """Return a function that runs the command line in this process and gives what it said."""
-    from bench.cli import main
+    from bench.commands.main import main
 
     def run(*arguments: object) -> Said:
         given = [str(argument) for argument in arguments]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import held, truth
+from bench import truth
+from bench.commands import cache_inventory
 from bench.paths import complete_or_absent, unheld
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,8 +117,8 @@ def test_all_else_is_listed_and_verified(workspace, cli, codes: Path, tmp_path: 
     said = cli("cache", "list").out
     lines = {line.split("  ")[0]: line for line in said.splitlines()}
     size = (workspace.cache / "fingerprints.sqlite").stat().st_size
-    assert lines["weights"] == f"weights  {held.REST['weights']}  1 files  2.0 kB"
-    assert lines["truth"].startswith(f"truth  {held.REST['truth']}  1 files  ")
+    assert lines["weights"] == f"weights  {cache_inventory.REST['weights']}  1 files  2.0 kB"
+    assert lines["truth"].startswith(f"truth  {cache_inventory.REST['truth']}  1 files  ")
     assert lines["fingerprints.sqlite"].endswith(f"1 files  {size / 1000:.1f} kB")
     assert lines["holiday"] == "holiday  nothing that is written here  0 files  0 bytes"
     total = sum(path.stat().st_size for path in workspace.cache.rglob("*") if path.is_file())

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import cli as command_line
-from bench import summary
+from bench.commands import main as command_line
+from bench.commands import summary
 from tests.commands import HEADLINE, RANDOM, ROOT, only
 
 # --- run ----------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def test_help_and_list_name_everything(cli) -> None:
 
 
 def test_a_reader_that_stops_early_is_no_error(process, workspace) -> None:
-    code = "import sys, subprocess; from bench.cli import main; sys.exit(main(['list']))"
+    code = "import sys, subprocess; from bench.commands.main import main; sys.exit(main(['list']))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     running = subprocess.Popen(
         [sys.executable, "-u", "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE,

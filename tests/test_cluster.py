@@ -163,7 +163,7 @@ OTHER = """
 import sys
 from bench.cluster import recipe
 recipe._release = lambda name: "0.1"
-from bench.cli import main
+from bench.commands.main import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -18,7 +18,7 @@ import bench
 for module in pkgutil.walk_packages(bench.__path__, "bench."):
     if module.name.split(".")[1] not in ("__main__", "methods", "datasets", "report"):
         importlib.import_module(module.name)
-from bench.cli import main
+from bench.commands.main import main
 for command in ([], ["run"], ["extract"]):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         main([*command, "--help"])
@@ -28,7 +28,7 @@ assert "ray" not in sys.modules
 WITHOUT = """
 import sys
 sys.modules["ray"] = None
-from bench.cli import main
+from bench.commands.main import main
 sys.exit(main(sys.argv[1:]))
 """
 

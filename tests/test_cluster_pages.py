@@ -51,9 +51,9 @@ def test_every_page_is_found_from_the_readme_and_every_link_leads_somewhere() ->
 
 @pytest.mark.parametrize("page", NAMES)
 def test_options_of_the_pages_exist(page: str) -> None:
-    from bench import arguments, cli
+    from bench.commands import arguments, main
 
-    known = {verb: text for verb, (text, _) in cli._COMMANDS.items()}
+    known = {verb: text for verb, (text, _) in main._COMMANDS.items()}
     lines = [*commands(page)]
     for language in ("bash", "yaml"):
         for code in blocks(page, language):

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import compare, interval, record, verdict
+from bench import compare, interval, record
+from bench.commands.compare import sentence
 from bench.errors import BenchError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,7 +143,7 @@ def test_three_results_are_three_pairs_with_holm() -> None:
     pairs = compare.compare(entries)
     assert [(p["a"], p["b"]) for p in pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert [p["p_holm"] for p in pairs] == compare.holm([p["p"] for p in pairs])
-    assert "after Holm's correction for 3 comparisons" in verdict.sentence(pairs[0])
+    assert "after Holm's correction for 3 comparisons" in sentence(pairs[0])
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -201,20 +202,20 @@ def test_the_sentence_has_everything_and_claims_no_equality() -> None:
     a = entry("a", [0.5] * 10)
     b = entry("b", [0.9] * 8 + [0.4, 0.3])
     (pair,) = compare.compare([a, b])
-    said = verdict.sentence(pair)
+    said = sentence(pair)
     for part in ("On d (p), b reaches 79.00 mAP and a 50.00", "difference of +29.00 points",
                  "95 % interval", "better on 8, worse on 2 and equal on 0 of 10 queries",
                  "10 of 10 landmarks", "1,024 sign flips, all", "p = 0.0078: signi"):  # fmt: skip
         assert part in said, part
     (none,) = compare.compare([a, entry("c", [0.5] * 10)])
     assert none["interval"] is None
-    assert "nothing to test" in verdict.sentence(none)
+    assert "nothing to test" in sentence(none)
     (noise,) = compare.compare([a, entry("d", [0.6, 0.4] * 5)])
-    assert "does not show that they are equal" in verdict.sentence(noise)
+    assert "does not show that they are equal" in sentence(noise)
     (few,) = compare.compare([entry("a", [0.1] * 4), entry("b", [0.9] * 4)])
-    assert "no p below 0.12" in verdict.sentence(few)
+    assert "no p below 0.12" in sentence(few)
     (empty,) = compare.compare([entry("a", [None, None]), entry("b", [None, None])])
-    assert "nothing can be compared" in verdict.sentence(empty)
+    assert "nothing can be compared" in sentence(empty)
 
 
 # --- the command --------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench import doctor, golden, metrics
+from bench import golden, metrics
+from bench.commands import doctor
 
 
 def lines(out: str, start: str) -> list[str]:

@@ -119,11 +119,11 @@ def test_the_dataset_json_of_the_readme_runs(
 
 
 def test_the_commands_of_the_readme_exist() -> None:
-    from bench import cli
+    from bench.commands import main
 
     table = README.split("| command | what it does |")[1].split("\n\n")[0]
     listed = {line.split("`")[1].split()[0] for line in table.splitlines() if "`" in line}
-    assert listed == set(cli._COMMANDS)
+    assert listed == set(main._COMMANDS)
 
 
 def test_the_recipes_of_the_readme_exist() -> None:

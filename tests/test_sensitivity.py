@@ -14,9 +14,9 @@ import pytest
 from PIL import Image as Picture
 
 from bench import evaluate, record
-from bench.arguments import parse
 from bench.canonical import sha256_json
-from bench.cli import _COMMANDS, _settings
+from bench.commands.arguments import parse
+from bench.commands.main import _COMMANDS, _settings
 from bench.errors import BenchError
 from bench.pipeline import sensitivity
 from bench.pipeline.options import Options

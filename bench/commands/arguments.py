@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from bench import options, rerank
+from bench import rerank
+from bench.commands import options
+from bench.commands.values import Parser, above_zero, natural, positive, scales, side
 from bench.errors import unknown
-from bench.parsing import Parser, above_zero, natural, positive, scales, side
 from bench.pipeline.options import Options
 from bench.timing import Measure
 from bench.types import Settings

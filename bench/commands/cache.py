@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import held as lying
 from bench import store
 from bench.card import differences
+from bench.commands import cache_inventory as lying
+from bench.commands.cache_inventory import Held, find, size_of
 from bench.errors import BenchError, first_few, unknown
-from bench.held import Held, find, size_of
 from bench.paths import cache_root, unheld
 from bench.progress import Progress
 from bench.room import size

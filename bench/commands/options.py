@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.cluster import forecast
-from bench.parsing import Parser, above_zero, address, natural, numbers, positive
+from bench.commands.values import Parser, above_zero, address, natural, numbers, positive
 from bench.pipeline.options import Options
 
 CACHE_ACTIONS = {

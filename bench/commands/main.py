@@ -1,4 +1,4 @@
-"""The command line: `python -m bench COMMAND`; options are in `bench.arguments`."""
+"""The command line: `python -m bench COMMAND`; options are in `bench.commands.arguments`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs = _COMMANDS.keys()
     if given and not given[0].startswith("-") and given[0] not in verbs:
         return _say(unknown("command", given[0], verbs))
-    from bench.arguments import parse
+    from bench.commands.arguments import parse
 
     try:
         options = parse({verb: text for verb, (text, _) in _COMMANDS.items()}, given)
@@ -64,8 +64,9 @@ def _say(error: BenchError) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from bench import record, summary
+    from bench import record
     from bench.cluster import connect
+    from bench.commands import summary
     from bench.pipeline import dry_run, plan, run
     from bench.pipeline.options import Options
 
@@ -139,7 +140,8 @@ def _hired(planned: Plan, ray: Any) -> AbstractContextManager[Cluster] | None:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
-    from bench import record, summary
+    from bench import record
+    from bench.commands import summary
     from bench.pipeline import brought
     from bench.pipeline.options import Options
 
@@ -203,7 +205,8 @@ def _settings(given: argparse.Namespace) -> Settings:
 
 
 def _list(given: argparse.Namespace) -> int:
-    from bench import data, methods
+    from bench import methods
+    from bench.commands import data
 
     print("methods")
     for entry in methods.entries():
@@ -216,7 +219,7 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _data(given: argparse.Namespace) -> int:
-    from bench import data
+    from bench.commands import data
 
     if given.action == "list":
         print("\n".join(data.lines()))
@@ -262,21 +265,21 @@ def _verify(given: argparse.Namespace) -> int:
 
 def _weights(given: argparse.Namespace) -> int:
     if given.action == "convert":
-        from bench.convert import convert
+        from bench.commands.weights import convert
 
         print(convert(given.method, given.source, given.output, given.unproven))
         return 0
-    from bench import official
+    from bench.commands import weights
 
     if given.action == "list":
-        return official.show()
-    act = official.get if given.action == "get" else official.verify
+        return weights.show()
+    act = weights.get if given.action == "get" else weights.verify
     return act(given.method, _say)
 
 
 def _check(given: argparse.Namespace) -> int:
     from bench import loading
-    from bench.check import check
+    from bench.commands.check import check
 
     settings = _settings(given)
 
@@ -331,7 +334,8 @@ def _sensitivity(given: argparse.Namespace) -> int:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    from bench import compare, verdict
+    from bench import compare
+    from bench.commands.compare import lines
 
     entries = compare.load(compare.find(given.result, given.dataset, given.results))
     differing = compare.check(entries, given.across_cards)
@@ -339,12 +343,12 @@ def _compare(given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps({"cards_differ": differing, "comparisons": pairs}, indent=1))
     else:
-        print("\n".join(verdict.lines(entries, differing, pairs)))
+        print("\n".join(lines(entries, differing, pairs)))
     return 0
 
 
 def _cache(given: argparse.Namespace) -> int:
-    from bench import cache
+    from bench.commands import cache
 
     if given.action == "list":
         return cache.show()
@@ -400,7 +404,7 @@ def _sheet(given: argparse.Namespace) -> int:
 
 
 def _doctor(given: argparse.Namespace) -> int:
-    from bench.doctor import examine
+    from bench.commands.doctor import examine
 
     return examine()
 
