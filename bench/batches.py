@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import images
 from bench.errors import BenchError
+from bench.images import decode
 from bench.types import Image, Preprocess
 
 READERS = 16  # threads that wait for a disk or a network, more than for a processor
@@ -28,7 +28,7 @@ def shapes(folder: Path, wanted: Sequence[Image], rule: Preprocess) -> list[Shap
 
     def one(image: Image) -> Shape | None:
         try:
-            return images.shape(folder / image.path, image.box, rule)
+            return decode.shape(folder / image.path, image.box, rule)
         except BenchError:
             return None
 

@@ -17,8 +17,9 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from bench import fetch, pictures
+from bench import fetch
 from bench.errors import BenchError
+from bench.images import inspect
 from bench.paths import cache_root, write_bytes
 from bench.types import Checkpoint
 
@@ -120,7 +121,7 @@ def _kept(checkpoint: Checkpoint, path: Path, label: str) -> Path:
         raise BenchError(_changed(path))
     if found == "unknown":
         size = path.stat().st_size
-        if pictures.is_web_page(path):
+        if inspect.is_web_page(path):
             fault = "is a web page and not the file"
         elif checkpoint.size_bytes not in (None, size):
             fault = f"has {size} bytes and should have {checkpoint.size_bytes}"

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bench import datasets, layout, pictures, plugins, sources
+from bench import datasets, layout, plugins, sources
 from bench.canonical import sha256_lines
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
+from bench.images import inspect
 from bench.paths import data_root
 from bench.progress import Progress
 from bench.types import Dataset, Image
@@ -209,7 +210,7 @@ def _extra(entry: Entry, wanted: set[str], looked: Looked) -> Iterator[Finding]:
     if extra:
         yield note(f"{len(extra)} image files are in no list: {first_few(extra)}")
     if odd:
-        pages = sum(pictures.is_web_page(path) for path in odd)
+        pages = sum(inspect.is_web_page(path) for path in odd)
         yield note(
             f"{len(odd)} of {len(known)} files that no list names and are no photographs, as in "
             f"the original archive, are here; {pages} are web pages saved as .jpg: "
@@ -221,7 +222,7 @@ def _contents(looked: Looked, *, quick: bool) -> Iterator[Finding]:
     """Open every image: its header, and unless `quick` all of its pixels."""
     if not looked.found:
         return
-    look = pictures.header if quick else pictures.decode
+    look = inspect.header if quick else inspect.decode
     files = list(looked.found)
     with (
         Progress("read headers" if quick else "decode", len(files)) as progress,
@@ -244,10 +245,10 @@ def _contents(looked: Looked, *, quick: bool) -> Iterator[Finding]:
 
 def _mapped(
     pool: ThreadPoolExecutor,
-    look: Callable[[Path], pictures.Seen],
+    look: Callable[[Path], inspect.Seen],
     looked: Looked,
     files: list[str],
-) -> Iterator[pictures.Seen]:
+) -> Iterator[inspect.Seen]:
     """Yield what `look` says of each file, in order, without holding a million at once."""
     for start in range(0, len(files), 1024):
         yield from pool.map(look, [looked.found[file] for file in files[start : start + 1024]])

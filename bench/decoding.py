@@ -21,8 +21,8 @@ from threading import Thread
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import images
 from bench.errors import BenchError
+from bench.images import decode
 from bench.types import Image, Preprocess
 
 AHEAD_PIXELS = 16 << 20  # decoded and waiting, 3 bytes each, besides the next batch
@@ -79,7 +79,7 @@ def decoded(
 
 def _one(folder: Path, image: Image, rule: Preprocess) -> Decoded:
     try:
-        return images.load(folder / image.path, image.box, rule)
+        return decode.load(folder / image.path, image.box, rule)
     except BenchError as error:
         return str(error)
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import engine, images
+from bench import engine
 from bench.errors import BenchError
+from bench.images import decode
 from bench.progress import Progress, span
 from bench.types import Image
 
@@ -65,7 +66,7 @@ def _spread(folder: Path, wanted: Sequence[Image]) -> list[Image]:
     sized: list[tuple[int, int, Image]] = []
     for image in wanted[::step]:
         try:
-            width, height = images.header_size(folder / image.path)
+            width, height = decode.header_size(folder / image.path)
         except BenchError:
             continue
         if image.box is not None:

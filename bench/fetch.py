@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 from bench import web
 from bench.errors import BenchError, NoRoomError
+from bench.images.inspect import is_web_page
 from bench.paths import write_bytes
-from bench.pictures import is_web_page
 from bench.progress import Progress
 from bench.web import PassingError
 

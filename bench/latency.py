@@ -24,8 +24,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import engine, flops, footprint, images, memory, throughput, timing
+from bench import engine, flops, footprint, memory, throughput, timing
 from bench.costs import Measured
+from bench.images import decode
 from bench.memory import Peaks
 from bench.progress import Progress
 from bench.types import Image
@@ -91,7 +92,7 @@ def measure(
     effort, load = timing.EFFORTS[how], os.getloadavg()[0]
     by_size = _by_size(folder, candidates)
     middle = by_size[len(by_size) // 2]
-    pixels = images.load(folder / middle.path, middle.box, loaded.rule)
+    pixels = decode.load(folder / middle.path, middle.box, loaded.rule)
     peaks = Peaks(loaded.device)
     with memory.kept(loaded.device), Progress("measure", None) as progress:
         with peaks.phase() as batch_1:
@@ -155,7 +156,7 @@ def _one(loaded: engine.Loaded, folder: Path, image: Image) -> dict[Any, float]:
     watched = Watched(loaded.method, clock)
     method: Any = watched
     start = time.perf_counter()
-    pixels = images.load(folder / image.path, image.box, loaded.rule)
+    pixels = decode.load(folder / image.path, image.box, loaded.rule)
     decode_ms = 1e3 * (time.perf_counter() - start)
     clock.settle()
     begun = clock.mark()
@@ -188,7 +189,7 @@ def _by_size(folder: Path, candidates: Sequence[Image]) -> list[Image]:
     """Return up to `SIZES_READ` of the images, spread over the list, the smallest first."""
     spread = np.linspace(0, len(candidates) - 1, min(SIZES_READ, len(candidates))).astype(int)
     images_read = [candidates[i] for i in spread]
-    areas = [math.prod(images.header_size(folder / image.path)) for image in images_read]
+    areas = [math.prod(decode.header_size(folder / image.path)) for image in images_read]
     order = np.argsort(areas, kind="stable")
     return [images_read[i] for i in order]
 

@@ -32,8 +32,8 @@ def to_batch(
 ) -> Tensor:
     """Return images of one shape as one normalised batch, (pixel - mean) / std per channel.
 
-    In: at least one uint8 array (height, width, 3), channels as `bench.images.load` left them.
-    Out: float32 (n, 3, height, width) on `device`, in memory as `layout` says; a row does not
+    In: at least one uint8 array (height, width, 3), channels as `bench.images.decode.load` left
+    them. Out: float32 (n, 3, height, width) on `device`, in memory as `layout` says; a row does not
     depend on the others. What is uploaded is the bytes, once for all scales.
     """
     stacked = torch.from_numpy(np.stack(pixels)).to(device)

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import datasets, engine, geometry, images, loading, local_store
+from bench import datasets, engine, geometry, loading, local_store
 from bench.canonical import plain
 from bench.card import WHOLE
 from bench.errors import BenchError
+from bench.images import decode
 from bench.sheet_content import Opened
 from bench.types import Dataset, LocalRule, Preprocess
 
@@ -86,7 +87,7 @@ def pairs(
         mode = card["rerank"]["ransac"]
         matched = geometry.inlier_matches(mine, theirs, rule, mode)
         both = tuple(
-            images.load(dataset.folder / image.path, image.box, upright)
+            decode.load(dataset.folder / image.path, image.box, upright)
             for image in (shown[query], dataset.database[row])
         )
         points = (mine.points[matched[0]], theirs.points[matched[1]])

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from bench import images
 from bench.errors import BenchError
+from bench.images import decode
 from bench.types import Image, Preprocess
 
 QUALITY = 68
@@ -37,7 +37,7 @@ def make(folder: Path, image: Image, orientation: Any, side: int) -> Thumbnail:
     path = folder / image.path
     rule = Preprocess(orientation=orientation, max_side_px=None)
     try:
-        pixels = images.load(path, None, rule)
+        pixels = decode.load(path, None, rule)
     except BenchError:
         fault = "cannot be read" if path.is_file() else "missing"
         return Thumbnail(None, side, side * 3 // 4, 0.0, fault)

@@ -108,7 +108,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a method wants its pixels: data, applied by `bench.images`, hashed and printed.
+    """How a method wants its pixels: data, applied by `bench.images.decode`, hashed and printed.
 
     channels        order of the three channels given to the method
     orientation     whether the EXIF orientation tag is applied

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from bench import batches, images
+from bench import batches
+from bench.images import decode
 from bench.types import Image, Preprocess
 
 SIDES = st.integers(1, 90)
@@ -44,7 +45,7 @@ def test_the_planned_shape_is_that_of_the_pixels(
     size, box, rule = case
     path = tmp_path_factory.getbasetemp() / "planned.bmp"
     Pillow.new("RGB", size).save(path)
-    assert images.shape(path, box, rule) == images.load(path, box, rule).shape[:2]
+    assert decode.shape(path, box, rule) == decode.load(path, box, rule).shape[:2]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -58,9 +59,9 @@ def test_the_planned_shape_is_turned_as_the_pixels_are(
     path = tmp_path / f"turned.{kind}"
     Pillow.new("RGB", (40, 30)).save(path, exif=exif)
     rule = Preprocess(orientation=turn, max_side_px=20)
-    assert images.shape(path, None, rule) == images.load(path, None, rule).shape[:2]
+    assert decode.shape(path, None, rule) == decode.load(path, None, rule).shape[:2]
     if turn == "apply" or kind == "tif":
-        assert images.shape(path, None, rule) == ((20, 15) if orientation > 4 else (15, 20))
+        assert decode.shape(path, None, rule) == ((20, 15) if orientation > 4 else (15, 20))
 
 
 def test_large_photographs_and_fractional_boxes(tmp_path: Path) -> None:
@@ -75,8 +76,8 @@ def test_large_photographs_and_fractional_boxes(tmp_path: Path) -> None:
             Preprocess(crop_rounding="truncate"),
             Preprocess(cap_filter="thumbnail-lanczos", query_cap="own", max_side_px=200),
         ):
-            assert images.shape(path, box, rule) == images.load(path, box, rule).shape[:2]
-            assert images.shape(path, None, rule) == images.load(path, None, rule).shape[:2]
+            assert decode.shape(path, box, rule) == decode.load(path, box, rule).shape[:2]
+            assert decode.shape(path, None, rule) == decode.load(path, None, rule).shape[:2]
 
 
 def test_what_cannot_be_read_has_no_shape(tmp_path: Path) -> None:
@@ -121,4 +122,4 @@ def test_a_header_that_differs_from_the_pixels_is_planned_by_the_header(tmp_path
     path = tmp_path / "a.png"
     Pillow.new("RGB", (8, 6)).save(path)
     rule = replace(Preprocess(), orientation="apply")
-    assert images.shape(path, None, rule) == (6, 8)
+    assert decode.shape(path, None, rule) == (6, 8)

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench import datasets, pictures
+from bench import datasets
 from bench.canonical import sha256_lines
+from bench.images import inspect
 from tests import miniatures
 from tests.miniatures import jpeg, photograph
 
@@ -268,15 +269,15 @@ def test_a_name_that_does_not_exist(cli, refused) -> None:
 def test_images_of_every_kind(tmp_path: Path) -> None:
     for ending in ("png", "gif", "webp", "bmp", "tif"):
         path = photograph(tmp_path / f"x.{ending}")
-        assert pictures.decode(path) == pictures.header(path) == miniatures.SIZE
+        assert inspect.decode(path) == inspect.header(path) == miniatures.SIZE
     (tmp_path / "wrong.jpg").write_bytes((tmp_path / "x.png").read_bytes())
-    assert pictures.decode(tmp_path / "wrong.jpg") == miniatures.SIZE
+    assert inspect.decode(tmp_path / "wrong.jpg") == miniatures.SIZE
     (tmp_path / "cut.png").write_bytes((tmp_path / "x.png").read_bytes()[:-30])
-    assert str(pictures.decode(tmp_path / "cut.png")).startswith("truncated")
+    assert str(inspect.decode(tmp_path / "cut.png")).startswith("truncated")
     Image.new("1", (20_000, 20_000)).save(tmp_path / "vast.png")
-    assert str(pictures.header(tmp_path / "vast.png")).startswith("cannot be decoded")
+    assert str(inspect.header(tmp_path / "vast.png")).startswith("cannot be decoded")
     (tmp_path / "trailing.jpg").write_bytes(jpeg("x") + b"\0" * 100)
-    assert pictures.header(tmp_path / "trailing.jpg") == miniatures.SIZE
+    assert inspect.header(tmp_path / "trailing.jpg") == miniatures.SIZE
 
 
 # --- the real photographs that are at hand ------------------------------------------------------

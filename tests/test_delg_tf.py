@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench import engine, extract, images, loading, pyramid
+from bench import engine, extract, loading, pyramid
+from bench.images import decode
 from bench.methods import _convert_delg
 from bench.types import Image
 from tests.delg_models import OFFICIAL
@@ -64,7 +65,7 @@ def test_each_scale_is_the_official_one_and_another_rule_is_seen(case: Any, shar
 def dense(loaded: engine.Loaded, folder: Path, name: str, scale: float = 1.0) -> Any:
     """Return what the method's `local` gives for a case: (h, w, 128) and (h, w)."""
     image = boxed(name)
-    pixels = images.load(folder / image.file, image.box, loaded.rule)
+    pixels = decode.load(folder / image.file, image.box, loaded.rule)
     batch = pyramid.to_batch([pixels], loaded.rule, "cpu")
     with torch.inference_mode():
         features, attention = loaded.method.local(pyramid.at_scale(batch, scale, loaded.rule))

@@ -19,8 +19,9 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from bench import decoding, engine, extract, images, loading, memory, store
+from bench import decoding, engine, extract, loading, memory, store
 from bench.errors import BenchError
+from bench.images import decode
 from bench.progress import Progress
 from bench.types import Image, MethodInfo, Preprocess, Settings
 
@@ -75,7 +76,7 @@ def expected(folder: Path, wanted: Any = ALL) -> np.ndarray:
     """Return what `Means` says of each image alone, without the engine."""
     found = []
     for image in wanted:
-        pixels = images.load(folder / image.file, image.box, RULE).astype(np.float64) / 255
+        pixels = decode.load(folder / image.file, image.box, RULE).astype(np.float64) / 255
         half = torch.nn.functional.interpolate(
             torch.from_numpy(pixels.transpose(2, 0, 1)[None]),
             size=[round(0.5 * n) for n in pixels.shape[:2]], mode="bilinear",
@@ -146,7 +147,7 @@ def test_broken_images_are_named_and_shift_no_row(folder: Path, tmp_path: Path) 
 def test_pixels_that_differ_from_their_header_go_by_themselves(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "shape", lambda path, box, rule: (30, 40))
+    monkeypatch.setattr(decode, "shape", lambda path, box, rule: (30, 40))
     method = Means()
     assert np.abs(rows(loaded(method), folder) - expected(folder)).max() < 1e-6
     assert {shape[0] for shape in method.seen} == {1, 2, 5}
@@ -283,9 +284,9 @@ def test_processes_decode_what_threads_do(folder: Path) -> None:
 
 def test_decoding_stays_a_little_ahead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    load = images.load
+    load = decode.load
     monkeypatch.setattr(
-        images, "load", lambda path, *rest: asked.append(path.name) or load(path, *rest)
+        decode, "load", lambda path, *rest: asked.append(path.name) or load(path, *rest)
     )
     monkeypatch.setattr(decoding, "AHEAD_PIXELS", 1)
     planned = [[i] for i in range(len(ALL))]

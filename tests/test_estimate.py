@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pillow
 
-from bench import engine, estimate, images, room
+from bench import engine, estimate, room
 from bench.errors import BenchError
+from bench.images import decode
 from bench.types import Image
 
 Usage = namedtuple("Usage", "total used free")
@@ -106,7 +107,7 @@ def test_the_probe_sees_small_and_large_images(tmp_path: Path, monkeypatch) -> N
         wanted.append(Image(str(i), f"{i}.png"))
     (tmp_path / "0.png").write_bytes(b"broken")
     sides = [
-        images.header_size(tmp_path / one.file)[1] for one in estimate._spread(tmp_path, wanted)
+        decode.header_size(tmp_path / one.file)[1] for one in estimate._spread(tmp_path, wanted)
     ]
     assert len(set(sides)) == 8
     assert min(sides) < 100

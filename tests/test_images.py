@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import images
 from bench.errors import BenchError
+from bench.images import decode
 from bench.types import Preprocess
 
 WHOLE = Preprocess(max_side_px=None)
@@ -37,8 +37,8 @@ def saved(path: Path, image: Image.Image, **options: object) -> Path:
 
 def test_rgb_and_bgr_are_the_same_pixels_in_either_order(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", Image.new("RGB", (3, 2), (10, 20, 30)))
-    rgb = images.load(path, None, WHOLE)
-    bgr = images.load(path, None, Preprocess(max_side_px=None, channels="bgr"))
+    rgb = decode.load(path, None, WHOLE)
+    bgr = decode.load(path, None, Preprocess(max_side_px=None, channels="bgr"))
     assert rgb.shape == (2, 3, 3)
     assert rgb.dtype == np.uint8
     assert rgb[0, 0].tolist() == [10, 20, 30]
@@ -61,34 +61,34 @@ def test_rgb_and_bgr_are_the_same_pixels_in_either_order(tmp_path: Path) -> None
 )
 def test_every_kind_of_png_becomes_rgb(tmp_path: Path, mode, colour, expected) -> None:
     path = saved(tmp_path / "a.png", Image.new(mode, (4, 3), colour))
-    assert images.load(path, None, WHOLE)[2, 3].tolist() == expected
+    assert decode.load(path, None, WHOLE)[2, 3].tolist() == expected
 
 
 def test_palette_with_transparency_becomes_rgb_without_a_warning(tmp_path: Path) -> None:
     picture = photograph(20, 10).quantize(16)
     path = saved(tmp_path / "a.png", picture, transparency=bytes(range(16)))
     np.testing.assert_array_equal(
-        images.load(path, None, WHOLE), np.asarray(picture.convert("RGB"))
+        decode.load(path, None, WHOLE), np.asarray(picture.convert("RGB"))
     )
 
 
 def test_cmyk_sixteen_bit_and_animated_files(tmp_path: Path) -> None:
     cmyk = saved(tmp_path / "cmyk.jpg", Image.new("CMYK", (8, 8), (0, 255, 255, 0)), quality=95)
-    red, green, blue = images.load(cmyk, None, WHOLE)[4, 4].tolist()
+    red, green, blue = decode.load(cmyk, None, WHOLE)[4, 4].tolist()
     assert red > 230
     assert green < 30
     assert blue < 30
     (tmp_path / "deep.pgm").write_bytes(b"P5 2 1 65535\n" + struct.pack(">HH", 65535, 0x4DFF))
-    assert images.load(tmp_path / "deep.pgm", None, WHOLE)[0, :, 0].tolist() == [255, 77]
+    assert decode.load(tmp_path / "deep.pgm", None, WHOLE)[0, :, 0].tolist() == [255, 77]
     frames = [Image.new("RGB", (4, 4), c) for c in ((255, 0, 0), (0, 255, 0))]
     moving = saved(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
-    assert images.load(moving, None, WHOLE)[0, 0].tolist() == [255, 0, 0]
+    assert decode.load(moving, None, WHOLE)[0, 0].tolist() == [255, 0, 0]
 
 
 def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.tif", Image.new("F", (4, 4), 0.5))
     with pytest.raises(BenchError, match=r"a\.tif has pixels of 32 bits"):
-        images.load(path, None, WHOLE)
+        decode.load(path, None, WHOLE)
 
 
 # --- orientation and crop -----------------------------------------------------------------------
@@ -102,24 +102,24 @@ def test_orientation_is_applied_only_where_asked_and_boxes_follow_it(tmp_path: P
     stored = np.asarray(picture)
     upright = np.rot90(stored, k=-1)
     turn = Preprocess(max_side_px=None, orientation="apply")
-    np.testing.assert_array_equal(images.load(path, None, WHOLE), stored)
-    np.testing.assert_array_equal(images.load(path, None, turn), upright)
+    np.testing.assert_array_equal(decode.load(path, None, WHOLE), stored)
+    np.testing.assert_array_equal(decode.load(path, None, turn), upright)
     box = (2.0, 21.0, 19.0, 38.0)  # inside the upright image only
-    np.testing.assert_array_equal(images.load(path, box, turn), upright[21:38, 2:19])
+    np.testing.assert_array_equal(decode.load(path, box, turn), upright[21:38, 2:19])
     with pytest.raises(BenchError, match=r"reaches out of .* 40 x 20 pixels without its EXIF"):
-        images.load(path, box, WHOLE)
-    assert images.header_size(path) == (40, 20)
+        decode.load(path, box, WHOLE)
+    assert decode.header_size(path) == (40, 20)
 
 
 @pytest.mark.parametrize("box", [(1.5, 2.5, 30.5, 19.5), (0.4, 0.6, 39.6, 19.51), (3, 4, 9, 8)])
 def test_crop_rounds_as_pillow_does_or_truncates(tmp_path: Path, box) -> None:
     picture = photograph(40, 20)
     path = saved(tmp_path / "a.png", picture)
-    np.testing.assert_array_equal(images.load(path, box, WHOLE), np.asarray(picture.crop(box)))
+    np.testing.assert_array_equal(decode.load(path, box, WHOLE), np.asarray(picture.crop(box)))
     left, top, right, bottom = map(int, box)
     cut = Preprocess(max_side_px=None, crop_rounding="truncate")
     np.testing.assert_array_equal(
-        images.load(path, box, cut), np.asarray(picture)[top:bottom, left:right]
+        decode.load(path, box, cut), np.asarray(picture)[top:bottom, left:right]
     )
 
 
@@ -127,9 +127,9 @@ def test_crop_by_hand(tmp_path: Path) -> None:
     """0.5 rounds to 0 and 1.5 to 2: half to even, so the two rules differ at the right."""
     path = saved(tmp_path / "a.png", photograph(5, 5))
     box = (0.5, 0.5, 1.5, 2.5)
-    assert images.load(path, box, WHOLE).shape == (2, 2, 3)
+    assert decode.load(path, box, WHOLE).shape == (2, 2, 3)
     cut = Preprocess(max_side_px=None, crop_rounding="truncate")
-    assert images.load(path, box, cut).shape == (2, 1, 3)
+    assert decode.load(path, box, cut).shape == (2, 1, 3)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_crop_by_hand(tmp_path: Path) -> None:
 def test_bad_boxes_are_refused(tmp_path: Path, box, says) -> None:
     path = saved(tmp_path / "a.png", photograph(40, 20))
     with pytest.raises(BenchError, match=says):
-        images.load(path, box, WHOLE)
+        decode.load(path, box, WHOLE)
 
 
 # --- cap ----------------------------------------------------------------------------------------
@@ -156,17 +156,17 @@ def test_bilinear_cap_by_hand(tmp_path: Path) -> None:
     """100 x 33 to 50: factor 0.5, 16.5 rounds to even 16; a small image is not enlarged."""
     picture = photograph(100, 33)
     path = saved(tmp_path / "a.png", picture)
-    small = images.load(path, None, Preprocess(max_side_px=50))
+    small = decode.load(path, None, Preprocess(max_side_px=50))
     expected = picture.resize((50, 16), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(small, np.asarray(expected))
-    assert images.load(path, None, Preprocess(max_side_px=101)).shape == (33, 100, 3)
+    assert decode.load(path, None, Preprocess(max_side_px=101)).shape == (33, 100, 3)
 
 
 def test_a_very_long_image_keeps_one_pixel(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", photograph(1000, 1))
     for filter_ in ("bilinear", "thumbnail-lanczos"):
         rule = Preprocess(max_side_px=100, cap_filter=filter_)
-        assert images.load(path, None, rule).shape == (1, 100, 3)
+        assert decode.load(path, None, rule).shape == (1, 100, 3)
 
 
 def test_relative_cap_by_hand(tmp_path: Path) -> None:
@@ -176,9 +176,9 @@ def test_relative_cap_by_hand(tmp_path: Path) -> None:
     for filter_ in ("bilinear", "thumbnail-lanczos"):
         own = Preprocess(max_side_px=80, query_cap="own", cap_filter=filter_)
         relative = Preprocess(max_side_px=80, query_cap="relative", cap_filter=filter_)
-        assert images.load(path, box, own).shape == (40, 80, 3)
-        assert images.load(path, box, relative).shape == (20, 40, 3)
-        assert images.load(path, None, relative).shape == (60, 80, 3)
+        assert decode.load(path, box, own).shape == (40, 80, 3)
+        assert decode.load(path, box, relative).shape == (20, 40, 3)
+        assert decode.load(path, None, relative).shape == (60, 80, 3)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -200,17 +200,17 @@ def test_caps_agree_with_the_official_programs(tmp_path: Path, seed: int) -> Non
         size = (round(crop.width * scale), round(crop.height * scale))
         delg = crop.resize(size, resample=Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(
-        images.load(path, box, Preprocess(max_side_px=cap)), np.asarray(delg)
+        decode.load(path, box, Preprocess(max_side_px=cap)), np.asarray(delg)
     )
 
     token = crop.copy()
     limit = cap * max(crop.size) / max(whole.size)
     token.thumbnail((limit, limit), Image.Resampling.LANCZOS)
     rule = Preprocess(max_side_px=cap, cap_filter="thumbnail-lanczos")
-    np.testing.assert_array_equal(images.load(path, box, rule), np.asarray(token))
+    np.testing.assert_array_equal(decode.load(path, box, rule), np.asarray(token))
     full = whole.copy()
     full.thumbnail((cap, cap), Image.Resampling.LANCZOS)
-    np.testing.assert_array_equal(images.load(path, None, rule), np.asarray(full))
+    np.testing.assert_array_equal(decode.load(path, None, rule), np.asarray(full))
 
 
 # --- hostile files ------------------------------------------------------------------------------
@@ -253,32 +253,32 @@ def test_hostile_files_end_in_one_sentence(tmp_path: Path, content, says) -> Non
     path = tmp_path / "a.jpg"
     path.write_bytes(content(tmp_path) if callable(content) else content)
     with pytest.raises(BenchError, match=says) as caught:
-        images.load(path, None, WHOLE)
+        decode.load(path, None, WHOLE)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
 
 
 def test_missing_files_folders_and_the_header(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"no\.jpg does not exist"):
-        images.load(tmp_path / "no.jpg", None, WHOLE)
+        decode.load(tmp_path / "no.jpg", None, WHOLE)
     with pytest.raises(BenchError, match="is a folder"):
-        images.header_size(tmp_path)
+        decode.header_size(tmp_path)
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.jpg")
         with pytest.raises(BenchError, match="is not a file"):
-            images.load(tmp_path / "pipe.jpg", None, WHOLE)
+            decode.load(tmp_path / "pipe.jpg", None, WHOLE)
     (tmp_path / "half.jpg").write_bytes(half_a_jpeg(tmp_path))
-    assert images.header_size(tmp_path / "half.jpg") == (300, 200)
+    assert decode.header_size(tmp_path / "half.jpg") == (300, 200)
 
 
 @pytest.mark.parametrize("cut", range(20, 2000, 180))
 def test_a_file_cut_anywhere_is_refused_or_whole(tmp_path: Path, cut: int) -> None:
     for name in ("a.png", "a.gif", "a.webp", "a.tif", "a.bmp", "a.ppm"):
         path = saved(tmp_path / name, photograph(40, 30))
-        whole = images.load(path, None, WHOLE)
+        whole = decode.load(path, None, WHOLE)
         path.write_bytes(path.read_bytes()[:cut])
         try:
-            pixels = images.load(path, None, WHOLE)
+            pixels = decode.load(path, None, WHOLE)
         except BenchError:
             continue
         np.testing.assert_array_equal(pixels, whole)
@@ -295,8 +295,8 @@ def test_many_threads_load_alike_and_leave_the_warning_filters_alone(tmp_path: P
     def one(index: int) -> bytes:
         if index % 3 == 0:
             with pytest.raises(BenchError):
-                images.load(damaged, None, WHOLE)
-        return images.load(path, None, WHOLE).tobytes()
+                decode.load(damaged, None, WHOLE)
+        return decode.load(path, None, WHOLE).tobytes()
 
     with ThreadPoolExecutor(8) as pool:
         results = set(pool.map(one, range(200)))

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench import contract, datasets, engine, images, local, local_store, methods, pyramid
+from bench import contract, datasets, engine, local, local_store, methods, pyramid
 from bench.errors import BenchError
+from bench.images import decode
 from bench.types import LocalFeatures, LocalRule, Preprocess, Settings
 
 RULE = LocalRule(dim=2, stride_px=16.0, scales=(0.5, 1.0), max_features=3)
@@ -195,7 +196,7 @@ def test_what_is_kept_is_what_was_computed(loaded: engine.Loaded) -> None:
     mini = datasets.load("mini")
     kept = kept_of(loaded, list(range(10)))
     for row, image in enumerate(mini.database[:10]):
-        pixels = images.load(mini.folder / image.file, image.box, loaded.rule)
+        pixels = decode.load(mini.folder / image.file, image.box, loaded.rule)
         batch = pyramid.to_batch([pixels], loaded.rule, "cpu")
         alone = local.describe_pyramid(maps, batch, loaded.rule, RULE)[0]
         read = kept.read(row)
@@ -317,7 +318,7 @@ def test_maps_of_the_port_are_the_official_ones(
     with np.load(shared("parity/delg_torch_r50.npz"), allow_pickle=False) as held:
         answers = dict(held)
     for case in ("a", "c"):
-        pixels = images.load(shared(f"parity/images/{case}.png"), None, rule)
+        pixels = decode.load(shared(f"parity/images/{case}.png"), None, rule)
         batch = pyramid.to_batch([pixels], rule, "cpu")
         with torch.inference_mode():
             descriptors, attention = method.local(batch)  # type: ignore[attr-defined]

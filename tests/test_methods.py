@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bench import images, loading, methods, pyramid
+from bench import loading, methods, pyramid
 from bench.errors import BenchError
+from bench.images import decode
 from bench.plugins import ROOT
 from bench.types import Image, Preprocess
 from bench.weights import read_state
@@ -304,7 +305,7 @@ def test_the_classifier_names_photographs(package, file: str, label: int) -> Non
     if not (MINI / "jpg" / file).is_file():
         pytest.skip(f"{MINI / 'jpg' / file} is absent")
     rule = dataclasses.replace(methods.load("gem.lite0")[2], max_side_px=320)
-    batch = pyramid.to_batch([images.load(MINI / "jpg" / file, None, rule)], rule, "cpu")
+    batch = pyramid.to_batch([decode.load(MINI / "jpg" / file, None, rule)], rule, "cpu")
     with torch.inference_mode():
         assert int(logits_by_hand(package, batch).argmax()) == label
 
@@ -330,7 +331,7 @@ def test_gem_lite0_on_a_part_of_paris(shared) -> None:
         changed = dataclasses.replace(rule, **changes)
         batches = (
             pyramid.to_batch(
-                [images.load(paris / described["images"] / i.file, i.box, changed)], changed, "cpu"
+                [decode.load(paris / described["images"] / i.file, i.box, changed)], changed, "cpu"
             )
             for i in listed
         )

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import descriptors, images, missing, record, search, verify
+from bench import descriptors, missing, record, search, verify
 from bench.errors import BenchError
+from bench.images import decode
 
 # --- ranks and lists ----------------------------------------------------------------------------
 
@@ -148,7 +149,7 @@ def test_a_shard_without_some_images_is_tried_again_by_a_run_without_the_option(
     workspace, cli, refused, tiny: Path, given, described, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file itself is good: a disk, say, refused to read it for a while."""
-    load = images.load
+    load = decode.load
 
     def failing(path: Path, *rest: Any) -> Any:
         if path.name == "100.png":
@@ -156,7 +157,7 @@ def test_a_shard_without_some_images_is_tried_again_by_a_run_without_the_option(
         return load(path, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(images, "load", failing)
+        patch.setattr(decode, "load", failing)
         assert cli(*given, "--allow-missing").status == 0
         assert held(workspace)["card"]["missing"]["database"] == [100]
         described()

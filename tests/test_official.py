@@ -19,7 +19,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bench import datasets, engine, extract, images, loading, pyramid
+from bench import datasets, engine, extract, loading, pyramid
+from bench.images import decode
 from bench.types import Image
 
 TOLERANCE = 2e-5  # of unit vectors, float32 on a processor
@@ -201,7 +202,7 @@ def test_the_answers_would_show_a_wrong_rule(case: Case) -> None:
 def test_local_features_of_the_port(case: Case) -> None:
     rule = case.loaded.rule
     for name in ("a", "c"):
-        pixels = images.load(case.images / f"{name}.png", None, rule)
+        pixels = decode.load(case.images / f"{name}.png", None, rule)
         batch = pyramid.to_batch([pixels], rule, "cpu")
         with torch.inference_mode():
             features, attention = case.loaded.method.describe.local(batch)

@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from bench import datasets, engine, evaluate, extract, images, pyramid, search
+from bench import datasets, engine, evaluate, extract, pyramid, search
 from bench.descriptors import from_array
 from bench.errors import BenchError
+from bench.images import decode
 from bench.progress import Progress
 from bench.types import Dataset, Image, LabelledRanks
 
@@ -96,7 +97,7 @@ def _odd_images(loaded: engine.Loaded) -> Iterator[Finding]:
         for name, small in write_odd_images(Path(folder)):
             path = Path(folder) / name
             try:
-                rows = engine.describe(loaded, [images.load(path, None, loaded.rule)])
+                rows = engine.describe(loaded, [decode.load(path, None, loaded.rule)])
             except BenchError as error:
                 text = str(error).replace(f"{folder}/", "")
                 yield ("note" if small else "FAILS"), f"{name} is refused: {text}"

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import fingerprint, images
+from bench import fingerprint
 from bench.canonical import sha256_lines
 from bench.errors import BenchError, first_few
 from bench.export import SUFFIXES
+from bench.images import decode
 from bench.paths import cache_root
 from bench.training.augment import Augmentation, augmented, generator
 from bench.types import Preprocess
@@ -184,7 +185,7 @@ class Augmented(torch.utils.data.Dataset[Sample]):
         while True:
             path = self.photographs.folder / self.photographs.files[index]
             try:
-                pixels = images.load(path, None, RULE)
+                pixels = decode.load(path, None, RULE)
                 break
             except BenchError as error:
                 faults.append(str(error))

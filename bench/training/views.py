@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench import images
 from bench.canonical import plain, sha256_json
 from bench.errors import BenchError
+from bench.images import decode
 from bench.paths import cache_root, complete_or_absent
 from bench.progress import Progress
 from bench.room import Need, check_room
@@ -113,7 +113,7 @@ def placings(training: loop.Training) -> NDArray[np.float32]:
     found = np.full((recipe.views, len(photographs.files), 9), np.nan, dtype=np.float32)
     for index, file in enumerate(photographs.files):
         try:
-            height, width = images.shape(photographs.folder / file, None, RULE)
+            height, width = decode.shape(photographs.folder / file, None, RULE)
         except BenchError:
             continue
         for view in range(recipe.views):

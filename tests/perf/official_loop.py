@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bench import images, methods, pyramid
+from bench import methods, pyramid
+from bench.images import decode
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -35,7 +36,7 @@ def describe(method: Any, rule: Any, folder: Path, count: int) -> np.ndarray:
     found = []
     with torch.no_grad():
         for number in range(count):
-            pixels = images.load(folder / f"{number}.jpg", None, rule)
+            pixels = decode.load(folder / f"{number}.jpg", None, rule)
             normal = (torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32)) - mean) / std
             total: Any = 0.0
             for scale in rule.scales:

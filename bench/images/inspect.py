@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from bench.images import pillow_silenced
+from bench.images.decode import pillow_silenced
 
 Seen = tuple[int, int] | str  # width and height, or what is wrong
 TAIL_BYTES = 4096

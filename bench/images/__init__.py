@@ -1,0 +1,1 @@
+"""One image file: decoded as a rule says, or inspected."""
