@@ -8,15 +8,15 @@ import sys
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if __name__ == "__main__":
-    from bench import stopping
+    from bench.system import interrupt
 
-    stopping.watch()
+    interrupt.watch()
     try:
         from bench.commands.main import main
 
         status = main()
     except KeyboardInterrupt:  # before the command began
-        status = stopping.STATUS
-    if status == stopping.STATUS:
-        stopping.leave()
+        status = interrupt.STATUS
+    if status == interrupt.STATUS:
+        interrupt.leave()
     sys.exit(status)

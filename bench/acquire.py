@@ -13,12 +13,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bench import archives, datasets, layout, sources
+from bench import datasets, layout, sources
 from bench.datasets import Entry
 from bench.errors import BenchError, NoRoomError, first_few
 from bench.facts import Download, Facts
-from bench.paths import data_root, write_bytes
 from bench.sources import Place
+from bench.system import archives
+from bench.system.paths import data_root, write_bytes
 
 GB = 10**9
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import store
-from bench.canonical import canonical_json, sha256_json, sha256_lines
-from bench.paths import write_bytes
+from bench.system.hashing import canonical_json, sha256_json, sha256_lines
+from bench.system.paths import write_bytes
 
 Key = Mapping[str, Any]
 

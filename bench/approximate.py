@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import evaluate, machine, quantise
+from bench import evaluate, quantise
 from bench.counting import exact_scores
 from bench.descriptors import Matrix, blocks, check_block, count_rows
 from bench.errors import BenchError
-from bench.progress import Progress
+from bench.system import machine
+from bench.system.progress import Progress
 from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
 
 PER_LIST = 64  # training rows for each list of an inverted file

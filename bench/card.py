@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from bench import first_sentences
-from bench import identity as identities
-from bench.canonical import canonical_json, plain, sha256_json
 from bench.evaluate import asked, skipped
+from bench.system import identity as identities
+from bench.system.hashing import canonical_json, plain, sha256_json
 from bench.types import Dataset, Preprocess, Protocol, Rows
 
 Card = dict[str, Any]

@@ -17,10 +17,10 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from bench import fetch
 from bench.errors import BenchError
 from bench.images import inspect
-from bench.paths import cache_root, write_bytes
+from bench.system import download
+from bench.system.paths import cache_root, write_bytes
 from bench.types import Checkpoint
 
 State = Literal["ok", "changed", "unknown", "missing"]
@@ -86,7 +86,7 @@ def get(checkpoint: Checkpoint) -> Path:
                 f"then save it as {path} and run this again, or give --weights PATH."
             )
         part = path.with_name(f".{path.name}.part")
-        fetch.fetch(checkpoint.url, part, checkpoint.size_bytes, label)
+        download.fetch(checkpoint.url, part, checkpoint.size_bytes, label)
         _accept(checkpoint, part, path, label)
         return path
     finally:
@@ -146,11 +146,11 @@ def _accept(checkpoint: Checkpoint, part: Path, path: Path, label: str) -> None:
                 "and run this again"
             )
     if fault:
-        fetch.discard(part)
+        download.discard(part)
         raise BenchError(f"{label}: what {checkpoint.url} sends, and was not kept, {fault}.")
     _record(checkpoint, path, found, size)  # before the name: a file there always has its hash
     part.replace(path)
-    fetch.discard(part)
+    download.discard(part)
 
 
 def _record(checkpoint: Checkpoint, path: Path, sha256: str, size: int) -> None:

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import interval, record
-from bench.canonical import canonical_json
 from bench.card import Card, identity
 from bench.errors import BenchError, first_few, unknown
 from bench.metrics import counted
 from bench.report.cards import ABSENT, flat, label, metric_label, say
+from bench.system.hashing import canonical_json
 
 EXACT = 16
 FLIPS = 20_000

@@ -25,11 +25,11 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bench import quantise, store
-from bench.canonical import sha256_json
 from bench.descriptors import Decode, Matrix, check_block, content_sha256, count_rows, read
 from bench.errors import BenchError
-from bench.paths import cache_root, write_bytes
-from bench.progress import Progress
+from bench.system.hashing import sha256_json
+from bench.system.paths import cache_root, write_bytes
+from bench.system.progress import Progress
 
 CODE_VERSION = 1
 ROWS_PER_FILE = 8192

@@ -13,8 +13,8 @@ import typing
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, Union
 
-from bench.canonical import canonical_json
 from bench.errors import BenchError, first_few, unknown
+from bench.system.hashing import canonical_json
 from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess
 
 WEIGHTS_KEYS = ("source", "licence", "sha256", "training_set", "trained")

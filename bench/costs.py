@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from bench import search, timing
 from bench.approximate import Retrieved
 from bench.descriptors import Matrix, count_rows, take
-from bench.memory import Peaks, peaks
-from bench.progress import Progress
+from bench.system.memory import Peaks, peaks
+from bench.system.progress import Progress
 
 Rows = NDArray[np.float64]
 Ask = Callable[[Rows], object]

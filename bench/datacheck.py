@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Literal
 
 from bench import datasets, layout, plugins, sources
-from bench.canonical import sha256_lines
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
 from bench.images import inspect
-from bench.paths import data_root
-from bench.progress import Progress
+from bench.system.hashing import sha256_lines
+from bench.system.paths import data_root
+from bench.system.progress import Progress
 from bench.types import Dataset, Image
 
 State = Literal["ok", "note", "PROBLEM"]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bench import folder, layout, plugins
 from bench.errors import BenchError, first_few, unknown
 from bench.facts import Facts
-from bench.paths import ROOT, data_root
+from bench.system.paths import ROOT, data_root
 from bench.types import Areas, Dataset, GroundTruth, Image, Protocol, Rows
 
 __path__ = [str(ROOT / "datasets")]

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import batches, decoding, memory, network, plugins, pyramid
+from bench import batches, decoding, network, plugins, pyramid
 from bench.errors import BenchError
-from bench.progress import Progress
+from bench.system import memory
+from bench.system.progress import Progress
 from bench.types import Image, Method, MethodInfo, Preprocess, Settings
 
 # Processors gain nothing from wider batches of photographs, which take memory.

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import engine
 from bench.errors import BenchError
 from bench.images import decode
-from bench.progress import Progress, span
+from bench.system.progress import Progress, span
 from bench.types import Image
 
 PROBE_S = 3.0

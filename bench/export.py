@@ -11,7 +11,7 @@ import numpy as np
 from bench import datasets, engine, extract, room, store
 from bench.descriptors import Matrix
 from bench.errors import BenchError
-from bench.paths import write_bytes
+from bench.system.paths import write_bytes
 from bench.types import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2")

@@ -11,13 +11,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bench import adopt, engine, fingerprint, memory, room, store
-from bench import identity as identities
-from bench.canonical import plain, sha256_lines
+from bench import adopt, engine, fingerprint, room, store
 from bench.descriptors import Matrix
 from bench.errors import BenchError, first_few
-from bench.paths import cache_root
-from bench.progress import Progress
+from bench.system import identity as identities
+from bench.system import memory
+from bench.system.hashing import plain, sha256_lines
+from bench.system.paths import cache_root
+from bench.system.progress import Progress
 from bench.types import Image, Preprocess
 
 CODE_VERSION = 2  # of the stages from file to descriptor; part of every key
@@ -273,8 +274,8 @@ def key_of(loaded: engine.Loaded, listed: Listed) -> dict[str, Any]:
     """Return everything that determines the descriptors of these images under this method.
 
     Neither the data set's name nor where its folder lies is part of it, so that data sets with the
-    same list share a store. Options that are neutral (`bench.identity`) are left out, so that
-    stores of older versions are found.
+    same list share a store. Options that are neutral (`bench.system.identity`) are left out, so
+    that stores of older versions are found.
     """
     info, wanted = loaded.info, listed.images
     key: dict[str, Any] = {

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench.progress import Progress
+from bench.system.progress import Progress
 
 RECENT_S = 2.0  # a file changed so lately may change again within the same date
 AT_ONCE = 1024

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError, unknown
 from bench.metrics import REVISITED_METRICS, families, metric
-from bench.paths import ROOT
+from bench.system.paths import ROOT
 from bench.types import Areas, Box, Dataset, GroundTruth, Image, Protocol
 
 PLAIN = re.compile(r"(?:[\w@+,-][\w@+,.-]*/)*[\w@+,-][\w@+,.-]*\.[A-Za-z]+", re.ASCII)

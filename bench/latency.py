@@ -24,11 +24,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import engine, flops, footprint, memory, throughput, timing
+from bench import engine, flops, footprint, throughput, timing
 from bench.costs import Measured
 from bench.images import decode
-from bench.memory import Peaks
-from bench.progress import Progress
+from bench.system import memory
+from bench.system.memory import Peaks
+from bench.system.progress import Progress
 from bench.types import Image
 
 PHASES = ("decode", "preprocess", "network", "describe")

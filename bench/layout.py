@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bench.errors import BenchError
-from bench.paths import write_bytes
+from bench.system.paths import write_bytes
 
 OWN_COPY = "own-copy.json"  # beside the data set: the folder that `data get --from` was given
 ENDINGS = (".jpg", ".jpeg", ".png")

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from bench import engine, fingerprint, footprint, machine, methods, network
+from bench import engine, fingerprint, footprint, methods, network
 from bench.errors import BenchError
-from bench.paths import cache_root
+from bench.system import machine
+from bench.system.paths import cache_root
 from bench.types import Method, MethodInfo, Preprocess, Settings
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import engine, extract, local, room, store
-from bench import identity as identities
-from bench.canonical import plain
 from bench.engine import Loaded
 from bench.errors import BenchError
-from bench.paths import cache_root
-from bench.progress import Progress
+from bench.system import identity as identities
+from bench.system.hashing import plain
+from bench.system.paths import cache_root
+from bench.system.progress import Progress
 from bench.types import Image, LocalFeatures, LocalRule, Precision, Rows
 
 PER_SHARD = 32

@@ -23,11 +23,11 @@ import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.canonical import canonical_json, sha256_json
 from bench.card import Card, card_id, current, short
 from bench.errors import BenchError
 from bench.evaluate import Score, Scores
-from bench.paths import ROOT, write_bytes
+from bench.system.hashing import canonical_json, sha256_json
+from bench.system.paths import ROOT, write_bytes
 from bench.types import Dataset, GroundTruth, LabelledRanks, Protocol, Shortlist
 
 SCHEMA = 1

@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bench import geometry
-from bench.canonical import plain
 from bench.geometry import Mode
-from bench.progress import Progress
+from bench.system.hashing import plain
+from bench.system.progress import Progress
 from bench.types import (
     NO_ROW,
     LabelledRanks,

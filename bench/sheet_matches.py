@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import datasets, engine, geometry, loading, local_store
-from bench.canonical import plain
 from bench.card import WHOLE
 from bench.errors import BenchError
 from bench.images import decode
 from bench.sheet_content import Opened
+from bench.system.hashing import plain
 from bench.types import Dataset, LocalRule, Preprocess
 
 

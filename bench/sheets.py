@@ -11,12 +11,12 @@ from bench import datasets, sheet_figure, sheet_html, thumbnails
 from bench import sheet_content as content
 from bench import sheet_matches as matching
 from bench.errors import BenchError
-from bench.paths import write_bytes
 from bench.report.cards import gist, metric_label
 from bench.report.runs import load as load_runs
 from bench.report.runs import newest
 from bench.sheet_content import Entry, Opened
 from bench.sheet_html import Section
+from bench.system.paths import write_bytes
 from bench.types import Dataset
 
 SIDE = {".html": 104, ".png": 220, ".pdf": 260}

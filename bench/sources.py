@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench import archives, fetch
 from bench.errors import BenchError, NoRoomError
 from bench.facts import Download
-from bench.paths import complete_or_absent, write_bytes
-from bench.progress import Progress
+from bench.system import archives
+from bench.system.download import discard, fetch
+from bench.system.paths import complete_or_absent, write_bytes
+from bench.system.progress import Progress
 
 MB = 10**6
 MIRROR = "RETRIEVAL_BENCH_MIRROR"
@@ -147,7 +148,7 @@ def _from_hosts(place: Place, download: Download, kept: Path, label: str) -> Non
         mark = hashlib.sha256(url.encode()).hexdigest()[:8]
         part = kept.with_name(f".{kept.name}.{mark}.part")
         try:
-            fetch.fetch(url, part, download.size_bytes, label, instead)
+            fetch(url, part, download.size_bytes, label, instead)
             about = _accepted(place, download, part, url, label)
         except NoRoomError:
             raise
@@ -182,7 +183,7 @@ def _accepted(place: Place, download: Download, part: Path, url: str, label: str
             "this again"
         )
     if fault:
-        fetch.discard(part)
+        discard(part)
         raise BenchError(f"{label}: what {url} sends, and was not kept, {fault}.")
     if download.reported is not None and not (download.sha256 or download.md5):
         same = download.reported in (about["sha256"], about["md5"])

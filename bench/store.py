@@ -31,10 +31,10 @@ import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
 from numpy.typing import NDArray
 
-from bench.canonical import canonical_json, plain, sha256_json
 from bench.descriptors import Matrix, from_array
 from bench.errors import BenchError
-from bench.paths import write_bytes
+from bench.system.hashing import canonical_json, plain, sha256_json
+from bench.system.paths import write_bytes
 
 LEAST_ROWS, MOST_ROWS, SHARDS = 32, 1024, 64
 IN_MEMORY_BYTES = 512 << 20

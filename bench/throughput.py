@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import engine, memory
+from bench import engine
 from bench.errors import BenchError
-from bench.memory import Memory, Peaks
+from bench.system import memory
+from bench.system.memory import Memory, Peaks
 from bench.timing import Effort
 
 RUNS = 3

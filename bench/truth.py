@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.paths import cache_root, write_bytes
+from bench.system.paths import cache_root, write_bytes
 
 
 class _DataOnly(pickle.Unpickler):

@@ -26,10 +26,10 @@ from bench import (
     suppression,
 )
 from bench import card as cards
-from bench.canonical import sha256_json
 from bench.errors import BenchError
 from bench.evaluate import ties_of
 from bench.interval import intervals_of
+from bench.system.hashing import sha256_json
 from bench.types import NO_ROW, NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
 
 TOLERANCE = 1e-9

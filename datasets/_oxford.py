@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import layout, truth
-from bench.canonical import sha256_lines
 from bench.datasets import _vgg
 from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
+from bench.system.hashing import sha256_lines
 
 VARIANTS = {
     "official": "the query is in the database and counts as a positive, as in the official program",

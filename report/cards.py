@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.canonical import canonical_json
 from bench.card import CROPPED, NO_RERANKING, is_compressed, name_of
-from bench.identity import elided
 from bench.metrics import metric
 from bench.report.markdown import clean, code, escape, folded
 from bench.report.runs import Card, Run, flat
 from bench.report.sentences import SENTENCES, WITH_NUMBERS
+from bench.system.hashing import canonical_json
+from bench.system.identity import elided
 
 ABSENT = "not on the card"
 LONGEST = 4000

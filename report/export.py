@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from bench.identity import elided
 from bench.report.board import Board, treatment
 from bench.report.cards import metric_label, say
+from bench.system.identity import elided
 
 COLUMNS = (
     "dataset", "group", "partial", "method", "variant", "marks", "backbone", "training_set",

@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from bench.canonical import canonical_json
 from bench.report.cards import gist, label, metric_label, say, stated
 from bench.report.compare import crop_of
 from bench.report.cost_plot import rules_of
@@ -24,6 +23,7 @@ from bench.report.literature import metric_name
 from bench.report.markdown import clean, relative_target
 from bench.report.published import TAGS, PublishedRow
 from bench.report.runs import Run, flat, protocols
+from bench.system.hashing import canonical_json
 
 PARTS = Path(__file__).resolve().parent / "leaderboard"
 SCRIPTS = ("view.js", "plot.js", "detail.js", "page.js")

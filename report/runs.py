@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench import record as records
-from bench.canonical import sha256_json
 from bench.card import NO_RERANKING, WHOLE, is_compressed, name_of
 from bench.errors import BenchError
 from bench.report import expense
 from bench.report.markdown import LONGEST, clean
+from bench.system.hashing import sha256_json
 
 Card = Mapping[str, Any]
 ORDER = ("easy", "medium", "hard")

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bench.canonical import sha256_json
 from bench.errors import BenchError
 from bench.report import markdown
 from bench.report.cards import metric_label
 from bench.report.markdown import clean, escape
 from bench.report.runs import in_order
+from bench.system.hashing import sha256_json
 
 NONE = "–"
 FACTORS = {

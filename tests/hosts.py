@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from bench import fetch, sources
+from bench import sources
 from bench.facts import Download
+from bench.system import download
 from tests.miniatures import jpeg
 
 NAMES = [f"p{i}.jpg" for i in range(4)]
@@ -213,7 +214,7 @@ ALL = [f"jpg/{name}" for name in NAMES]
 @pytest.fixture
 def streets(host, cli, workspace, monkeypatch) -> Streets:
     """Return the data set, with the archive on both hosts."""
-    monkeypatch.setattr(fetch, "WAIT_S", 0.0)
+    monkeypatch.setattr(download, "WAIT_S", 0.0)
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1,localhost")
     monkeypatch.delenv(sources.MIRROR, raising=False)

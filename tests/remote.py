@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import fetch
+from bench.system import download
 from bench.types import Checkpoint
 
 CONTENT = np.random.default_rng(0).bytes(1_500_000)
@@ -117,7 +117,7 @@ class Server(ThreadingMixIn, HTTPServer):
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for nothing before another try, and ask no proxy."""
-    monkeypatch.setattr(fetch, "WAIT_S", 0.0)
+    monkeypatch.setattr(download, "WAIT_S", 0.0)
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1,localhost")
 

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.canonical import plain, sha256_json
 from bench.card import CROPPED, JUNK_RULE, NO_RERANKING, TIE_RULE, card_id
 from bench.metrics import REVISITED_METRICS
 from bench.report.build import build
+from bench.system.hashing import plain, sha256_json
 from bench.types import Preprocess
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from bench import record
-from bench.canonical import sha256_json
 from bench.card import card_id
 from bench.pipeline import brought
 from bench.pipeline.options import Options
+from bench.system.hashing import sha256_json
 
 Record = dict[str, Any]
 Arrays = dict[str, np.ndarray]

@@ -107,7 +107,7 @@ def test_a_store_that_gives_shards_is_not_pruned_meanwhile(workspace, tiny: Path
     import numpy as np
 
     from bench import adopt
-    from bench.canonical import sha256_lines
+    from bench.system.hashing import sha256_lines
 
     def key(lines: list[str]) -> dict[str, Any]:
         return {"images": {"count": len(lines), "sha256": sha256_lines(lines)}, "shard_rows": 32}

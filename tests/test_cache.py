@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bench import fingerprint, store
-from bench.canonical import sha256_lines
+from bench.system.hashing import sha256_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -12,7 +12,7 @@ import pytest
 
 from bench import truth
 from bench.commands import cache_inventory
-from bench.paths import complete_or_absent, unheld
+from bench.system.paths import complete_or_absent, unheld
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -153,7 +153,7 @@ def test_all_is_all_that_can_be_computed_again(workspace, cli, codes: Path) -> N
 WRITER = """
 import sys, time
 from pathlib import Path
-from bench.paths import complete_or_absent
+from bench.system.paths import complete_or_absent
 with complete_or_absent(Path(sys.argv[1])) as file:
     file.write(b"half" * 500)
     file.flush()

@@ -300,7 +300,7 @@ def test_every_key_of_costs_is_documented_and_no_other() -> None:
     documented = set(re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE))
     machine = {name for name in documented if name.startswith("machine.")}
     assert documented - machine - {"bytes_per_image"} == there
-    from bench.machine import describe
+    from bench.system.machine import describe
 
     nodes = {name for name in machine if name.startswith("machine.nodes")}
     assert nodes  # of a cluster only: what a run on one keeps is tested with it

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import fetch, sources, web
+from bench import sources
 from bench.facts import Download
+from bench.system import download
 from tests.hosts import (
     ALL,
     GOOD,
@@ -93,7 +94,7 @@ def test_a_body_that_is_cut_is_continued_or_fetched_anew(streets: Streets, range
 
 
 def test_a_broken_download_goes_on_in_the_next_call(streets: Streets, monkeypatch, refused) -> None:
-    monkeypatch.setattr(fetch, "TRIES", 1)
+    monkeypatch.setattr(download, "TRIES", 1)
     for one in streets.hosts:
         one.pages["/photos.tgz"].faults = [1500]
     assert "broke off after 1500" in refused(streets.get())
@@ -107,7 +108,7 @@ def test_a_broken_download_goes_on_in_the_next_call(streets: Streets, monkeypatc
 
 def test_a_slow_drip_is_given_up(streets: Streets, monkeypatch) -> None:
     monkeypatch.setenv("RETRIEVAL_BENCH_TIMEOUT_S", "0.3")
-    monkeypatch.setattr(fetch, "TRIES", 2)
+    monkeypatch.setattr(download, "TRIES", 2)
     streets.hosts[0].pages["/photos.tgz"] = Page(pause_s=0.05, block=10)
     start = time.monotonic()
     said = streets.get()
@@ -131,8 +132,8 @@ def test_a_time_limit_that_is_none(streets: Streets, monkeypatch, refused, value
 
 
 def test_much_progress_gives_new_tries(streets: Streets, monkeypatch) -> None:
-    monkeypatch.setattr(fetch, "TRIES", 2)
-    monkeypatch.setattr(fetch, "MUCH_BYTES", 1000)
+    monkeypatch.setattr(download, "TRIES", 2)
+    monkeypatch.setattr(download, "MUCH_BYTES", 1000)
     page = streets.hosts[0].pages["/photos.tgz"] = Page(faults=[1200] * 5)
     assert streets.get().status == 0
     assert len(page.asked) == 6
@@ -221,13 +222,13 @@ def test_one_archive_that_fails_does_not_stop_the_others(streets: Streets, cli, 
     assert "1 of 5 files could not be had, the others are there" in text
     assert "503" in text
     assert streets.images() == ["jpg/p0.jpg", "jpg/p2.jpg", "jpg/p3.jpg", "list.txt"]
-    assert len(pages["/2.tar"].asked) == fetch.TRIES
+    assert len(pages["/2.tar"].asked) == download.TRIES
     checked = cli("data", "verify", streets.path)
     assert checked.status == 1
     assert "1 of 4 archives not unpacked: 2.tar" in checked.out
     pages["/2.tar"].faults = []
     assert streets.get().status == 0
-    assert [len(pages[f"/{i}.tar"].asked) for i in (1, 2, 3, 4)] == [1, fetch.TRIES + 1, 1, 1]
+    assert [len(pages[f"/{i}.tar"].asked) for i in (1, 2, 3, 4)] == [1, download.TRIES + 1, 1, 1]
     assert cli("data", "verify", streets.path).status == 0
 
 
@@ -322,12 +323,12 @@ def test_addresses_of_the_genuine_files() -> None:
     for name in ("roxford5k", "rparis6k", "oxford5k", "paris6k", "revisitop1m"):
         facts = datasets.entry_of(name).facts
         assert facts is not None
-        for download in facts.downloads:
-            assert all(re.match(r"https?://[a-z.]+/\S+[^/]$", url) for url in download.urls)
-            assert all(url.endswith(download.file) for url in download.urls)
+        for file in facts.downloads:
+            assert all(re.match(r"https?://[a-z.]+/\S+[^/]$", url) for url in file.urls)
+            assert all(url.endswith(file.file) for url in file.urls)
             if name != "revisitop1m":
-                assert len(download.urls) >= 2 or "/test/" in download.urls[0]
+                assert len(file.urls) >= 2 or "/test/" in file.urls[0]
         images = [d.file for d in facts.downloads if d.kind == "images"]
         if name == "revisitop1m":
             assert images == [f"revisitop1m.{n}.tar.gz" for n in range(1, 101)]
-    assert web.TIMEOUT_S == 60
+    assert download.TIMEOUT_S == 60

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from bench import archives, fetch
 from bench.errors import BenchError
+from bench.system import archives, download
 from tests.hosts import (
     ALL,
     GOOD,
@@ -166,14 +166,14 @@ def test_a_full_disk_is_said_before_anything_is_fetched(streets: Streets, refuse
 
 
 def test_a_disk_that_fills_while_downloading(streets: Streets, monkeypatch, refused) -> None:
-    real = fetch.shutil.disk_usage
+    real = download.shutil.disk_usage
     monkeypatch.setattr(
-        fetch, "shutil", SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=10))
+        download, "shutil", SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=10))
     )
     assert "has no room for the file" in refused(streets.get())
     assert streets.hosts[1].pages["/photos.tgz"].asked == []  # another host would not help
     assert streets.images() == []
-    monkeypatch.setattr(fetch, "shutil", SimpleNamespace(disk_usage=real))
+    monkeypatch.setattr(download, "shutil", SimpleNamespace(disk_usage=real))
     assert streets.get().status == 0
 
 

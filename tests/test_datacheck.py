@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from bench import datasets
-from bench.canonical import sha256_lines
 from bench.images import inspect
+from bench.system.hashing import sha256_lines
 from tests import miniatures
 from tests.miniatures import jpeg, photograph
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bench import record
-from bench.canonical import sha256_lines
+from bench.system.hashing import sha256_lines
 from bench.verify import verify
 
 

@@ -19,10 +19,11 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from bench import decoding, engine, extract, loading, memory, store
+from bench import decoding, engine, extract, loading, store
 from bench.errors import BenchError
 from bench.images import decode
-from bench.progress import Progress
+from bench.system import memory
+from bench.system.progress import Progress
 from bench.types import Image, MethodInfo, Preprocess, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -314,9 +315,11 @@ def test_a_worker_that_is_killed_ends_in_one_sentence(folder: Path) -> None:
 ENDLESS = """
 import sys
 from pathlib import Path
-from bench import decoding, engine, stopping
+from bench import decoding
+from bench import engine
+from bench.system import interrupt
 from bench.types import Image, Preprocess
-stopping.watch()  # as every command does: an interruption may find threads that wait
+interrupt.watch()  # as every command does: an interruption may find threads that wait
 wanted = [Image("0", "0.png")] * 100000
 said = False  # once: nobody reads on, and a full pipe would hold the end up
 for lot in decoding.decoded(Path(sys.argv[1]), wanted, Preprocess(), [[i] for i in range(100000)],

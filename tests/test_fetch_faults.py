@@ -20,9 +20,10 @@ from urllib.error import URLError
 
 import pytest
 
-from bench import checkpoints, fetch, web
+from bench import checkpoints
 from bench.errors import BenchError
 from bench.plugins import ROOT
+from bench.system import download
 from tests.remote import (
     CONTENT,
     OTHER,
@@ -56,9 +57,9 @@ def test_what_is_not_there_is_not_asked_for_again(
 def test_passing_faults_of_a_server_are_tried_again(
     workspace, cli, refused, own: Path, remote: Remote, status: int
 ) -> None:
-    remote.faults = [status] * fetch.TRIES
+    remote.faults = [status] * download.TRIES
     assert f" answers {status} (" in refused(cli("weights", "get", own))
-    assert len(remote.seen) == fetch.TRIES
+    assert len(remote.seen) == download.TRIES
     remote.faults = [status, status]
     assert cli("weights", "get", own).status == 0
     assert kept(workspace.cache) == CONTENT
@@ -66,9 +67,9 @@ def test_passing_faults_of_a_server_are_tried_again(
 
 def test_waits_become_longer(remote: Remote, workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(fetch, "WAIT_S", 1.0)
-    monkeypatch.setattr(fetch, "time", SimpleNamespace(sleep=waits.append))
-    remote.faults = [500] * fetch.TRIES
+    monkeypatch.setattr(download, "WAIT_S", 1.0)
+    monkeypatch.setattr(download, "time", SimpleNamespace(sleep=waits.append))
+    remote.faults = [500] * download.TRIES
     with pytest.raises(BenchError, match="answers 500"):
         checkpoints.get(a_checkpoint(remote))
     assert waits == [1.0, 2.0, 4.0, 8.0]
@@ -88,7 +89,7 @@ def test_a_web_page_is_not_the_file(
 
 
 def test_a_web_page_instead_of_the_rest_leaves_what_arrived(workspace, remote: Remote) -> None:
-    remote.faults = [120_000] * fetch.TRIES
+    remote.faults = [120_000] * download.TRIES
     with pytest.raises(BenchError, match="broke off"):
         checkpoints.get(a_checkpoint(remote))
     remote.kind = "text/html"
@@ -100,7 +101,7 @@ def test_a_web_page_instead_of_the_rest_leaves_what_arrived(workspace, remote: R
 
 def test_what_is_cut_short_every_time_is_refused(workspace, remote: Remote) -> None:
     remote.ranges = False
-    remote.faults = [1_499_999] * fetch.TRIES
+    remote.faults = [1_499_999] * download.TRIES
     with pytest.raises(BenchError, match="broke off after 1499999 of 1500000 bytes"):
         checkpoints.get(a_checkpoint(remote))
     assert "net.pth" not in files(workspace.cache)
@@ -163,8 +164,8 @@ def test_the_hash_of_the_first_download_holds(
 
 
 def test_a_silent_server(workspace, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "TIMEOUT_S", 0.2)
-    monkeypatch.setattr(fetch, "TRIES", 2)
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(download, "TRIES", 2)
     remote.faults = ["silent"] * 2
     with pytest.raises(BenchError, match=r"127\S+ was silent for 0 s, at the last of 2 tries"):
         checkpoints.get(a_checkpoint(remote))
@@ -173,8 +174,8 @@ def test_a_silent_server(workspace, remote: Remote, monkeypatch: pytest.MonkeyPa
 def test_a_server_that_falls_silent_in_the_middle(
     workspace, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "TIMEOUT_S", 0.2)
-    monkeypatch.setattr(fetch, "TRIES", 1)
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(download, "TRIES", 1)
     remote.pause_s = 0.5
     with pytest.raises(BenchError, match="was silent"):
         checkpoints.get(a_checkpoint(remote))
@@ -208,7 +209,7 @@ def test_faults_that_do_not_pass(
         calls.append(given)
         raise URLError(reason)
 
-    monkeypatch.setattr(web, "urlopen", fail)
+    monkeypatch.setattr(download, "urlopen", fail)
     with pytest.raises(BenchError, match=says):
         checkpoints.get(a_checkpoint(Remote(url="https://example.org/file")))
     assert len(calls) == 1
@@ -217,7 +218,7 @@ def test_faults_that_do_not_pass(
 def test_no_redirect_away_from_encryption(workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     there = contextlib.nullcontext()
     there.url = "http://example.com/file?signature=1"  # type: ignore[attr-defined]
-    monkeypatch.setattr(web, "urlopen", lambda *given, **more: there)
+    monkeypatch.setattr(download, "urlopen", lambda *given, **more: there)
     says = r"own\.a: example\.org redirects to example\.com without encryption\."
     with pytest.raises(BenchError, match=says):
         checkpoints.get(a_checkpoint(Remote(url="https://example.org/file")))
@@ -230,7 +231,7 @@ def test_a_disk_without_room_is_seen_before(
     workspace, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     little = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=1_499_999))
-    monkeypatch.setattr(fetch, "shutil", little)
+    monkeypatch.setattr(download, "shutil", little)
     with pytest.raises(BenchError, match="has no room for the file; make room, or let RETRIEVAL_B"):
         checkpoints.get(a_checkpoint(remote))
     assert files(workspace.cache) == []
@@ -244,7 +245,7 @@ def test_a_disk_that_fills_up(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetch.os, "fsync", full)
+        patch.setattr(download.os, "fsync", full)
         with pytest.raises(BenchError, match="has no room for the file"):
             checkpoints.get(a_checkpoint(remote))
     assert "net.pth" not in files(workspace.cache)
@@ -258,7 +259,7 @@ def test_another_fault_of_the_disk_names_the_file(
     def broken(*given: Any) -> Any:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(fetch.os, "fsync", broken)
+    monkeypatch.setattr(download.os, "fsync", broken)
     assert re.search(
         r"/\.net\.pth\.part\S*: Input/output error", refused(cli("weights", "get", own))
     )

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from bench import checkpoints, fetch
+from bench import checkpoints
 from bench.errors import BenchError
 from bench.plugins import ROOT
+from bench.system import download
 from tests.remote import (
     CONTENT,
     OTHER,
@@ -96,7 +97,7 @@ def test_a_cut_connection_is_resumed(
 def test_tries_are_bounded_and_the_next_call_goes_on(
     workspace, cli, refused, own: Path, remote: Remote
 ) -> None:
-    remote.faults = [100_000] * fetch.TRIES
+    remote.faults = [100_000] * download.TRIES
     text = refused(cli("weights", "get", own))
     assert re.match(r"own\.a: 127\S+ broke off after 500000 of 1500000 bytes, at the last", text)
     assert "what arrived is kept, so run the same command again to go on" in text
@@ -156,7 +157,7 @@ def test_two_versions_are_never_put_together(
     first, second = "Mon, 05 Jan 2026 10:00:00 GMT", "Tue, 06 Jan 2026 10:00:00 GMT"
     remote.if_range = if_range
     remote.etag, remote.modified = (None, first) if told_by == "modified" else ('"one"', None)
-    remote.faults = [120_000] * fetch.TRIES
+    remote.faults = [120_000] * download.TRIES
     with pytest.raises(BenchError, match="broke off"):
         checkpoints.get(a_checkpoint(remote))
     if told_by == "etag":
@@ -166,7 +167,7 @@ def test_two_versions_are_never_put_together(
     remote.content = OTHER[: 1_400_000 if told_by == "size" else None]
     remote.faults = []
     checkpoints.get(a_checkpoint(remote))
-    assert remote.asked_ranges()[fetch.TRIES] == "bytes=600000-"
+    assert remote.asked_ranges()[download.TRIES] == "bytes=600000-"
     assert kept(workspace.cache) == remote.content
 
 
@@ -184,7 +185,7 @@ def test_a_rest_that_does_not_say_of_what_is_not_used(
 
 
 def test_a_part_of_another_address_is_not_continued(workspace, remote: Remote) -> None:
-    remote.faults = [120_000] * fetch.TRIES
+    remote.faults = [120_000] * download.TRIES
     with pytest.raises(BenchError, match="broke off"):
         checkpoints.get(a_checkpoint(remote))
     checkpoints.get(a_checkpoint(remote, url=f"{remote.url}?new"))
@@ -194,7 +195,7 @@ def test_a_part_of_another_address_is_not_continued(workspace, remote: Remote) -
 
 @pytest.mark.parametrize("damage", ["note", "too long", "empty", "absent"])
 def test_a_damaged_part_is_fetched_anew(workspace, remote: Remote, damage: str) -> None:
-    remote.faults = [500_000] * fetch.TRIES
+    remote.faults = [500_000] * download.TRIES
     remote.ranges = False
     with pytest.raises(BenchError, match="broke off after 500000"):
         checkpoints.get(a_checkpoint(remote))

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench import compress, datasets, engine, extract, loading, local_store, machine, methods
+from bench import compress, datasets, engine, extract, loading, local_store, methods
+from bench.system import machine
 from bench.types import LocalRule, Settings
 
 # Written by version 0.1 (commit b95d624): sha256 of every file, by folder and name in the cache.

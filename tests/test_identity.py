@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from bench import card, first_sentences, identity, record
-from bench.canonical import sha256_json
-from bench.identity import Introduced
+from bench import card, first_sentences, record
+from bench.system import identity
+from bench.system.hashing import sha256_json
+from bench.system.identity import Introduced
 from bench.types import LocalRule, MethodInfo, Preprocess, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,7 +59,7 @@ GROWTH = [
         "    weights: Mapping[str, Any] = field(default_factory=dict)\n    family: str = 'none'\n",
     ),
     (
-        "bench/identity.py",
+        "bench/system/identity.py",
         'Introduced("", "stages", []),',
         ('Introduced("", "stages", []), Introduced("preprocess", "resize", "native"), '
         'Introduced("local", "max_ratio", 1.0), Introduced("method", "family", "none"),'),
@@ -121,7 +122,7 @@ def test_every_field_is_one_of_the_first_or_introduced() -> None:
         fields = {field.name for field in dataclasses.fields(kind)}
         first, later = set(names.split()), {e.field for e in identity.INTRODUCED if e.of == of}
         assert first <= fields, "a field of version 0.1 stays"
-        assert fields - first == later, f"{of}: say the neutral value in bench/identity.py"
+        assert fields - first == later, f"{of}: say the neutral value in bench/system/identity.py"
         assert not first & later
 
 

@@ -14,10 +14,11 @@ import torch
 from PIL import Image as Pillow
 from torch import nn
 
-from bench import contract, costs, descriptors, engine, latency, memory, throughput, timing
+from bench import contract, costs, descriptors, engine, latency, throughput, timing
 from bench.approximate import Retrieved
 from bench.errors import BenchError
 from bench.images import decode
+from bench.system import memory
 from bench.timing import Effort
 from bench.types import Image
 

@@ -20,7 +20,7 @@ from bench import methods, pyramid
 from bench.errors import BenchError
 from bench.methods import _backbones, _lite, _lite_method, _lite_training, _photographs
 from bench.methods._pooling import gem
-from bench.paths import ROOT
+from bench.system.paths import ROOT
 
 SHIPPED = ("dolg", "delg", "token")
 GOLDEN = {  # the first numbers of the descriptor of the generated image

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench import memory
+from bench.system import memory
 
 SIZE = 64 << 20  # bytes, more than glibc ever keeps by itself
 PAGES = SIZE // resource.getpagesize()
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 # Prints how many pages the system hands out for the same memory, again and again, and what is held.
 USE = """
 import json, resource
-from bench import memory
+from bench.system import memory
 
 def use(times=4):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

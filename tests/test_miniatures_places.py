@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import datasets, evaluate
-from bench.paths import ROOT
+from bench.system.paths import ROOT
 from tests.miniatures_places import VARIANTS, WRITERS, at_folders
 
 SAME_WAY = {"nclt.open-place-recognition", "amstertime.old-to-new", "msls.val-official-40deg",

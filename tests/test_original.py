@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from bench import datacheck, datasets, golden
-from bench.canonical import sha256_lines
 from bench.facts import Facts
+from bench.system.hashing import sha256_lines
 from bench.types import Dataset
 
 Finder = Callable[[str], Path]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bench import datasets, evaluate
-from bench.canonical import sha256_lines
 from bench.datasets import _numpy
+from bench.system.hashing import sha256_lines
 from bench.types import Areas, Dataset
 from tests.truths import Finder, bounds, files, golden, hits, key, named, total
 

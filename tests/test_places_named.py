@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from bench import datasets
-from bench.canonical import sha256_lines
 from bench.datasets import _numpy, _utm
+from bench.system.hashing import sha256_lines
 from tests.truths import Finder, files
 
 

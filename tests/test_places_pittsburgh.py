@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from bench import datasets, evaluate
-from bench.canonical import sha256_lines
 from bench.datasets import _numpy
+from bench.system.hashing import sha256_lines
 from tests.miniatures_places import objects
 from tests.truths import RECALLS, Finder, bounds, files, golden, hits, key, total
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from bench import datasets, evaluate
-from bench.canonical import sha256_lines
 from bench.datasets import _lists, _numpy
+from bench.system.hashing import sha256_lines
 from tests.truths import RECALLS, Finder, bounds, files, golden, hits, key, total
 
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from bench import progress
-from bench.progress import Progress, span
+from bench.system import progress
+from bench.system.progress import Progress, span
 
 
 class Terminal(io.StringIO):

@@ -13,10 +13,10 @@ import pytest
 
 from bench import card as cards
 from bench import datasets, evaluate, record
-from bench.canonical import canonical_json, plain, sha256_json
 from bench.errors import BenchError
 from bench.pipeline import brought
 from bench.pipeline.options import Options
+from bench.system.hashing import canonical_json, plain, sha256_json
 from bench.types import Preprocess
 from bench.verify import verify
 from tests.signed import HEADLINE, sign

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bench.canonical import sha256_json
 from bench.card import NOT_STATED, card_id
 from bench.metrics import REVISITED_METRICS
+from bench.system.hashing import sha256_json
 from tests.reports import (
     HEADLINE,
     ROOT,

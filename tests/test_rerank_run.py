@@ -13,8 +13,8 @@ import pytest
 
 from bench import card as cards
 from bench import datasets, record, replay, rerank
-from bench.canonical import sha256_json
 from bench.errors import BenchError
+from bench.system.hashing import sha256_json
 from bench.verify import verify
 
 RULES = pytest.mark.parametrize("candidates", list(rerank.RULES))

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bench import datasets
-from bench.canonical import sha256_lines
 from bench.errors import BenchError
+from bench.system.hashing import sha256_lines
 from bench.types import Dataset
 
 Finder = Callable[[str], Path]

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image as Picture
 
 from bench import evaluate, record
-from bench.canonical import sha256_json
 from bench.commands.arguments import parse
 from bench.commands.main import _COMMANDS, _settings
 from bench.errors import BenchError
@@ -23,6 +22,7 @@ from bench.pipeline.options import Options
 from bench.pipeline.sensitivity import Configuration
 from bench.report import sensitivity as shown
 from bench.report import tornado
+from bench.system.hashing import sha256_json
 from bench.types import Image, Preprocess, Settings
 from bench.verify import verify as verify_record
 from tests.conftest import Said, Workspace

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from bench import contribution, record, replay, rerank, sheet_content, sheet_html, sheets
-from bench.canonical import sha256_json
 from bench.geometry import inlier_matches
+from bench.system.hashing import sha256_json
 from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
 
 Make = Callable[..., Path]

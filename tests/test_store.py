@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import paths, store
+from bench import store
 from bench.errors import BenchError
+from bench.system import paths
 from tests.stores import (
     DIM,
     KEY,

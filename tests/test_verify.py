@@ -12,10 +12,10 @@ import pytest
 
 from bench import card as cards
 from bench import evaluate, record
-from bench.canonical import sha256_json
 from bench.errors import BenchError
 from bench.pipeline.brought import score_brought
 from bench.pipeline.options import Options
+from bench.system.hashing import sha256_json
 from bench.verify import verify
 from tests.signed import HEADLINE, Arrays, Record, sign
 

@@ -21,10 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from bench import stopping
 from bench.cluster import head
 from bench.errors import BenchError
-from bench.paths import ROOT
+from bench.system import interrupt
+from bench.system.paths import ROOT
 
 Engine = Literal["local", "ray"]
 
@@ -56,7 +56,7 @@ def engine(name: Engine, address: str | None = None) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         private = None if address is not None else stack.enter_context(folder())
         ray = _import(QUIET if address is not None else QUIET | LOOPBACK)
-        handlers = {one: signal.getsignal(one) for one in stopping.SIGNALS}
+        handlers = {one: signal.getsignal(one) for one in interrupt.SIGNALS}
         try:
             if address is None:
                 _start(ray, private)

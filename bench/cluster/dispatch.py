@@ -29,9 +29,9 @@ from bench.cluster.crew import Crew, Hand
 from bench.cluster.worker import Answer, Order
 from bench.descriptors import Matrix
 from bench.errors import BenchError
-from bench.paths import write_bytes
 from bench.piece import Asked, Counted
-from bench.progress import Progress
+from bench.system.paths import write_bytes
+from bench.system.progress import Progress
 
 TICK_S = 0.5
 DEATHS = 5  # of workers with the same shard

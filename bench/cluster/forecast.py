@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.progress import span
+from bench.system.progress import span
 
 FORM = "nodes=N[,devices=N][,images_per_s=X][,price=X]"
 

@@ -13,8 +13,8 @@ import torch
 
 from bench import engine, extract, fingerprint, loading, methods
 from bench.errors import BenchError
-from bench.paths import ROOT, cache_root
 from bench.plugins import is_path, split
+from bench.system.paths import ROOT, cache_root
 from bench.types import Preprocess, Settings
 
 PARTS = ("torch", "torchvision", "timm", "numpy", "pillow")  # what descriptors are computed with

@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import engine, extract, fingerprint, machine, plugins, store
+from bench import engine, extract, fingerprint, plugins, store
 from bench.cluster import connect
 from bench.cluster import recipe as recipes
 from bench.errors import BenchError
-from bench.paths import cache_root
-from bench.progress import Progress
+from bench.system import machine
+from bench.system.paths import cache_root
+from bench.system.progress import Progress
 from bench.types import Image
 
 FILES_AT_ONCE = 64

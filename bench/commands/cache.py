@@ -14,9 +14,9 @@ from bench.card import differences
 from bench.commands import cache_inventory as lying
 from bench.commands.cache_inventory import Held, find, size_of
 from bench.errors import BenchError, first_few, unknown
-from bench.paths import cache_root, unheld
-from bench.progress import Progress
 from bench.room import size
+from bench.system.paths import cache_root, unheld
+from bench.system.progress import Progress
 
 DAY_S = 86_400
 

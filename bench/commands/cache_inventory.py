@@ -15,8 +15,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bench import compress, fingerprint, store, truth
-from bench.canonical import sha256_json, sha256_lines
-from bench.paths import cache_root, unheld
+from bench.system.hashing import sha256_json, sha256_lines
+from bench.system.paths import cache_root, unheld
 
 KINDS = ("descriptors", "local", "compressed")
 SHOWN = 8  # digits of a key

@@ -20,7 +20,7 @@ from bench import datasets, engine, evaluate, extract, pyramid, search
 from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.images import decode
-from bench.progress import Progress
+from bench.system.progress import Progress
 from bench.types import Dataset, Image, LabelledRanks
 
 State = Literal["ok", "note", "FAILS"]

@@ -11,7 +11,7 @@ from bench import datacheck, datasets, layout, plugins
 from bench.acquire import get as get_one
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError
-from bench.paths import data_root, write_bytes
+from bench.system.paths import data_root, write_bytes
 
 Say = Callable[[BenchError], int]
 UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))

@@ -9,9 +9,10 @@ import sys
 
 import numpy as np
 
-from bench import datasets, golden, machine, metrics
+from bench import datasets, golden, metrics
 from bench.errors import BenchError, MissingDataError
-from bench.paths import cache_root, data_root
+from bench.system import machine
+from bench.system.paths import cache_root, data_root
 from bench.types import Dataset
 
 LEAST_FREE_BYTES = 5 << 30

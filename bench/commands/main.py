@@ -14,9 +14,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import stopping
 from bench.errors import BenchError, unknown
-from bench.paths import cache_root
+from bench.system import interrupt
+from bench.system.paths import cache_root
 from bench.types import Settings
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BenchError as error:
         return _say(error)
     except KeyboardInterrupt:
-        stopping.say()
-        return stopping.STATUS
+        interrupt.say()
+        return interrupt.STATUS
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench import checkpoints, methods, plugins
 from bench.errors import BenchError
-from bench.paths import write_bytes
+from bench.system.paths import write_bytes
 from bench.types import Checkpoint
 
 

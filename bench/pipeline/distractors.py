@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from bench import datasets, extract
-from bench.canonical import sha256_lines
 from bench.errors import BenchError
+from bench.system.hashing import sha256_lines
 from bench.types import Dataset
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.geometry import Mode
-from bench.paths import ROOT
 from bench.rerank import Candidates
+from bench.system.paths import ROOT
 from bench.timing import Measure
 from bench.types import Precision, Settings
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import card, datasets, engine, extract, loading, methods, rerank, room
-from bench.paths import cache_root
 from bench.pipeline import distractors
 from bench.pipeline.options import Options
 from bench.pipeline.score import check_search, searched_as
+from bench.system.paths import cache_root
 from bench.types import Dataset, Preprocess
 
 

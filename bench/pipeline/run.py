@@ -9,21 +9,14 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import (
-    engine,
-    extract,
-    latency,
-    memory,
-    missing,
-    search,
-    store,
-)
+from bench import engine, extract, latency, missing, search, store
 from bench.descriptors import Matrix
 from bench.missing import Missing
 from bench.pipeline.plan import Plan, jobs, room_needed
 from bench.pipeline.score import finish
 from bench.pipeline.verify_pairs import reranking
-from bench.progress import Progress
+from bench.system import memory
+from bench.system.progress import Progress
 
 
 class Cluster(Protocol):

@@ -20,7 +20,6 @@ from bench import (
     costs,
     descriptors,
     evaluate,
-    machine,
     missing,
     record,
     replay,
@@ -28,13 +27,14 @@ from bench import (
     search,
     suppression,
 )
-from bench.canonical import plain
 from bench.errors import BenchError
 from bench.evaluate import ties_of
 from bench.interval import intervals_of
 from bench.pipeline.options import Options
-from bench.progress import Progress
 from bench.rerank import Reranking
+from bench.system import machine
+from bench.system.hashing import plain
+from bench.system.progress import Progress
 from bench.types import (
     Dataset,
     Image,

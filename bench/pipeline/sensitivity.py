@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 
 from bench import evaluate, metrics, record, replay, rerank
-from bench.canonical import plain, sha256_json
 from bench.card import card_id
 from bench.errors import BenchError
-from bench.identity import method_identity
-from bench.paths import write_bytes
 from bench.pipeline import plan, run
 from bench.pipeline.dry_run import describe_plan
 from bench.pipeline.options import Options
+from bench.system.hashing import plain, sha256_json
+from bench.system.identity import method_identity
+from bench.system.paths import write_bytes
 from bench.types import Preprocess, Protocol, Settings
 
 SCHEMA = 1

@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from bench.canonical import plain
 from bench.errors import BenchError, first_few
-from bench.paths import complete_or_absent, write_bytes
+from bench.system.hashing import plain
+from bench.system.paths import complete_or_absent, write_bytes
 
 
 def begin(folder: Path, config: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bench.paths import write_bytes
+from bench.system.paths import write_bytes
 
 POINTS = 100  # of a smooth line
 

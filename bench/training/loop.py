@@ -20,9 +20,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from bench import stopping
 from bench.errors import BenchError
-from bench.progress import Progress
+from bench.system import interrupt
+from bench.system.progress import Progress
 from bench.training import checkpoint, curve, parallel, recipes
 from bench.training.photographs import Augmented, Steps
 from bench.training.recipes import Recipe
@@ -246,7 +246,7 @@ def collate(samples: list[Any]) -> tuple[Tensor, Tensor, Tensor, list[str]]:
 
 def begin_worker(number: int) -> None:
     """Leave Ctrl-C to the process that trains, and one core to each worker."""
-    stopping.leave_to_parent()
+    interrupt.leave_to_parent()
     torch.set_num_threads(1)
 
 

@@ -11,8 +11,8 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-from bench import machine
 from bench.errors import BenchError
+from bench.system import machine
 
 PATIENCE = timedelta(hours=12)  # others wait while the first process validates
 

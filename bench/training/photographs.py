@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from bench import fingerprint
-from bench.canonical import sha256_lines
 from bench.errors import BenchError, first_few
 from bench.export import SUFFIXES
 from bench.images import decode
-from bench.paths import cache_root
+from bench.system.hashing import sha256_lines
+from bench.system.paths import cache_root
 from bench.training.augment import Augmentation, augmented, generator
 from bench.types import Preprocess
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from bench import machine, methods
-from bench.canonical import canonical_json, plain
+from bench import methods
 from bench.errors import BenchError
-from bench.paths import ROOT
 from bench.room import size
+from bench.system import machine
+from bench.system.hashing import canonical_json, plain
+from bench.system.paths import ROOT
 from bench.training import checkpoint, loop, parallel, photographs, recipes, validate, views
 from bench.training.photographs import Classes
 from bench.types import Preprocess, Trainable

@@ -16,7 +16,7 @@ from torch import Tensor
 from bench import areas, datasets, engine, evaluate, extract, loading, metrics, replay, search
 from bench.descriptors import Matrix, from_array
 from bench.errors import BenchError, first_few
-from bench.progress import Progress
+from bench.system.progress import Progress
 from bench.training import checkpoint
 from bench.types import Dataset, Image
 

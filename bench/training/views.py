@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.canonical import plain, sha256_json
 from bench.errors import BenchError
 from bench.images import decode
-from bench.paths import cache_root, complete_or_absent
-from bench.progress import Progress
 from bench.room import Need, check_room
+from bench.system.hashing import plain, sha256_json
+from bench.system.paths import cache_root, complete_or_absent
+from bench.system.progress import Progress
 from bench.training import augment, loop, parallel
 from bench.training.photographs import RULE
 from bench.weights import state_sha256

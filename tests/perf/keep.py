@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import machine
-from bench.paths import write_bytes
+from bench.system import machine
+from bench.system.paths import write_bytes
 
 WORDS = ("figure", "reference")
 SOURCE = {"commit": "id", "dirty": "dirty"}  # as pytest-benchmark found it when it measured

@@ -24,8 +24,8 @@ from bench import datasets, extract, loading, store
 from bench.cluster import connect, dispatch
 from bench.cluster import recipe as recipes
 from bench.cluster.worker import Order, Worker
-from bench.paths import write_bytes
-from bench.progress import Progress
+from bench.system.paths import write_bytes
+from bench.system.progress import Progress
 from tests import clusters
 
 IMAGES, BATCH_S, WAIT_S = 960, 0.25, 20.0  # 30 shards

@@ -23,7 +23,7 @@ from PIL import Image as Pillow
 
 from bench import engine, loading
 from bench.methods import _backbones, _delg_port, _dolg, _resnet, _token
-from bench.progress import Progress
+from bench.system.progress import Progress
 from bench.types import Image, Settings
 
 # The commonest sizes of Revisited Oxford's database, used where its list of sizes is not at hand:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bench.canonical import canonical_json, plain, sha256_json
+from bench.system.hashing import canonical_json, plain, sha256_json
 
 
 @dataclass(frozen=True)

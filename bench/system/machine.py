@@ -12,9 +12,9 @@ from typing import Any
 
 import threadpoolctl
 
-from bench import memory
 from bench.errors import BenchError
-from bench.paths import ROOT
+from bench.system import memory
+from bench.system.paths import ROOT
 
 LIBRARIES = ("numpy", "scipy", "torch", "torchvision", "timm", "pillow", "faiss-cpu")
 

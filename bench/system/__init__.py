@@ -1,0 +1,1 @@
+"""Process and machine: files, downloads, memory, progress, Ctrl-C."""
