@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import evaluate, quantise
+from bench import quantise
 from bench.counting import exact_scores
 from bench.descriptors import Matrix, blocks, check_block, count_rows
 from bench.errors import BenchError
+from bench.scoring.scores import positive_ranks, score
 from bench.system import machine
 from bench.system.progress import Progress
 from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
@@ -304,7 +305,7 @@ def loss(
             protocol.name: sum(
                 len(truth.positive) - len(places)
                 for truth, places in zip(
-                    protocol.truth, evaluate.positive_ranks(ranks, protocol), strict=True
+                    protocol.truth, positive_ranks(ranks, protocol), strict=True
                 )
             )
             for protocol in protocols
@@ -315,7 +316,7 @@ def loss(
 def _means(
     ranks: LabelledRanks, protocols: Sequence[Protocol], n_rows: int, unanswered: Collection[int]
 ) -> dict[str, dict[str, float | None]]:
-    scores = evaluate.score(ranks, protocols, n_rows, unanswered=unanswered)
+    scores = score(ranks, protocols, n_rows, unanswered=unanswered)
     return {
         protocol: {
             metric_id: None if np.isnan(score.mean) else score.mean

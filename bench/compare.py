@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import interval, record
-from bench.card import Card, identity
+from bench import record
 from bench.errors import BenchError, first_few, unknown
-from bench.metrics import counted
 from bench.report.cards import ABSENT, flat, label, metric_label, say
+from bench.scoring import intervals
+from bench.scoring.card import Card, identity
+from bench.scoring.metrics import counted
 from bench.system.hashing import canonical_json
 
 EXACT = 16
@@ -126,7 +127,7 @@ def load(paths: Sequence[Path]) -> list[Entry]:
     for path in paths:
         held = record.read(path)
         protocols = record.protocols_of(record.read_arrays(path, held), held["card"])
-        groups = interval.landmark_groups(protocols, held["card"]["dataset"]["database"])
+        groups = intervals.landmark_groups(protocols, held["card"]["dataset"]["database"])
         name = f"{held['method']['name']}.{held['method']['variant']}"
         entries.append(Entry(path, name, held, groups, {p.name: p.asked for p in protocols}))
     ids = [entry.record["sha256"] for entry in entries]
@@ -188,7 +189,7 @@ def permutation(difference: Values, landmark: NDArray[np.int64], seed: int = SEE
     found, which itself counts among drawn flips (Phipson, Smyth, SAGMB 2010), so that p is never 0.
     Landmarks without a difference change nothing; where there is no other, p is 1.
     """
-    sums, _ = interval.sums(difference, landmark)
+    sums, _ = intervals.sums(difference, landmark)
     sums = sums[np.abs(sums) > ROUNDING]
     k = len(sums)
     found = abs(sums.sum()) - ROUNDING * k
@@ -219,7 +220,7 @@ def _pair(a: Entry, b: Entry, protocol: str, metric: str) -> dict[str, Any]:
     difference = other - one
     scored = difference[~np.isnan(difference)]
     test = permutation(difference, a.landmark)
-    around = interval.of_difference(difference, a.landmark, SEED)
+    around = intervals.of_difference(difference, a.landmark, SEED)
     return {
         "dataset": a.card["dataset"]["name"],
         "protocol": protocol,
@@ -231,7 +232,7 @@ def _pair(a: Entry, b: Entry, protocol: str, metric: str) -> dict[str, Any]:
         "difference": _mean(difference),
         "interval": None if around is None else list(around),
         "queries": len(scored),
-        "landmarks": len(interval.sums(difference, a.landmark)[0]),
+        "landmarks": len(intervals.sums(difference, a.landmark)[0]),
         "won": int(np.count_nonzero(scored > ROUNDING)),
         "lost": int(np.count_nonzero(scored < -ROUNDING)),
         "tied": int(np.count_nonzero(np.abs(scored) <= ROUNDING)),

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError, unknown
-from bench.metrics import REVISITED_METRICS, families, metric
+from bench.scoring.metrics import REVISITED_METRICS, families, metric
 from bench.system.paths import ROOT
 from bench.types import Areas, Box, Dataset, GroundTruth, Image, Protocol
 

@@ -23,9 +23,9 @@ import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.card import Card, card_id, current, short
 from bench.errors import BenchError
-from bench.evaluate import Score, Scores
+from bench.scoring.card import Card, card_id, current, short
+from bench.scoring.scores import Score, Scores
 from bench.system.hashing import canonical_json, sha256_json
 from bench.system.paths import ROOT, write_bytes
 from bench.types import Dataset, GroundTruth, LabelledRanks, Protocol, Shortlist
@@ -163,8 +163,8 @@ def find(results: Path) -> list[Path]:
 def read(path: Path) -> dict[str, Any]:
     """Return a record whose form and checksums are right; else raise what is wrong with it.
 
-    Its card is as this version writes cards (`bench.card.current`), and `card_id` is there, also
-    where the record is older. Whether its scores follow from its ranks is the business of
+    Its card is as this version writes cards (`bench.scoring.card.current`), and `card_id` is there,
+    also where the record is older. Whether its scores follow from its ranks is the business of
     `bench.verify`.
     """
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench import rerank, suppression
-from bench.card import Card
 from bench.record import Arrays, ranks_of
+from bench.scoring.card import Card
 from bench.types import LabelledRanks, Protocol, Rows, Shortlist
 
 

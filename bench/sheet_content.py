@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import card as cards
 from bench import datasets, record, replay, rerank
 from bench.errors import BenchError, unknown
-from bench.metrics import junk_removed
+from bench.scoring import card as cards
+from bench.scoring.metrics import junk_removed
 from bench.suppression import places_kept
 from bench.types import (
     NO_ROW,

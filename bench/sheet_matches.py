@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import datasets, engine, geometry, loading, local_store
-from bench.card import WHOLE
 from bench.errors import BenchError
 from bench.images import decode
+from bench.scoring.card import WHOLE
 from bench.sheet_content import Opened
 from bench.system.hashing import plain
 from bench.types import Dataset, LocalRule, Preprocess

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import card as cards
 from bench import datasets, sheet_figure, sheet_html, thumbnails
 from bench import sheet_content as content
 from bench import sheet_matches as matching
@@ -14,6 +13,7 @@ from bench.errors import BenchError
 from bench.report.cards import gist, metric_label
 from bench.report.runs import load as load_runs
 from bench.report.runs import newest
+from bench.scoring import card as cards
 from bench.sheet_content import Entry, Opened
 from bench.sheet_html import Section
 from bench.system.paths import write_bytes

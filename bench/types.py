@@ -50,10 +50,10 @@ class GroundTruth:
 class Protocol:
     """What counts as right for each query, and how it is scored.
 
-    `metrics` are ids of `bench.metrics`; the first is the headline. `empty` says what a query
-    without positives does to a mean: "skip" leaves it out, "miss" counts it as zero. `asked` says
-    which queries the protocol asks at all (day, or one city), and is None where it asks all; the
-    truth of the others is empty, and they count nowhere.
+    `metrics` are ids of `bench.scoring.metrics`; the first is the headline. `empty` says what a
+    query without positives does to a mean: "skip" leaves it out, "miss" counts it as zero. `asked`
+    says which queries the protocol asks at all (day, or one city), and is None where it asks all;
+    the truth of the others is empty, and they count nowhere.
     """
 
     name: str

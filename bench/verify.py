@@ -13,22 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from bench import (
-    approximate,
-    datasets,
-    evaluate,
-    interval,
-    missing,
-    plugins,
-    record,
-    replay,
-    rerank,
-    suppression,
-)
-from bench import card as cards
+from bench import approximate, datasets, missing, plugins, record, replay, rerank, suppression
 from bench.errors import BenchError
-from bench.evaluate import ties_of
-from bench.interval import intervals_of
+from bench.scoring import card as cards
+from bench.scoring import intervals
+from bench.scoring.intervals import intervals_of
+from bench.scoring.scores import score, ties_of
 from bench.system.hashing import sha256_json
 from bench.types import NO_ROW, NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
 
@@ -61,11 +51,9 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         if not faults:
             after = replay.scored_ranks(arrays, card, protocols)
             n_rows = card["dataset"]["database"]
-            said = held.get("intervals", {"method": interval.FIRST})
+            said = held.get("intervals", {"method": intervals.FIRST})
             unanswered = card.get("missing", {}).get("queries", ())
-            scores = evaluate.score(
-                after, protocols, n_rows, held["seed"], said["method"], unanswered
-            )
+            scores = score(after, protocols, n_rows, held["seed"], said["method"], unanswered)
             faults += _differences(held["scores"], record.scores_to_json(scores), "scores")
             if "intervals" in held:
                 again = intervals_of(protocols, n_rows, said["method"])

@@ -11,10 +11,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.card import CROPPED, NO_BOXES, NO_RERANKING, NOT_IDENTITY, UNCOMPRESSED, WHOLE, identity
 from bench.report.cards import label, metric_label, say
 from bench.report.compare import crop_of
 from bench.report.runs import ORDER, Card, Run, Score, flat, protocols
+from bench.scoring.card import (
+    CROPPED,
+    NO_BOXES,
+    NO_RERANKING,
+    NOT_IDENTITY,
+    UNCOMPRESSED,
+    WHOLE,
+    identity,
+)
 from bench.system.hashing import canonical_json
 
 OF_METHOD = ("preprocess", "descriptors", "precision", "compression", "search", "rerank")

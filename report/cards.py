@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.card import CROPPED, NO_RERANKING, is_compressed, name_of
-from bench.metrics import metric
 from bench.report.markdown import clean, code, escape, folded
 from bench.report.runs import Card, Run, flat
 from bench.report.sentences import SENTENCES, WITH_NUMBERS
+from bench.scoring.card import CROPPED, NO_RERANKING, is_compressed, name_of
+from bench.scoring.metrics import metric
 from bench.system.hashing import canonical_json
 from bench.system.identity import elided
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from bench.card import CROPPED, NO_BOXES, WHOLE
 from bench.report.cards import say
 from bench.report.markdown import clean, code, escape
 from bench.report.published import NOT_STATED, PublishedRow
 from bench.report.runs import Run
+from bench.scoring.card import CROPPED, NO_BOXES, WHOLE
 
 NONE_KNOWN = "none known"
 TREATMENT = "query crop, scales, size cap"

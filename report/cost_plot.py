@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from bench.card import identity
 from bench.report.cards import metric_label, sentence
 from bench.report.expense import PHASES, Timed
 from bench.report.markdown import clean
 from bench.report.plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
 from bench.report.runs import Run, protocols
+from bench.scoring.card import identity
 from bench.system.hashing import sha256_json
 
 FILLS = {

@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench import record as records
-from bench.card import NO_RERANKING, WHOLE, is_compressed, name_of
 from bench.errors import BenchError
 from bench.report import expense
 from bench.report.markdown import LONGEST, clean
+from bench.scoring.card import NO_RERANKING, WHOLE, is_compressed, name_of
 from bench.system.hashing import sha256_json
 
 Card = Mapping[str, Any]

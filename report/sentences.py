@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bench.card import name_of
 from bench.report.runs import Card
+from bench.scoring.card import name_of
 
 # By path of the card: code and sentence.
 SENTENCES = {

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench import card, datasets, extract, local_store, methods, record, verify
+from bench import datasets, extract, local_store, methods, record, verify
 from bench.engine import Loaded
 from bench.report import board, runs
+from bench.scoring import card
 from bench.system import identity
 from bench.types import Image, LocalRule, MethodInfo, Settings
 

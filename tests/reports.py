@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.card import CROPPED, JUNK_RULE, NO_RERANKING, TIE_RULE, card_id
-from bench.metrics import REVISITED_METRICS
 from bench.report.build import build
+from bench.scoring.card import CROPPED, JUNK_RULE, NO_RERANKING, TIE_RULE, card_id
+from bench.scoring.metrics import REVISITED_METRICS
 from bench.system.hashing import plain, sha256_json
 from bench.types import Preprocess
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from bench import record
-from bench.card import card_id
 from bench.pipeline import brought
 from bench.pipeline.options import Options
+from bench.scoring.card import card_id
 from bench.system.hashing import sha256_json
 
 Record = dict[str, Any]

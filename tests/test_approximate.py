@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import approximate, evaluate, record, search
+from bench import approximate, record, search
 from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.report.build import build
 from bench.report.cards import say
+from bench.scoring import scores
 from bench.types import NO_ROW, NOT_RETRIEVED, GroundTruth, LabelledRanks, Protocol
 from bench.verify import verify
 
@@ -107,11 +108,11 @@ def test_the_same_rows_give_the_same_lists(name: str) -> None:
     parts = [from_array(unit(600, 16), "a")]
     queries = unit(4, 16, 1).astype(np.float64)
     one, two = (approximate.retrieve(index_of(name), parts, queries) for _ in range(2))
-    for (rows, scores), (again, others) in zip(one.lists, two.lists, strict=True):
+    for (rows, values), (again, others) in zip(one.lists, two.lists, strict=True):
         assert np.array_equal(rows, again)
-        assert np.array_equal(scores, others)
+        assert np.array_equal(values, others)
         assert len(rows) == len(np.unique(rows)) <= 50
-        assert np.all(np.diff(scores) <= 0)
+        assert np.all(np.diff(values) <= 0)
     assert min(len(rows) for rows, _ in one.lists) > 10
 
 
@@ -182,8 +183,8 @@ def test_what_is_not_retrieved_is_missed_and_counts_in_the_denominator() -> None
         np.array([0.5, -np.inf, -np.inf]), np.zeros(3, np.int64),
     )  # fmt: skip
     protocol = Protocol("p", (truth,), METRICS)
-    assert [places.tolist() for places in evaluate.positive_ranks(ranks, protocol)] == [[0]]
-    (table,) = evaluate.score(ranks, [protocol], 9).values()
+    assert [places.tolist() for places in scores.positive_ranks(ranks, protocol)] == [[0]]
+    (table,) = scores.score(ranks, [protocol], 9).values()
     assert [table[m].mean for m in METRICS] == [0.5, 0.2, 1.0]
 
 

@@ -20,7 +20,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_metrics_imports_numpy_and_nothing_of_ours() -> None:
-    foreign = {name.split(".")[0] for name in imported(ROOT / "bench" / "metrics.py")}
+    foreign = {name.split(".")[0] for name in imported(ROOT / "bench" / "scoring" / "metrics.py")}
     assert "bench" not in foreign
     assert foreign - set(sys.stdlib_module_names) == {"numpy"}
 
@@ -48,7 +48,7 @@ def test_files_stay_short() -> None:
 
 
 def test_the_metric_table_of_the_readme_is_the_table() -> None:
-    from bench import metrics
+    from bench.scoring import metrics
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     table = readme.split("## What exactly is measured")[1]

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import compare, interval, record
+from bench import compare, record
 from bench.commands.compare import sentence
 from bench.errors import BenchError
+from bench.scoring import intervals
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "results" / "runs" / "mini"
@@ -296,7 +297,7 @@ def test_the_landmarks_of_a_record_are_those_of_its_data_set() -> None:
     paths = [min((RUNS / name).glob("*.json")) for name in ("delg.lite0", "gem.lite0")]
     one, other = compare.load(paths)
     assert np.array_equal(one.landmark, other.landmark)
-    said = interval.intervals_of(
+    said = intervals.intervals_of(
         record.protocols_of(record.read_arrays(one.path, dict(one.record)), one.card),
         one.card["dataset"]["database"],
     )

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench import golden, metrics
 from bench.commands import doctor
+from bench.scoring import known_answers, metrics
 
 
 def lines(out: str, start: str) -> list[str]:
@@ -47,7 +47,7 @@ def test_genuine_ground_truth_gives_the_golden_scores(
     monkeypatch.setenv("RETRIEVAL_BENCH_DATA", str(shared("data")))
     said = cli("doctor")
     assert said.status == 0
-    for name in golden.PERMUTATION:
+    for name in known_answers.PERMUTATION:
         assert f"{name}: ground truth gives all golden scores" in said.out
     assert "roxford5k: 0 of 5063 images" in said.out
     assert "`evaluate` needs none" in said.out
@@ -100,8 +100,8 @@ def test_golden_scores_that_are_off_are_wrong(
     cli, shared: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RETRIEVAL_BENCH_DATA", str(shared("data")))
-    table = {**golden.PERMUTATION["rparis6k"], "easy": (1.0, 1.0, 1.0, 1.0)}
-    monkeypatch.setitem(golden.PERMUTATION, "rparis6k", table)
+    table = {**known_answers.PERMUTATION["rparis6k"], "easy": (1.0, 1.0, 1.0, 1.0)}
+    monkeypatch.setitem(known_answers.PERMUTATION, "rparis6k", table)
     said = cli("doctor")
     assert said.status == 1
     assert "rparis6k: golden scores: easy map.trapezoid.junk-removed: 1.716221, not 1.0" in said.out

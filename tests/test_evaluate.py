@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import datasets, evaluate, golden, interval, metrics, search
+from bench import datasets, search
 from bench.descriptors import from_array
 from bench.errors import BenchError
+from bench.scoring import intervals, known_answers, metrics, scores
 from bench.types import GroundTruth, LabelledRanks, Protocol
 
 TRAPEZOID = "map.trapezoid.junk-removed"
@@ -36,7 +37,7 @@ def protocol(truth, metric_ids=(TRAPEZOID,), empty="skip", name="p") -> Protocol
 
 def ranks_of(listed: Sequence[Sequence[int]], protocols: Sequence[Protocol]) -> LabelledRanks:
     """Return the ranks of the labelled rows in full rankings, one per query."""
-    labelled = evaluate.labelled_rows(protocols)
+    labelled = scores.labelled_rows(protocols)
     places = [
         [list(order).index(r) for r in ls] for order, ls in zip(listed, labelled, strict=True)
     ]
@@ -58,24 +59,24 @@ def test_two_protocols_over_three_queries_by_hand() -> None:
     easy = protocol([([1], [0]), ([], [4]), ([0, 3], [])], (TRAPEZOID, "mp@5.clipped.junk-removed"),
                     name="easy")  # fmt: skip
     hard = protocol([([4], [0, 1]), ([3], []), ([2], [0])], name="hard")
-    scores = evaluate.score(ranks_of(listed, [easy, hard]), [easy, hard], 5)
-    first = scores["easy"][TRAPEZOID]
+    table = scores.score(ranks_of(listed, [easy, hard]), [easy, hard], 5)
+    first = table["easy"][TRAPEZOID]
     third = (0 + 1 / 2 + 1 / 4 + 2 / 5) / 4
     assert first.per_query == pytest.approx([1.0, np.nan, third], nan_ok=True)
     assert first.mean == pytest.approx((1 + third) / 2)
-    clipped = scores["easy"]["mp@5.clipped.junk-removed"]
+    clipped = table["easy"]["mp@5.clipped.junk-removed"]
     assert clipped.per_query == pytest.approx([1.0, np.nan, 2 / 5], nan_ok=True)
-    assert scores["hard"][TRAPEZOID].per_query == pytest.approx(
+    assert table["hard"][TRAPEZOID].per_query == pytest.approx(
         [(0 + 1 / 3) / 2, (0 + 1 / 2) / 2, 1.0]
     )
-    assert evaluate.skipped(easy) == 1
-    assert evaluate.skipped(hard) == 0
+    assert scores.skipped(easy) == 1
+    assert scores.skipped(hard) == 0
 
 
 def test_labelled_rows_are_those_of_any_protocol() -> None:
     easy = protocol([([3, 1], [7]), ([], [])])
     hard = protocol([([7], [1]), ([], [2])])
-    assert [r.tolist() for r in evaluate.labelled_rows([easy, hard])] == [[1, 3, 7], [2]]
+    assert [r.tolist() for r in scores.labelled_rows([easy, hard])] == [[1, 3, 7], [2]]
 
 
 def test_empty_queries_skipped_or_missed() -> None:
@@ -83,14 +84,14 @@ def test_empty_queries_skipped_or_missed() -> None:
     listed = [[0, 1], [0, 1], [0, 1]]
     for empty, expected in (("skip", 1 / 2), ("miss", 1 / 3)):
         one = protocol(truth, ["recall@1.any-hit.junk-removed"], empty)
-        score = evaluate.score(ranks_of(listed, [one]), [one], 2)["p"][one.metrics[0]]
+        score = scores.score(ranks_of(listed, [one]), [one], 2)["p"][one.metrics[0]]
         assert score.mean == pytest.approx(expected)
         assert np.isnan(score.per_query[1])
 
 
 def test_a_protocol_in_which_no_query_has_a_positive_has_no_score() -> None:
     one = protocol([([], [0]), ([], [])])
-    score = evaluate.score(ranks_of([[0, 1], [1, 0]], [one]), [one], 2)["p"][TRAPEZOID]
+    score = scores.score(ranks_of([[0, 1], [1, 0]], [one]), [one], 2)["p"][TRAPEZOID]
     assert math.isnan(score.mean)
     assert score.interval is None
 
@@ -99,7 +100,7 @@ def test_ranks_that_lack_a_labelled_image_are_refused() -> None:
     asked = protocol([([0, 4], [])])
     had = protocol([([0], [])])
     with pytest.raises(BenchError, match="query 0 lack an image"):
-        evaluate.score(ranks_of([[0, 4]], [had]), [asked], 5)
+        scores.score(ranks_of([[0, 4]], [had]), [asked], 5)
 
 
 @settings(max_examples=40, deadline=None)
@@ -115,14 +116,14 @@ def test_whole_data_sets_agree_with_the_oracle(oracle: ModuleType, data) -> None
             truth.append(tuple([r for r, k in enumerate(kinds) if k == wanted] for wanted in "pi"))
         empty = data.draw(st.sampled_from(["skip", "miss"]))
         protocols.append(protocol(truth, metrics.REVISITED_METRICS, empty, name))
-    scores = evaluate.score(ranks_of(listed, protocols), protocols, n)
+    tables = scores.score(ranks_of(listed, protocols), protocols, n)
     for one in protocols:
         for name in one.metrics:
             values = [
                 oracle.value(name, order, t.positive.tolist(), t.ignored.tolist())
                 for order, t in zip(listed, one.truth, strict=True)
             ]
-            got = scores[one.name][name]
+            got = tables[one.name][name]
             assert got.per_query == pytest.approx(values, abs=1e-12, nan_ok=True)
             assert got.mean == pytest.approx(oracle.mean(values, one.empty), abs=1e-12, nan_ok=True)
 
@@ -136,36 +137,44 @@ def test_golden_vectors_of_the_revisited_sets(
 ) -> None:
     monkeypatch.setenv("RETRIEVAL_BENCH_DATA", str(shared("data")))
     dataset = datasets.load(name)
-    scores = golden.permutation_scores(dataset)
-    for level, known in golden.PERMUTATION[name].items():
-        got = [100 * scores[level][metric_id].mean for metric_id in golden.METRICS]
+    scores = known_answers.permutation_scores(dataset)
+    for level, known in known_answers.PERMUTATION[name].items():
+        got = [100 * scores[level][metric_id].mean for metric_id in known_answers.METRICS]
         assert got == pytest.approx(known, abs=5.1e-7), level
-    assert golden.disagreements(dataset) == []
+    assert known_answers.disagreements(dataset) == []
 
 
 def test_the_golden_table_is_that_of_the_specification() -> None:
-    assert golden.PERMUTATION["roxford5k"]["easy"] == (0.976373, 1.470588, 0.882353, 0.882353)
-    assert golden.PERMUTATION["rparis6k"]["hard"] == (2.532261, 2.857143, 3.714286, 2.857143)
+    assert known_answers.PERMUTATION["roxford5k"]["easy"] == (
+        0.976373,
+        1.470588,
+        0.882353,
+        0.882353,
+    )
+    assert known_answers.PERMUTATION["rparis6k"]["hard"] == (2.532261, 2.857143, 3.714286, 2.857143)
 
 
 def test_the_formula_of_the_golden_vectors_is_a_ranking(oracle: ModuleType) -> None:
     labelled = [np.arange(31), np.arange(31)]
-    ranks = golden.permutation_ranks(31, labelled)
+    ranks = known_answers.permutation_ranks(31, labelled)
     for query in range(2):
         listed = oracle.permutation(31, query)
         part = ranks.of_query(query)
         assert [listed[place] for place in ranks.rank[part]] == list(range(31))
     with pytest.raises(ValueError, match="divisor"):
-        golden.permutation_ranks(2 * 7919, labelled)
+        known_answers.permutation_ranks(2 * 7919, labelled)
 
 
 def test_a_wrong_score_disagrees_with_the_golden_table(
     shared: Finder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RETRIEVAL_BENCH_DATA", str(shared("data")))
-    table = {**golden.PERMUTATION["roxford5k"], "hard": (0.784436, 1.428571, 0.571429, 0.285714)}
-    monkeypatch.setitem(golden.PERMUTATION, "roxford5k", table)
-    (line,) = golden.disagreements(datasets.load("roxford5k"))
+    table = {
+        **known_answers.PERMUTATION["roxford5k"],
+        "hard": (0.784436, 1.428571, 0.571429, 0.285714),
+    }
+    monkeypatch.setitem(known_answers.PERMUTATION, "roxford5k", table)
+    (line,) = known_answers.disagreements(datasets.load("roxford5k"))
     assert line == "hard map.trapezoid.junk-removed: 0.784435, not 0.784436"
 
 
@@ -180,8 +189,8 @@ def test_golden_vectors_of_the_original_sets(
     held = oracle.ground_truth(shared(f"data/{name}/gnd_{name}.pkl"))
     one = protocol([(set(entry["ok"]), set(entry["junk"])) for entry in held["gnd"]])
     n_rows = len(held["imlist"])
-    ranks = golden.permutation_ranks(n_rows, evaluate.labelled_rows([one]))
-    score = evaluate.score(ranks, [one], n_rows)["p"][TRAPEZOID]
+    ranks = known_answers.permutation_ranks(n_rows, scores.labelled_rows([one]))
+    score = scores.score(ranks, [one], n_rows)["p"][TRAPEZOID]
     got = [100 * score.mean, 100 * score.per_query[0], 100 * score.per_query[54]]
     assert got == pytest.approx([mean, first, last], abs=5.1e-7)
     listed = oracle.permutation(n_rows, 54)
@@ -204,11 +213,11 @@ def test_every_answer_of_the_official_program(
     database, queries, added = oracle.parity_descriptors(held["gnd"], entry)
     dataset = datasets.load(name)
     parts = [from_array(part, "rows") for part in (database, added) if len(part)]
-    labelled = evaluate.labelled_rows(dataset.protocols)
+    labelled = scores.labelled_rows(dataset.protocols)
     found = search.search(parts, queries.astype(np.float64), labelled, 100)
-    scores = evaluate.score(found.ranks, dataset.protocols, len(dataset.database))
+    tables = scores.score(found.ranks, dataset.protocols, len(dataset.database))
     for level, known in entry["levels"].items():
-        table = scores[level]
+        table = tables[level]
         ap = [np.nan if v is None else v for v in known["ap"]]
         assert table[TRAPEZOID].per_query == pytest.approx(ap, abs=1e-9, nan_ok=True)
         assert table[TRAPEZOID].mean == pytest.approx(known["mAP"], abs=1e-9)
@@ -235,33 +244,33 @@ def test_the_official_program_leaves_out_the_queries_without_positives(shared: F
 def test_queries_that_share_a_positive_are_one_landmark() -> None:
     easy = protocol([([0, 1], []), ([1], []), ([2], []), ([], [0])])
     hard = protocol([([], []), ([], []), ([3], []), ([3], [])])
-    groups = interval.landmark_groups([easy, hard], 4)
+    groups = intervals.landmark_groups([easy, hard], 4)
     assert groups.dtype == np.int64
     assert groups[0] == groups[1]
     assert groups[2] == groups[3], "linked by the other protocol"
     assert groups[0] != groups[2]
-    alone = interval.landmark_groups([easy], 4)
+    alone = intervals.landmark_groups([easy], 4)
     assert len(set(alone.tolist())) == 3, "an ignored image links nothing"
 
 
 def test_no_interval_from_fewer_than_two_landmarks() -> None:
     values = np.array([0.1, 0.9, np.nan])
-    assert interval.bootstrap(values, np.array([4, 4, 7]), 0) is None
-    assert interval.bootstrap(np.array([np.nan]), np.array([0]), 0) is None
-    assert interval.bootstrap(np.array([]), np.array([], dtype=np.int64), 0) is None
+    assert intervals.bootstrap(values, np.array([4, 4, 7]), 0) is None
+    assert intervals.bootstrap(np.array([np.nan]), np.array([0]), 0) is None
+    assert intervals.bootstrap(np.array([]), np.array([], dtype=np.int64), 0) is None
 
 
 def test_an_interval_of_equal_values_is_that_value() -> None:
-    got = interval.bootstrap(np.full(9, 0.25), np.arange(9), 0)
+    got = intervals.bootstrap(np.full(9, 0.25), np.arange(9), 0)
     assert got == pytest.approx((0.25, 0.25))
 
 
 def test_an_interval_is_repeated_by_its_seed_and_holds_the_mean() -> None:
     values = np.random.default_rng(0).random(60)
     groups = np.arange(60)
-    low, high = interval.bootstrap(values, groups, 3)
-    assert interval.bootstrap(values, groups, 3) == (low, high)
-    assert interval.bootstrap(values, groups, 4) != (low, high)
+    low, high = intervals.bootstrap(values, groups, 3)
+    assert intervals.bootstrap(values, groups, 3) == (low, high)
+    assert intervals.bootstrap(values, groups, 4) != (low, high)
     assert low < values.mean() < high
     spread = 1.96 * values.std() / math.sqrt(60)
     assert (low, high) == pytest.approx((values.mean() - spread, values.mean() + spread), abs=0.02)
@@ -269,8 +278,8 @@ def test_an_interval_is_repeated_by_its_seed_and_holds_the_mean() -> None:
 
 def test_landmarks_with_many_queries_widen_the_interval() -> None:
     values = np.repeat([0.1, 0.9, 0.2, 0.8, 0.3], 12)
-    narrow = interval.bootstrap(values, np.arange(60), 0)
-    wide = interval.bootstrap(values, np.repeat(np.arange(5), 12), 0)
+    narrow = intervals.bootstrap(values, np.arange(60), 0)
+    wide = intervals.bootstrap(values, np.repeat(np.arange(5), 12), 0)
     assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
 
 
@@ -280,7 +289,7 @@ def test_the_interval_counts_misses_where_the_mean_does() -> None:
     bounds = {}
     for empty in ("skip", "miss"):
         one = protocol(truth, ["recall@100.any-hit.junk-removed"], empty)
-        bounds[empty] = evaluate.score(ranks_of(listed, [one]), [one], 4)["p"][one.metrics[0]]
+        bounds[empty] = scores.score(ranks_of(listed, [one]), [one], 4)["p"][one.metrics[0]]
     assert bounds["skip"].interval == (pytest.approx(0.025**0.25), 1.0)
     low, high = bounds["miss"].interval
     assert low < bounds["miss"].mean == 0.5 < high

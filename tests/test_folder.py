@@ -12,7 +12,7 @@ import pytest
 
 from bench import datasets, folder
 from bench.errors import BenchError
-from bench.metrics import REVISITED_METRICS
+from bench.scoring.metrics import REVISITED_METRICS
 from bench.types import Dataset
 
 Data = dict[str, Any]

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from bench import card, first_sentences, record
+from bench import record
+from bench.scoring import card, first_sentences
 from bench.system import identity
 from bench.system.hashing import sha256_json
 from bench.system.identity import Introduced
@@ -65,11 +66,11 @@ GROWTH = [
         'Introduced("local", "max_ratio", 1.0), Introduced("method", "family", "none"),'),
     ),
     (
-        "bench/metrics.py",
+        "bench/scoring/metrics.py",
         '    "mp@10.clipped.junk-removed",\n',
         '    "mp@10.clipped.junk-removed",\n    "mp@20.clipped.junk-removed",\n',
     ),
-    ("bench/card.py", '        "limit": dataset.limit,\n',
+    ("bench/scoring/card.py", '        "limit": dataset.limit,\n',
      '        "limit": dataset.limit,\n        "stages": [],\n'),
     (
         "report/sentences.py",

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench import interval
 from bench.datasets import load
+from bench.scoring import intervals
 from bench.types import GroundTruth, Protocol
 
 Scores = NDArray[np.float64]
@@ -28,20 +28,20 @@ def partition(groups: NDArray[np.int64]) -> set[frozenset[int]]:
 
 def test_one_photograph_of_two_buildings_does_not_make_them_one() -> None:
     one = protocol([0, 1, 2, 3], [0, 1, 2], [3, 4, 5, 6], [5, 6, 7], [])
-    groups = interval.landmark_groups([one], 9)
+    groups = intervals.landmark_groups([one], 9)
     assert partition(groups) == {frozenset({0, 1}), frozenset({2, 3}), frozenset({4})}
-    by_one = interval.landmark_groups([one], 9, interval.FIRST)
+    by_one = intervals.landmark_groups([one], 9, intervals.FIRST)
     assert partition(by_one) == {frozenset({0, 1, 2, 3}), frozenset({4})}
 
 
 def test_a_positive_of_two_protocols_counts_once() -> None:
     one = protocol([0, 1, 2, 3, 4], [4, 5, 6])
-    assert len(partition(interval.landmark_groups([one, one], 7))) == 2
+    assert len(partition(intervals.landmark_groups([one, one], 7))) == 2
 
 
 def test_no_queries_and_no_positives_have_groups_too() -> None:
-    assert interval.landmark_groups([protocol()], 3).tolist() == []
-    assert interval.landmark_groups([protocol([], [])], 3).tolist() == [0, 1]
+    assert intervals.landmark_groups([protocol()], 3).tolist() == []
+    assert intervals.landmark_groups([protocol([], [])], 3).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(("name", "landmarks"), [("roxford5k", 12), ("rparis6k", 11)])
@@ -55,7 +55,7 @@ def test_the_landmarks_of_the_revisited_sets_are_those_of_their_file_names(
     root = str(shared("data"))
     monkeypatch.setenv("RETRIEVAL_BENCH_DATA", root)
     here = load(name)
-    groups = interval.landmark_groups(here.protocols, len(here.database))
+    groups = intervals.landmark_groups(here.protocols, len(here.database))
     assert len(partition(groups)) == landmarks
     generic = {"oxford", "paris_general"}
     for members in partition(groups):
@@ -63,7 +63,11 @@ def test_the_landmarks_of_the_revisited_sets_are_those_of_their_file_names(
         assert len(names) <= 2, "a landmark, and a view of it from the next one"
     assert np.bincount(groups).max() <= 8
     assert (
-        len(partition(interval.landmark_groups(here.protocols, len(here.database), interval.FIRST)))
+        len(
+            partition(
+                intervals.landmark_groups(here.protocols, len(here.database), intervals.FIRST)
+            )
+        )
         == 7
     )
 
@@ -104,7 +108,7 @@ def coverage(design: str, mean: float, draw: Draw, method: str, times: int = 500
     held = 0
     for seed in range(times):
         landmark = designs(rng, design)
-        got = interval.bootstrap(draw(rng, landmark), landmark, seed, method)
+        got = intervals.bootstrap(draw(rng, landmark), landmark, seed, method)
         assert got is not None
         held += got[0] <= mean <= got[1]
     return held / times
@@ -125,12 +129,12 @@ def coverage(design: str, mean: float, draw: Draw, method: str, times: int = 500
 def test_coverage_is_within_three_points_of_nominal(
     design: str, mean: float, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interval, "DRAWS", 400)  # enough for a standard error
-    assert abs(coverage(design, mean, draw, interval.METHOD) - interval.LEVEL) <= 0.03
+    monkeypatch.setattr(intervals, "DRAWS", 400)  # enough for a standard error
+    assert abs(coverage(design, mean, draw, intervals.METHOD) - intervals.LEVEL) <= 0.03
 
 
 def test_the_first_method_covers_less_and_is_kept_for_old_records_only() -> None:
-    assert coverage("eleven", 0.9, beta(0.9, 0.2, 4), interval.FIRST, 300) < 0.92
+    assert coverage("eleven", 0.9, beta(0.9, 0.2, 4), intervals.FIRST, 300) < 0.92
 
 
 def test_taking_queries_for_independent_covers_too_little() -> None:
@@ -139,7 +143,7 @@ def test_taking_queries_for_independent_covers_too_little() -> None:
     for seed in range(300):
         landmark = designs(rng, "eleven")
         scores = draw(rng, landmark)
-        low, high = interval.bootstrap(scores, np.arange(len(scores)), seed) or (0, 0)
+        low, high = intervals.bootstrap(scores, np.arange(len(scores)), seed) or (0, 0)
         held += low <= 0.6 <= high
     assert held / 300 < 0.85
 
@@ -152,26 +156,26 @@ def test_the_interval_of_a_paired_difference_covers() -> None:
         shift = rng.normal(0.05, 0.1, size=12)[landmark]
         one = level + rng.normal(0, 0.1, len(level))
         other = level + shift + rng.normal(0, 0.1, len(level))
-        low, high = interval.of_difference(other - one, landmark, seed) or (1, 0)
+        low, high = intervals.of_difference(other - one, landmark, seed) or (1, 0)
         held += low <= 0.05 <= high
-    assert abs(held / 400 - interval.LEVEL) <= 0.03
+    assert abs(held / 400 - intervals.LEVEL) <= 0.03
 
 
 def test_perfect_scores_are_not_certain() -> None:
-    low, high = interval.bootstrap(np.ones(22), np.repeat(np.arange(11), 2), 0) or (0, 0)
+    low, high = intervals.bootstrap(np.ones(22), np.repeat(np.arange(11), 2), 0) or (0, 0)
     assert (low, high) == (pytest.approx(0.025 ** (1 / 11)), 1.0)
-    low, high = interval.bootstrap(np.zeros(11), np.arange(11), 0) or (0, 0)
+    low, high = intervals.bootstrap(np.zeros(11), np.arange(11), 0) or (0, 0)
     assert (low, high) == (0.0, pytest.approx(1 - 0.025 ** (1 / 11)))
 
 
 def test_equal_differences_have_no_interval() -> None:
-    assert interval.of_difference(np.zeros(8), np.arange(8), 0) is None
+    assert intervals.of_difference(np.zeros(8), np.arange(8), 0) is None
 
 
 def test_many_landmarks_are_drawn_in_blocks_and_give_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scores = np.random.default_rng(0).random(500)
-    whole = interval.bootstrap(scores, np.arange(500), 0)
-    monkeypatch.setattr(interval, "BLOCK", 500 * 7)
-    assert interval.bootstrap(scores, np.arange(500), 0) == pytest.approx(whole)
+    whole = intervals.bootstrap(scores, np.arange(500), 0)
+    monkeypatch.setattr(intervals, "BLOCK", 500 * 7)
+    assert intervals.bootstrap(scores, np.arange(500), 0) == pytest.approx(whole)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import metrics
-from bench.metrics import junk_removed, mean_over_queries, metric
+from bench.scoring import metrics
+from bench.scoring.metrics import junk_removed, mean_over_queries, metric
 
 TRAPEZOID = "map.trapezoid.junk-removed"
 CUTS = (1, 2, 3, 5, 10, 100)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import datasets, evaluate
+from bench import datasets
+from bench.scoring import scores
 from bench.system.paths import ROOT
 from tests.miniatures_places import VARIANTS, WRITERS, at_folders
 
@@ -78,7 +79,7 @@ def test_what_is_right_in_each_miniature(name: str, workspace) -> None:
     WRITERS[full.partition(".")[0]](workspace.data)
     dataset = datasets.load(full)
     [held] = (p for p in dataset.protocols if p.name == protocol)
-    asked = evaluate.asked(held)
+    asked = scores.asked(held)
     got = [t.positive.tolist() if one else None for t, one in zip(held.truth, asked, strict=True)]
     assert got == TRUTH[name]
 

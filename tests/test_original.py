@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import datacheck, datasets, golden
+from bench import datacheck, datasets
 from bench.facts import Facts
+from bench.scoring import known_answers
 from bench.system.hashing import sha256_lines
 from bench.types import Dataset
 
@@ -82,7 +83,9 @@ def test_lists_and_labels_are_those_of_the_specification(genuine, name: str) -> 
 
 @pytest.mark.parametrize("name", FACTS)
 def test_golden_scores(genuine, name: str) -> None:
-    score = golden.permutation_scores(genuine(name))["original"]["map.trapezoid.junk-removed"]
+    score = known_answers.permutation_scores(genuine(name))["original"][
+        "map.trapezoid.junk-removed"
+    ]
     found = 100 * np.array([score.mean, score.per_query[0], score.per_query[54]])
     assert found == pytest.approx(np.array(FACTS[name]["golden"]), abs=5.1e-7)
 
@@ -213,7 +216,7 @@ def test_the_official_program_gives_the_same_on_a_random_ranking(genuine) -> Non
         precision = seen / (at + 1)
         area += recall_step * (before + precision) / 2
         before = precision
-    from bench import metrics
+    from bench.scoring import metrics
 
     ranks = metrics.junk_removed(np.sort(place[truth.positive]), np.sort(place[truth.ignored]))
     score = metrics.metric("map.trapezoid.junk-removed").score(ranks, len(truth.positive))

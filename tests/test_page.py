@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from bench.card import card_id
 from bench.report.build import build
+from bench.scoring.card import card_id
 from tests.pages import HOSTILE, data_of, page_of, some
 
 ROOT = Path(__file__).resolve().parent.parent

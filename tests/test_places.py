@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import areas, card, datasets, evaluate, replay, rerank, search, suppression
+from bench import areas, datasets, replay, rerank, search, suppression
 from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.folder import parse
+from bench.scoring import card, scores
 from bench.types import (
     NO_ROW,
     NOT_RETRIEVED,
@@ -62,7 +63,7 @@ def test_an_image_that_is_not_in_the_list_has_no_place() -> None:
         np.zeros(4),
         np.zeros(4, int),
     )
-    assert [places.tolist() for places in evaluate.positive_ranks(ranks, protocol)] == [[1]]
+    assert [places.tolist() for places in scores.positive_ranks(ranks, protocol)] == [[1]]
 
 
 def test_distractors_are_groups_of_one() -> None:
@@ -95,11 +96,11 @@ def test_recall_after_suppression_is_that_of_the_whole_ranking(seed: int) -> Non
     found = search.search(
         [from_array(database, "db"), from_array(added, "more")],
         queries.astype(np.float64),
-        evaluate.labelled_rows([protocol]),
+        scores.labelled_rows([protocol]),
         depth,
     )
     [ranks] = replay.final_ranks(found.ranks, found.shortlist, [protocol], None, groups)
-    scores = evaluate.score(ranks, [protocol], n_rows)["all"]
+    table = scores.score(ranks, [protocol], n_rows)["all"]
     whole = np.concatenate([database, added])
     for k, name in ((1, R1), (5, R5)):
         for i, one in enumerate(truth):
@@ -111,7 +112,7 @@ def test_recall_after_suppression_is_that_of_the_whole_ranking(seed: int) -> Non
                     kept.append(row)
             kept = [row for row in kept if row not in set(one.ignored.tolist())]
             hit = any(row in set(one.positive.tolist()) for row in kept[:k])
-            got = scores[name].per_query[i]
+            got = table[name].per_query[i]
             assert np.isnan(got) if not len(one.positive) else got == float(hit), (k, i)
 
 
@@ -209,22 +210,22 @@ def test_queries_that_are_not_asked_count_nowhere(small: dict) -> None:
     dataset = parse(small, "x", Path())
     [day] = dataset.protocols
     assert day.asked == (True, True, False)
-    assert evaluate.skipped(day) == 1
+    assert scores.skipped(day) == 1
     ranks = LabelledRanks(
         np.array([0, 1, 1, 1]), np.array([0]), np.array([0]), np.array([1.0]), np.array([0])
     )
-    score = evaluate.score(ranks, [day], 8)["day"][R1]
+    score = scores.score(ranks, [day], 8)["day"][R1]
     assert score.mean == 0.5
     assert np.isnan(score.per_query[2])
     entry = card.make(dataset, None, unit_norm=True)["protocols"]["day"]
     assert (entry["scored"], entry["skipped"], entry["not_asked"]) == (2, 0, 1)
     skipping = replace(day, empty="skip")
-    assert evaluate.score(ranks, [skipping], 8)["day"][R1].mean == 1.0
+    assert scores.score(ranks, [skipping], 8)["day"][R1].mean == 1.0
     entry = card.protocol_entry(skipping)
     assert (entry["scored"], entry["skipped"], entry["not_asked"]) == (1, 1, 1)
-    around = evaluate.score(ranks, [day], 8)["day"][R1].interval
+    around = scores.score(ranks, [day], 8)["day"][R1].interval
     assert around == pytest.approx((0.0, 1.0), abs=1e-6)
     kept = replace(day, asked=(True, False, False))
-    assert evaluate.score(ranks, [kept], 8)["day"][R1].interval is None, "one query, no interval"
+    assert scores.score(ranks, [kept], 8)["day"][R1].interval is None, "one query, no interval"
     other = replace(day, asked=(True, False, True))
     assert card.protocol_entry(other)["truth_sha256"] != entry["truth_sha256"]

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import datasets, evaluate
+from bench import datasets
 from bench.datasets import _numpy
+from bench.scoring import scores
 from bench.system.hashing import sha256_lines
 from bench.types import Areas, Dataset
 from tests.truths import Finder, bounds, files, golden, hits, key, named, total
@@ -87,7 +88,7 @@ def test_the_lists_of_patch_netvlad(lay: Callable, workspace) -> None:
     assert [t.positive.tolist() for t in dataset.protocols[0].truth] == [[0]] * 498 + [
         [12556]
     ] * 242
-    assert evaluate.asked(named(dataset, "sf")).sum() == 242
+    assert scores.asked(named(dataset, "sf")).sum() == 242
 
 
 def test_the_lists_of_the_test_cities_of_msls(shared: Finder) -> None:

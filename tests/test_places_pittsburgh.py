@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench import datasets, evaluate
+from bench import datasets
 from bench.datasets import _numpy
+from bench.scoring import scores
 from bench.system.hashing import sha256_lines
 from tests.miniatures_places import objects
 from tests.truths import RECALLS, Finder, bounds, files, golden, hits, key, total
@@ -34,10 +35,10 @@ def test_pitts30k_test(lay: Callable) -> None:
     assert asked == {"007": 2184, "004": 2136, "003": 1440, "000": 912, "006": 96, "008": 48}
     assert total(dataset) == expected.positives["all"] == 968448
     assert bounds(dataset) == (24, 360, 142.08)
-    assert evaluate.skipped(dataset.protocols[0]) == 0
+    assert scores.skipped(dataset.protocols[0]) == 0
     ranks = golden(dataset, lambda rows, q: key(10000, rows, q))
     assert hits(dataset, ranks) == [92, 458, 927, 1746, 5201]
-    score = evaluate.score(ranks, dataset.protocols, 10000)["all"]
+    score = scores.score(ranks, dataset.protocols, 10000)["all"]
     got = [round(100 * score[f"recall@{k}.any-hit.junk-removed"].mean, 4) for k in RECALLS]
     assert got == [1.3498, 6.7195, 13.6004, 25.6162, 76.3058]
 

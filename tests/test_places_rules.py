@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import compare, datasets, folder, metrics, record, sheet_content, sheet_html
+from bench import compare, datasets, folder, record, sheet_content, sheet_html
 from bench.errors import BenchError
 from bench.report import pictures
+from bench.scoring import metrics
 from bench.types import LabelledRanks, Shortlist
 from tests.places import PLACES, score_places
 

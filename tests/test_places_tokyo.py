@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bench import datasets, evaluate, suppression
+from bench import datasets, suppression
 from bench.datasets import _numpy, _utm
+from bench.scoring import scores
 from bench.types import Dataset, Shortlist
 from tests.truths import Finder, bounds, files, golden, hits, key, named, total
 
@@ -36,15 +37,15 @@ def test_tokyo247(tokyo: Callable) -> None:
     assert [i % 3 for i in range(1, 316)] == [n % 3 for n in numbers], "file numbers, list order"
     assert total(dataset) == 37260
     assert bounds(dataset) == (48, 240, 118.29)
-    assert evaluate.skipped(dataset.protocols[0]) == 0
+    assert scores.skipped(dataset.protocols[0]) == 0
     ranks = golden(dataset, lambda rows, q: key(75984, rows, q))
     assert hits(dataset, ranks) == [3, 6, 6, 8, 43]
     assert hits(dataset, ranks, "day") == [0, 2, 2, 3, 14]
     assert hits(dataset, ranks, "sunset") == [2, 3, 3, 3, 16]
     assert hits(dataset, ranks, "night") == [1, 1, 1, 2, 13]
     for time in ("day", "sunset", "night"):
-        assert evaluate.asked(named(dataset, time)).sum() == 105
-    score = evaluate.score(ranks, dataset.protocols, 75984)["night"]
+        assert scores.asked(named(dataset, time)).sum() == 105
+    score = scores.score(ranks, dataset.protocols, 75984)["night"]
     assert score["recall@20.any-hit.junk-removed"].mean == pytest.approx(2 / 105)
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench import datasets, evaluate
+from bench import datasets
 from bench.datasets import _lists, _numpy
+from bench.scoring.scores import score
 from bench.system.hashing import sha256_lines
 from tests.truths import RECALLS, Finder, bounds, files, golden, hits, key, total
 
@@ -43,7 +44,7 @@ def test_the_three_ground_truths_of_nordland(lay: Callable) -> None:
     every_tenth = tuple(i % 10 == 0 for i in range(n))
     part = replace(ten, protocols=(replace(ten.protocols[0], asked=every_tenth),))
     ranks = golden(ten, lambda rows, q: key(n, rows, q))
-    scores = evaluate.score(ranks, part.protocols, n)["all"]
+    scores = score(ranks, part.protocols, n)["all"]
     got = [round(2760 * scores[f"recall@{k}.any-hit.junk-removed"].mean) for k in RECALLS]
     assert got == [3, 12, 26, 52, 213]
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import card as cards
-from bench import datasets, evaluate, record
+from bench import datasets, record
 from bench.errors import BenchError
 from bench.pipeline import brought
 from bench.pipeline.options import Options
+from bench.scoring import card as cards
+from bench.scoring.scores import score
 from bench.system.hashing import canonical_json, plain, sha256_json
 from bench.types import Preprocess
 from bench.verify import verify
@@ -41,7 +42,7 @@ def test_what_is_written_is_read_again(recorded: Path, held) -> None:
     ranks, shortlist = record.ranks_of(arrays)
     assert shortlist.row.shape == (15, 20)
     dataset = datasets.load("mini")
-    scores = evaluate.score(ranks, dataset.protocols, 49)
+    scores = score(ranks, dataset.protocols, 49)
     assert content["scores"] == record.scores_to_json(scores)
     again = record.protocols_of(arrays, content["card"])
     assert [plain_truth(p) for p in again] == [plain_truth(p) for p in dataset.protocols]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.card import NOT_STATED, card_id
-from bench.metrics import REVISITED_METRICS
+from bench.scoring.card import NOT_STATED, card_id
+from bench.scoring.metrics import REVISITED_METRICS
 from bench.system.hashing import sha256_json
 from tests.reports import (
     HEADLINE,

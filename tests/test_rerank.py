@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import evaluate, rerank, search
+from bench import rerank, search
 from bench.descriptors import from_array
 from bench.report.cards import say
+from bench.scoring.scores import labelled_rows, score
 from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
 
 RULES = pytest.mark.parametrize("candidates", list(rerank.RULES))
@@ -134,14 +135,14 @@ def test_scores_are_those_of_full_lists(
 
     stage = rerank.Stage(candidates, depth)
     needed = rerank.depth_needed(stage, protocols)
-    labelled = evaluate.labelled_rows(protocols)
+    labelled = labelled_rows(protocols)
     found = search.search([from_array(database, "db")], queries, labelled, needed)
     mask = rerank.chosen(found.shortlist, protocols, stage)
     counted = np.full(found.shortlist.row.shape, rerank.NOT_VERIFIED)
     for query, marked in enumerate(mask):
         counted[query, marked] = inliers[query, found.shortlist.row[query, marked]]
     after = rerank.ranks_under(found.ranks, found.shortlist, counted, protocols, stage)
-    scores = evaluate.score(after, protocols, 60)
+    scores = score(after, protocols, 60)
 
     for protocol in protocols:
         for query, truth in enumerate(protocol.truth):

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import card as cards
 from bench import datasets, record, replay, rerank
 from bench.errors import BenchError
+from bench.scoring import card as cards
 from bench.system.hashing import sha256_json
 from bench.verify import verify
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from bench import evaluate, record
+from bench import record
 from bench.commands.arguments import parse
 from bench.commands.main import _COMMANDS, _settings
 from bench.errors import BenchError
@@ -22,6 +22,7 @@ from bench.pipeline.options import Options
 from bench.pipeline.sensitivity import Configuration
 from bench.report import sensitivity as shown
 from bench.report import tornado
+from bench.scoring import scores
 from bench.system.hashing import sha256_json
 from bench.types import Image, Preprocess, Settings
 from bench.verify import verify as verify_record
@@ -270,7 +271,7 @@ def test_means_are_those_of_the_record_whatever_its_rules(
     found = sensitivity._scores(path, [second])[1]
     assert found == {name: {second: mean} for name, mean in means.items()}
     arrays = record.read_arrays(path, held)
-    bare = evaluate.score(record.ranks_of(arrays)[0], record.protocols_of(arrays, held["card"]), 8)
+    bare = scores.score(record.ranks_of(arrays)[0], record.protocols_of(arrays, held["card"]), 8)
     assert bare["all"][second].mean == 1 / 3, "suppression matters here"
 
 

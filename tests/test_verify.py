@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import card as cards
-from bench import evaluate, record
+from bench import record
 from bench.errors import BenchError
 from bench.pipeline.brought import score_brought
 from bench.pipeline.options import Options
+from bench.scoring import card as cards
+from bench.scoring import scores
 from bench.system.hashing import sha256_json
 from bench.verify import verify
 from tests.signed import HEADLINE, Arrays, Record, sign
@@ -27,16 +28,16 @@ def rescore(content: Record, arrays: Arrays) -> None:
     ranks, _ = record.ranks_of(arrays)
     protocols = record.protocols_of(arrays, content["card"])
     for protocol in protocols:
-        skipped = evaluate.skipped(protocol)
+        skipped = scores.skipped(protocol)
         content["card"]["protocols"][protocol.name] |= {
             "truth_sha256": sha256_json(cards.truth_lists(protocol)),
             "scored": len(protocol.truth) - skipped,
             "skipped": skipped,
         }
     n_rows = content["card"]["dataset"]["database"]
-    scores = evaluate.score(ranks, protocols, n_rows, content["seed"])
-    content["scores"] = record.scores_to_json(scores)
-    content["ties"] = evaluate.ties_of(ranks)
+    tables = scores.score(ranks, protocols, n_rows, content["seed"])
+    content["scores"] = record.scores_to_json(tables)
+    content["ties"] = scores.ties_of(ranks)
 
 
 # --- verified -----------------------------------------------------------------------------------

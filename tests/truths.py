@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import evaluate
+from bench.scoring.scores import labelled_rows, score
 from bench.types import Dataset, Image, LabelledRanks, Protocol
 
 RECALLS = (1, 5, 10, 20, 100)
@@ -52,7 +52,7 @@ def key(n_rows: int, row: np.ndarray, query: int) -> np.ndarray:
 
 def golden(dataset: Dataset, place: Callable[[np.ndarray, int], np.ndarray]) -> LabelledRanks:
     """Return the ranks of the labelled rows where `place` gives the place of rows of a query."""
-    labelled = evaluate.labelled_rows(dataset.protocols)
+    labelled = labelled_rows(dataset.protocols)
     rank = np.concatenate([place(rows, query) for query, rows in enumerate(labelled)])
     return LabelledRanks(
         np.cumsum([0, *map(len, labelled)], dtype=np.int64),
@@ -65,7 +65,7 @@ def golden(dataset: Dataset, place: Callable[[np.ndarray, int], np.ndarray]) -> 
 
 def hits(dataset: Dataset, ranks: LabelledRanks, protocol: str = "all") -> list[int]:
     """Return how many queries have a positive in the first 1, 5, 10, 20 and 100."""
-    scores = evaluate.score(ranks, dataset.protocols, len(dataset.database))[protocol]
+    scores = score(ranks, dataset.protocols, len(dataset.database))[protocol]
     each = (scores[f"recall@{k}.any-hit.junk-removed"] for k in RECALLS)
     return [round(float(np.nansum(score.per_query))) for score in each]
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import store
-from bench.card import differences
 from bench.commands import cache_inventory as lying
 from bench.commands.cache_inventory import Held, find, size_of
 from bench.errors import BenchError, first_few, unknown
 from bench.room import size
+from bench.scoring.card import differences
 from bench.system.paths import cache_root, unheld
 from bench.system.progress import Progress
 

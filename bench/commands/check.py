@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from bench import datasets, engine, evaluate, extract, pyramid, search
+from bench import datasets, engine, extract, pyramid, search
 from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.images import decode
+from bench.scoring import scores
 from bench.system.progress import Progress
 from bench.types import Dataset, Image, LabelledRanks
 
@@ -165,5 +166,5 @@ def _ranks(
     dataset: Dataset, database: NDArray[np.float32], queries: NDArray[np.float32]
 ) -> LabelledRanks:
     parts = [from_array(database, "mini")]
-    labelled = evaluate.labelled_rows(dataset.protocols)
+    labelled = scores.labelled_rows(dataset.protocols)
     return search.search(parts, queries.astype(np.float64), labelled, 0).ranks

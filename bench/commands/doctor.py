@@ -9,8 +9,9 @@ import sys
 
 import numpy as np
 
-from bench import datasets, golden, metrics
+from bench import datasets
 from bench.errors import BenchError, MissingDataError
+from bench.scoring import known_answers, metrics
 from bench.system import machine
 from bench.system.paths import cache_root, data_root
 from bench.types import Dataset
@@ -122,7 +123,7 @@ def _data() -> list[Finding]:
             continue
         found.append(
             _truth(name, dataset.variant, dataset)
-            if name in golden.PERMUTATION
+            if name in known_answers.PERMUTATION
             else (OK, f"{name}: ground truth of {len(dataset.queries)} queries", "")
         )
         wanted = {image.file for image in (*dataset.database, *dataset.queries)}
@@ -143,7 +144,7 @@ def _truth(name: str, variant: str, dataset: Dataset) -> Finding:
     """Judge a ground truth that has known answers: its hash first, then the golden scores."""
     if variant.endswith("another sha256"):
         return WRONG, f"{name}: {variant}", "fetch the genuine ground truth again"
-    off = golden.disagreements(dataset)
+    off = known_answers.disagreements(dataset)
     if off:
         return WRONG, f"{name}: golden scores: {'; '.join(off)}", "do not use scores from here"
     return OK, f"{name}: ground truth gives all golden scores", ""

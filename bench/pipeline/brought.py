@@ -12,11 +12,12 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from bench import card, datasets, descriptors, search, store
+from bench import datasets, descriptors, search, store
 from bench.descriptors import Matrix, from_array
 from bench.errors import BenchError
 from bench.pipeline.options import Options
 from bench.pipeline.score import BROUGHT, check_search, finish, searched_as
+from bench.scoring import card
 from bench.system import machine
 from bench.types import Image, MethodInfo
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench import card, datasets, engine, extract, loading, methods, rerank, room
+from bench import datasets, engine, extract, loading, methods, rerank, room
 from bench.pipeline import distractors
 from bench.pipeline.options import Options
 from bench.pipeline.score import check_search, searched_as
+from bench.scoring import card
 from bench.system.paths import cache_root
 from bench.types import Dataset, Preprocess
 

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from bench import (
     approximate,
     areas,
-    card,
     compress,
     costs,
     descriptors,
-    evaluate,
     missing,
     record,
     replay,
@@ -28,10 +26,11 @@ from bench import (
     suppression,
 )
 from bench.errors import BenchError
-from bench.evaluate import ties_of
-from bench.interval import intervals_of
 from bench.pipeline.options import Options
 from bench.rerank import Reranking
+from bench.scoring import card
+from bench.scoring.intervals import intervals_of
+from bench.scoring.scores import labelled_rows, score, ties_of
 from bench.system import machine
 from bench.system.hashing import plain
 from bench.system.progress import Progress
@@ -107,9 +106,7 @@ def finish(
         None if reranking is None or verified is None else (reranking.stage, verified.inliers),
         dataset.groups,
     )
-    scores = evaluate.score(
-        ranks, dataset.protocols, len(dataset.database), SEED, unanswered=absent.queries
-    )
+    scores = score(ranks, dataset.protocols, len(dataset.database), SEED, unanswered=absent.queries)
     phases["score"] = time.perf_counter() - start
     phases |= {phase: round(seconds, 4) for phase, seconds in phases.items()}
     content = {
@@ -194,7 +191,7 @@ def _search(
     hand_out: search.HandOut,
 ) -> search.Found:
     """Search exactly; `n_rows` counts the rows of `parts` and those that are absent from them."""
-    wanted = evaluate.labelled_rows(dataset.protocols)
+    wanted = labelled_rows(dataset.protocols)
     rows = _query_rows(query_parts)
     labelled = missing.labels_without(wanted, absent, n_rows)
     budget, total = options.memory_budget_mib << 20, 0
@@ -262,7 +259,7 @@ def _approximately(
         return exact, None, None
     start = time.perf_counter()
     got = approximate.retrieve(index, parts, _query_rows(query_parts))
-    wanted = evaluate.labelled_rows(dataset.protocols)
+    wanted = labelled_rows(dataset.protocols)
     labelled = missing.labels_without(wanted, absent, n_rows)
     ranks, shortlist = missing.restore_retrieved(
         *approximate.ranks_of(got.lists, labelled, depth), wanted, absent, n_rows

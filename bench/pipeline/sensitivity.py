@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from bench import evaluate, metrics, record, replay, rerank
-from bench.card import card_id
+from bench import record, replay, rerank
 from bench.errors import BenchError
 from bench.pipeline import plan, run
 from bench.pipeline.dry_run import describe_plan
 from bench.pipeline.options import Options
+from bench.scoring import metrics, scores
+from bench.scoring.card import card_id
 from bench.system.hashing import plain, sha256_json
 from bench.system.identity import method_identity
 from bench.system.paths import write_bytes
@@ -266,8 +267,8 @@ def _scores(
     for protocol, ranks in zip(protocols, after, strict=True):
         under = replace(protocol, metrics=tuple(ids))
         means = {
-            name: evaluate.mean(values, under)
-            for name, values in evaluate.per_query(ranks, under, unanswered).items()
+            name: scores.mean(values, under)
+            for name, values in scores.per_query(ranks, under, unanswered).items()
         }
         out[protocol.name] = {n: None if np.isnan(mean) else mean for n, mean in means.items()}
     return {key: held[key] for key in ("card_sha256", "card_id")}, out

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from bench import areas, datasets, engine, evaluate, extract, loading, metrics, replay, search
+from bench import areas, datasets, engine, extract, loading, replay, search
 from bench.descriptors import Matrix, from_array
 from bench.errors import BenchError, first_few
+from bench.scoring import metrics
+from bench.scoring.scores import labelled_rows, score
 from bench.system.progress import Progress
 from bench.training import checkpoint
 from bench.types import Dataset, Image
@@ -48,7 +50,7 @@ class Validation:
         database = describe(loaded, self.dataset, self.dataset.database, "database")
         asked = describe(loaded, self.dataset, datasets.shown_queries(self.dataset), "queries")
         rows = asked.open().astype(np.float64)
-        wanted = evaluate.labelled_rows(self.dataset.protocols)
+        wanted = labelled_rows(self.dataset.protocols)
         searched = [
             (job, search.search(job.parts, rows[job.queries], job.labelled, DEPTH))
             for job in areas.jobs(self.dataset.areas, [database], wanted)
@@ -59,7 +61,7 @@ class Validation:
         ranks = replay.final_ranks(
             found.ranks, found.shortlist, self.dataset.protocols, None, self.dataset.groups
         )
-        scores = evaluate.score(ranks, self.dataset.protocols, len(self.dataset.database))
+        scores = score(ranks, self.dataset.protocols, len(self.dataset.database))
         means = [scores[p.name][p.metrics[0]].mean for p in self.dataset.protocols]
         return dict(zip(self.columns, means, strict=True))
 

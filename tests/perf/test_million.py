@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import evaluate, folder, search
+from bench import folder, search
 from bench.descriptors import blocks
 from bench.pipeline.brought import read
+from bench.scoring import scores
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DIM = int(os.environ.get("RETRIEVAL_BENCH_PERF_DIM", "512"))
@@ -81,9 +82,9 @@ def test_ranks_and_scores_against_the_bare_product(million: Path, benchmark: Any
             queries @ rows.T
 
     def all_of_it() -> None:
-        labelled = evaluate.labelled_rows(dataset.protocols)
+        labelled = scores.labelled_rows(dataset.protocols)
         found = search.search(parts, queries.astype(np.float64), labelled, 100)
-        evaluate.score(found.ranks, dataset.protocols, DATABASE)
+        scores.score(found.ranks, dataset.protocols, DATABASE)
 
     timed(product)  # the file comes into the page cache
     pairs = [(timed(product), timed(all_of_it)) for _ in range(ROUNDS)]

@@ -12,9 +12,10 @@ import faiss
 import numpy as np
 import pytest
 
-from bench import evaluate, search
+from bench import search
 from bench.descriptors import from_array
-from bench.metrics import REVISITED_METRICS
+from bench.scoring import scores
+from bench.scoring.metrics import REVISITED_METRICS
 from bench.types import GroundTruth, Protocol
 
 ROWS, DIM, QUERIES, DEPTH = 200_000, 512, 70, 100
@@ -97,11 +98,11 @@ def test_search_and_scores_against_a_full_argsort(
 ) -> None:
     database, queries = rows
     parts = [from_array(database, "rows")]
-    labelled = evaluate.labelled_rows(protocols)
+    labelled = scores.labelled_rows(protocols)
 
-    def ours() -> evaluate.Scores:
+    def ours() -> scores.Scores:
         found = search.search(parts, queries.astype(np.float64), labelled, DEPTH)
-        return evaluate.score(found.ranks, protocols, ROWS)
+        return scores.score(found.ranks, protocols, ROWS)
 
     means = argsort_evaluation(database, queries, protocols)
     got = [table["map.trapezoid.junk-removed"].mean for table in ours().values()]
@@ -121,7 +122,7 @@ def test_search_against_the_flat_index_of_faiss(
     """The index gives the list of 100 alone; ours the exact ranks of all labelled rows besides."""
     database, queries = rows
     parts = [from_array(database, "rows")]
-    labelled = evaluate.labelled_rows(protocols)
+    labelled = scores.labelled_rows(protocols)
     index = faiss.IndexFlatIP(DIM)
     index.add(database)
     listed: dict[str, np.ndarray] = {}

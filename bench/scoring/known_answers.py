@@ -12,7 +12,7 @@ from math import gcd
 
 import numpy as np
 
-from bench import evaluate
+from bench.scoring import scores
 from bench.types import Dataset, LabelledRanks
 
 # Per data set and protocol, in percent with six decimals: mAP, mP@1, mP@5, mP@10.
@@ -59,11 +59,11 @@ def permutation_ranks(n_rows: int, labelled: Sequence[np.ndarray]) -> LabelledRa
     )
 
 
-def permutation_scores(dataset: Dataset) -> evaluate.Scores:
+def permutation_scores(dataset: Dataset) -> scores.Scores:
     """Score the formula's ranking of a data set under all its protocols."""
     n_rows = len(dataset.database)
-    ranks = permutation_ranks(n_rows, evaluate.labelled_rows(dataset.protocols))
-    return evaluate.score(ranks, dataset.protocols, n_rows)
+    ranks = permutation_ranks(n_rows, scores.labelled_rows(dataset.protocols))
+    return scores.score(ranks, dataset.protocols, n_rows)
 
 
 def disagreements(dataset: Dataset) -> list[str]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import interval
 from bench.errors import BenchError
-from bench.metrics import counted, junk_removed, mean_over_queries, metric
+from bench.scoring.intervals import METHOD, bootstrap, landmark_groups
+from bench.scoring.metrics import counted, junk_removed, mean_over_queries, metric
 from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows
 
 
@@ -54,7 +54,7 @@ def score(
     protocols: Sequence[Protocol],
     n_rows: int,
     seed: int = 0,
-    intervals: str = interval.METHOD,
+    intervals: str = METHOD,
     unanswered: Collection[int] = (),
 ) -> Scores:
     """Score exact ranks under every protocol: {protocol: {metric id: Score}}.
@@ -64,14 +64,14 @@ def score(
     intervals, which are made by the method `intervals`. Queries `unanswered`, which have no
     descriptor, count as 0.
     """
-    groups = interval.landmark_groups(protocols, n_rows, intervals)
+    groups = landmark_groups(protocols, n_rows, intervals)
     each = [ranks] * len(protocols) if isinstance(ranks, LabelledRanks) else ranks
     out: Scores = {}
     for protocol, of_protocol in zip(protocols, each, strict=True):
         out[protocol.name] = {}
         for metric_id, values in per_query(of_protocol, protocol, unanswered).items():
             kept = counted(values, protocol.empty, protocol.asked)
-            around = interval.bootstrap(kept, groups, seed, intervals)
+            around = bootstrap(kept, groups, seed, intervals)
             out[protocol.name][metric_id] = Score(mean(values, protocol), around, values)
     return out
 

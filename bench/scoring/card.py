@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from bench import first_sentences
-from bench.evaluate import asked, skipped
+from bench.scoring import first_sentences
+from bench.scoring.scores import asked, skipped
 from bench.system import identity as identities
 from bench.system.hashing import canonical_json, plain, sha256_json
 from bench.types import Dataset, Preprocess, Protocol, Rows
 
 Card = dict[str, Any]
 
-SCHEMA = 2  # 1: sentences in place of codes (`bench.first_sentences`)
+SCHEMA = 2  # 1: sentences in place of codes (`bench.scoring.first_sentences`)
 TIE_RULE = "score-then-row"
 JUNK_RULE = "removed"
 AREA_RULE = "own-area"

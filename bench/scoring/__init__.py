@@ -1,0 +1,1 @@
+"""What a number is: metrics, scores, intervals, the protocol card."""
