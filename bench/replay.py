@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench import rerank, suppression
 from bench.record import Arrays, ranks_of
+from bench.rerank import suppression, verification
 from bench.scoring.card import Card
 from bench.types import LabelledRanks, Protocol, Rows, Shortlist
 
@@ -22,7 +22,7 @@ def final_ranks(
     ranks: LabelledRanks,
     shortlist: Shortlist,
     protocols: Sequence[Protocol],
-    reranked: tuple[rerank.Stage, Rows] | None,
+    reranked: tuple[verification.Stage, Rows] | None,
     groups: Rows | None,
 ) -> list[LabelledRanks]:
     """Return the ranks that are scored, one per protocol: after re-ranking, after suppression.
@@ -33,17 +33,17 @@ def final_ranks(
     lists, out = [shortlist] * len(protocols), [ranks] * len(protocols)
     if reranked is not None:
         stage, inliers = reranked
-        lists = rerank.lists_under(shortlist, inliers, protocols, stage)
-        out = [rerank.follow(ranks, one) for one in lists]
+        lists = verification.lists_under(shortlist, inliers, protocols, stage)
+        out = [verification.follow(ranks, one) for one in lists]
     if groups is not None:
         pairs = zip(out, lists, strict=True)
         out = [suppression.follow(one, listed, groups) for one, listed in pairs]
     return out
 
 
-def stage_of(card: Card) -> rerank.Stage:
+def stage_of(card: Card) -> verification.Stage:
     """Return which images of a list a re-ranked card says were re-ranked, and how."""
     said = card["rerank"]
     fields = {"least_inliers", "inlier_weight"} & set(said["local"])
     chosen = {field: said["local"][field] for field in fields}
-    return rerank.Stage(said["candidates"], said["depth"], **chosen)
+    return verification.Stage(said["candidates"], said["depth"], **chosen)

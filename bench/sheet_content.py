@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import datasets, record, replay, rerank
+from bench import datasets, record, replay
 from bench.errors import BenchError, unknown
+from bench.rerank import verification
+from bench.rerank.suppression import places_kept
 from bench.scoring import card as cards
 from bench.scoring.metrics import junk_removed
-from bench.suppression import places_kept
 from bench.types import (
     NO_ROW,
     NOT_RETRIEVED,
@@ -117,8 +118,8 @@ def open_record(path: Path, protocol: str | None) -> Opened:
         inliers: list[dict[int, int]] = [{} for _ in before.row]
         if found is not None and "rerank" in card:
             stage = replay.stage_of(card)
-            ignored = rerank.ignored_of(stage, stated[at])
-            listed = rerank.reorder(before, found, ignored, stage)
+            ignored = verification.ignored_of(stage, stated[at])
+            listed = verification.reorder(before, found, ignored, stage)
             inliers = [_verified(*pair) for pair in zip(before.row, found, strict=True)]
         headline = held["scores"][chosen][card["metrics"][0]]
         values = np.array(headline["per_query"], dtype=np.float64)
@@ -148,7 +149,7 @@ def _scored(
 
 
 def _verified(row: Rows, inliers: Rows) -> dict[int, int]:
-    kept = inliers != rerank.NOT_VERIFIED
+    kept = inliers != verification.NOT_VERIFIED
     return dict(zip(row[kept].tolist(), inliers[kept].tolist(), strict=True))
 
 

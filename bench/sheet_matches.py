@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import datasets, engine, geometry, loading, local_store
+from bench import datasets, engine, loading, local_store
 from bench.errors import BenchError
 from bench.images import decode
+from bench.rerank import geometry
 from bench.scoring.card import WHOLE
 from bench.sheet_content import Opened
 from bench.system.hashing import plain

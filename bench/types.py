@@ -163,7 +163,8 @@ class LocalRule:
     upright         of affine maps between two images only those that keep photographs upright
     least_inliers   pairs with fewer inliers are not told from chance: as if they had none
     inlier_weight   0: candidates are ordered by inliers; above: by the similarity of the global
-                    descriptors and this much more for each doubling of inliers (`bench.rerank`)
+                    descriptors and this much more for each doubling of inliers
+                    (`bench.rerank.verification`)
     """
 
     dim: int

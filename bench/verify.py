@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from bench import approximate, datasets, missing, plugins, record, replay, rerank, suppression
+from bench import approximate, datasets, missing, plugins, record, replay
 from bench.errors import BenchError
+from bench.rerank import suppression, verification
 from bench.scoring import card as cards
 from bench.scoring import intervals
 from bench.scoring.intervals import intervals_of
@@ -213,10 +214,10 @@ def _rerank_faults(
         return ["the card is of a re-ranking, but no inliers are stored"]
     if inliers.dtype != np.int64 or inliers.shape != shortlist.row.shape:
         raise ValueError("inliers must be int64, one for each place of the shortlist")
-    if shortlist.row.shape[1] < min(n_seen, rerank.depth_needed(stage, protocols)):
+    if shortlist.row.shape[1] < min(n_seen, verification.depth_needed(stage, protocols)):
         return ["the shortlist is too short for its candidates"]
-    least = np.where(rerank.chosen(shortlist, protocols, stage), 0, rerank.NOT_VERIFIED)
-    most = np.where(least == 0, card["rerank"]["local"]["max_features"], rerank.NOT_VERIFIED)
+    least = np.where(verification.chosen(shortlist, protocols, stage), 0, verification.NOT_VERIFIED)
+    most = np.where(least == 0, card["rerank"]["local"]["max_features"], verification.NOT_VERIFIED)
     if np.any((inliers < least) | (inliers > most)):
         return ["the stored inliers are not those of the candidates"]
     return []

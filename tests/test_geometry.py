@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import geometry
+from bench.rerank import geometry
 from bench.types import LocalFeatures, LocalRule
 
 BOTH = pytest.mark.parametrize("mode", ["fast", "compatible"])

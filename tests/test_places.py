@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import areas, datasets, replay, rerank, search, suppression
+from bench import areas, datasets, replay, search
 from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.folder import parse
+from bench.rerank import suppression, verification
 from bench.scoring import card, scores
 from bench.types import (
     NO_ROW,
@@ -197,7 +198,7 @@ def test_a_part_of_a_data_set_keeps_areas_groups_and_what_is_asked(small: dict) 
 
 def test_the_end_of_a_padded_list_is_no_candidate() -> None:
     listed = np.array([4, 2, 7, NO_ROW, NO_ROW])
-    assert rerank.places(listed, np.array([2]), 4).tolist() == [0, 2]
+    assert verification.places(listed, np.array([2]), 4).tolist() == [0, 2]
 
 
 # --- queries that a protocol does not ask -------------------------------------------------------

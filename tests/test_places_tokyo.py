@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bench import datasets, suppression
+from bench import datasets
 from bench.datasets import _numpy, _utm
+from bench.rerank import suppression
 from bench.scoring import scores
 from bench.types import Dataset, Shortlist
 from tests.truths import Finder, bounds, files, golden, hits, key, named, total

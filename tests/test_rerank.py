@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import rerank, search
+from bench import search
 from bench.descriptors import from_array
 from bench.report.cards import say
+from bench.rerank import verification
 from bench.scoring.scores import labelled_rows, score
 from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
 
-RULES = pytest.mark.parametrize("candidates", list(rerank.RULES))
+RULES = pytest.mark.parametrize("candidates", list(verification.RULES))
 
 METRICS = (
     "map.trapezoid.junk-removed",
@@ -32,13 +33,13 @@ LIST = Shortlist(rows(7, 3, 9, 1, 5, 8).reshape(1, 6), np.array([[0.9, 0.8, 0.7,
 INLIERS = rows(0, 4, 4, 9, 50, 60).reshape(1, 6)
 
 
-def first(depth: int, least: int = 0) -> rerank.Stage:
-    return rerank.Stage("deployable", depth, least)
+def first(depth: int, least: int = 0) -> verification.Stage:
+    return verification.Stage("deployable", depth, least)
 
 
 def test_the_first_places_change_among_themselves() -> None:
     """Of 7 3 9 1 with 0 4 4 9 inliers: 1 first, 3 before 9 as before, 7 last; 5 and 8 stay."""
-    after = rerank.reorder(LIST, INLIERS, [rows()], first(4))
+    after = verification.reorder(LIST, INLIERS, [rows()], first(4))
     assert after.row.tolist() == [[1, 3, 9, 7, 5, 8]]
     assert after.score.tolist() == [[0.7, 0.8, 0.7, 0.9, 0.5, 0.4]]
     assert LIST.row.tolist() == [[7, 3, 9, 1, 5, 8]], "the list given is not changed"
@@ -50,7 +51,9 @@ def test_the_first_places_change_among_themselves() -> None:
      (10, [5, 7, 3, 9, 1, 8]), (51, LIST.row[0].tolist())],
 )  # fmt: skip
 def test_so_few_inliers_are_none(least: int, expected: list[int]) -> None:
-    assert rerank.reorder(LIST, INLIERS, [rows()], first(5, least)).row[0].tolist() == expected
+    assert (
+        verification.reorder(LIST, INLIERS, [rows()], first(5, least)).row[0].tolist() == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,15 +62,15 @@ def test_so_few_inliers_are_none(least: int, expected: list[int]) -> None:
 )
 def test_inliers_may_be_added_to_the_similarity(weight: float, expected: list[int]) -> None:
     """7 3 9 1 5 have 0 4 4 9 50 inliers: 0, 0.585, 0.585, 1.087 and 2.858 doublings of 8."""
-    stage = rerank.Stage("deployable", 5, inlier_weight=weight)
-    assert rerank.reorder(LIST, INLIERS, [rows()], stage).row[0].tolist() == expected
-    few = rerank.Stage("deployable", 5, least_inliers=51, inlier_weight=weight)
-    assert rerank.reorder(LIST, INLIERS, [rows()], few).row.tolist() == LIST.row.tolist()
+    stage = verification.Stage("deployable", 5, inlier_weight=weight)
+    assert verification.reorder(LIST, INLIERS, [rows()], stage).row[0].tolist() == expected
+    few = verification.Stage("deployable", 5, least_inliers=51, inlier_weight=weight)
+    assert verification.reorder(LIST, INLIERS, [rows()], few).row.tolist() == LIST.row.tolist()
 
 
 def test_a_card_says_what_candidates_are_ordered_by() -> None:
-    assert rerank.Stage("official").order == "inliers"
-    added = rerank.Stage("official", inlier_weight=0.25).order
+    assert verification.Stage("official").order == "inliers"
+    added = verification.Stage("official", inlier_weight=0.25).order
     assert added == {"name": "similarity", "few_inliers": 8}
     card = {"rerank": {"local": {"inlier_weight": 0.25}}}
     assert say("rerank.order", added, card) == (
@@ -77,13 +80,13 @@ def test_a_card_says_what_candidates_are_ordered_by() -> None:
 
 def test_ignored_images_keep_their_places_and_let_others_in() -> None:
     """Without 3 and 1 the first three are 7 9 5 with 0 4 50."""
-    after = rerank.reorder(LIST, INLIERS, [rows(1, 3)], first(3))
+    after = verification.reorder(LIST, INLIERS, [rows(1, 3)], first(3))
     assert after.row.tolist() == [[5, 3, 9, 1, 7, 8]]
 
 
 @pytest.mark.parametrize(("depth", "expected"), [(0, LIST.row[0]), (1, LIST.row[0])])
 def test_fewer_than_two_candidates_change_nothing(depth: int, expected: np.ndarray) -> None:
-    after = rerank.reorder(LIST, INLIERS, [rows()], first(depth))
+    after = verification.reorder(LIST, INLIERS, [rows()], first(depth))
     assert after.row[0].tolist() == expected.tolist()
 
 
@@ -92,20 +95,20 @@ def test_labelled_images_follow_their_list() -> None:
     ranks = LabelledRanks(
         rows(0, 3), rows(1, 2, 5), rows(3, 20, 4), np.array([0.7, 0.1, 0.5]), rows(1, 0, 0)
     )
-    after = rerank.follow(ranks, rerank.reorder(LIST, INLIERS, [rows()], first(5)))
+    after = verification.follow(ranks, verification.reorder(LIST, INLIERS, [rows()], first(5)))
     assert after.rank.tolist() == [1, 20, 0]
     assert after.score is ranks.score
 
 
 def test_no_inliers_anywhere_change_nothing() -> None:
-    assert np.array_equal(rerank.reorder(LIST, 0 * INLIERS, [rows()], first(6)).row, LIST.row)
+    assert np.array_equal(verification.reorder(LIST, 0 * INLIERS, [rows()], first(6)).row, LIST.row)
 
 
 def test_a_shortlist_is_as_long_as_the_rule_may_need() -> None:
     truths = (GroundTruth(rows(1), rows(2, 3)), GroundTruth(rows(), rows(4, 5, 6)))
     protocols = [Protocol("p", truths, METRICS)]
-    assert rerank.depth_needed(rerank.Stage("deployable"), protocols) == 100
-    assert rerank.depth_needed(rerank.Stage("official"), protocols) == 103
+    assert verification.depth_needed(verification.Stage("deployable"), protocols) == 100
+    assert verification.depth_needed(verification.Stage("official"), protocols) == 103
 
 
 # --- against full lists -------------------------------------------------------------------------
@@ -115,7 +118,7 @@ def test_a_shortlist_is_as_long_as_the_rule_may_need() -> None:
 @pytest.mark.parametrize("depth", [1, 7, 30, 100])
 @pytest.mark.parametrize("seed", range(4))
 def test_scores_are_those_of_full_lists(
-    oracle: ModuleType, candidates: rerank.Candidates, depth: int, seed: int
+    oracle: ModuleType, candidates: verification.Candidates, depth: int, seed: int
 ) -> None:
     """Sixty rows with tied scores; three protocols; every list sorted whole and walked down."""
     draw = np.random.default_rng([depth, seed])
@@ -133,15 +136,15 @@ def test_scores_are_those_of_full_lists(
             truth.append(GroundTruth(*(np.sort(x) for x in np.split(drawn, cut)[:2])))
         protocols.append(Protocol(name, tuple(truth), METRICS))
 
-    stage = rerank.Stage(candidates, depth)
-    needed = rerank.depth_needed(stage, protocols)
+    stage = verification.Stage(candidates, depth)
+    needed = verification.depth_needed(stage, protocols)
     labelled = labelled_rows(protocols)
     found = search.search([from_array(database, "db")], queries, labelled, needed)
-    mask = rerank.chosen(found.shortlist, protocols, stage)
-    counted = np.full(found.shortlist.row.shape, rerank.NOT_VERIFIED)
+    mask = verification.chosen(found.shortlist, protocols, stage)
+    counted = np.full(found.shortlist.row.shape, verification.NOT_VERIFIED)
     for query, marked in enumerate(mask):
         counted[query, marked] = inliers[query, found.shortlist.row[query, marked]]
-    after = rerank.ranks_under(found.ranks, found.shortlist, counted, protocols, stage)
+    after = verification.ranks_under(found.ranks, found.shortlist, counted, protocols, stage)
     scores = score(after, protocols, 60)
 
     for protocol in protocols:
@@ -158,10 +161,12 @@ def test_scores_are_those_of_full_lists(
 
 
 @RULES
-def test_every_candidate_is_verified_once_and_nothing_else(candidates: rerank.Candidates) -> None:
+def test_every_candidate_is_verified_once_and_nothing_else(
+    candidates: verification.Candidates,
+) -> None:
     truths = GroundTruth(rows(5), rows(3, 7)), GroundTruth(rows(1), rows(9))
     protocols = [Protocol(str(i), (truth,), METRICS) for i, truth in enumerate(truths)]
-    mask = rerank.chosen(LIST, protocols, rerank.Stage(candidates, 3))
+    mask = verification.chosen(LIST, protocols, verification.Stage(candidates, 3))
     wanted = {"official": {9, 1, 5, 7, 3}, "deployable": {7, 3, 9}}  # 9 1 5 and 7 3 1
     assert set(LIST.row[mask].tolist()) == wanted[candidates]
 
@@ -181,7 +186,7 @@ def test_inliers_are_counted_where_the_mask_is(mode: Any) -> None:
     kept = {3: query, 9: features(30), 1: features(0)}
     mask = np.array([[False, True, True, True, False, False]])
     rule = LocalRule(dim=1, stride_px=1, match_distance=0.4)
-    inliers, query_ms = rerank.count_inliers(
+    inliers, query_ms = verification.count_inliers(
         LIST, mask, lambda _: query, kept.__getitem__, rule, mode
     )
     assert inliers.tolist() == [[-1, 30, 0, 0, -1, -1]]

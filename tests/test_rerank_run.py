@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import datasets, record, replay, rerank
+from bench import datasets, record, replay
 from bench.errors import BenchError
+from bench.rerank import verification
 from bench.scoring import card as cards
 from bench.system.hashing import sha256_json
 from bench.verify import verify
 
-RULES = pytest.mark.parametrize("candidates", list(rerank.RULES))
+RULES = pytest.mark.parametrize("candidates", list(verification.RULES))
 
 # --- from end to end ----------------------------------------------------------------------------
 
@@ -257,7 +258,7 @@ def more_inliers(content: Any, arrays: Any) -> None:
 
 
 def not_verified(content: Any, arrays: Any) -> None:
-    arrays["shortlist_inliers"][0, 0] = rerank.NOT_VERIFIED
+    arrays["shortlist_inliers"][0, 0] = verification.NOT_VERIFIED
 
 
 def too_many(content: Any, arrays: Any) -> None:

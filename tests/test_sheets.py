@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import contribution, record, replay, rerank, sheet_content, sheet_html, sheets
-from bench.geometry import inlier_matches
+from bench import contribution, record, replay, sheet_content, sheet_html, sheets
+from bench.rerank import verification
+from bench.rerank.geometry import inlier_matches
 from bench.system.hashing import sha256_json
 from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
 
@@ -74,7 +75,7 @@ def test_a_list_says_what_every_image_is(town: Path, scored: Make) -> None:
 def test_the_list_of_a_re_ranked_record_is_the_one_that_is_scored() -> None:
     row = np.array([[3, 1, 0, 2]])
     score = np.array([[0.9, 0.8, 0.7, 0.6]])
-    inliers = np.array([[0, 5, 9, rerank.NOT_VERIFIED]])
+    inliers = np.array([[0, 5, 9, verification.NOT_VERIFIED]])
     truth = GroundTruth(np.array([0]), np.array([3]))
     protocol = Protocol("easy", (truth,), ("map.trapezoid.junk-removed",))
     ranks = LabelledRanks(np.array([0, 2]), np.array([0, 3]), np.array([2, 0]),

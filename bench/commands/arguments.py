@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from bench import rerank
 from bench.commands import options
 from bench.commands.values import Parser, above_zero, natural, positive, scales, side
 from bench.errors import unknown
 from bench.pipeline.options import Options
+from bench.rerank import verification
 from bench.timing import Measure
 from bench.types import Settings
 
@@ -93,7 +93,7 @@ def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
         "--rerank",
         nargs="?",
         const="deployable",
-        choices=list(rerank.RULES),
+        choices=list(verification.RULES),
         help="re-rank lists by geometric verification of local features; the candidates are the "
         "first 100 of the list, or, official, the first 100 that a protocol does not ignore "
         "(default: no re-ranking; without a value: %(const)s)",

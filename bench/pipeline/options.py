@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.geometry import Mode
-from bench.rerank import Candidates
+from bench.rerank.geometry import Mode
+from bench.rerank.verification import Candidates
 from bench.system.paths import ROOT
 from bench.timing import Measure
 from bench.types import Precision, Settings

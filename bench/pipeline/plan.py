@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench import datasets, engine, extract, loading, methods, rerank, room
+from bench import datasets, engine, extract, loading, methods, room
 from bench.pipeline import distractors
 from bench.pipeline.options import Options
 from bench.pipeline.score import check_search, searched_as
+from bench.rerank import verification
 from bench.scoring import card
 from bench.system.paths import cache_root
 from bench.types import Dataset, Preprocess
@@ -56,8 +57,8 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     said = None
     if options.rerank is not None:
         local_rule = methods.local_of(loaded.method, loaded.info)
-        stage = rerank.stage_of(options.rerank, local_rule)
-        said = rerank.card_of(stage, local_rule, options.ransac, options.local_precision)
+        stage = verification.stage_of(options.rerank, local_rule)
+        said = verification.card_of(stage, local_rule, options.ransac, options.local_precision)
     n_rows = sum(len(one.database) for one in (dataset, *added))
     made = card.make(
         dataset,

@@ -12,22 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import (
-    approximate,
-    areas,
-    compress,
-    costs,
-    descriptors,
-    missing,
-    record,
-    replay,
-    rerank,
-    search,
-    suppression,
-)
+from bench import approximate, areas, compress, costs, descriptors, missing, record, replay, search
 from bench.errors import BenchError
 from bench.pipeline.options import Options
-from bench.rerank import Reranking
+from bench.rerank import suppression, verification
+from bench.rerank.verification import Reranking
 from bench.scoring import card
 from bench.scoring.intervals import intervals_of
 from bench.scoring.scores import labelled_rows, score, ties_of
@@ -71,7 +60,7 @@ def finish(
     phases = timing["phases_s"]
     depth = options.shortlist
     if reranking is not None:
-        depth = max(depth, rerank.depth_needed(reranking.stage, dataset.protocols))
+        depth = max(depth, verification.depth_needed(reranking.stage, dataset.protocols))
     if dataset.groups is not None:
         depth = max(depth, suppression.depth_needed(dataset.groups, dataset.protocols))
     choice = compress.parse(options.compression)
@@ -96,7 +85,7 @@ def finish(
         _check_candidates(found.shortlist, depth, parts)
     verified = None
     if reranking is not None:
-        mask = rerank.chosen(found.shortlist, dataset.protocols, reranking.stage)
+        mask = verification.chosen(found.shortlist, dataset.protocols, reranking.stage)
         verified = reranking.verify(found.shortlist, mask, phases)
     start = time.perf_counter()
     ranks = replay.final_ranks(

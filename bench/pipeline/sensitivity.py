@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from bench import record, replay, rerank
+from bench import record, replay
 from bench.errors import BenchError
 from bench.pipeline import plan, run
 from bench.pipeline.dry_run import describe_plan
 from bench.pipeline.options import Options
+from bench.rerank import verification
 from bench.scoring import metrics, scores
 from bench.scoring.card import card_id
 from bench.system.hashing import plain, sha256_json
@@ -86,7 +87,7 @@ def configurations(base: plan.Plan, *, grid: bool, with_candidates: bool) -> lis
     out += [replace(default, max_side_px=each) for each in caps]
     out += [replace(default, scales=each) for each in pyramids]
     if with_candidates:
-        out += [replace(default, candidates=each) for each in rerank.RULES]
+        out += [replace(default, candidates=each) for each in verification.RULES]
     if grid:
         out += [Configuration(*each) for each in itertools.product(crops, caps, pyramids)]
     return list(dict.fromkeys(out))

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import datasets, extract, local_store, methods, rerank, timing
+from bench import datasets, extract, local_store, methods, timing
 from bench.pipeline.plan import Plan
+from bench.rerank import verification
 from bench.types import Image, LocalFeatures, Rows, Shortlist
 
 
 def reranking(
     planned: Plan, absent: Sequence[dict[int, str]], by: extract.Doer | None = None
-) -> rerank.Reranking:
+) -> verification.Reranking:
     """Return the stage that re-ranks the lists of this run; nothing is computed yet."""
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
     assert options.rerank is not None
@@ -25,7 +26,7 @@ def reranking(
 
     def verify(
         shortlist: Shortlist, mask: NDArray[np.bool_], phases: dict[str, float]
-    ) -> rerank.Verified:
+    ) -> verification.Verified:
         def features(
             what: str, folder: Path, wanted: Sequence[Image], rows: Rows, gone: dict[int, str]
         ) -> Any:
@@ -63,7 +64,7 @@ def reranking(
             return found
 
         start = time.perf_counter()
-        inliers, query_ms = rerank.count_inliers(
+        inliers, query_ms = verification.count_inliers(
             shortlist, mask, of_queries.read, read, rule, options.ransac
         )
         phases["re-rank"] = time.perf_counter() - start
@@ -73,6 +74,6 @@ def reranking(
             "features_per_image": sum(n * kept.features for _, n, kept in of_rows) / len(wanted),
             "bytes_per_image": sum(n * kept.bytes for _, n, kept in of_rows) / len(wanted),
         }
-        return rerank.Verified(inliers, about)
+        return verification.Verified(inliers, about)
 
-    return rerank.Reranking(rerank.stage_of(options.rerank, rule), verify)
+    return verification.Reranking(verification.stage_of(options.rerank, rule), verify)

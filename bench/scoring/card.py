@@ -93,8 +93,8 @@ def make(
     `preprocess` is None where descriptors were brought and nobody can say how they were made.
     `precision` is that of the network, as `bench.engine.precision` names it.
     `distractors` names each added set and its number of rows. `rerank` is what
-    `bench.rerank.card_of` says of a stage that changes the list; `compression` and `search` are
-    the codes of `bench.compress` and `bench.approximate`.
+    `bench.rerank.verification.card_of` says of a stage that changes the list; `compression` and
+    `search` are the codes of `bench.compress` and `bench.approximate`.
     """
     crop = {"box": CROPPED, "whole": WHOLE}[dataset.crop]
     if dataset.crop == "box" and all(query.box is None for query in dataset.queries):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import rerank
+from bench.rerank import verification
 from bench.types import LocalFeatures, LocalRule, Shortlist
 
 FEATURES, DIM, IMAGES = 1000, 128, 16
@@ -51,7 +51,7 @@ def test_fast_verification_against_the_official_recipe(benchmark: Any) -> None:
 
     def verified(mode: Any) -> tuple[float, np.ndarray]:
         start = time.perf_counter()
-        counts, _ = rerank.count_inliers(
+        counts, _ = verification.count_inliers(
             shortlist, mask, lambda _: query, images.__getitem__, RULE, mode
         )
         return time.perf_counter() - start, counts

@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bench import geometry
-from bench.geometry import Mode
+from bench.rerank import geometry
+from bench.rerank.geometry import Mode
 from bench.system.hashing import plain
 from bench.system.progress import Progress
 from bench.types import (

@@ -1,0 +1,1 @@
+"""What changes a list after the search: verification of pairs, suppression."""
