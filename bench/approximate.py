@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from bench import quantise
 from bench.counting import exact_scores
-from bench.descriptors import Matrix, blocks, check_block, count_rows
 from bench.errors import BenchError
 from bench.scoring.scores import positive_ranks, score
+from bench.store.matrix import Matrix, blocks, check_block, count_rows
 from bench.system import machine
 from bench.system.progress import Progress
 from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist

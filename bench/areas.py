@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.descriptors import Matrix
 from bench.search import Found
+from bench.store.matrix import Matrix
 from bench.types import NO_ROW, Areas, LabelledRanks, Rows, Shortlist
 
 

@@ -24,9 +24,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from bench import quantise, store
-from bench.descriptors import Decode, Matrix, check_block, content_sha256, count_rows, read
+from bench import quantise
 from bench.errors import BenchError
+from bench.store import shards
+from bench.store.matrix import Decode, Matrix, check_block, content_sha256, count_rows, read
 from bench.system.hashing import sha256_json
 from bench.system.paths import cache_root, write_bytes
 from bench.system.progress import Progress
@@ -93,7 +94,7 @@ def compress(parts: Sequence[Matrix], choice: Compression, *, force: bool = Fals
     """
     key = _key(parts, choice)
     folder = cache_root() / "compressed" / sha256_json(key)[:32]
-    store.use(folder)
+    shards.use(folder)
     _describe(folder, key)
     with FileLock(folder / "lock"):
         quantiser = _quantiser(folder, parts, choice, force=force) if choice.bits else None

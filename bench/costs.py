@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bench import search, timing
 from bench.approximate import Retrieved
-from bench.descriptors import Matrix, count_rows, take
+from bench.store.matrix import Matrix, count_rows, take
 from bench.system.memory import Peaks, peaks
 from bench.system.progress import Progress
 

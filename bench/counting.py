@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.descriptors import Matrix, count_rows, read, take
+from bench.store.matrix import Matrix, count_rows, read, take
 from bench.types import Rows
 
 MOST_COMPARED = 32  # bands of a query that are counted one after another; more are sorted

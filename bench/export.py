@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import datasets, engine, extract, room, store
-from bench.descriptors import Matrix
+from bench import datasets, engine, extract
 from bench.errors import BenchError
+from bench.store import room, shards
+from bench.store.matrix import Matrix
 from bench.system.paths import write_bytes
 from bench.types import Image
 
@@ -85,4 +86,4 @@ def export(
     room.check_room([job.need(row_bytes), room.Need(output.parent, written, str(output))])
     parts, _ = extract.finish(job, by=by)
     write(output, wanted, parts)
-    store.release()
+    shards.release()

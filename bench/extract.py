@@ -11,9 +11,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bench import adopt, engine, fingerprint, room, store
-from bench.descriptors import Matrix
+from bench import engine
 from bench.errors import BenchError, first_few
+from bench.store import file_hashes, reuse, room, shards
+from bench.store.matrix import Matrix
 from bench.system import identity as identities
 from bench.system import memory
 from bench.system.hashing import plain, sha256_lines
@@ -27,7 +28,7 @@ CODE_VERSION = 2  # of the stages from file to descriptor; part of every key
 Make = Callable[
     [engine.Loaded, Path, Sequence[Image], Progress], tuple[NDArray[Any], dict[int, str]]
 ]
-Write = Callable[[store.Store, int, NDArray[Any], dict[int, str]], None]
+Write = Callable[[shards.Store, int, NDArray[Any], dict[int, str]], None]
 # What makes the missing shards of a job; also how many images were described, and what is wrong
 # with those that cannot be.
 Doer = Callable[["Job", Progress], tuple[int, list[str]]]
@@ -69,7 +70,7 @@ class Listed:
 class Work:
     """All that is needed to make any shard of a store, whoever does it."""
 
-    store: store.Store
+    store: shards.Store
     loaded: engine.Loaded
     listed: Listed
     make: Make
@@ -88,7 +89,7 @@ class Job:
     work: Work
     key: dict[str, Any]
     todo: Sequence[int]
-    adopted: Mapping[int, store.Store]
+    adopted: Mapping[int, shards.Store]
     force: bool = False
 
     @property
@@ -170,22 +171,22 @@ def prepare(
     """Return what there is to do to have the descriptors of `wanted`; nothing is done yet."""
     listed = look_at(folder, wanted)
     key = key_of(loaded, listed)
-    kept = store.open_store(cache_root(), key, len(wanted), loaded.info.dim)
-    work = Work(kept, loaded, listed, engine.rows_of, store.write, allow_missing)
+    kept = shards.open_store(cache_root(), key, len(wanted), loaded.info.dim)
+    work = Work(kept, loaded, listed, engine.rows_of, shards.write, allow_missing)
     return job_of(phase, work, key, kept.shards(), force=force)
 
 
 def job_of(
-    phase: str, work: Work, key: dict[str, Any], shards: Iterable[int], *, force: bool = False
+    phase: str, work: Work, key: dict[str, Any], numbers: Iterable[int], *, force: bool = False
 ) -> Job:
     """Return the job of making those of the shards that are not there, or all if `force`."""
     if work.store.folder.is_dir():
-        store.use(work.store.folder)
+        shards.use(work.store.folder)
     if force:
-        return Job(phase, work, key, list(shards), {}, force)
+        return Job(phase, work, key, list(numbers), {}, force)
     partial = work.allow_missing
-    absent = store.missing(work.store, shards, partial=partial)
-    adopted = adopt.find(work.store, key, work.listed.lines, absent, partial=partial)
+    absent = shards.missing(work.store, numbers, partial=partial)
+    adopted = reuse.find(work.store, key, work.listed.lines, absent, partial=partial)
     todo = [shard for shard in absent if shard not in adopted]
     return Job(phase, work, key, todo, adopted)
 
@@ -196,8 +197,8 @@ def finish(
     """Do a job of `prepare`; returns and `missing` are those of `extract`, `by` that of `fill`."""
     done = fill(job, by)
     if missing is not None:
-        missing |= store.absent_rows(job.work.store)
-    return store.matrices(job.work.store, job.phase), job.work.store.rows - done
+        missing |= shards.absent_rows(job.work.store)
+    return shards.matrices(job.work.store, job.phase), job.work.store.rows - done
 
 
 def fill(job: Job, by: Doer | None = None) -> int:
@@ -207,9 +208,9 @@ def fill(job: Job, by: Doer | None = None) -> int:
     all of them named, after everything else is computed and kept.
     """
     kept = job.work.store
-    store.begin(kept, job.key, "".join(f"{line}\n" for line in job.work.listed.lines))
-    for shard in store.claim(kept, list(job.adopted), partial=job.work.allow_missing):
-        adopt.take(kept, shard, job.adopted[shard])
+    shards.begin(kept, job.key, "".join(f"{line}\n" for line in job.work.listed.lines))
+    for shard in shards.claim(kept, list(job.adopted), partial=job.work.allow_missing):
+        reuse.take(kept, shard, job.adopted[shard])
     for shard in job.todo if job.force else ():
         kept.path(shard).with_suffix(".json").unlink(missing_ok=True)
     with Progress(job.phase, job.images) as progress:
@@ -227,7 +228,7 @@ def one_by_one(job: Job, progress: Progress) -> tuple[int, list[str]]:
         first, end = kept.span(shard)
         progress.leave_out(end - first)
 
-    for shard in store.claim(kept, list(job.todo), skip, partial=job.work.allow_missing):
+    for shard in shards.claim(kept, list(job.todo), skip, partial=job.work.allow_missing):
         faults = make_shard(job.work, shard, progress)
         first, end = kept.span(shard)
         done += end - first
@@ -267,7 +268,7 @@ def inside(folder: Path, faults: Mapping[int, str]) -> dict[int, str]:
 def look_at(folder: Path, wanted: Sequence[Image]) -> Listed:
     """Return the list with the sha256 of every file."""
     paths = [folder / image.path for image in wanted]
-    return Listed(folder, wanted, fingerprint.of_files(paths, cache_root()))
+    return Listed(folder, wanted, file_hashes.of_files(paths, cache_root()))
 
 
 def key_of(loaded: engine.Loaded, listed: Listed) -> dict[str, Any]:
@@ -280,7 +281,7 @@ def key_of(loaded: engine.Loaded, listed: Listed) -> dict[str, Any]:
     info, wanted = loaded.info, listed.images
     key: dict[str, Any] = {
         "code": CODE_VERSION,
-        "shard_rows": store.rows_per_shard(len(wanted)),
+        "shard_rows": shards.rows_per_shard(len(wanted)),
         "images": {"count": len(wanted), "sha256": sha256_lines(listed.lines)},
         "method": {
             "name": info.name,

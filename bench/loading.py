@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from bench import engine, fingerprint, footprint, methods, network
+from bench import engine, footprint, methods, network
 from bench.errors import BenchError
+from bench.store import file_hashes
 from bench.system import machine
 from bench.system.paths import cache_root
 from bench.types import Method, MethodInfo, Preprocess, Settings
@@ -34,7 +35,7 @@ def load(
     torch.backends.cudnn.allow_tf32 = settings.tf32
     info, method, rule = methods.load(text, weights, place)
     if weights is not None and info.weights.get("sha256") is None and Path(weights).is_file():
-        digest = fingerprint.of_files([Path(weights)], cache_root())[0]
+        digest = file_hashes.of_files([Path(weights)], cache_root())[0]
         info = replace(info, weights={**info.weights, "sha256": digest})  # so that stores differ
     return ready(method, info, rule, place, settings)
 

@@ -1,4 +1,4 @@
-"""Local features of images, kept on disk: the shards of `bench.store`, a record per feature.
+"""Local features of images, kept on disk: the shards of `bench.store.shards`, a record per feature.
 
 `<cache>/local/<key>/shard-00012.npy` is an array of records (image, point, attention, scale,
 descriptor), sorted by image. Only shards that hold a wanted image are made.
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import engine, extract, local, room, store
+from bench import engine, extract, local
 from bench.engine import Loaded
 from bench.errors import BenchError
+from bench.store import room, shards
 from bench.system import identity as identities
 from bench.system.hashing import plain
 from bench.system.paths import cache_root
@@ -66,14 +67,14 @@ def extract_local(
     need = job.need(rule.max_features * kind.itemsize)
     room.check_room([replace(need, what=f"{phase}, at most")])
     extract.fill(job, by)
-    shards = _shards_of(rows)
-    for shard in shards:
-        held = store.manifest(kept, shard)
+    wanted_shards = _shards_of(rows)
+    for shard in wanted_shards:
+        held = shards.manifest(kept, shard)
         for at, why in (held["missing"] if held else {}).items():
             if missing is None or kept.span(shard)[0] + at not in missing:
                 raise BenchError(f"an image changed while the run went on: {why} Run it again.")
-    images = sum(end - first for first, end in map(kept.span, shards))
-    count = sum(len(_open(kept, shard)) for shard in shards)
+    images = sum(end - first for first, end in map(kept.span, wanted_shards))
+    count = sum(len(_open(kept, shard)) for shard in wanted_shards)
     read = _reader(kept, missing or (), kind)
     return Kept(read, count / images, count * kind.itemsize / images)
 
@@ -98,9 +99,9 @@ def prepare(
             "shard_rows": PER_SHARD,
         }
     )
-    kept = store.open_store(cache_root(), key, len(wanted), rule.dim, "local", PER_SHARD)
+    kept = shards.open_store(cache_root(), key, len(wanted), rule.dim, "local", PER_SHARD)
     make = partial(_describe, rule=rule, kind=record_type(rule.dim, precision))
-    work = extract.Work(kept, loaded, listed, make, store.put, allow_missing)
+    work = extract.Work(kept, loaded, listed, make, shards.put, allow_missing)
     return extract.job_of(phase, work, key, _shards_of(rows), force=force)
 
 
@@ -135,7 +136,7 @@ def to_records(features: Sequence[LocalFeatures], kind: np.dtype[Any]) -> NDArra
 
 
 def _reader(
-    kept: store.Store, missing: Container[int], kind: np.dtype[Any]
+    kept: shards.Store, missing: Container[int], kind: np.dtype[Any]
 ) -> Callable[[int], LocalFeatures]:
     """Return a function from row to features; it opens each shard once, and may be shared."""
     opened: dict[int, tuple[NDArray[Any], Rows]] = {}
@@ -159,7 +160,7 @@ def _features(records: NDArray[Any]) -> LocalFeatures:
     return LocalFeatures(*(np.ascontiguousarray(records[name]) for name in names))
 
 
-def _open(kept: store.Store, shard: int) -> NDArray[Any]:
+def _open(kept: shards.Store, shard: int) -> NDArray[Any]:
     records: NDArray[Any] = np.load(kept.path(shard), mmap_mode="r", allow_pickle=False)
     return records
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.descriptors import Matrix, from_array
 from bench.errors import BenchError
+from bench.store.matrix import Matrix, from_array
 from bench.types import (
     NO_ROW,
     NOT_RETRIEVED,

@@ -32,8 +32,8 @@ from bench.counting import (
     pair_scores,
     scores_of,
 )
-from bench.descriptors import Matrix, check_all, check_block, read, take
 from bench.listing import Lists, below, hopeful, settle
+from bench.store.matrix import Matrix, check_all, check_block, read, take
 from bench.types import Rows
 
 SAFETY = 6.0

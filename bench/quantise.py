@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bench.descriptors import Matrix, blocks, check_block, count_rows, take
 from bench.errors import BenchError, first_few
+from bench.store.matrix import Matrix, blocks, check_block, count_rows, take
 
 SEED = 0
 KMEANS_SEED = 1234

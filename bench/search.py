@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.counting import LOOKED_AT, Labels, best_of_each, labelled_ties, scores_of
-from bench.descriptors import Matrix, check_all, count_rows
 from bench.errors import BenchError
 from bench.piece import LEAST_BLOCK, Asked, Counted, count
+from bench.store.matrix import Matrix, check_all, count_rows
 from bench.types import LabelledRanks, Rows, Shortlist
 
 MOST_BLOCK, SMALL_BLOCK = 8192, 2048

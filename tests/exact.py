@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench import search
-from bench.descriptors import Matrix, from_array
+from bench.store.matrix import Matrix, from_array
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

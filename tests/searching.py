@@ -21,7 +21,7 @@ import numpy as np
 from bench import search
 from bench.cluster import connect
 from bench.cluster import search as cluster
-from bench.descriptors import Matrix, from_array
+from bench.store.matrix import Matrix, from_array
 
 DIM, ROWS, PER_FILE = 16, 12_000, 1_000
 

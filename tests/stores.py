@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import store
+from bench.store import shards
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = {"code": 1, "images": [["a.jpg", None, "0"]], "method": {"name": "x"}}
-SIZE = store.rows_per_shard(1)
+SIZE = shards.rows_per_shard(1)
 ROWS, DIM = 3 * SIZE + 10, 4
 
 # Computes every missing shard of a store, slowly, and tells of each that it begins.
@@ -21,17 +21,17 @@ WORKER = f"""
 import sys, time
 from pathlib import Path
 import numpy as np
-from bench import store
+from bench.store import shards
 cache, seconds, log = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
-kept = store.open_store(cache, {KEY!r}, {ROWS}, {DIM})
-store.begin(kept, {KEY!r}, "images")
-for shard in store.claim(kept, store.missing(kept)):
+kept = shards.open_store(cache, {KEY!r}, {ROWS}, {DIM})
+shards.begin(kept, {KEY!r}, "images")
+for shard in shards.claim(kept, shards.missing(kept)):
     with open(log, "a") as file:
         print(shard, file=file)
     time.sleep(seconds)
     first, end = kept.span(shard)
     rows = np.random.default_rng(shard).standard_normal((end - first, {DIM}))
-    store.write(kept, shard, rows.astype(np.float32))
+    shards.write(kept, shard, rows.astype(np.float32))
 """
 
 
@@ -55,22 +55,22 @@ def begun(log: Path) -> list[int]:
     return [int(line) for line in log.read_text().split()] if log.exists() else []
 
 
-def opened(cache: Path) -> store.Store:
+def opened(cache: Path) -> shards.Store:
     """Open the store of the workers."""
-    kept = store.open_store(cache, KEY, ROWS, DIM)
-    store.begin(kept, KEY, "images")
+    kept = shards.open_store(cache, KEY, ROWS, DIM)
+    shards.begin(kept, KEY, "images")
     return kept
 
 
-def fill(kept: store.Store) -> None:
+def fill(kept: shards.Store) -> None:
     """Write every shard as the workers would."""
     for shard in kept.shards():
         first, end = kept.span(shard)
         rows = np.random.default_rng(shard).standard_normal((end - first, DIM))
-        store.write(kept, shard, rows.astype(np.float32))
+        shards.write(kept, shard, rows.astype(np.float32))
 
 
-def contents(kept: store.Store) -> dict[str, bytes]:
+def contents(kept: shards.Store) -> dict[str, bytes]:
     """Return the bytes of all shards and of what stands beside them."""
     return {
         path.name: path.read_bytes()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench import store
+from bench.store import shards
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def given(tiny: Path) -> tuple[Any, ...]:
     return ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu")
 
 
-def shards(cache: Path) -> dict[str, bytes]:
+def shard_bytes(cache: Path) -> dict[str, bytes]:
     """Return the bytes of all shards and manifests."""
     return {
         str(path.relative_to(cache)): path.read_bytes()
@@ -38,23 +38,23 @@ def test_a_replaced_image_costs_its_shard_and_the_bytes_are_those_of_a_fresh_cac
     workspace, cli, tiny: Path, given, described, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cli(*given).status == 0
-    before = shards(workspace.cache)
+    before = shard_bytes(workspace.cache)
     Image.new("RGB", (8, 8), (1, 2, 3)).save(tiny / "jpg" / "300.png", compress_level=0)
     described()
     dry = cli(*given, "--dry-run")
     assert "database: 600 images, 32 to describe" in dry.out
-    assert shards(workspace.cache) == before
+    assert shard_bytes(workspace.cache) == before
     described()
     assert cli(*given).status == 0
     assert described() == 32
-    after = shards(workspace.cache)
+    after = shard_bytes(workspace.cache)
     assert cli("cache", "verify").status == 0
     record = json.loads(max(workspace.records(), key=lambda p: p.stat().st_mtime_ns).read_text())
     assert record["timing"]["images_from_store"] == 605 - 32
     monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(workspace.folder / "fresh"))
     assert cli(*given).status == 0
     assert described() == 605
-    fresh = shards(workspace.folder / "fresh")
+    fresh = shard_bytes(workspace.folder / "fresh")
     assert {name: content for name, content in after.items() if name in fresh} == fresh
     assert after.keys() - fresh.keys() < before.keys()
     for name, content in before.items():
@@ -106,28 +106,28 @@ def test_only_whole_shards_of_the_same_rule_are_taken(
 def test_a_store_that_gives_shards_is_not_pruned_meanwhile(workspace, tiny: Path) -> None:
     import numpy as np
 
-    from bench import adopt
+    from bench.store import reuse
     from bench.system.hashing import sha256_lines
 
     def key(lines: list[str]) -> dict[str, Any]:
         return {"images": {"count": len(lines), "sha256": sha256_lines(lines)}, "shard_rows": 32}
 
     lines = [f'["{i}.jpg", null, "a"]' for i in range(40)]
-    other = store.open_store(workspace.cache, key(lines), 40, 2)
-    store.begin(other, key(lines), "".join(f"{line}\n" for line in lines))
-    store.write(other, 0, np.ones((32, 2), np.float32), {5: "5.jpg is empty"})
-    store.release()
+    other = shards.open_store(workspace.cache, key(lines), 40, 2)
+    shards.begin(other, key(lines), "".join(f"{line}\n" for line in lines))
+    shards.write(other, 0, np.ones((32, 2), np.float32), {5: "5.jpg is empty"})
+    shards.release()
     fresh = [*lines[:39], '["39.jpg", null, "b"]']
-    kept = store.open_store(workspace.cache, key(fresh), 40, 2)
-    assert adopt.find(kept, key(fresh), fresh, [0, 1], partial=False) == {}, "it lacks an image"
-    assert adopt.find(kept, key(fresh), fresh, [0, 1], partial=True) == {0: other}
-    with store.alone(other.folder) as free:
+    kept = shards.open_store(workspace.cache, key(fresh), 40, 2)
+    assert reuse.find(kept, key(fresh), fresh, [0, 1], partial=False) == {}, "it lacks an image"
+    assert reuse.find(kept, key(fresh), fresh, [0, 1], partial=True) == {0: other}
+    with shards.alone(other.folder) as free:
         assert not free
-    store.begin(kept, key(fresh), "")
-    adopt.take(kept, 0, other)
-    assert store.has(kept, 0, partial=True)
-    assert store.absent_rows(kept) == {5: "5.jpg is empty"}
+    shards.begin(kept, key(fresh), "")
+    reuse.take(kept, 0, other)
+    assert shards.has(kept, 0, partial=True)
+    assert shards.absent_rows(kept) == {5: "5.jpg is empty"}
     assert sorted(p.name for p in kept.folder.iterdir() if p.name.startswith("shard")) == [
         "shard-00000.json", "shard-00000.npy",
     ]  # fmt: skip
-    store.release()
+    shards.release()

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from bench import approximate, record, search
-from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.report.build import build
 from bench.report.cards import say
 from bench.scoring import scores
+from bench.store.matrix import from_array
 from bench.types import NO_ROW, NOT_RETRIEVED, GroundTruth, LabelledRanks, Protocol
 from bench.verify import verify
 

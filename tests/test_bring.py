@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.pipeline import brought
+from bench.store.matrix import from_array
 from bench.types import Image
 
 ROWS = np.arange(1.0, 16.0, dtype=np.float32).reshape(5, 3)

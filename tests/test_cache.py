@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench import fingerprint, store
+from bench.store import file_hashes, shards
 from bench.system.hashing import sha256_lines
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,26 +41,26 @@ def listed(*changed: int, count: int = 70) -> list[str]:
     ]
 
 
-def made(workspace, key: dict[str, Any], lines: list[str], shards: int = 9) -> store.Store:
+def made(workspace, key: dict[str, Any], lines: list[str], count: int = 9) -> shards.Store:
     """Make a store on disk with some of its shards, in use by nobody."""
     import numpy as np
 
-    kept = store.open_store(workspace.cache, key, len(lines), 4, per_shard=32)
-    store.begin(kept, key, "".join(f"{line}\n" for line in lines))
-    for shard in list(kept.shards())[:shards]:
+    kept = shards.open_store(workspace.cache, key, len(lines), 4, per_shard=32)
+    shards.begin(kept, key, "".join(f"{line}\n" for line in lines))
+    for shard in list(kept.shards())[:count]:
         first, end = kept.span(shard)
-        store.write(kept, shard, np.ones((end - first, 4), np.float32))
-    store.release()
+        shards.write(kept, shard, np.ones((end - first, 4), np.float32))
+    shards.release()
     return kept
 
 
 @pytest.fixture
-def three(workspace) -> list[store.Store]:
+def three(workspace) -> list[shards.Store]:
     """Make a whole store, one of other weights, and a part of one of another method."""
     return [
         made(workspace, key_of(listed()), listed()),
         made(workspace, key_of(listed(), method={"weights_sha256": "bb"}), listed()),
-        made(workspace, key_of(listed(), method={"name": "gem", "dim": 4}), listed(), shards=1),
+        made(workspace, key_of(listed(), method={"name": "gem", "dim": 4}), listed(), count=1),
     ]
 
 
@@ -258,7 +258,7 @@ def test_prune_leaves_files_that_no_store_writes(workspace, cli, three) -> None:
 
 def test_prune_leaves_a_store_in_use(workspace, cli, three) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from bench import store\n"
+        "import sys, time; from pathlib import Path; from bench.store import shards\n"
         "store.use(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
     using = subprocess.Popen(
@@ -280,14 +280,14 @@ def test_prune_leaves_a_store_in_use(workspace, cli, three) -> None:
 
 def test_a_store_may_be_pruned_between_two_uses(workspace, cli, three) -> None:
     """A run that comes just after makes its folder again."""
-    with store.alone(three[0].folder) as free:
+    with shards.alone(three[0].folder) as free:
         assert free
         shutil.rmtree(three[0].folder)
-    store.use(three[0].folder)
+    shards.use(three[0].folder)
     assert (three[0].folder / "used").exists()
-    with store.alone(three[0].folder) as free:
+    with shards.alone(three[0].folder) as free:
         assert not free
-    store.release()
+    shards.release()
 
 
 def test_a_run_lets_go_of_its_stores(workspace, cli, tiny: Path) -> None:
@@ -323,4 +323,4 @@ def test_wrong_options_and_actions_are_answered(workspace, cli, refused) -> None
         cli("cache", "prune", "--keep-days", "-3")
     )
     assert "invalid choice: 'purge'" in refused(cli("cache", "purge"))
-    assert fingerprint.of_files([], workspace.cache) == []
+    assert file_hashes.of_files([], workspace.cache) == []

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 from bench import compress, search
 from bench.cluster import search as cluster
-from bench.descriptors import Matrix, check_all, count_rows, from_array
 from bench.errors import BenchError
 from bench.piece import Asked, Counted
+from bench.store.matrix import Matrix, check_all, count_rows, from_array
 
 DIM = 6
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bench import datasets, engine, extract, loading, store
+from bench import datasets, engine, extract, loading
 from bench.cluster import recipe as recipes
 from bench.cluster.worker import Count, Files, Order, Worker
+from bench.store import shards
 from tests import clusters, small_net
 
 IMAGES = 60  # two shards
@@ -47,7 +48,7 @@ def hidden(
     """Return a worker, its order, the first shard as made here; and what hides all files."""
     loaded = loading.load(METHOD, str(weights), "cpu")
     key = extract.key_of(loaded, listed)
-    kept = store.open_store(weights.parent / "cache", key, IMAGES, loaded.info.dim)
+    kept = shards.open_store(weights.parent / "cache", key, IMAGES, loaded.info.dim)
     part = listed.part(*kept.span(0))
     rows, faults = extract.describe_part(loaded, engine.rows_of, part, Count())
     assert not faults
@@ -59,7 +60,7 @@ def hidden(
         weights.rename(away)
         shutil.rmtree(listed.folder)
 
-    return worker, Order(kept, engine.rows_of, "0" * 32, url), store.packed(rows), hide
+    return worker, Order(kept, engine.rows_of, "0" * 32, url), shards.packed(rows), hide
 
 
 def test_images_come_from_a_url_and_weights_from_the_driver(

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from bench import compress, record
-from bench.descriptors import Matrix, content_sha256, from_array, read, take
 from bench.errors import BenchError
 from bench.report.cards import say
 from bench.scoring import card as cards
+from bench.store.matrix import Matrix, content_sha256, from_array, read, take
 from bench.verify import verify
 
 

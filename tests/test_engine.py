@@ -19,9 +19,10 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from bench import decoding, engine, extract, loading, store
+from bench import decoding, engine, extract, loading
 from bench.errors import BenchError
 from bench.images import decode
+from bench.store import shards
 from bench.system import memory
 from bench.system.progress import Progress
 from bench.types import Image, MethodInfo, Preprocess, Settings
@@ -253,11 +254,11 @@ def test_rows_do_not_depend_on_batch_workers_or_shards(real: engine.Loaded, fold
 def test_a_resumed_run_gives_the_bytes_of_an_undisturbed_one(
     folder: Path, workspace: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "open_store", partial(store.open_store, per_shard=4))
+    monkeypatch.setattr(shards, "open_store", partial(shards.open_store, per_shard=4))
     real = network_of("delg.untrained")
     wanted = [*ALL, *ALL]
 
-    def described() -> tuple[bytes, store.Store]:
+    def described() -> tuple[bytes, shards.Store]:
         parts, _ = extract.extract(real, folder, wanted, "describe")
         kept = extract.prepare(real, folder, wanted, "describe").work.store
         return np.concatenate([part.open() for part in parts]).tobytes(), kept

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pillow
 
-from bench import engine, estimate, room
+from bench import engine, estimate
 from bench.errors import BenchError
 from bench.images import decode
+from bench.store import room
 from bench.types import Image
 
 Usage = namedtuple("Usage", "total used free")

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import datasets, search
-from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.scoring import intervals, known_answers, metrics, scores
+from bench.store.matrix import from_array
 from bench.types import GroundTruth, LabelledRanks, Protocol
 
 TRAPEZOID = "map.trapezoid.junk-removed"

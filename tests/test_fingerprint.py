@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import fingerprint
+from bench.store import file_hashes
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,14 +20,14 @@ ROOT = Path(__file__).resolve().parent.parent
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Let any file count as at rest, and return the list of those that are read."""
     seen: list[Path] = []
-    read = fingerprint._read
+    read = file_hashes._read
 
     def counted(path: Path) -> object:
         seen.append(path)
         return read(path)
 
-    monkeypatch.setattr(fingerprint, "_read", counted)
-    monkeypatch.setattr(fingerprint, "RECENT_S", -1.0)
+    monkeypatch.setattr(file_hashes, "_read", counted)
+    monkeypatch.setattr(file_hashes, "RECENT_S", -1.0)
     return seen
 
 
@@ -46,35 +46,35 @@ def digests(paths: list[Path]) -> list[str]:
 
 def test_they_are_the_sha256_and_files_are_read_once(tmp_path, files, reads) -> None:
     for _ in range(3):
-        assert fingerprint.of_files(files, tmp_path / "cache") == digests(files)
+        assert file_hashes.of_files(files, tmp_path / "cache") == digests(files)
     assert sorted(reads) == sorted(files)
 
 
 def test_a_byte_in_the_middle_is_seen_even_with_the_old_date(tmp_path, files, reads) -> None:
-    fingerprint.of_files(files, tmp_path / "cache")
+    file_hashes.of_files(files, tmp_path / "cache")
     about = files[1].stat()
     with files[1].open("r+b") as file:
         file.seek(150_000)
         file.write(b"x")
     os.utime(files[1], ns=(about.st_atime_ns, about.st_mtime_ns))
     reads.clear()
-    assert fingerprint.of_files(files, tmp_path / "cache") == digests(files)
+    assert file_hashes.of_files(files, tmp_path / "cache") == digests(files)
     assert reads == [files[1]]
 
 
 def test_another_file_under_the_name_is_seen(tmp_path, files, reads) -> None:
-    fingerprint.of_files(files, tmp_path / "cache")
+    file_hashes.of_files(files, tmp_path / "cache")
     files[2].replace(files[0])
     reads.clear()
-    assert fingerprint.of_files(files[:2], tmp_path / "cache") == digests(files[:2])
+    assert file_hashes.of_files(files[:2], tmp_path / "cache") == digests(files[:2])
     assert reads == [files[0]]
 
 
 def test_a_file_changed_just_now_is_read_again(tmp_path, files, reads, monkeypatch) -> None:
     """Its next change might carry the same date."""
-    monkeypatch.setattr(fingerprint, "RECENT_S", 3600.0)
+    monkeypatch.setattr(file_hashes, "RECENT_S", 3600.0)
     for _ in range(2):
-        fingerprint.of_files(files, tmp_path / "cache")
+        file_hashes.of_files(files, tmp_path / "cache")
     assert len(reads) == 6
 
 
@@ -82,9 +82,9 @@ def test_what_is_no_file_has_none(tmp_path, files) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     paths = [tmp_path / "absent", files[0], tmp_path / "folder", tmp_path / "pipe", files[0] / "x"]
-    found = fingerprint.of_files(paths, tmp_path / "cache")
+    found = file_hashes.of_files(paths, tmp_path / "cache")
     assert found == [None, *digests(files[:1]), None, None, None]
-    assert fingerprint.of_files([], tmp_path / "cache") == []
+    assert file_hashes.of_files([], tmp_path / "cache") == []
 
 
 def spoil(path: Path, at: int) -> None:
@@ -106,12 +106,12 @@ def spoil(path: Path, at: int) -> None:
 def test_a_damaged_table_costs_reading_and_mends_itself(tmp_path, files, reads, damage) -> None:
     table = tmp_path / "cache" / "fingerprints.sqlite"
     for _ in range(2):
-        fingerprint.of_files(files, tmp_path / "cache")
+        file_hashes.of_files(files, tmp_path / "cache")
     damage(table)
-    assert fingerprint.of_files(files, tmp_path / "cache") == digests(files)
-    fingerprint.of_files(files, tmp_path / "cache")
+    assert file_hashes.of_files(files, tmp_path / "cache") == digests(files)
+    file_hashes.of_files(files, tmp_path / "cache")
     reads.clear()
-    assert fingerprint.of_files(files, tmp_path / "cache") == digests(files)
+    assert file_hashes.of_files(files, tmp_path / "cache") == digests(files)
     assert reads == []
 
 
@@ -120,11 +120,11 @@ def test_a_table_of_another_form_is_not_believed(tmp_path, files) -> None:
     with sqlite3.connect(tmp_path / "cache" / "fingerprints.sqlite") as other:
         other.execute("CREATE TABLE files (path TEXT)")
     other.close()
-    assert fingerprint.of_files(files, tmp_path / "cache") == digests(files)
+    assert file_hashes.of_files(files, tmp_path / "cache") == digests(files)
 
 
 def test_a_folder_that_cannot_be_made_does_not_matter(tmp_path, files) -> None:
-    assert fingerprint.of_files(files, files[0] / "cache") == digests(files)
+    assert file_hashes.of_files(files, files[0] / "cache") == digests(files)
 
 
 def test_two_processes_share_the_table(tmp_path, files) -> None:
@@ -133,10 +133,10 @@ def test_two_processes_share_the_table(tmp_path, files) -> None:
         many.append(tmp_path / f"{i}.bin")
         many[-1].write_bytes(b"%d" % i)
     code = (
-        "import sys; from pathlib import Path; from bench import fingerprint\n"
-        "fingerprint.RECENT_S, fingerprint.AT_ONCE = -1, 7\n"
+        "import sys; from pathlib import Path; from bench.store import file_hashes\n"
+        "fingerprint.RECENT_S, file_hashes.AT_ONCE = -1, 7\n"
         "files = sorted(Path(sys.argv[1]).glob('*.bin'))\n"
-        "print('\\n'.join(fingerprint.of_files(files, Path(sys.argv[1]) / 'cache')))"
+        "print('\\n'.join(file_hashes.of_files(files, Path(sys.argv[1]) / 'cache')))"
     )
     both = [
         subprocess.Popen(

@@ -14,10 +14,11 @@ import torch
 from PIL import Image as Pillow
 from torch import nn
 
-from bench import contract, costs, descriptors, engine, latency, throughput, timing
+from bench import contract, costs, engine, latency, throughput, timing
 from bench.approximate import Retrieved
 from bench.errors import BenchError
 from bench.images import decode
+from bench.store import matrix
 from bench.system import memory
 from bench.timing import Effort
 from bench.types import Image
@@ -251,7 +252,7 @@ def test_a_batch_that_fails_is_said_and_costs_nothing_else(monkeypatch: pytest.M
 def test_one_query_at_a_time_is_asked_and_the_rows_are_those_that_are_searched() -> None:
     draw = np.random.default_rng(2)
     rows = draw.standard_normal((7, 5)).astype(np.float32)
-    queries = [descriptors.from_array(rows[:4], "q"), descriptors.from_array(rows[4:], "more")]
+    queries = [matrix.from_array(rows[:4], "q"), matrix.from_array(rows[4:], "more")]
     asked: list[Any] = []
     said = costs.searching(asked.append, queries, QUICK)
     assert (said["queries"], said["warm_up"]) == (3, 1)
@@ -261,8 +262,8 @@ def test_one_query_at_a_time_is_asked_and_the_rows_are_those_that_are_searched()
 
 
 def test_costs_count_distractors_and_local_features() -> None:
-    rows = descriptors.from_array(np.eye(6, 4, dtype=np.float32) + 1, "db")
-    more = descriptors.from_array(np.eye(3, 4, dtype=np.float32) + 1, "far")
+    rows = matrix.from_array(np.eye(6, 4, dtype=np.float32) + 1, "db")
+    more = matrix.from_array(np.eye(3, 4, dtype=np.float32) + 1, "far")
     content: dict[str, Any] = {
         "timing": {}, "memory": {}, "bytes_per_image": 16, "rerank": {"bytes_per_image": 100.5},
     }  # fmt: skip
@@ -280,7 +281,7 @@ def test_costs_count_distractors_and_local_features() -> None:
 
 
 def test_an_approximate_search_is_timed_as_it_was_done_and_its_index_weighed() -> None:
-    rows = descriptors.from_array(np.eye(6, 4, dtype=np.float32) + 1, "db")
+    rows = matrix.from_array(np.eye(6, 4, dtype=np.float32) + 1, "db")
     index = Retrieved([], 777, {}, [3.0, 1.0, 2.0, 9.0, 8.0])
     content: dict[str, Any] = {"timing": {}, "memory": {}, "bytes_per_image": 16}
     costs.add(content, [rows], [rows], 5, 1 << 20, None, "sample", index=index)

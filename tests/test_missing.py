@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import descriptors, missing, record, search, verify
+from bench import missing, record, search, verify
 from bench.errors import BenchError
 from bench.images import decode
+from bench.store import matrix
 
 # --- ranks and lists ----------------------------------------------------------------------------
 
@@ -33,7 +34,7 @@ def test_missing_images_are_behind_all_others(rows, queries, depth: int) -> None
     absent = missing.Missing(dict.fromkeys(rows, "why"), dict.fromkeys(queries, "why"))
     spoilt = database.copy()
     spoilt[list(rows)] = 0
-    halves = [descriptors.from_array(spoilt[:12], "a"), descriptors.from_array(spoilt[12:], "b")]
+    halves = [matrix.from_array(spoilt[:12], "a"), matrix.from_array(spoilt[12:], "b")]
     parts = missing.without(halves, rows)
     assert sum(part.shape[0] for part in parts) == 30 - len(rows)
     found = search.search(

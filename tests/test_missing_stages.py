@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import areas, descriptors, missing, record, search, verify
+from bench import areas, missing, record, search, verify
+from bench.store import matrix
 from bench.types import NO_ROW, NOT_RETRIEVED, Areas
 
 GONE, SILENT = (4, 50, 300), 4  # rows of the database, 50 being a positive of query 0; a query
@@ -37,7 +38,7 @@ def test_what_is_missing_ends_the_lists_of_its_own_area(rows, queries, depth: in
     seen = [np.append(np.flatnonzero(held.database == a), np.arange(25, 32)) for a in held.queries]
     labelled = [one[:-7][::2] for one in seen]
     absent = missing.Missing(dict.fromkeys(rows, "why"), dict.fromkeys(queries, "why"))
-    parts = [descriptors.from_array(part, "x") for part in (vectors[:25], vectors[25:])]
+    parts = [matrix.from_array(part, "x") for part in (vectors[:25], vectors[25:])]
     left = missing.without(parts, rows)
     questions = np.delete(asked, queries, axis=0)
     wanted = missing.labels_without(labelled, absent, 32)
@@ -65,7 +66,7 @@ def test_what_is_missing_ends_the_lists_of_its_own_area(rows, queries, depth: in
 def test_an_area_of_which_nothing_is_left_has_empty_lists() -> None:
     held = Areas(np.array([0, 0, 1]), np.array([0, 1]))
     absent = missing.Missing({2: "why"}, {})
-    parts = missing.without([descriptors.from_array(np.eye(3, dtype=np.float32), "x")], [2])
+    parts = missing.without([matrix.from_array(np.eye(3, dtype=np.float32), "x")], [2])
     jobs = areas.jobs(
         missing.areas_without(held, absent), parts, [np.array([0]), np.array([], int)]
     )
@@ -80,7 +81,7 @@ def test_an_area_of_which_nothing_is_left_has_empty_lists() -> None:
 
 def test_rows_that_are_left_are_not_what_their_store_holds() -> None:
     """Codes of compressed rows are kept by the key of the store, or by the rows themselves."""
-    parts = [descriptors.from_array(np.eye(3, dtype=np.float32), "x", "key")] * 2
+    parts = [matrix.from_array(np.eye(3, dtype=np.float32), "x", "key")] * 2
     assert [part.key for part in missing.without(parts, [])] == ["key", "key"]
     assert [part.key for part in missing.without(parts, [1])] == [None, None]
     assert [part.key for part in missing.without(parts, [0, 1, 2])] == [None]

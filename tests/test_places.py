@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from bench import areas, datasets, replay, search
-from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.folder import parse
 from bench.rerank import suppression, verification
 from bench.scoring import card, scores
+from bench.store.matrix import from_array
 from bench.types import (
     NO_ROW,
     NOT_RETRIEVED,

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from bench import search
-from bench.descriptors import from_array
 from bench.report.cards import say
 from bench.rerank import verification
 from bench.scoring.scores import labelled_rows, score
+from bench.store.matrix import from_array
 from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
 
 RULES = pytest.mark.parametrize("candidates", list(verification.RULES))

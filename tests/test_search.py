@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import counting, piece, search
-from bench.descriptors import Matrix, read
 from bench.errors import BenchError
+from bench.store.matrix import Matrix, read
 from tests.exact import check, find, random_data, rows_of, unit
 
 SAMPLED = piece.SAMPLE_ROWS

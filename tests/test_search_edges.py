@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bench import counting, piece, search
-from bench.descriptors import blocks, from_array, row_name, take
 from bench.errors import BenchError
+from bench.store.matrix import blocks, from_array, row_name, take
 from tests.exact import check, find, random_data, rows_of, unit
 
 # --- memory -------------------------------------------------------------------------------------

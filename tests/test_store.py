@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import store
 from bench.errors import BenchError
+from bench.store import shards
 from bench.system import paths
 from tests.stores import (
     DIM,
@@ -34,13 +34,13 @@ from tests.stores import (
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     kept = opened(tmp_path)
-    assert store.missing(kept) == [0, 1, 2, 3]
+    assert shards.missing(kept) == [0, 1, 2, 3]
     assert [kept.span(shard) for shard in kept.shards()] == [
         (0, 32), (32, 64), (64, 96), (96, 106),
     ]  # fmt: skip
     fill(kept)
-    assert store.missing(kept) == []
-    (matrix,) = store.matrices(kept, "rows")
+    assert shards.missing(kept) == []
+    (matrix,) = shards.matrices(kept, "rows")
     expected = np.concatenate(
         [
             np.random.default_rng(s).standard_normal((n, DIM))
@@ -56,16 +56,16 @@ def test_large_stores_are_read_from_their_files(
 ) -> None:
     kept = opened(tmp_path)
     fill(kept)
-    together = store.matrices(kept, "rows")[0].open()
-    monkeypatch.setattr(store, "IN_MEMORY_BYTES", 0)
-    parts = store.matrices(kept, "rows")
+    together = shards.matrices(kept, "rows")[0].open()
+    monkeypatch.setattr(shards, "IN_MEMORY_BYTES", 0)
+    parts = shards.matrices(kept, "rows")
     assert [part.shape for part in parts] == [(SIZE, DIM)] * 3 + [(10, DIM)]
     assert np.array_equal(np.concatenate([part.open() for part in parts]), together)
 
 
 @pytest.mark.parametrize("rows", [1, 31, 32, 33])
 def test_sizes_around_a_shard(tmp_path: Path, rows: int) -> None:
-    kept = store.open_store(tmp_path, {**KEY, "rows": rows}, rows, DIM)
+    kept = shards.open_store(tmp_path, {**KEY, "rows": rows}, rows, DIM)
     assert kept.span(kept.shards()[-1])[1] == rows
     assert len(kept.shards()) == 1 + (rows > 32)
 
@@ -78,7 +78,7 @@ def test_sizes_around_a_shard(tmp_path: Path, rows: int) -> None:
     ],
 )  # fmt: skip
 def test_the_size_of_a_shard_follows_from_the_length_of_the_list(rows: int, size: int) -> None:
-    assert store.rows_per_shard(rows) == size
+    assert shards.rows_per_shard(rows) == size
 
 
 @pytest.mark.parametrize(
@@ -88,17 +88,17 @@ def test_the_size_of_a_shard_follows_from_the_length_of_the_list(rows: int, size
 def test_rows_of_another_shape_or_type_are_not_written(tmp_path: Path, rows) -> None:
     kept = opened(tmp_path)
     with pytest.raises(ValueError, match="shard 0 has"):
-        store.write(kept, 0, rows)
-    assert not store.has(kept, 0)
+        shards.write(kept, 0, rows)
+    assert not shards.has(kept, 0)
 
 
 def test_another_key_is_another_store(tmp_path: Path) -> None:
     one = opened(tmp_path)
     fill(one)
     for key in ({**KEY, "code": 2}, {**KEY, "images": [["a.jpg", [0, 0, 1, 1], "0"]]}):
-        other = store.open_store(tmp_path, key, ROWS, DIM)
+        other = shards.open_store(tmp_path, key, ROWS, DIM)
         assert other.folder != one.folder
-        assert store.missing(other) == [0, 1, 2, 3]
+        assert shards.missing(other) == [0, 1, 2, 3]
     assert opened(tmp_path).folder == one.folder
     assert json.loads((one.folder / "key.json").read_text()) == KEY, "in clear"
 
@@ -130,7 +130,7 @@ def test_a_flipped_byte_is_found_and_its_shard_computed_again_alone(
     damaged = bytearray(kept.path(2).read_bytes())
     damaged[at] ^= 1
     kept.path(2).write_bytes(damaged)
-    assert store.missing(kept) == [2]
+    assert shards.missing(kept) == [2]
     log = tmp_path / "log"
     finished(worker(tmp_path, 0, log))
     assert begun(log) == [2]
@@ -159,7 +159,7 @@ def test_every_kind_of_damage_is_found(tmp_path: Path, damage: Callable[[Path], 
     kept = opened(tmp_path)
     fill(kept)
     damage(kept.path(1))
-    assert store.missing(kept) == [1]
+    assert shards.missing(kept) == [1]
 
 
 # --- of another key ---------------------------------------------------------------------------
@@ -168,23 +168,23 @@ def test_every_kind_of_damage_is_found(tmp_path: Path, damage: Callable[[Path], 
 def test_a_shard_of_another_store_is_not_used(tmp_path: Path) -> None:
     """The same images under another code version: as many rows, whole bytes, and not ours."""
     key = {**KEY, "code": 2}
-    other = store.open_store(tmp_path, key, ROWS, DIM)
-    store.begin(other, key, "images")
+    other = shards.open_store(tmp_path, key, ROWS, DIM)
+    shards.begin(other, key, "images")
     fill(other)
     kept = opened(tmp_path)
     shard_of(kept.path(1), other.path(1))
-    assert store.missing(kept) == [0, 1, 2, 3]
-    assert store.missing(other) == []
+    assert shards.missing(kept) == [0, 1, 2, 3]
+    assert shards.missing(other) == []
 
 
 def test_a_store_copied_to_another_key_is_refused(tmp_path: Path) -> None:
     kept = opened(tmp_path)
     fill(kept)
     key = {**KEY, "code": 2}
-    other = store.open_store(tmp_path, key, ROWS, DIM)
+    other = shards.open_store(tmp_path, key, ROWS, DIM)
     shutil.copytree(kept.folder, other.folder)
     with pytest.raises(BenchError, match=r"key\.json does not describe the store it lies in; del"):
-        store.open_store(tmp_path, key, ROWS, DIM)
+        shards.open_store(tmp_path, key, ROWS, DIM)
     assert opened(tmp_path).folder == kept.folder
 
 
@@ -241,9 +241,9 @@ def test_a_full_disk_leaves_what_was_there(
     if call == "fsync":
         monkeypatch.setattr(paths.os, "fsync", full)
     else:
-        monkeypatch.setattr(store, "write_bytes", full)
+        monkeypatch.setattr(shards, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
-        store.write(kept, 1, np.zeros((SIZE, DIM), np.float32))
+        shards.write(kept, 1, np.zeros((SIZE, DIM), np.float32))
     assert contents(kept) == before
-    assert store.missing(kept) == []
+    assert shards.missing(kept) == []
     assert not list(kept.folder.glob(".*.tmp"))

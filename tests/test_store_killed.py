@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench import store
+from bench.store import shards
 from tests.stores import (
     DIM,
     KEY,
@@ -62,7 +62,7 @@ def test_killed_at_any_time_it_goes_on_and_gives_the_same_bytes(
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     kept = opened(tmp_path / "cache")
-    done = [shard for shard in kept.shards() if store.has(kept, shard)]
+    done = [shard for shard in kept.shards() if shards.has(kept, shard)]
     assert len(done) < 4
     finished(worker(tmp_path / "cache", 0, log))
     assert contents(kept) == reference
@@ -97,12 +97,12 @@ def test_what_a_killed_writer_left_is_removed_and_that_of_a_living_one_is_not(
     log = tmp_path / "log"
     living = worker(tmp_path / "cache", 60, log)
     wait_for(lambda: begun(log) == [0])
-    kept = store.open_store(tmp_path / "cache", KEY, ROWS, DIM)
+    kept = shards.open_store(tmp_path / "cache", KEY, ROWS, DIM)
     files = [kept.folder / f".shard-0000{shard}.npy.0123abcd.tmp" for shard in (0, 2)]
     for file in files:
         file.write_bytes(b"half")
     other = worker(tmp_path / "cache", 0, log)
-    wait_for(lambda: store.missing(kept) == [0])
+    wait_for(lambda: shards.missing(kept) == [0])
     assert [file.exists() for file in files] == [True, False]
     living.kill()
     living.communicate()
@@ -146,7 +146,7 @@ def test_the_work_of_a_killed_process_falls_to_the_other(
     wait_for(lambda: begun(log) == [0])
     second = worker(tmp_path / "cache", 0, log)
     kept = opened(tmp_path / "cache")
-    wait_for(lambda: store.missing(kept) == [0])
+    wait_for(lambda: shards.missing(kept) == [0])
     assert second.poll() is None, "it waits for shard 0"
     first.kill()
     first.communicate()
@@ -159,7 +159,7 @@ def test_a_shard_is_free_again_when_its_work_fails(tmp_path: Path) -> None:
     kept = opened(tmp_path)
 
     def broken() -> Iterator[int]:
-        for shard in store.claim(kept, [0]):
+        for shard in shards.claim(kept, [0]):
             yield shard
             raise RuntimeError
 
@@ -186,7 +186,7 @@ def test_a_run_killed_at_random_moments_ends_like_a_quiet_one(
             [sys.executable, "-m", "bench", *map(str, given)],
             cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        wait_for(lambda n=kills: len(shards(workspace.cache)) >= 2 * n, 60)
+        wait_for(lambda n=kills: len(shard_bytes(workspace.cache)) >= 2 * n, 60)
         time.sleep(draw.uniform(0, 0.2))
         running.kill()
         running.wait()
@@ -201,12 +201,12 @@ def test_a_run_killed_at_random_moments_ends_like_a_quiet_one(
     one = json.loads(path.read_text())
     assert one["timing"]["images_from_store"] >= SIZE * (done - 1)
 
-    resumed = shards(workspace.cache)
+    resumed = shard_bytes(workspace.cache)
     assert cli(*given).status == 0
     assert described() == 0, "nothing is described again"
     assert cli(*given, "--force").status == 0
     assert described() == 605
-    assert shards(workspace.cache) == resumed, "the same bytes"
+    assert shard_bytes(workspace.cache) == resumed, "the same bytes"
     records = [json.loads(p.read_text()) for p in workspace.records()]
     assert len(records) == 3
     assert len({json.dumps(r["scores"]) for r in records}) == 1
@@ -214,7 +214,7 @@ def test_a_run_killed_at_random_moments_ends_like_a_quiet_one(
     assert len({r["card_sha256"] for r in records}) == 1
 
 
-def shards(cache: Path) -> dict[str, bytes]:
+def shard_bytes(cache: Path) -> dict[str, bytes]:
     """Return the bytes of every shard of every store."""
     return {
         str(path.relative_to(cache)): path.read_bytes()

@@ -21,15 +21,16 @@ from typing import Any
 
 from filelock import BaseFileLock
 
-from bench import engine, extract, store
+from bench import engine, extract
 from bench.cluster import crew as crews
 from bench.cluster import recipe as recipes
 from bench.cluster import search as searching
 from bench.cluster.crew import Crew, Hand
 from bench.cluster.worker import Answer, Order
-from bench.descriptors import Matrix
 from bench.errors import BenchError
 from bench.piece import Asked, Counted
+from bench.store import shards
+from bench.store.matrix import Matrix
 from bench.system.paths import write_bytes
 from bench.system.progress import Progress
 
@@ -49,7 +50,7 @@ class Task:
     shard: int
     images: int
     answer: Any
-    kept: store.Store
+    kept: shards.Store
     start: float = field(default_factory=time.monotonic)
     asked: Any = None
     done: int = 0
@@ -80,7 +81,7 @@ class Cluster:
 
     crew: Crew
     url: str | None = None
-    stores: list[store.Store] = field(default_factory=list)
+    stores: list[shards.Store] = field(default_factory=list)
 
     def __call__(self, job: extract.Job, progress: Progress) -> tuple[int, list[str]]:
         """Make the shards; return images described, and a sentence for each that cannot be."""
@@ -107,8 +108,8 @@ class Cluster:
     def tidy(self) -> None:
         """Remove what workers had written of shards that others were sooner with."""
         for kept in self.stores:
-            for shard, left in store.leftovers(kept).items():
-                lock = store.take(kept, shard, left)
+            for shard, left in shards.leftovers(kept).items():
+                lock = shards.take(kept, shard, left)
                 if lock is not None:
                     lock.release()
 
@@ -123,7 +124,7 @@ class _Round:
         self.free = deque(job.todo)
         self.elsewhere: deque[int] = deque()  # another process holds their locks
         self.locks: dict[int, BaseFileLock] = {}
-        self.left = store.leftovers(self.kept)
+        self.left = shards.leftovers(self.kept)
         self.faults: dict[int, dict[int, str]] = {}
         self.deaths: dict[int, int] = {}
         self.errors: dict[int, list[tuple[Hand, str]]] = {}
@@ -180,11 +181,11 @@ class _Round:
         """Take a shard's lock; False where another process has it, or the shard is there."""
         if shard in self.locks:
             return True
-        lock = store.take(self.kept, shard, self.left.pop(shard, ()))
+        lock = shards.take(self.kept, shard, self.left.pop(shard, ()))
         if lock is None:
             self.elsewhere.append(shard)
             return False
-        if store.has(self.kept, shard, partial=self.work.allow_missing):
+        if shards.has(self.kept, shard, partial=self.work.allow_missing):
             lock.release()
             self.progress.leave_out(self._size(shard))
             return False
@@ -282,13 +283,13 @@ class _Round:
         elif answer.file is not None:
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(answer.file).replace(path)
-        store.seal(
+        shards.seal(
             self.kept,
             task.shard,
             answer.sha256,
             extract.inside(self.work.listed.folder, answer.faults),
         )
-        if not store.has(self.kept, task.shard, partial=True):
+        if not shards.has(self.kept, task.shard, partial=True):
             path.with_suffix(".json").unlink(missing_ok=True)
             self._failed(task, hand, f"shard {task.shard} did not arrive whole.")
             return

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from bench import engine, extract, fingerprint, loading, methods
+from bench import engine, extract, loading, methods
 from bench.errors import BenchError
 from bench.plugins import is_path, split
+from bench.store import file_hashes
 from bench.system.paths import ROOT, cache_root
 from bench.types import Preprocess, Settings
 
@@ -55,7 +56,7 @@ def of(text: str, weights: str | None, loaded: engine.Loaded) -> Recipe:
     digest = None
     if given is not None and Path(given).is_file():
         given = str(Path(given).resolve())
-        digest = fingerprint.of_files([Path(given)], cache_root())[0]
+        digest = file_hashes.of_files([Path(given)], cache_root())[0]
     return Recipe(
         text,
         source,
@@ -100,7 +101,7 @@ def load(recipe: Recipe, read: Read, folder: Path) -> engine.Loaded:
         text = str(path) + (f":{variant}" if variant else "")
     weights = recipe.weights
     if weights is not None and recipe.weights_sha256 is not None:
-        held = fingerprint.of_files([Path(weights)], cache_root())[0]
+        held = file_hashes.of_files([Path(weights)], cache_root())[0]
         if held != recipe.weights_sha256:
             weights = str(folder / Path(weights).name)
             _copy(str(recipe.weights), Path(weights), read, recipe.weights_sha256)

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import search
-from bench.descriptors import Decode, Matrix, check_all, count_rows
 from bench.errors import BenchError
 from bench.piece import Asked, Counted, count
+from bench.store.matrix import Decode, Matrix, check_all, count_rows
 
 PIECE_BYTES = 128 << 20  # as float32; what a piece costs besides is that of some thousand rows
 LEAST_ROWS = 1024

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import engine, extract, fingerprint, plugins, store
+from bench import engine, extract, plugins
 from bench.cluster import connect
 from bench.cluster import recipe as recipes
 from bench.errors import BenchError
+from bench.store import file_hashes, shards
 from bench.system import machine
 from bench.system.paths import cache_root
 from bench.system.progress import Progress
@@ -42,7 +43,7 @@ class Order:
     lie that a worker does not see, or None: the driver has them.
     """
 
-    kept: store.Store
+    kept: shards.Store
     make: extract.Make
     nonce: str
     url: str | None
@@ -127,7 +128,7 @@ class Worker:
         try:
             with self._images(order, part) as (here, fetched, moved):
                 rows, faults = extract.describe_part(self.loaded, order.make, here, self.count)
-            content = store.packed(rows)
+            content = shards.packed(rows)
             file = self._put(order, shard, content)
         except StoppedError:
             return Answer(error="stopped")
@@ -182,7 +183,7 @@ class Worker:
         A file that is here with the right bytes is used where it lies, whoever put it there.
         """
         paths = [part.folder / image.path for image in part.images]
-        mine = fingerprint.of_files(paths, cache_root())
+        mine = file_hashes.of_files(paths, cache_root())
         lacking = [at for at, digest in enumerate(part.prints) if mine[at] != digest]
         if not lacking:
             yield part, 0, {}

@@ -9,12 +9,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import store
 from bench.commands import cache_inventory as lying
 from bench.commands.cache_inventory import Held, find, size_of
 from bench.errors import BenchError, first_few, unknown
-from bench.room import size
 from bench.scoring.card import differences
+from bench.store import shards
+from bench.store.room import size
 from bench.system.paths import cache_root, unheld
 from bench.system.progress import Progress
 
@@ -140,7 +140,7 @@ def prune(*, method: str | None, keep_days: float | None, everything: bool, dry_
     for held in find():
         chosen = selecting and (method is None or method in (held.method, _family(held)))
         chosen = chosen and (keep_days is None or held.used() < old)
-        with store.alone(held.folder) as free:
+        with shards.alone(held.folder) as free:
             if not free:
                 print(f"{held.name} {held.method}: in use, left as it is")
                 continue

@@ -14,7 +14,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from bench import compress, fingerprint, store, truth
+from bench import compress, truth
+from bench.store import file_hashes, shards
 from bench.system.hashing import sha256_json, sha256_lines
 from bench.system.paths import cache_root, unheld
 
@@ -36,7 +37,7 @@ class Held:
 
     kind: str
     folder: Path
-    store: store.Store
+    store: shards.Store
     key: Mapping[str, Any] | None
     method: str = "not.known"
 
@@ -88,7 +89,7 @@ class Held:
 
     def shards(self) -> list[int]:
         """Return the shards that have a manifest; their bytes are not looked at."""
-        return [s for s in self.store.shards() if store.manifest(self.store, s) is not None]
+        return [s for s in self.store.shards() if shards.manifest(self.store, s) is not None]
 
     def bytes(self) -> int:
         """Return what the files take."""
@@ -103,7 +104,7 @@ class Held:
 
     def is_ours(self, path: Path) -> bool:
         """Return whether a file in the folder has a name that is given there."""
-        return compress.is_ours(path) if self.kind == "compressed" else store.is_ours(path)
+        return compress.is_ours(path) if self.kind == "compressed" else shards.is_ours(path)
 
     def damage(self, advance: Callable[[], None] = lambda: None) -> Iterator[tuple[Path, str]]:
         """Yield what is not as it was written, what is in work left out."""
@@ -120,7 +121,7 @@ class Held:
             path = self.store.path(shard)
             if not path.exists() and not path.with_suffix(".json").exists():
                 continue
-            good = store.has(self.store, shard, partial=True)
+            good = shards.has(self.store, shard, partial=True)
             advance()
             if not good and not _in_work(self.store, shard):
                 yield path, "a damaged shard"
@@ -149,7 +150,7 @@ def _method_of(key: Mapping[str, Any] | None, methods: Mapping[str, str]) -> str
 
 
 def _read(kind: str, folder: Path) -> Held:
-    nothing = Held(kind, folder, store.Store(folder, 0, 0, 1, ""), None)
+    nothing = Held(kind, folder, shards.Store(folder, 0, 0, 1, ""), None)
     try:
         key = json.loads((folder / "key.json").read_text(encoding="utf-8"))
         digest = sha256_json(key)
@@ -160,18 +161,18 @@ def _read(kind: str, folder: Path) -> Held:
             return replace(nothing, key=key)
         rows, per_shard, method = int(key["images"]["count"]), int(key["shard_rows"]), key["method"]
         if rows > 0 and per_shard > 0 and method["name"]:
-            kept = store.Store(folder, rows, int(method["dim"]), per_shard, digest)
+            kept = shards.Store(folder, rows, int(method["dim"]), per_shard, digest)
             return Held(kind, folder, kept, key, f"{method['name']}.{method['variant']}")
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     return nothing
 
 
-def _in_work(kept: store.Store, shard: int) -> bool:
+def _in_work(kept: shards.Store, shard: int) -> bool:
     """Return whether a process is writing a shard, or has just written it."""
     try:
         with FileLock(kept.path(shard).with_suffix(".lock"), timeout=0):
-            return store.has(kept, shard, partial=True)
+            return shards.has(kept, shard, partial=True)
     except Timeout:
         return True
 
@@ -203,7 +204,7 @@ def damaged_rest() -> list[tuple[Path, str]]:
         if truth.kept(path) is None
     ]
     table = cache_root() / "fingerprints.sqlite"
-    if table.is_file() and not fingerprint.whole(table):
+    if table.is_file() and not file_hashes.whole(table):
         faults.append((table, "a damaged table"))
     return faults
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from bench import datasets, engine, extract, pyramid, search
-from bench.descriptors import from_array
 from bench.errors import BenchError
 from bench.images import decode
 from bench.scoring import scores
+from bench.store.matrix import from_array
 from bench.system.progress import Progress
 from bench.types import Dataset, Image, LabelledRanks
 

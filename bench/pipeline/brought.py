@@ -12,12 +12,13 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from bench import datasets, descriptors, search, store
-from bench.descriptors import Matrix, from_array
+from bench import datasets, search
 from bench.errors import BenchError
 from bench.pipeline.options import Options
 from bench.pipeline.score import BROUGHT, check_search, finish, searched_as
 from bench.scoring import card
+from bench.store import matrix, shards
+from bench.store.matrix import Matrix, from_array
 from bench.system import machine
 from bench.types import Image, MethodInfo
 
@@ -137,7 +138,7 @@ def score_brought(
     check_rows(asked, dataset.queries, "queries")
     added = [read(path, "distractors") for path in distractors]
     check_dim([brought, asked, *added])
-    n_rows = descriptors.count_rows([brought, *added])
+    n_rows = matrix.count_rows([brought, *added])
     check_search(dataset, options)
     searched = searched_as(options, brought.shape[1], n_rows, str(brought.open().dtype))
     sources = [(path.stem, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
@@ -166,7 +167,7 @@ def score_brought(
     try:
         return finish(dataset, [brought, *added], [asked], make_card, info, options, timing, device)
     finally:
-        store.release()
+        shards.release()
 
 
 def check_label(label: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from bench import engine, estimate, room
+from bench import engine, estimate
 from bench.pipeline.plan import Plan, jobs, room_needed
 from bench.report.cards import sentence
 from bench.scoring import card
+from bench.store import room
 
 # Images of the shards of each list, and images per second of this machine (None: not known), to
 # lines about the time on other machines.

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench import datasets, engine, extract, loading, methods, room
+from bench import datasets, engine, extract, loading, methods
 from bench.pipeline import distractors
 from bench.pipeline.options import Options
 from bench.pipeline.score import check_search, searched_as
 from bench.rerank import verification
 from bench.scoring import card
+from bench.store import room
 from bench.system.paths import cache_root
 from bench.types import Dataset, Preprocess
 

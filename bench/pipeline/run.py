@@ -9,12 +9,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import engine, extract, latency, missing, search, store
-from bench.descriptors import Matrix
+from bench import engine, extract, latency, missing, search
 from bench.missing import Missing
 from bench.pipeline.plan import Plan, jobs, room_needed
 from bench.pipeline.score import finish
 from bench.pipeline.verify_pairs import reranking
+from bench.store import shards
+from bench.store.matrix import Matrix
 from bench.system import memory
 from bench.system.progress import Progress
 
@@ -43,7 +44,7 @@ def run(planned: Plan, hired: AbstractContextManager[Cluster | None] | None = No
         with hired or nullcontext() as cluster:
             return _run(planned, cluster)
     finally:
-        store.release()
+        shards.release()
 
 
 def _run(planned: Plan, cluster: Cluster | None) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import approximate, areas, compress, costs, descriptors, missing, record, replay, search
+from bench import approximate, areas, compress, costs, missing, record, replay, search
 from bench.errors import BenchError
 from bench.pipeline.options import Options
 from bench.rerank import suppression, verification
@@ -20,6 +20,7 @@ from bench.rerank.verification import Reranking
 from bench.scoring import card
 from bench.scoring.intervals import intervals_of
 from bench.scoring.scores import labelled_rows, score, ties_of
+from bench.store import matrix
 from bench.system import machine
 from bench.system.hashing import plain
 from bench.system.progress import Progress
@@ -36,8 +37,8 @@ BROUGHT = "not stated: descriptors were brought"
 
 def finish(
     dataset: Dataset,
-    parts: list[descriptors.Matrix],
-    query_parts: list[descriptors.Matrix],
+    parts: list[matrix.Matrix],
+    query_parts: list[matrix.Matrix],
     make_card: Callable[[search.Found], card.Card],
     info: MethodInfo,
     options: Options,
@@ -64,12 +65,12 @@ def finish(
     if dataset.groups is not None:
         depth = max(depth, suppression.depth_needed(dataset.groups, dataset.protocols))
     choice = compress.parse(options.compression)
-    n_rows = descriptors.count_rows(parts)
+    n_rows = matrix.count_rows(parts)
     parts = missing.without(parts, absent.database)
     query_parts = missing.without(query_parts, absent.queries)
     counted: card.Card = {}
     if absent:  # a compression or an index must fit the rows that there are
-        dim, left = parts[0].shape[1], descriptors.count_rows(parts)
+        dim, left = parts[0].shape[1], matrix.count_rows(parts)
         counted = searched_as(options, dim, left)
     if choice is not None:
         start = time.perf_counter()
@@ -169,8 +170,8 @@ def check_search(dataset: Dataset, options: Options) -> None:
 
 def _search(
     dataset: Dataset,
-    parts: list[descriptors.Matrix],
-    query_parts: list[descriptors.Matrix],
+    parts: list[matrix.Matrix],
+    query_parts: list[matrix.Matrix],
     depth: int,
     options: Options,
     phases: dict[str, float],
@@ -214,9 +215,9 @@ def _search(
     return replace(found, ranks=ranks, shortlist=shortlist)
 
 
-def _check_candidates(shortlist: Shortlist, depth: int, parts: list[descriptors.Matrix]) -> None:
+def _check_candidates(shortlist: Shortlist, depth: int, parts: list[matrix.Matrix]) -> None:
     """Refuse to re-rank lists that an index cut short of the candidates."""
-    found, wanted = shortlist.row.shape[1], min(depth, descriptors.count_rows(parts))
+    found, wanted = shortlist.row.shape[1], min(depth, matrix.count_rows(parts))
     if found < wanted:
         raise BenchError(
             f"re-ranking needs lists of {wanted} images, and the index found only {found} for some "
@@ -224,17 +225,17 @@ def _check_candidates(shortlist: Shortlist, depth: int, parts: list[descriptors.
         )
 
 
-def _query_rows(query_parts: list[descriptors.Matrix]) -> NDArray[np.float64]:
+def _query_rows(query_parts: list[matrix.Matrix]) -> NDArray[np.float64]:
     queries = np.concatenate([np.asarray(part.open()) for part in query_parts])
-    descriptors.check_block(query_parts, 0, queries)
+    matrix.check_block(query_parts, 0, queries)
     rows: NDArray[np.float64] = queries.astype(np.float64)
     return rows
 
 
 def _approximately(
     dataset: Dataset,
-    parts: list[descriptors.Matrix],
-    query_parts: list[descriptors.Matrix],
+    parts: list[matrix.Matrix],
+    query_parts: list[matrix.Matrix],
     depth: int,
     options: Options,
     phases: dict[str, float],

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import fingerprint
 from bench.errors import BenchError, first_few
 from bench.export import SUFFIXES
 from bench.images import decode
+from bench.store import file_hashes
 from bench.system.hashing import sha256_lines
 from bench.system.paths import cache_root
 from bench.training.augment import Augmentation, augmented, generator
@@ -76,7 +76,7 @@ def _folder(folder: Path, classes: Classes) -> Photographs:
             f"{first_few(loose)}; put them into folders, or use --classes photograph."
         )
     of_file = [file.split("/")[0] if classes == "folder" else file for file in found]
-    prints = fingerprint.of_files([folder / file for file in found], cache_root())
+    prints = file_hashes.of_files([folder / file for file in found], cache_root())
     gone = [file for file, digest in zip(found, prints, strict=True) if digest is None]
     if gone:
         raise BenchError(f"{len(gone)} photographs in {folder} cannot be read: {first_few(gone)}.")

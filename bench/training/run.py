@@ -12,7 +12,7 @@ import torch
 
 from bench import methods
 from bench.errors import BenchError
-from bench.room import size
+from bench.store.room import size
 from bench.system import machine
 from bench.system.hashing import canonical_json, plain
 from bench.system.paths import ROOT

@@ -14,10 +14,10 @@ import numpy as np
 from torch import Tensor
 
 from bench import areas, datasets, engine, extract, loading, replay, search
-from bench.descriptors import Matrix, from_array
 from bench.errors import BenchError, first_few
 from bench.scoring import metrics
 from bench.scoring.scores import labelled_rows, score
+from bench.store.matrix import Matrix, from_array
 from bench.system.progress import Progress
 from bench.training import checkpoint
 from bench.types import Dataset, Image

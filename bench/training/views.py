@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.images import decode
-from bench.room import Need, check_room
+from bench.store.room import Need, check_room
 from bench.system.hashing import plain, sha256_json
 from bench.system.paths import cache_root, complete_or_absent
 from bench.system.progress import Progress

@@ -20,10 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import datasets, extract, loading, store
+from bench import datasets, extract, loading
 from bench.cluster import connect, dispatch
 from bench.cluster import recipe as recipes
 from bench.cluster.worker import Order, Worker
+from bench.store import shards
 from bench.system.paths import write_bytes
 from bench.system.progress import Progress
 from tests import clusters
@@ -60,7 +61,7 @@ def by_ray_data(ray: Any, recipe: recipes.Recipe) -> extract.Doer:
         for row in made.iter_rows():
             content = row["content"]
             write_bytes(work.store.path(row["shard"]), content)
-            store.seal(work.store, row["shard"], hashlib.sha256(content).hexdigest())
+            shards.seal(work.store, row["shard"], hashlib.sha256(content).hexdigest())
         return job.images, []
 
     return do

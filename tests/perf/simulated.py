@@ -26,7 +26,7 @@ import numpy as np
 from bench import search
 from bench.cluster import connect
 from bench.cluster import search as cluster
-from bench.descriptors import Matrix
+from bench.store.matrix import Matrix
 
 DIM, PER_PART, QUERIES, LABELLED, SHORTLIST = 512, 65_536, 70, 98, 100
 PAGE = 4096

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from bench import folder, search
-from bench.descriptors import blocks
 from bench.pipeline.brought import read
 from bench.scoring import scores
+from bench.store.matrix import blocks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DIM = int(os.environ.get("RETRIEVAL_BENCH_PERF_DIM", "512"))

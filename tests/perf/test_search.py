@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from bench import search
-from bench.descriptors import from_array
 from bench.scoring import scores
 from bench.scoring.metrics import REVISITED_METRICS
+from bench.store.matrix import from_array
 from bench.types import GroundTruth, Protocol
 
 ROWS, DIM, QUERIES, DEPTH = 200_000, 512, 70, 100

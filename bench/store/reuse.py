@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import store
+from bench.store.shards import Store, has, manifest, use
 from bench.system.hashing import canonical_json, sha256_json, sha256_lines
 from bench.system.paths import write_bytes
 
@@ -21,13 +21,13 @@ Key = Mapping[str, Any]
 
 
 def find(
-    kept: store.Store, key: Key, lines: Sequence[str], shards: Sequence[int], *, partial: bool
-) -> dict[int, store.Store]:
+    kept: Store, key: Key, lines: Sequence[str], shards: Sequence[int], *, partial: bool
+) -> dict[int, Store]:
     """Return which of the shards another store has, and which store; these are held from now on.
 
     `lines` are those of images.jsonl. Every byte of a shard that is found is checked.
     """
-    found: dict[int, store.Store] = {}
+    found: dict[int, Store] = {}
     for folder in sorted(kept.folder.parent.glob("[0-9a-f]*")) if shards else ():
         if folder == kept.folder or len(found) == len(shards):
             continue
@@ -38,15 +38,15 @@ def find(
         for shard in shards:
             first, end = kept.span(shard)
             same = other.span(shard) == (first, end) and lines[first:end] == theirs[first:end]
-            if same and shard not in found and store.has(other, shard, partial=partial):
-                store.use(folder)
+            if same and shard not in found and has(other, shard, partial=partial):
+                use(folder)
                 found[shard] = other
     return found
 
 
-def take(kept: store.Store, shard: int, other: store.Store) -> None:
+def take(kept: Store, shard: int, other: Store) -> None:
     """Put the shard of another store into this one, with a manifest of its own."""
-    held = store.manifest(other, shard)
+    held = manifest(other, shard)
     if held is None:
         return
     path = kept.path(shard)
@@ -63,7 +63,7 @@ def take(kept: store.Store, shard: int, other: store.Store) -> None:
     write_bytes(path.with_suffix(".json"), json.dumps(about).encode())
 
 
-def _like(kept: store.Store, key: Key, folder: Path) -> store.Store | None:
+def _like(kept: Store, key: Key, folder: Path) -> Store | None:
     """Return the store in a folder if its key differs from `key` in the images alone."""
     try:
         theirs = json.loads((folder / "key.json").read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ def _like(kept: store.Store, key: Key, folder: Path) -> store.Store | None:
         return None
     if not alike or digest[:32] != folder.name or sha256_lines(_lines(folder)) != expected:
         return None
-    return store.Store(folder, rows, kept.dim, kept.per_shard, digest)
+    return Store(folder, rows, kept.dim, kept.per_shard, digest)
 
 
 def _lines(folder: Path) -> list[str]:

@@ -31,8 +31,8 @@ import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
 from numpy.typing import NDArray
 
-from bench.descriptors import Matrix, from_array
 from bench.errors import BenchError
+from bench.store.matrix import Matrix, from_array
 from bench.system.hashing import canonical_json, plain, sha256_json
 from bench.system.paths import write_bytes
 

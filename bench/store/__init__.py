@@ -1,0 +1,1 @@
+"""Descriptors on disk: shards, their keys and locks, reuse, hashes of files, room."""
