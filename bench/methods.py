@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from bench import checkpoints, contract, plugins
+from bench import contract, plugins, published_weights
 from bench.errors import BenchError, unknown
 from bench.plugins import ROOT
 from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess, Trainable
@@ -86,7 +86,7 @@ def weights_of(text: str, weights: str | None) -> str | None:
     """Return what `load` of a method is given: `weights`, or the variant's published file."""
     _, _, variant, files = _find(text)
     if weights is None and variant in files:
-        return str(checkpoints.usable(files[variant], text))
+        return str(published_weights.usable(files[variant], text))
     return weights
 
 

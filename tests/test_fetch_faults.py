@@ -20,7 +20,7 @@ from urllib.error import URLError
 
 import pytest
 
-from bench import checkpoints
+from bench import published_weights
 from bench.errors import BenchError
 from bench.plugins import ROOT
 from bench.system import download
@@ -71,7 +71,7 @@ def test_waits_become_longer(remote: Remote, workspace, monkeypatch: pytest.Monk
     monkeypatch.setattr(download, "time", SimpleNamespace(sleep=waits.append))
     remote.faults = [500] * download.TRIES
     with pytest.raises(BenchError, match="answers 500"):
-        checkpoints.get(a_checkpoint(remote))
+        published_weights.get(a_checkpoint(remote))
     assert waits == [1.0, 2.0, 4.0, 8.0]
 
 
@@ -91,10 +91,10 @@ def test_a_web_page_is_not_the_file(
 def test_a_web_page_instead_of_the_rest_leaves_what_arrived(workspace, remote: Remote) -> None:
     remote.faults = [120_000] * download.TRIES
     with pytest.raises(BenchError, match="broke off"):
-        checkpoints.get(a_checkpoint(remote))
+        published_weights.get(a_checkpoint(remote))
     remote.kind = "text/html"
     with pytest.raises(BenchError, match="web page"):
-        checkpoints.get(a_checkpoint(remote))
+        published_weights.get(a_checkpoint(remote))
     part = workspace.cache / "weights" / "own" / "a" / ".net.pth.part"
     assert part.read_bytes() == CONTENT[:600_000]
 
@@ -103,21 +103,21 @@ def test_what_is_cut_short_every_time_is_refused(workspace, remote: Remote) -> N
     remote.ranges = False
     remote.faults = [1_499_999] * download.TRIES
     with pytest.raises(BenchError, match="broke off after 1499999 of 1500000 bytes"):
-        checkpoints.get(a_checkpoint(remote))
+        published_weights.get(a_checkpoint(remote))
     assert "net.pth" not in files(workspace.cache)
 
 
 def test_a_cut_that_could_not_be_seen_is_refused(workspace, remote: Remote) -> None:
     remote.length = False
     with pytest.raises(BenchError, match="does not say how long the file is"):
-        checkpoints.get(a_checkpoint(remote))
+        published_weights.get(a_checkpoint(remote))
     assert files(workspace.cache) == []
 
 
 def test_an_empty_file_is_refused(workspace, remote: Remote) -> None:
     remote.content = b""
     with pytest.raises(BenchError, match="sends an empty file"):
-        checkpoints.get(a_checkpoint(remote))
+        published_weights.get(a_checkpoint(remote))
     assert "net.pth" not in files(workspace.cache)
 
 
@@ -125,9 +125,9 @@ def test_an_empty_file_is_refused(workspace, remote: Remote) -> None:
 def test_a_wrong_size_is_refused(workspace, remote: Remote, chunked: bool) -> None:
     remote.chunked = chunked
     with pytest.raises(BenchError, match=r"has 1500000 bytes and should have 1500001"):
-        checkpoints.get(a_checkpoint(remote, size_bytes=1_500_001))
+        published_weights.get(a_checkpoint(remote, size_bytes=1_500_001))
     assert files(workspace.cache) == []
-    checkpoints.get(a_checkpoint(remote, size_bytes=1_500_000))
+    published_weights.get(a_checkpoint(remote, size_bytes=1_500_000))
     assert kept(workspace.cache) == CONTENT
 
 
@@ -168,7 +168,7 @@ def test_a_silent_server(workspace, remote: Remote, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(download, "TRIES", 2)
     remote.faults = ["silent"] * 2
     with pytest.raises(BenchError, match=r"127\S+ was silent for 0 s, at the last of 2 tries"):
-        checkpoints.get(a_checkpoint(remote))
+        published_weights.get(a_checkpoint(remote))
 
 
 def test_a_server_that_falls_silent_in_the_middle(
@@ -178,9 +178,9 @@ def test_a_server_that_falls_silent_in_the_middle(
     monkeypatch.setattr(download, "TRIES", 1)
     remote.pause_s = 0.5
     with pytest.raises(BenchError, match="was silent"):
-        checkpoints.get(a_checkpoint(remote))
+        published_weights.get(a_checkpoint(remote))
     remote.pause_s = 0.0
-    checkpoints.get(a_checkpoint(remote))
+    published_weights.get(a_checkpoint(remote))
     assert (remote.asked_ranges()[-1] or "").startswith("bytes=50000-")
     assert kept(workspace.cache) == CONTENT
 
@@ -190,7 +190,7 @@ def test_nobody_listens(workspace) -> None:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/file"
         with pytest.raises(BenchError, match=r"127\S+ refuses the connection, at the last of 5"):
-            checkpoints.get(a_checkpoint(Remote(url=url)))
+            published_weights.get(a_checkpoint(Remote(url=url)))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_faults_that_do_not_pass(
 
     monkeypatch.setattr(download, "urlopen", fail)
     with pytest.raises(BenchError, match=says):
-        checkpoints.get(a_checkpoint(Remote(url="https://example.org/file")))
+        published_weights.get(a_checkpoint(Remote(url="https://example.org/file")))
     assert len(calls) == 1
 
 
@@ -221,7 +221,7 @@ def test_no_redirect_away_from_encryption(workspace, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(download, "urlopen", lambda *given, **more: there)
     says = r"own\.a: example\.org redirects to example\.com without encryption\."
     with pytest.raises(BenchError, match=says):
-        checkpoints.get(a_checkpoint(Remote(url="https://example.org/file")))
+        published_weights.get(a_checkpoint(Remote(url="https://example.org/file")))
 
 
 # --- disk and company ---------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def test_a_disk_without_room_is_seen_before(
     little = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=1_499_999))
     monkeypatch.setattr(download, "shutil", little)
     with pytest.raises(BenchError, match="has no room for the file; make room, or let RETRIEVAL_B"):
-        checkpoints.get(a_checkpoint(remote))
+        published_weights.get(a_checkpoint(remote))
     assert files(workspace.cache) == []
 
 
@@ -247,9 +247,9 @@ def test_a_disk_that_fills_up(
     with monkeypatch.context() as patch:
         patch.setattr(download.os, "fsync", full)
         with pytest.raises(BenchError, match="has no room for the file"):
-            checkpoints.get(a_checkpoint(remote))
+            published_weights.get(a_checkpoint(remote))
     assert "net.pth" not in files(workspace.cache)
-    checkpoints.get(a_checkpoint(remote))
+    published_weights.get(a_checkpoint(remote))
     assert kept(workspace.cache) == CONTENT
 
 
@@ -283,11 +283,11 @@ def test_two_at_once_fetch_once(workspace, own: Path, remote: Remote) -> None:
 
 def test_who_waits_says_so(workspace, capsys, remote: Remote) -> None:
     remote.pause_s = 0.05
-    first = threading.Thread(target=checkpoints.get, args=(a_checkpoint(remote),))
+    first = threading.Thread(target=published_weights.get, args=(a_checkpoint(remote),))
     first.start()
     while not remote.seen:
         time.sleep(0.01)
-    checkpoints.get(a_checkpoint(remote))
+    published_weights.get(a_checkpoint(remote))
     first.join()
     assert "own.a: another process is getting it; waiting for that" in capsys.readouterr().err
     assert len(remote.seen) == 1

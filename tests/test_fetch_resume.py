@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench import checkpoints
+from bench import published_weights
 from bench.errors import BenchError
 from bench.plugins import ROOT
 from bench.system import download
@@ -49,7 +49,7 @@ def test_a_file_arrives_and_is_not_fetched_again(workspace, cli, own: Path, remo
 def test_redirects_are_followed_with_the_range(workspace, remote: Remote) -> None:
     remote.faults = [400_000 - 1]
     moved = a_checkpoint(remote, url=remote.url.replace("/file", "/moved"))
-    checkpoints.get(moved)
+    published_weights.get(moved)
     assert kept(workspace.cache) == CONTENT
     assert remote.asked_ranges()[-2:] == ["bytes=399999-", "bytes=399999-"]
 
@@ -62,7 +62,7 @@ def test_redirects_in_a_circle(workspace, cli, refused, remote: Remote) -> None:
 def test_a_length_in_chunks_needs_no_other(workspace, remote: Remote) -> None:
     remote.chunked = True
     remote.faults = [700_000]
-    checkpoints.get(a_checkpoint(remote))
+    published_weights.get(a_checkpoint(remote))
     assert kept(workspace.cache) == CONTENT
     assert remote.asked_ranges() == [None, "bytes=700000-"]
 
@@ -84,7 +84,7 @@ def test_a_cut_connection_is_resumed(
     for name, value in validators.items():
         setattr(remote, name, value)
     remote.faults = [600_001, 300_000]
-    checkpoints.get(a_checkpoint(remote))
+    published_weights.get(a_checkpoint(remote))
     assert kept(workspace.cache) == CONTENT
     assert remote.asked_ranges() == [None, "bytes=600001-", "bytes=900001-"]
     strong = remote.modified or remote.etag
@@ -122,7 +122,7 @@ def test_a_killed_download_goes_on(workspace, own: Path, remote: Remote) -> None
     size = part.stat().st_size
     assert 100_000 < size < len(CONTENT)
     remote.pause_s = 0.0
-    checkpoints.get(a_checkpoint(remote))
+    published_weights.get(a_checkpoint(remote))
     assert remote.asked_ranges() == [None, f"bytes={size}-"]
     assert kept(workspace.cache) == CONTENT
 
@@ -130,7 +130,7 @@ def test_a_killed_download_goes_on(workspace, own: Path, remote: Remote) -> None
 def test_a_server_without_ranges_sends_all_again(workspace, remote: Remote) -> None:
     remote.ranges = False
     remote.faults = [600_000]
-    checkpoints.get(a_checkpoint(remote))
+    published_weights.get(a_checkpoint(remote))
     assert remote.asked_ranges() == [None, "bytes=600000-"]
     assert kept(workspace.cache) == CONTENT
 
@@ -141,7 +141,7 @@ def test_nothing_is_resumed_that_cannot_be_told_apart(
 ) -> None:
     remote.etag = etag
     remote.faults = [600_000]
-    checkpoints.get(a_checkpoint(remote))
+    published_weights.get(a_checkpoint(remote))
     assert remote.asked_ranges() == [None, None]
     assert kept(workspace.cache) == CONTENT
 
@@ -159,14 +159,14 @@ def test_two_versions_are_never_put_together(
     remote.etag, remote.modified = (None, first) if told_by == "modified" else ('"one"', None)
     remote.faults = [120_000] * download.TRIES
     with pytest.raises(BenchError, match="broke off"):
-        checkpoints.get(a_checkpoint(remote))
+        published_weights.get(a_checkpoint(remote))
     if told_by == "etag":
         remote.etag = '"two"'
     elif told_by == "modified":
         remote.modified = second
     remote.content = OTHER[: 1_400_000 if told_by == "size" else None]
     remote.faults = []
-    checkpoints.get(a_checkpoint(remote))
+    published_weights.get(a_checkpoint(remote))
     assert remote.asked_ranges()[download.TRIES] == "bytes=600000-"
     assert kept(workspace.cache) == remote.content
 
@@ -179,7 +179,7 @@ def test_a_rest_that_does_not_say_of_what_is_not_used(
         remote.etag, remote.modified = None, "Mon, 05 Jan 2026 10:00:00 GMT"
     remote.faults = [600_000]
     remote.bare_parts = True
-    checkpoints.get(a_checkpoint(remote))
+    published_weights.get(a_checkpoint(remote))
     assert remote.asked_ranges() == [None, "bytes=600000-", None]
     assert kept(workspace.cache) == CONTENT
 
@@ -187,8 +187,8 @@ def test_a_rest_that_does_not_say_of_what_is_not_used(
 def test_a_part_of_another_address_is_not_continued(workspace, remote: Remote) -> None:
     remote.faults = [120_000] * download.TRIES
     with pytest.raises(BenchError, match="broke off"):
-        checkpoints.get(a_checkpoint(remote))
-    checkpoints.get(a_checkpoint(remote, url=f"{remote.url}?new"))
+        published_weights.get(a_checkpoint(remote))
+    published_weights.get(a_checkpoint(remote, url=f"{remote.url}?new"))
     assert remote.asked_ranges()[-1] is None
     assert kept(workspace.cache) == CONTENT
 
@@ -198,7 +198,7 @@ def test_a_damaged_part_is_fetched_anew(workspace, remote: Remote, damage: str) 
     remote.faults = [500_000] * download.TRIES
     remote.ranges = False
     with pytest.raises(BenchError, match="broke off after 500000"):
-        checkpoints.get(a_checkpoint(remote))
+        published_weights.get(a_checkpoint(remote))
     part = workspace.cache / "weights" / "own" / "a" / ".net.pth.part"
     if damage == "note":
         part.with_name(".net.pth.part.json").write_text("{")
@@ -207,13 +207,13 @@ def test_a_damaged_part_is_fetched_anew(workspace, remote: Remote, damage: str) 
     else:
         part.write_bytes(b"" if damage == "empty" else CONTENT + b"more")
     remote.ranges = True
-    checkpoints.get(a_checkpoint(remote))
+    published_weights.get(a_checkpoint(remote))
     assert remote.asked_ranges()[-1] is None
     assert kept(workspace.cache) == CONTENT
 
 
 def test_a_range_that_the_server_refuses_is_fetched_anew(workspace, remote: Remote) -> None:
     remote.faults = [600_000, 416]
-    checkpoints.get(a_checkpoint(remote))
+    published_weights.get(a_checkpoint(remote))
     assert remote.asked_ranges() == [None, "bytes=600000-", None]
     assert kept(workspace.cache) == CONTENT

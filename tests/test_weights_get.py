@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench import checkpoints, contract, methods
+from bench import contract, methods, published_weights
 from bench.errors import BenchError
 from bench.plugins import ROOT
 from bench.types import Checkpoint
@@ -121,11 +121,11 @@ def test_verify_without_names_takes_what_is_in_the_cache(workspace, cli) -> None
     said = cli("weights", "verify")
     assert (said.status, said.out) == (0, "no weights are in the cache\n")
     file = methods.published("dolg.r101-storedp")
-    path = checkpoints.path_of(file)
+    path = published_weights.path_of(file)
     assert path == workspace.cache / "weights" / "dolg" / "r101" / "r101_dolg_512.pt"
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
-    checkpoints.get(file)
+    published_weights.get(file)
     said = cli("weights", "verify")
     assert (said.status, said.out) == (0, "dolg.r101: ok\n")
     path.unlink()
@@ -144,10 +144,10 @@ def test_the_listing_of_what_is_published(workspace, cli) -> None:
         for key in ("file", "licence", "training set", "sha256: not published", "in the cache: no"):
             assert f"  {key}" in facts
         assert "  from: https://" in facts or "  by hand: " in facts
-    path = checkpoints.path_of(methods.published("token.r50"))
+    path = published_weights.path_of(methods.published("token.r50"))
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
-    checkpoints.get(methods.published("token.r50"))
+    published_weights.get(methods.published("token.r50"))
     listed = cli("weights", "list").out
     assert f"  in the cache: {path}\n" in listed
     assert f"  sha256: {hashlib.sha256(CONTENT).hexdigest()}, of the first download\n" in listed
@@ -173,7 +173,7 @@ def test_what_the_shipped_methods_publish() -> None:
     assert not {"gem.lite0", "delg.lite0", "random-unit.seed0"} & set(found)
     paths: dict[Path, Checkpoint] = {}
     for file in found.values():
-        other = paths.setdefault(checkpoints.path_of(file), file)
+        other = paths.setdefault(published_weights.path_of(file), file)
         assert (other.url, other.manual) == (file.url, file.manual), "two files in one place"
         assert file.url is None or file.url.startswith("https://")
 

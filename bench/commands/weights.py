@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import checkpoints, methods, plugins
+from bench import methods, plugins, published_weights
 from bench.errors import BenchError
 from bench.system.paths import write_bytes
 from bench.types import Checkpoint
@@ -68,7 +68,7 @@ def get(asked: Sequence[str], say: Say) -> int:
     failed = 0
     for text in asked:
         try:
-            print(checkpoints.get(methods.published(text)), flush=True)
+            print(published_weights.get(methods.published(text)), flush=True)
         except BenchError as error:
             failed = say(error)
     return failed
@@ -80,12 +80,12 @@ def verify(asked: Sequence[str], say: Say) -> int:
         f"{file.method}.{file.variant}"
         for entry in methods.entries()
         for file in entry.files.values()
-        if file.variant == file.owner and checkpoints.touched(file)
+        if file.variant == file.owner and published_weights.touched(file)
     ]
     failed = 0
     for text in named:
         try:
-            found = checkpoints.state(methods.published(text))
+            found = published_weights.state(methods.published(text))
         except BenchError as error:
             failed = say(error)
             continue
@@ -98,9 +98,9 @@ def verify(asked: Sequence[str], say: Say) -> int:
 
 def _description(file: Checkpoint) -> list[str]:
     """Return what is known of a published file, in lines."""
-    path, sidecar = checkpoints.path_of(file), ""
+    path, sidecar = published_weights.path_of(file), ""
     try:
-        recorded = checkpoints.expected_sha256(file)
+        recorded = published_weights.expected_sha256(file)
     except BenchError as error:
         recorded, sidecar = None, str(error)
     basis = "as published" if file.sha256 else "of the first download"
