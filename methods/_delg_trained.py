@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from bench.errors import BenchError
 from bench.methods import _delg_file, _delg_tf, _families, _pooling, _resnet, _training
-from bench.training import heads, losses
+from bench.nn import heads, losses
 
 EPS, STRIDE = 1e-5, 32
 THRESHOLD_RATE = 0.01

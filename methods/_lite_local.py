@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.training import losses
+from bench.nn import losses
 
 FINE, MIDDLE, NARROW = 160, 112, 320  # channels: of stride 8, four places in one; 16; 32
 ALL, HIDDEN = FINE + MIDDLE + NARROW, 384

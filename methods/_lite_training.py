@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bench.errors import BenchError
 from bench.methods import _backbones, _lite, _lite_local, _training
 from bench.methods._pooling import gem
-from bench.training import heads, losses
+from bench.nn import heads, losses
 
 EVERY = 97  # positions of the map at stride 16 that are taken
 PLACING = 9  # numbers of a homography behind the maps of a view

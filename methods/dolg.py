@@ -109,7 +109,7 @@ def trainable(variant: str, classes: int, options: Mapping[str, Any], device: st
     With the option `multi_atrous` the network is that of the paper.
     """
     from bench.methods import _dolg, _opencv, _training
-    from bench.training import heads
+    from bench.nn import heads
 
     if variant == "lite0":
         from bench.methods import _lite_training

@@ -39,7 +39,7 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
 def trainable(variant: str, classes: int, options: Mapping[str, Any], device: str) -> Any:
     """Return Token as its authors train it: ArcFace on the descriptor, nothing on the tokens."""
     from bench.methods import _token, _token_release, _training
-    from bench.training import heads
+    from bench.nn import heads
 
     if variant == "lite0":
         from bench.methods import _lite_training

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from bench.training import heads
+from bench.nn import heads
 from bench.weights import load_strict, origin, read_state
 
 VARIANTS = {

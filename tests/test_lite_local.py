@@ -11,7 +11,8 @@ from torch import nn
 
 from bench import methods, pyramid
 from bench.methods import _lite_local
-from bench.training import augment, losses
+from bench.nn import losses
+from bench.training import augment
 
 SIDE = 8
 SAME = torch.eye(3)[None]

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from bench.errors import BenchError
 from bench.methods import _delg_trained, dolg, token
-from bench.training import heads, losses
+from bench.nn import heads, losses
 
 Rows = list[list[float]]
 

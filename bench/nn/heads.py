@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.training import losses
+from bench.nn import losses
 
 STANDARD_DEVIATION = 0.01
 

@@ -1,0 +1,1 @@
+"""Losses and heads that methods train with."""
