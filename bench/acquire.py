@@ -13,7 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bench import datasets, layout, sources
+from bench import datasets, sources
+from bench.data import locate
 from bench.datasets import Entry
 from bench.errors import BenchError, NoRoomError, first_few
 from bench.facts import Download, Facts
@@ -64,7 +65,7 @@ def _take(place: Place, facts: Facts, own: Path) -> None:
     """Take the user's own copy: remember a folder; unpack an archive; copy any other known file."""
     own = own.expanduser().absolute()
     if own.is_dir():
-        layout.remember_own_copy(place.folder, own)
+        locate.remember_own_copy(place.folder, own)
         return
     if not own.is_file():
         raise BenchError(f"--from {own}: there is no such file or folder.")

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bench import datasets, layout, plugins, sources
+from bench import datasets, plugins, sources
+from bench.data import locate
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
@@ -137,7 +138,7 @@ def _texts(entry: Entry, facts: Facts) -> Iterator[Finding]:
         return
     kinds = ("_query.txt", "_good.txt", "_ok.txt", "_junk.txt")
     folder, names = next(
-        ((f, n) for f, n in layout.walk(entry.places()) if any(x.endswith(kinds[0]) for x in n)),
+        ((f, n) for f, n in locate.walk(entry.places()) if any(x.endswith(kinds[0]) for x in n)),
         (None, []),
     )
     if folder is None:
@@ -182,12 +183,12 @@ def _presence(entry: Entry, loaded: list[Dataset], looked: Looked) -> Iterator[F
     for prefix, count in prefixes.items():
         state: State = "ok" if here[prefix] == count else "PROBLEM"
         yield state, f"{prefix}: {here[prefix]} of {count} images"
-    yield from _extra(entry, {layout.stem(file) for file in wanted}, looked)
+    yield from _extra(entry, {locate.stem(file) for file in wanted}, looked)
 
 
 def prefix_of(file: str, prefixes: Mapping[str, int]) -> str | None:
     """Return the longest of the prefixes that, with an underscore, begins the name of a file."""
-    name = layout.stem(file)
+    name = locate.stem(file)
     return max((p for p in prefixes if name.startswith(f"{p}_")), key=len, default=None)
 
 
@@ -200,9 +201,9 @@ def _extra(entry: Entry, wanted: set[str], looked: Looked) -> Iterator[Finding]:
         if i == 0 or any(path.is_relative_to(place) for path in looked.found.values())
     ]
     extra, odd = [], []
-    for folder, names in layout.walk(holding):
+    for folder, names in locate.walk(holding):
         for name in names:
-            stem = layout.stem(name)
+            stem = locate.stem(name)
             if stem != name and stem in known:
                 odd.append(folder / name)
             elif stem != name and stem not in wanted:
@@ -300,10 +301,10 @@ def _without_lists(entry: Entry) -> Iterator[Finding]:
     prefixes = {} if entry.facts is None else entry.facts.prefixes
     known = set() if entry.facts is None else set(entry.facts.not_images)
     names = {
-        layout.stem(name)
-        for _, names in layout.walk(entry.places())
+        locate.stem(name)
+        for _, names in locate.walk(entry.places())
         for name in names
-        if layout.stem(name) != name
+        if locate.stem(name) != name
     } - known
     here = Counter(prefix_of(name, prefixes) for name in names)
     yield note(f"{len(names)} image files are there")
@@ -315,7 +316,7 @@ def _without_lists(entry: Entry) -> Iterator[Finding]:
 def _known(entry: Entry, facts: Facts, looked: Looked) -> Iterator[Finding]:
     """Say which edition or re-pack this looks like, and what became of the archives."""
     marked = {
-        s: path for f, path in looked.found.items() if (s := layout.stem(f)) in facts.unblurred
+        s: path for f, path in looked.found.items() if (s := locate.stem(f)) in facts.unblurred
     }
     if marked:
         same = sum(_sha256(path) == facts.unblurred[stem] for stem, path in marked.items())
@@ -331,7 +332,7 @@ def _known(entry: Entry, facts: Facts, looked: Looked) -> Iterator[Finding]:
         yield note(f"the photographs {said} ({same} of {len(marked)} known files)")
     yield from _archives(entry, facts, missing=bool(looked.missing or not looked.found))
     tables = [
-        f / n for f, ns in layout.walk(entry.places()[:2]) for n in ns if n.endswith(".parquet")
+        f / n for f, ns in locate.walk(entry.places()[:2]) for n in ns if n.endswith(".parquet")
     ]
     if tables:
         yield problem(

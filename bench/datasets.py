@@ -1,9 +1,9 @@
 """Data sets by name or by path, and the few things a run may do to one before it starts.
 
 A data set plug-in is a file in the folder `datasets/`; its `load(root)` returns a mapping in the
-form of a dataset.json, which `bench.folder` checks like anybody's. It may have `VARIANTS`, a
-mapping from variant to one line, the default first; then it is `load(root, variant)`. It may have
-`FACTS` (`bench.facts`): what is known of it beforehand.
+form of a dataset.json, which `bench.data.dataset_json` checks like anybody's. It may have
+`VARIANTS`, a mapping from variant to one line, the default first; then it is `load(root, variant)`.
+It may have `FACTS` (`bench.facts`): what is known of it beforehand.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import folder, layout, plugins
+from bench import plugins
+from bench.data import dataset_json, locate
 from bench.errors import BenchError, first_few, unknown
 from bench.facts import Facts
 from bench.system.paths import ROOT, data_root
@@ -43,7 +44,7 @@ def load(name: str) -> Dataset:
     returned is the full one, so that no name stands for two lists.
     """
     if is_own(name):
-        return folder.read(Path(name).expanduser())
+        return dataset_json.read(Path(name).expanduser())
     return load_variant(*find(name))
 
 
@@ -76,7 +77,7 @@ def load_variant(entry: Entry, variant: str | None = None) -> Dataset:
     if variant:
         data = {"variant": entry.variants[variant], **data, "name": name}
     where = f"the data set {name!r}"
-    dataset = folder.parse(data, where, Path(entry.module.__file__ or ".").parent)
+    dataset = dataset_json.parse(data, where, Path(entry.module.__file__ or ".").parent)
     return replace(dataset, places=entry.places())
 
 
@@ -97,7 +98,7 @@ class Entry:
         if self.module is None:
             return ()
         others = () if self.facts is None else self.facts.folders
-        return layout.folders(data_root(), self.name, others)
+        return locate.folders(data_root(), self.name, others)
 
 
 def find(text: str) -> tuple[Entry, str | None]:
@@ -159,10 +160,10 @@ def placed(dataset: Dataset) -> tuple[Dataset, list[str]]:
     return dataset, match.missing
 
 
-def lookup(dataset: Dataset, files: Iterable[str]) -> layout.Match:
+def lookup(dataset: Dataset, files: Iterable[str]) -> locate.Match:
     """Find images by name; those in the folder of the data set are not among `found`."""
     elsewhere = [file for file in files if not (dataset.folder / file).is_file()]
-    return layout.match(dataset.places, elsewhere)
+    return locate.match(dataset.places, elsewhere)
 
 
 def available(dataset: Dataset) -> Dataset:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench import truth
+from bench.data import ground_truth
 from bench.datasets import _numpy, _places, _utm
 from bench.errors import BenchError
 from bench.facts import Facts
@@ -19,7 +19,11 @@ KINDS = ("dbImages", "qImages", "gt")
 def load(root: Path, name: str, facts: Facts, stem: str) -> dict[str, Any] | None:
     """Return what `<stem>_dbImages.npy`, `_qImages.npy` and `_gt.npy` hold, or None."""
     paths = _places.find(root, name, facts, *(f"{stem}_{kind}.npy" for kind in KINDS))
-    return None if paths is None else truth.once(paths, "lists-1", lambda held: npy(held, paths))
+    return (
+        None
+        if paths is None
+        else ground_truth.once(paths, "lists-1", lambda held: npy(held, paths))
+    )
 
 
 def npy(contents: list[bytes], paths: list[Path]) -> dict[str, Any]:

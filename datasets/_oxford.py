@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench import layout, truth
+from bench.data import ground_truth, locate
 from bench.datasets import _vgg
 from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
@@ -53,15 +53,15 @@ def load(
     of the photographs that are there, in the order of their names. `sorted_sha256` is the hash of
     the complete list in that order.
     """
-    folders = layout.folders(root, name, facts.folders)
-    pickled = layout.find(folders, f"gnd_{name}.pkl")
+    folders = locate.folders(root, name, facts.folders)
+    pickled = locate.find(folders, f"gnd_{name}.pkl")
     query_files = [] if pickled else _query_files(folders)
     if pickled is not None:
         where: Path = pickled
-        held = truth.once([where], "oxford-pickle-1", lambda c: _pickle(c[0], where))
+        held = ground_truth.once([where], "oxford-pickle-1", lambda c: _pickle(c[0], where))
     elif query_files:
         paths = [_beside(path, kind) for path in query_files for kind in ("query", *KINDS)]
-        held = truth.once(paths, "oxford-text-1", lambda contents: _texts(paths, contents))
+        held = ground_truth.once(paths, "oxford-text-1", lambda contents: _texts(paths, contents))
         held["names"] = _names_there(folders, held, tuple(facts.prefixes))
     else:
         raise MissingDataError(
@@ -96,7 +96,7 @@ def _entry(row: dict[str, int], query: dict[str, Any], variant: str) -> dict[str
 
 def _pickle(content: bytes, path: Path) -> dict[str, Any]:
     """Return names and labelled queries of the pickle that cirtorch's authors made."""
-    held = truth.plain_pickle(content, path)
+    held = ground_truth.plain_pickle(content, path)
     try:
         names = list(held["imlist"])
         queries = [
@@ -127,7 +127,7 @@ def _row(value: Any) -> int:
 
 def _query_files(folders: tuple[Path, ...]) -> list[Path]:
     """Return the *_query.txt of the first folder that has any, in sorted order."""
-    for folder, files in layout.walk(folders):
+    for folder, files in locate.walk(folders):
         found = [folder / file for file in files if file.endswith("_query.txt")]
         if found:
             return found
@@ -190,6 +190,6 @@ def _names_there(
     """Return the names of the photographs that are there and of those that are labelled, sorted."""
     names = {name for q in held["queries"] for name in (q["name"], *q["positive"], *q["ignored"])}
     form = re.compile(rf"({'|'.join(map(re.escape, prefixes))})_\d{{6}}")
-    for _, files in layout.walk(folders):
-        names |= {name for name in map(layout.stem, files) if form.fullmatch(name)}
+    for _, files in locate.walk(folders):
+        names |= {name for name in map(locate.stem, files) if form.fullmatch(name)}
     return sorted(names - set(_vgg.PARIS_NOT_IMAGES))

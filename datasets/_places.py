@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import layout
+from bench.data import locate
 from bench.errors import BenchError, MissingDataError
 from bench.facts import Facts
 
@@ -21,11 +21,11 @@ def find(root: Path, name: str, facts: Facts, *files: str) -> list[Path] | None:
 
     A file that is given with folders must lie just there below the data set, others at any depth.
     """
-    places = layout.folders(root, name, facts.folders)
+    places = locate.folders(root, name, facts.folders)
     found = []
     for file in files:
         direct = [place / file for place in places if (place / file).is_file()]
-        path = direct[0] if direct else None if "/" in file else layout.find(places, file)
+        path = direct[0] if direct else None if "/" in file else locate.find(places, file)
         if path is None:
             return None
         found.append(path)

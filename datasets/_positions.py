@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from bench import truth
+from bench.data import ground_truth
 from bench.datasets import _near, _numpy, _places
 from bench.errors import BenchError
 from bench.facts import Facts
@@ -37,14 +37,14 @@ def load(
     found = _places.find(root, name, facts, f"{stem}.mat")
     if found is not None:
         [path] = found
-        return truth.once(
+        return ground_truth.once(
             found, f"dbstruct-1 {threshold:g}", lambda held: mat(held[0], path, threshold)
         )
     lists = [f"{names}_imageNames_{kind}.txt" for kind in ("index", "query")]
     paths = _places.find(root, name, facts, f"{stem}.npz", *lists) if names is not None else None
     if paths is None:
         return None
-    return truth.once(
+    return ground_truth.once(
         paths, f"patchnetvlad-1 {threshold:g}", lambda held: npz(held, paths, threshold)
     )
 

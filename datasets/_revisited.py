@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from bench import layout, truth
+from bench.data import ground_truth, locate
 from bench.datasets import _vgg
 from bench.errors import BenchError, MissingDataError
 
@@ -32,7 +32,9 @@ def load(root: Path, name: str, sha256: str, others: tuple[str, ...] = ()) -> di
     junk. Hard: positive = hard, ignored = junk and easy. Boxes are on the original pixels.
     """
     path = _find(root, name, others)
-    read: dict[str, Any] = truth.once([path], "revisited-1", lambda held: _read(held[0], path))
+    read: dict[str, Any] = ground_truth.once(
+        [path], "revisited-1", lambda held: _read(held[0], path)
+    )
     known = hashlib.sha256(path.read_bytes()).hexdigest() == sha256
     about = f"{len(read['database'])} database images and {len(read['queries'])} boxed queries"
     return {
@@ -48,7 +50,7 @@ def load(root: Path, name: str, sha256: str, others: tuple[str, ...] = ()) -> di
 
 def _find(root: Path, name: str, others: tuple[str, ...]) -> Path:
     file = f"gnd_{name}.pkl"
-    path = layout.find(layout.folders(root, name, others), file)
+    path = locate.find(locate.folders(root, name, others), file)
     if path is None:
         raise MissingDataError(
             f"the ground truth {root / name / file} is missing. Put {file} there (it is published "
@@ -60,7 +62,7 @@ def _find(root: Path, name: str, others: tuple[str, ...]) -> Path:
 
 def _read(content: bytes, path: Path) -> dict[str, Any]:
     """Return lists and protocols as a dataset.json has them."""
-    held = truth.plain_pickle(content, path)
+    held = ground_truth.plain_pickle(content, path)
     if not isinstance(held, dict):
         raise BenchError(f"{path} holds a {type(held).__name__}, not the ground truth's dict.")
     try:

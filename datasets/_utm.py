@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import layout
+from bench.data import locate
 from bench.datasets import _near, _numpy, _places
 from bench.errors import BenchError
 from bench.facts import Expected, Facts
@@ -71,7 +71,7 @@ def load(
     lists = lists or (f"{stem}_dbImages.npy", f"{stem}_qImages.npy")
     read, images = listed(root, name, facts, lists), None
     if read is None:
-        for place in layout.folders(root, name, facts.folders):
+        for place in locate.folders(root, name, facts.folders):
             for split in splits:
                 if images is None and (place / split / queries).is_dir():
                     images = place / split

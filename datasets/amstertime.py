@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from bench import layout
+from bench.data import locate
 from bench.datasets import _places, _utm
 from bench.errors import BenchError, first_few
 from bench.facts import Download, Expected, Facts
@@ -53,7 +53,7 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     """Return the pairs in one direction."""
     if variant == "vpr":
         return _utm.load(root, "amstertime", FACTS, CITATION)
-    path = layout.find(layout.folders(root, "amstertime", FACTS.folders), "retrieval.csv")
+    path = locate.find(locate.folders(root, "amstertime", FACTS.folders), "retrieval.csv")
     if path is None:
         raise _places.missing(root, "amstertime", "retrieval.csv", FACTS)
     asks, answers = variant.split("-to-")

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from bench import layout
+from bench.data import locate
 from bench.datasets import _places, _utm
 from bench.errors import BenchError
 from bench.facts import Download, Facts
@@ -95,7 +95,7 @@ def _index(root: Path) -> list[str]:
     listed = _places.find(root, "gldv2", FACTS, "index.csv")
     if listed is not None:
         return sorted(row["id"] for row in _table(listed[0], ("id",)))
-    for place in layout.folders(root, "gldv2", FACTS.folders):
+    for place in locate.folders(root, "gldv2", FACTS.folders):
         names = _utm.names(place, "index")
         if names:
             return sorted(Path(name).stem for name in names)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench import layout
+from bench.data import locate
 from bench.datasets import _places, _utm
 from bench.errors import BenchError
 from bench.facts import Download, Facts
@@ -32,7 +32,7 @@ def load(root: Path) -> dict[str, Any]:
 
     A text file beside a query, `x y w h` in pixels, is its box.
     """
-    for place in layout.folders(root, "ilias", FACTS.folders):
+    for place in locate.folders(root, "ilias", FACTS.folders):
         for images in (place, place / "ilias_core"):
             read = _objects(images)
             if read is not None:

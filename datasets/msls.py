@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import layout
+from bench.data import locate
 from bench.datasets import _msls, _near, _numpy, _places, _positions, _utm
 from bench.errors import BenchError, MissingDataError
 from bench.facts import Expected, Facts
@@ -71,7 +71,7 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     if variant == "val-gsv-cities":
         return _together(_gsv_cities(root), root, "skip")
     if variant == "val-gmberton":
-        places = layout.folders(root, "msls", FACTS.folders)
+        places = locate.folders(root, "msls", FACTS.folders)
         if any((place / "images/val/queries").is_dir() for place in places):
             return _utm.load(root, "msls", FACTS, CITATION, splits=("images/val",))
         cities = [_city(root, "train_val", city, subtask=False) for city in VAL]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench import layout
+from bench.data import locate
 from bench.datasets import _revisited
 from bench.errors import BenchError, MissingDataError
 from bench.facts import Download, Facts
@@ -31,7 +31,7 @@ FACTS = Facts(
 
 def load(root: Path) -> dict[str, Any]:
     """Return the images of revisitop1m.txt, paths relative to jpg/, in the order of the list."""
-    path = layout.find(layout.folders(root, "revisitop1m", FACTS.folders), LIST)
+    path = locate.find(locate.folders(root, "revisitop1m", FACTS.folders), LIST)
     if path is None:
         raise MissingDataError(
             f"the list {root / 'revisitop1m' / LIST} is missing; `data get revisitop1m` fetches it "

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import truth
 from bench.commands import cache_inventory
+from bench.data import ground_truth
 from bench.system.paths import complete_or_absent, unheld
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,7 +108,7 @@ def test_brought_descriptors_are_let_go_of(workspace, cli, small_file: Path, bro
 def test_all_else_is_listed_and_verified(workspace, cli, codes: Path, tmp_path: Path) -> None:
     source = tmp_path / "gnd.pkl"
     source.write_bytes(b"source")
-    truth.once([source], "reader 1", lambda contents: {"a": len(contents)})
+    ground_truth.once([source], "reader 1", lambda contents: {"a": len(contents)})
     (kept,) = (workspace.cache / "truth").glob("*.json")
     weights = workspace.cache / "weights" / "delg" / "r50" / "a.pth"
     weights.parent.mkdir(parents=True)

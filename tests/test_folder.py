@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import datasets, folder
+from bench import datasets
+from bench.data import dataset_json
 from bench.errors import BenchError
 from bench.scoring.metrics import REVISITED_METRICS
 from bench.types import Dataset
@@ -21,14 +22,14 @@ NAME = "may hold only lower-case letters, digits, '.', '_', '+' and '-', and mus
 
 def parse(data: Any) -> Dataset:
     """Parse data as if it stood in a file called f."""
-    return folder.parse(data, "f", Path("/base"))
+    return dataset_json.parse(data, "f", Path("/base"))
 
 
 # --- correct files ------------------------------------------------------------------------------
 
 
 def test_a_correct_file_becomes_a_data_set(small: Data, small_file: Path) -> None:
-    dataset = folder.read(small_file)
+    dataset = dataset_json.read(small_file)
     assert (dataset.name, dataset.variant) == ("small", "small")
     assert dataset.folder == small_file.parent / "jpg"
     assert [image.file for image in dataset.database] == small["database"]
@@ -247,16 +248,16 @@ def test_files_that_are_no_json(tmp_path: Path, content: bytes, expected: str) -
     path.write_bytes(content)
     for given in (path, tmp_path):
         with pytest.raises(BenchError) as caught:
-            folder.read(given)
+            dataset_json.read(given)
         assert str(caught.value).startswith(str(path))
         assert expected in str(caught.value)
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"there is no file .*nowhere\.json\."):
-        folder.read(tmp_path / "nowhere.json")
+        dataset_json.read(tmp_path / "nowhere.json")
     with pytest.raises(BenchError, match=r"there is no file .*dataset\.json\."):
-        folder.read(tmp_path)
+        dataset_json.read(tmp_path)
 
 
 # --- data sets by name --------------------------------------------------------------------------

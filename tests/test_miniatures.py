@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import datasets, layout
+from bench import datasets
+from bench.data import locate
 from bench.errors import BenchError
 from tests import miniatures
 
@@ -134,9 +135,9 @@ def test_truth_is_read_once_and_kept_under_its_hash(workspace, monkeypatch) -> N
     kept = list((workspace.cache / "truth").glob("*.json"))
     assert len(kept) == 1
     assert len(kept[0].stem) == 64
-    from bench import truth
+    from bench.data import ground_truth
 
-    monkeypatch.setattr(truth, "plain_pickle", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(ground_truth, "plain_pickle", lambda *_: pytest.fail("read again"))
     again = datasets.load("roxford5k")
     assert [p.name for p in again.protocols] == [p.name for p in first.protocols]
     assert again.database == first.database
@@ -187,7 +188,7 @@ def test_folders_decide_between_files_of_one_name(tmp_path: Path) -> None:
     for folder in ("set/database/000", "set/queries/000"):
         miniatures.photograph(tmp_path / folder / "000001.png", folder)
     wanted = ["database/000/000001.jpg", "queries/000/000001.jpg"]
-    match = layout.match([tmp_path], wanted)
+    match = locate.match([tmp_path], wanted)
     assert match.missing == []
     assert match.ambiguous == {}
     assert [match.found[file].parent.parent.name for file in wanted] == ["database", "queries"]
@@ -196,6 +197,6 @@ def test_folders_decide_between_files_of_one_name(tmp_path: Path) -> None:
 def test_links_in_circles_do_not_trap_the_search(tmp_path: Path) -> None:
     miniatures.photograph(tmp_path / "a" / "b" / "x.jpg")
     (tmp_path / "a" / "b" / "round").symlink_to(tmp_path)
-    match = layout.match([tmp_path, tmp_path / "a"], ["x.jpg", "y.jpg"])
+    match = locate.match([tmp_path, tmp_path / "a"], ["x.jpg", "y.jpg"])
     assert match.found["x.jpg"] == tmp_path / "a" / "b" / "x.jpg"
     assert match.missing == ["y.jpg"]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bench import areas, datasets, replay, search
+from bench.data.dataset_json import parse
 from bench.errors import BenchError
-from bench.folder import parse
 from bench.rerank import suppression, verification
 from bench.scoring import card, scores
 from bench.store.matrix import from_array

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import record
-from bench.folder import parse
+from bench.data.dataset_json import parse
 from bench.scoring import card
 from bench.types import NO_ROW
 from tests.places import PLACES, R5, score_places

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import compare, datasets, folder, record, sheet_content, sheet_html
+from bench import compare, datasets, record, sheet_content, sheet_html
+from bench.data import dataset_json
 from bench.errors import BenchError
 from bench.report import pictures
 from bench.scoring import metrics
@@ -81,7 +82,7 @@ def line_of(**changes: Any) -> sheet_content.Line:
     """Return the line of the only query of a sheet: rows 3 and 1 found, row 0 not."""
     data = {**PLACES, "queries": [{"file": "q.png"}], "protocols": {"all": [{"positive": [0, 1]}]}}
     del data["areas"], data["groups"]
-    dataset = folder.parse(data, "x", Path())
+    dataset = dataset_json.parse(data, "x", Path())
     far = np.iinfo(np.int64).max
     opened = SimpleNamespace(
         name="m.v", protocol=dataset.protocols[0], inliers=[{}], values=np.array([0.5]),

@@ -206,7 +206,7 @@ def test_whatever_can_move_a_score_moves_the_card(small: dict[str, Any]) -> None
     def card(**changes: Any) -> str:
         data = copy.deepcopy(small)
         data.update(changes)
-        dataset = datasets.folder.parse(data, "f", Path())
+        dataset = datasets.dataset_json.parse(data, "f", Path())
         return cards.card_id(cards.make(dataset, None, unit_norm=True))
 
     truth = copy.deepcopy(small["protocols"])
@@ -226,7 +226,7 @@ def test_whatever_can_move_a_score_moves_the_card(small: dict[str, Any]) -> None
 
 
 def test_what_differs_between_two_cards_is_named(small: dict[str, Any]) -> None:
-    dataset = datasets.folder.parse(small, "f", Path())
+    dataset = datasets.dataset_json.parse(small, "f", Path())
     one = cards.make(dataset, Preprocess(), unit_norm=True)
     other = cards.make(dataset, Preprocess(max_side_px=724), unit_norm=True,
                        distractors=[("r1m.npy", 5)])  # fmt: skip

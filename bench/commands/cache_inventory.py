@@ -14,7 +14,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from bench import compress, truth
+from bench import compress
+from bench.data import ground_truth
 from bench.store import file_hashes, shards
 from bench.system.hashing import sha256_json, sha256_lines
 from bench.system.paths import cache_root, unheld
@@ -201,7 +202,7 @@ def damaged_rest() -> list[tuple[Path, str]]:
     faults = [
         (path, "damaged ground truth")
         for path in sorted((cache_root() / "truth").glob("*.json"))
-        if truth.kept(path) is None
+        if ground_truth.kept(path) is None
     ]
     table = cache_root() / "fingerprints.sqlite"
     if table.is_file() and not file_hashes.whole(table):

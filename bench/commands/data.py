@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from bench import datacheck, datasets, layout, plugins
+from bench import datacheck, datasets, plugins
 from bench.acquire import get as get_one
+from bench.data import locate
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError
 from bench.system.paths import data_root, write_bytes
@@ -44,8 +45,8 @@ def presence(entry: Entry) -> Presence:
     try:
         dataset, missing = datasets.placed(datasets.load_variant(entry))
     except MissingDataError:
-        files = (name for _, names in layout.walk(entry.places()) for name in names)
-        return Presence(sum(layout.stem(name) != name for name in files), None)
+        files = (name for _, names in locate.walk(entry.places()) for name in names)
+        return Presence(sum(locate.stem(name) != name for name in files), None)
     except BenchError as error:
         return Presence(0, None, str(error))
     count = len({image.file for image in (*dataset.database, *dataset.queries)})
@@ -136,7 +137,7 @@ def where(name: str) -> list[str]:
     entry, _ = datasets.find(name)
     out = [f"{entry.name}: RETRIEVAL_BENCH_DATA is {data_root()}"]
     places, facts = entry.places(), entry.facts
-    own = layout.own_copy(data_root() / entry.name)
+    own = locate.own_copy(data_root() / entry.name)
     for place in places:
         there = "found" if place.is_dir() else "not found"
         given = " (given with --from)" if place == own else ""
@@ -144,7 +145,7 @@ def where(name: str) -> list[str]:
     for pattern in () if facts is None else facts.truth:
         found = [
             folder / file
-            for folder, files in layout.walk(places)
+            for folder, files in locate.walk(places)
             for file in files
             if fnmatch(file, pattern)
         ]

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import folder, search
+from bench import search
+from bench.data import dataset_json
 from bench.pipeline.brought import read
 from bench.scoring import scores
 from bench.store.matrix import blocks
@@ -75,7 +76,7 @@ def timed(work: Callable[[], Any]) -> float:
 def test_ranks_and_scores_against_the_bare_product(million: Path, benchmark: Any) -> None:
     parts = [read(million / "db.npy", "database"), read(million / "r1m.npy", "distractors")]
     queries = np.load(million / "q.npy")
-    dataset = folder.read(million / "dataset.json")
+    dataset = dataset_json.read(million / "dataset.json")
 
     def product() -> None:
         for _, rows in blocks(parts, 16384):
