@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import search, timing
-from bench.approximate import Retrieved
+from bench import timing
+from bench.search import exact
+from bench.search.faiss_index import Retrieved
 from bench.store.matrix import Matrix, count_rows, take
 from bench.system.memory import Peaks, peaks
 from bench.system.progress import Progress
@@ -86,7 +87,7 @@ def _exact(parts: Sequence[Matrix], depth: int, memory_bytes: int, device: str |
 
     def ask(query: Rows) -> object:
         nothing = np.empty(0, dtype=np.int64)
-        return search.search(parts, query, [nothing], depth, memory_bytes, device=device or "cpu")
+        return exact.search(parts, query, [nothing], depth, memory_bytes, device=device or "cpu")
 
     return ask
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from bench import approximate, datasets, missing, plugins, record, replay
+from bench import datasets, plugins, record, replay
 from bench.errors import BenchError
 from bench.rerank import suppression, verification
 from bench.scoring import card as cards
 from bench.scoring import intervals
 from bench.scoring.intervals import intervals_of
 from bench.scoring.scores import score, ties_of
+from bench.search import faiss_index, missing
 from bench.system.hashing import sha256_json
 from bench.types import NO_ROW, NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
 
@@ -188,7 +189,7 @@ def _loss_differences(
     n_rows = held["card"]["dataset"]["database"]
     exact, listed = arrays["exact_rank"], arrays["exact_shortlist_row"]
     gone = held["card"].get("missing", {}).get("queries", ())
-    again = approximate.loss(protocols, n_rows, ranks, shortlist, exact, listed, gone)
+    again = faiss_index.loss(protocols, n_rows, ranks, shortlist, exact, listed, gone)
     stored = {key: held["approximate"][key] for key in again}
     return _differences(stored, again, "approximate")
 

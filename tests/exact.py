@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import search
+from bench.search import exact
 from bench.store.matrix import Matrix, from_array
 
 
@@ -24,13 +24,13 @@ def rows_of(*rows: Sequence[int]) -> list[np.ndarray]:
     return [np.array(sorted(set(r)), dtype=np.int64) for r in rows]
 
 
-def find(database: Any, queries: Any, labelled: Any, depth: int, **options: Any) -> search.Found:
+def find(database: Any, queries: Any, labelled: Any, depth: int, **options: Any) -> exact.Found:
     """Search an array, or a list of arrays as parts; warnings are errors here."""
     parts = database if isinstance(database, list) else [database]
     wrapped = [
         p if isinstance(p, Matrix) else from_array(p, f"part{i}") for i, p in enumerate(parts)
     ]
-    return search.search(wrapped, np.asarray(queries, np.float64), labelled, depth, **options)
+    return exact.search(wrapped, np.asarray(queries, np.float64), labelled, depth, **options)
 
 
 def check(oracle: ModuleType, database, queries, labelled, depth: int, **options: Any) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from bench import search
 from bench.cluster import connect
 from bench.cluster import search as cluster
+from bench.search import exact
 from bench.store.matrix import Matrix, from_array
 
 DIM, ROWS, PER_FILE = 16, 12_000, 1_000
@@ -38,7 +38,7 @@ def drawn() -> tuple[Any, Any, list[Any]]:
     return rows, queries, labels
 
 
-def differences(one: search.Found, other: search.Found) -> list[str]:
+def differences(one: exact.Found, other: exact.Found) -> list[str]:
     """Return the names of what is not the same to the last bit."""
     pairs = [(one.ranks, other.ranks), (one.shortlist, other.shortlist)]
     names = [("offsets", "row", "rank", "score", "tied"), ("row", "score")]
@@ -113,13 +113,13 @@ def parts_of(scenario: str, folder: Path, rows: Any) -> list[Matrix]:
 def main(address: str, folder: Path, scenarios: list[str]) -> None:
     """Do the scenarios one after another on one connection."""
     rows, queries, labels = drawn()
-    whole = search.search([from_array(rows, "all")], queries, labels, 30)
+    whole = exact.search([from_array(rows, "all")], queries, labels, 30)
     with connect.engine("ray", address) as ray:
         for scenario in scenarios:
             done: list[int] = []
             parts = parts_of(scenario, folder, rows)
             count = cluster._count if scenario != "hidden" else blind
-            found = search.search(
+            found = exact.search(
                 parts, queries, labels, 30, advance=done.append, threads=1,
                 hand_out=cluster.over(ray, count),
             )  # fmt: skip

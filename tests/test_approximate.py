@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import approximate, record, search
+from bench import record
 from bench.errors import BenchError
 from bench.report.build import build
 from bench.report.cards import say
 from bench.scoring import scores
+from bench.search import exact, faiss_index
 from bench.store.matrix import from_array
 from bench.types import NO_ROW, NOT_RETRIEVED, GroundTruth, LabelledRanks, Protocol
 from bench.verify import verify
@@ -29,8 +30,8 @@ def unit(n: int, dim: int, seed: int = 0) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def index_of(name: str) -> approximate.Index:
-    index = approximate.parse(name)
+def index_of(name: str) -> faiss_index.Index:
+    index = faiss_index.parse(name)
     assert index is not None
     return index
 
@@ -53,12 +54,12 @@ def index_of(name: str) -> approximate.Index:
 )
 def test_a_name_holds_every_parameter(given: str, full: str) -> None:
     assert index_of(given).name == full
-    assert approximate.parse(full) == approximate.parse(given)
+    assert faiss_index.parse(full) == faiss_index.parse(given)
 
 
 def test_exact_is_no_index() -> None:
-    assert approximate.parse("exact") is None
-    assert approximate.code(None, 4, 9) == "exact"
+    assert faiss_index.parse("exact") is None
+    assert faiss_index.code(None, 4, 9) == "exact"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_exact_is_no_index() -> None:
 )  # fmt: skip
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(BenchError, match="is not known; it is exact, or an index of faiss"):
-        approximate.parse(name)
+        faiss_index.parse(name)
 
 
 def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,10 +79,10 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ivf9,pq4x8", "needs at least 256 database rows"),
     ):
         with pytest.raises(BenchError, match=words):
-            approximate.code(index_of(name), 12, 99)
-    monkeypatch.setattr(approximate.machine, "available_bytes", lambda: 1000)
+            faiss_index.code(index_of(name), 12, 99)
+    monkeypatch.setattr(faiss_index.machine, "available_bytes", lambda: 1000)
     with pytest.raises(BenchError, match="GiB for its index, which lies in memory"):
-        approximate.retrieve(index_of("hnsw8"), [from_array(unit(99, 4), "x")], np.ones((1, 4)))
+        faiss_index.retrieve(index_of("hnsw8"), [from_array(unit(99, 4), "x")], np.ones((1, 4)))
 
 
 # --- lists --------------------------------------------------------------------------------------
@@ -94,20 +95,20 @@ def test_an_index_that_looks_everywhere_gives_the_exact_lists(name: str) -> None
         rows[::7] = rows[3]
     parts = [from_array(rows[:150], "a"), from_array(rows[150:], "b")]
     labelled = [np.arange(i, 400, 9) for i in range(5)]
-    got = approximate.retrieve(index_of(name), parts, queries)
-    exact = search.search(parts, queries, labelled, 400)
-    ranks, shortlist = approximate.ranks_of(got.lists, labelled, 400)
-    assert np.array_equal(shortlist.row, exact.shortlist.row)
-    assert np.array_equal(shortlist.score, exact.shortlist.score)
+    got = faiss_index.retrieve(index_of(name), parts, queries)
+    whole = exact.search(parts, queries, labelled, 400)
+    ranks, shortlist = faiss_index.ranks_of(got.lists, labelled, 400)
+    assert np.array_equal(shortlist.row, whole.shortlist.row)
+    assert np.array_equal(shortlist.score, whole.shortlist.score)
     for field in ("offsets", "row", "rank", "score", "tied"):
-        assert np.array_equal(getattr(ranks, field), getattr(exact.ranks, field)), field
+        assert np.array_equal(getattr(ranks, field), getattr(whole.ranks, field)), field
 
 
 @pytest.mark.parametrize("name", ["ivf20,flat,nprobe3,k50", "ivf20,pq4x4,nprobe3,k50", "hnsw8,k50"])
 def test_the_same_rows_give_the_same_lists(name: str) -> None:
     parts = [from_array(unit(600, 16), "a")]
     queries = unit(4, 16, 1).astype(np.float64)
-    one, two = (approximate.retrieve(index_of(name), parts, queries) for _ in range(2))
+    one, two = (faiss_index.retrieve(index_of(name), parts, queries) for _ in range(2))
     for (rows, values), (again, others) in zip(one.lists, two.lists, strict=True):
         assert np.array_equal(rows, again)
         assert np.array_equal(values, others)
@@ -122,7 +123,7 @@ def test_a_list_holds_the_rows_of_the_lists_looked_into(monkeypatch: pytest.Monk
     rows[:, 0] += np.where(np.arange(100) % 2 == 0, 9, -9)
     query = np.zeros((1, 8))
     query[0, 0] = 1
-    got = approximate.retrieve(index_of("ivf2,flat,nprobe1"), [from_array(rows, "a")], query)
+    got = faiss_index.retrieve(index_of("ivf2,flat,nprobe1"), [from_array(rows, "a")], query)
     ((found, scores),) = got.lists
     assert sorted(found.tolist()) == list(range(0, 100, 2))
     assert scores.tolist() == sorted(rows[::2, 0].astype(float), reverse=True)
@@ -135,7 +136,7 @@ def test_product_quantised_scores_are_those_of_the_vectors_held() -> None:
     points = unit(4, 4)
     rows = points[np.arange(200) % 4]
     query = unit(1, 4, 3).astype(np.float64)
-    got = approximate.retrieve(index_of("ivf1,pq2x4,k9"), [from_array(rows, "a")], query)
+    got = faiss_index.retrieve(index_of("ivf1,pq2x4,k9"), [from_array(rows, "a")], query)
     ((found, scores),) = got.lists
     best = int(np.argmax(points @ query[0]))
     assert found.tolist() == list(range(best, 36, 4))
@@ -148,7 +149,7 @@ def test_a_bad_row_is_named() -> None:
     parts = [from_array(rows[:30], "a"), from_array(rows[30:], "b")]
     for name in ("ivf2", "hnsw8"):
         with pytest.raises(BenchError, match="row 1 of b contains NaN"):
-            approximate.retrieve(index_of(name), parts, np.ones((1, 4)))
+            faiss_index.retrieve(index_of(name), parts, np.ones((1, 4)))
 
 
 # --- ranks and scores ---------------------------------------------------------------------------
@@ -160,7 +161,7 @@ def test_ranks_worked_by_hand() -> None:
         (np.array([1]), np.array([0.3])),
     ]
     labelled = [np.array([2, 3, 4, 7]), np.array([0, 1])]
-    ranks, shortlist = approximate.ranks_of(lists, labelled, 3)
+    ranks, shortlist = faiss_index.ranks_of(lists, labelled, 3)
     never = NOT_RETRIEVED
     assert ranks.offsets.tolist() == [0, 4, 6]
     assert ranks.rank.tolist() == [1, never, 0, 2, never, 0]
@@ -168,11 +169,11 @@ def test_ranks_worked_by_hand() -> None:
     assert ranks.tied.tolist() == [1, 0, 0, 1, 0, 0]
     assert shortlist.row.tolist() == [[4], [1]], "cut to the shortest"
     assert shortlist.score.tolist() == [[0.9], [0.3]]
-    assert approximate.recall(shortlist.row, np.array([[4, 2], [0, 1]])) == 0.5
-    assert approximate.recall(np.empty((2, 0), np.int64), np.array([[4], [0]])) is None
+    assert faiss_index.recall(shortlist.row, np.array([[4, 2], [0, 1]])) == 0.5
+    assert faiss_index.recall(np.empty((2, 0), np.int64), np.array([[4], [0]])) is None
     nothing, exact = np.array([[4], [NO_ROW]]), np.array([[4], [0]])
-    assert approximate.recall(nothing, exact) == 0.5, "a list in which nothing was found counts"
-    assert approximate.recall(nothing, exact, [1]) == 1.0, "that of a missing query does not"
+    assert faiss_index.recall(nothing, exact) == 0.5, "a list in which nothing was found counts"
+    assert faiss_index.recall(nothing, exact, [1]) == 1.0, "that of a missing query does not"
 
 
 def test_what_is_not_retrieved_is_missed_and_counts_in_the_denominator() -> None:
@@ -242,7 +243,7 @@ def test_a_record_holds_both_scores_and_verifies(
     # Independently: the lists again, scored by walking down.
     rows = np.load(workspace.folder / "db.npy")
     queries = np.load(workspace.folder / "q.npy").astype(np.float64)
-    lists = approximate.retrieve(index_of(name), [from_array(rows, "x")], queries).lists
+    lists = faiss_index.retrieve(index_of(name), [from_array(rows, "x")], queries).lists
     arrays = record.read_arrays(path, held)
     for protocol in record.protocols_of(arrays, held["card"]):
         missed = 0

@@ -19,16 +19,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import compress, search
 from bench.cluster import search as cluster
 from bench.errors import BenchError
-from bench.piece import Asked, Counted
+from bench.search import compress, exact
+from bench.search.block import Asked, Counted
 from bench.store.matrix import Matrix, check_all, count_rows, from_array
 
 DIM = 6
 
 
-def same(one: search.Found, other: search.Found) -> None:
+def same(one: exact.Found, other: exact.Found) -> None:
     """Fail unless two searches found the same to the last bit."""
     for part, fields in (
         ("ranks", ("offsets", "row", "rank", "score", "tied")),
@@ -41,7 +41,7 @@ def same(one: search.Found, other: search.Found) -> None:
     assert one.norms == other.norms
 
 
-def in_pieces(rows: int, order: random.Random, *, carry: bool = False) -> search.HandOut:
+def in_pieces(rows: int, order: random.Random, *, carry: bool = False) -> exact.HandOut:
     """Return what counts pieces of so many rows, in any order, as if a worker had got each."""
 
     def hand_out(
@@ -97,14 +97,14 @@ def test_any_pieces_in_any_order_add_up_to_the_whole(
     seed: int, n_rows: int, n_queries: int, few: int, depth: int, rows: int, cuts: int
 ) -> None:
     database, queries, labels = drawn(seed, n_rows, n_queries, few)
-    whole = search.search([from_array(database, "all")], queries, labels, depth)
+    whole = exact.search([from_array(database, "all")], queries, labels, depth)
     parts = [
         from_array(part, f"part{i}")
         for i, part in enumerate(np.array_split(database, cuts))
         if len(part)
     ]
     hand_out = in_pieces(rows, random.Random(seed))
-    same(whole, search.search(parts, queries, labels, depth, threads=1, hand_out=hand_out))
+    same(whole, exact.search(parts, queries, labels, depth, threads=1, hand_out=hand_out))
 
 
 @pytest.mark.parametrize("carry", [False, True])
@@ -124,11 +124,11 @@ def test_files_memory_and_codes_side_by_side(tmp_path: Path, carry: bool) -> Non
         files[2],
         Matrix("codes", (70, DIM), path=tmp_path / "codes.npy", decode=decode),
     ]
-    whole = search.search([from_array(database, "all")], queries, labels, 50)
-    same(whole, search.search(parts, queries, labels, 50))
+    whole = exact.search([from_array(database, "all")], queries, labels, 50)
+    same(whole, exact.search(parts, queries, labels, 50))
     for rows in (7, 64, 150, 400):
         hand_out = in_pieces(rows, random.Random(rows), carry=carry)
-        same(whole, search.search(parts, queries, labels, 50, threads=1, hand_out=hand_out))
+        same(whole, exact.search(parts, queries, labels, 50, threads=1, hand_out=hand_out))
 
 
 def looked_up(table: Any, codes: Any) -> Any:
@@ -166,9 +166,9 @@ def test_another_file_of_that_path_is_not_searched(tmp_path: Path) -> None:
 
     def keep(parts: Any, asked: Asked, lasts: Any, advance: Any) -> Any:
         kept["asked"] = asked
-        return search.here(parts, asked, lasts, advance)
+        return exact.here(parts, asked, lasts, advance)
 
-    search.search([part], queries, labels, 5, hand_out=keep)
+    exact.search([part], queries, labels, 5, hand_out=keep)
     shared, lasts = (kept["asked"], []), np.full(2, -np.inf)
     piece = cluster.cut([part], 0, 60)
     assert cluster._count(shared, piece, lasts) is not None
@@ -188,12 +188,12 @@ def test_a_bad_row_is_named_as_one_machine_names_it(tmp_path: Path) -> None:
         from_array(database[40:], "others"),
     ]
     with pytest.raises(BenchError) as here:
-        search.search(parts, queries, labels, 5)
+        exact.search(parts, queries, labels, 5)
     assert str(here.value).startswith("row 1 of others contains NaN")
     for seed in range(4):
         hand_out = in_pieces(7, random.Random(seed))
         with pytest.raises(BenchError) as there:
-            search.search(parts, queries, labels, 5, threads=1, hand_out=hand_out)
+            exact.search(parts, queries, labels, 5, threads=1, hand_out=hand_out)
         assert str(there.value) == str(here.value)
 
 
@@ -206,7 +206,7 @@ def test_a_lost_piece_is_noticed() -> None:
                 yield counted
 
     with pytest.raises(BenchError, match="80 rows were counted of 90"):
-        search.search([from_array(database, "a")], queries, labels, 5, hand_out=lossy)
+        exact.search([from_array(database, "a")], queries, labels, 5, hand_out=lossy)
 
 
 def test_later_pieces_list_only_what_may_enter_the_list() -> None:
@@ -227,8 +227,8 @@ def test_later_pieces_list_only_what_may_enter_the_list() -> None:
 
     labels = [np.array([5, 700])]
     parts = [from_array(database, "a")]
-    found = search.search(parts, query[None], labels, 20, hand_out=watched)
-    same(search.search(parts, query[None], labels, 20), found)
+    found = exact.search(parts, query[None], labels, 20, hand_out=watched)
+    same(exact.search(parts, query[None], labels, 20), found)
     assert lengths[0] >= 20
     assert sum(lengths[1:]) == 0
 
@@ -255,6 +255,6 @@ def test_the_decoder_of_codes_travels(tmp_path: Path, monkeypatch: pytest.Monkey
     choice = compress.parse("pq4x4")
     assert choice is not None
     parts = compress.compress([from_array(rows, "rows")], choice)
-    whole = search.search(parts, queries, labels, 30)
+    whole = exact.search(parts, queries, labels, 30)
     hand_out = in_pieces(64, random.Random(0))
-    same(whole, search.search(parts, queries, labels, 30, threads=1, hand_out=hand_out))
+    same(whole, exact.search(parts, queries, labels, 30, threads=1, hand_out=hand_out))

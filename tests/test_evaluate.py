@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import datasets, search
+from bench import datasets
 from bench.errors import BenchError
 from bench.scoring import intervals, known_answers, metrics, scores
+from bench.search import exact
 from bench.store.matrix import from_array
 from bench.types import GroundTruth, LabelledRanks, Protocol
 
@@ -214,7 +215,7 @@ def test_every_answer_of_the_official_program(
     dataset = datasets.load(name)
     parts = [from_array(part, "rows") for part in (database, added) if len(part)]
     labelled = scores.labelled_rows(dataset.protocols)
-    found = search.search(parts, queries.astype(np.float64), labelled, 100)
+    found = exact.search(parts, queries.astype(np.float64), labelled, 100)
     tables = scores.score(found.ranks, dataset.protocols, len(dataset.database))
     for level, known in entry["levels"].items():
         table = tables[level]

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench import compress, datasets, engine, extract, loading, local_store, methods
+from bench import datasets, engine, extract, loading, local_store, methods
+from bench.search import compress
 from bench.system import machine
 from bench.types import LocalRule, Settings
 

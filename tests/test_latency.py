@@ -15,9 +15,9 @@ from PIL import Image as Pillow
 from torch import nn
 
 from bench import contract, costs, engine, latency, throughput, timing
-from bench.approximate import Retrieved
 from bench.errors import BenchError
 from bench.images import decode
+from bench.search.faiss_index import Retrieved
 from bench.store import matrix
 from bench.system import memory
 from bench.timing import Effort

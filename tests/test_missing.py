@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import missing, record, search, verify
+from bench import record, verify
 from bench.errors import BenchError
 from bench.images import decode
+from bench.search import exact, missing
 from bench.store import matrix
 
 # --- ranks and lists ----------------------------------------------------------------------------
@@ -37,7 +38,7 @@ def test_missing_images_are_behind_all_others(rows, queries, depth: int) -> None
     halves = [matrix.from_array(spoilt[:12], "a"), matrix.from_array(spoilt[12:], "b")]
     parts = missing.without(halves, rows)
     assert sum(part.shape[0] for part in parts) == 30 - len(rows)
-    found = search.search(
+    found = exact.search(
         parts,
         np.delete(asked, queries, axis=0),
         missing.labels_without(labelled, absent, 30),

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import areas, missing, record, search, verify
+from bench import record, verify
+from bench.search import areas, exact, missing
 from bench.store import matrix
 from bench.types import NO_ROW, NOT_RETRIEVED, Areas
 
@@ -44,7 +45,7 @@ def test_what_is_missing_ends_the_lists_of_its_own_area(rows, queries, depth: in
     wanted = missing.labels_without(labelled, absent, 32)
     jobs = areas.jobs(missing.areas_without(held, absent), left, wanted)
     done = [
-        (job, search.search(job.parts, questions[job.queries], job.labelled, depth)) for job in jobs
+        (job, exact.search(job.parts, questions[job.queries], job.labelled, depth)) for job in jobs
     ]
     found = areas.join(done, len(questions))
     ranks, short = missing.restore(found.ranks, found.shortlist, labelled, absent, 32, depth, held)
@@ -71,7 +72,7 @@ def test_an_area_of_which_nothing_is_left_has_empty_lists() -> None:
         missing.areas_without(held, absent), parts, [np.array([0]), np.array([], int)]
     )
     assert [job.queries.tolist() for job in jobs] == [[0]]
-    done = [(job, search.search(job.parts, np.eye(1, 3), job.labelled, 2)) for job in jobs]
+    done = [(job, exact.search(job.parts, np.eye(1, 3), job.labelled, 2)) for job in jobs]
     found = areas.join(done, 2)
     labelled = [np.array([0]), np.array([2])]
     ranks, short = missing.restore(found.ranks, found.shortlist, labelled, absent, 3, 2, held)

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import areas, datasets, replay, search
+from bench import datasets, replay
 from bench.data.dataset_json import parse
 from bench.errors import BenchError
 from bench.rerank import suppression, verification
 from bench.scoring import card, scores
+from bench.search import areas, exact
 from bench.store.matrix import from_array
 from bench.types import (
     NO_ROW,
@@ -94,7 +95,7 @@ def test_recall_after_suppression_is_that_of_the_whole_ranking(seed: int) -> Non
     depth = suppression.depth_needed(groups, [protocol])
     largest = max(np.bincount(groups))
     assert depth == largest * (5 + max(len(t.ignored) for t in truth))
-    found = search.search(
+    found = exact.search(
         [from_array(database, "db"), from_array(added, "more")],
         queries.astype(np.float64),
         scores.labelled_rows([protocol]),
@@ -144,7 +145,7 @@ def test_a_search_by_areas_is_a_search_of_each(seed: int) -> None:
     jobs = areas.jobs(Areas(area, asked), parts, labelled)
     assert len(jobs) == len(np.unique(asked))
     searched = [
-        (job, search.search(job.parts, queries[job.queries].astype(np.float64), job.labelled, 5))
+        (job, exact.search(job.parts, queries[job.queries].astype(np.float64), job.labelled, 5))
         for job in jobs
     ]
     found = areas.join(searched, n_queries)
@@ -159,8 +160,8 @@ def test_a_search_by_areas_is_a_search_of_each(seed: int) -> None:
         padding = [NO_ROW] * (found.shortlist.row.shape[1] - length)
         assert found.shortlist.row[query].tolist() == order[:5] + padding
         mine = queries[query].astype(float)
-        exact = [float(whole[row].astype(float) @ mine) for row in order[:5]]
-        assert found.shortlist.score[query][:length] == pytest.approx(exact)
+        alone = [float(whole[row].astype(float) @ mine) for row in order[:5]]
+        assert found.shortlist.score[query][:length] == pytest.approx(alone)
         assert np.all(np.diff(found.shortlist.score[query]) <= 0)
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import search
 from bench.report.cards import say
 from bench.rerank import verification
 from bench.scoring.scores import labelled_rows, score
+from bench.search import exact
 from bench.store.matrix import from_array
 from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
 
@@ -139,7 +139,7 @@ def test_scores_are_those_of_full_lists(
     stage = verification.Stage(candidates, depth)
     needed = verification.depth_needed(stage, protocols)
     labelled = labelled_rows(protocols)
-    found = search.search([from_array(database, "db")], queries, labelled, needed)
+    found = exact.search([from_array(database, "db")], queries, labelled, needed)
     mask = verification.chosen(found.shortlist, protocols, stage)
     counted = np.full(found.shortlist.row.shape, verification.NOT_VERIFIED)
     for query, marked in enumerate(mask):

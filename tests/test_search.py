@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import counting, piece, search
 from bench.errors import BenchError
+from bench.search import block, count, exact
 from bench.store.matrix import Matrix, read
 from tests.exact import check, find, random_data, rows_of, unit
 
-SAMPLED = piece.SAMPLE_ROWS
+SAMPLED = block.SAMPLE_ROWS
 
 
-def same(one: search.Found, other: search.Found) -> None:
+def same(one: exact.Found, other: exact.Found) -> None:
     """Check that two answers are equal to the last bit."""
     for name in ("offsets", "row", "rank", "score", "tied"):
         assert np.array_equal(getattr(one.ranks, name), getattr(other.ranks, name)), name
@@ -151,11 +151,11 @@ def test_biased_rounding_that_no_sampled_row_shows() -> None:
     dense = 1 + 1e-4 * draw.standard_normal((len(others), dim), dtype=np.float32)
     database[others] = unit(dense).astype(np.float32)
     query = unit(1 + 1e-4 * draw.standard_normal((1, dim))).astype(np.float32).astype(np.float64)
-    scores = counting.exact_scores(database, query[0])
+    scores = count.exact_scores(database, query[0])
     target = sampled[100]
     database[target] = 0
     database[target, 9] = np.median(scores[others]) / query[0, 9]
-    scores = counting.exact_scores(database, query[0])
+    scores = count.exact_scores(database, query[0])
     order = np.lexsort((np.arange(n), -scores))
     found = find(database, query, rows_of([target]), 30)
     assert found.ranks.rank.tolist() == np.flatnonzero(order == target).tolist()
@@ -174,7 +174,7 @@ def test_one_huge_row_that_no_sample_sees_does_not_lose_its_place() -> None:
         draw = np.random.default_rng(seed)
         database = unit(draw.standard_normal((n, dim))).astype(np.float32)
         query = unit(draw.standard_normal((1, dim)))
-        best = np.sort(counting.exact_scores(database, query[0]))
+        best = np.sort(count.exact_scores(database, query[0]))
         for _ in range(3000):
             across = draw.standard_normal(dim)
             across -= across @ query[0] * query[0]
@@ -186,7 +186,7 @@ def test_one_huge_row_that_no_sample_sees_does_not_lose_its_place() -> None:
             continue
         tried += 1
         database[hidden] = row
-        scores = counting.exact_scores(database, query[0])
+        scores = count.exact_scores(database, query[0])
         order = np.lexsort((np.arange(n), -scores))
         found = find(database, query, rows_of([5]), 20, memory_bytes=1 << 18)
         assert found.shortlist.row[0].tolist() == order[:20].tolist()
@@ -282,11 +282,11 @@ def test_a_coarse_product_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         bits = array.astype(np.float32).view(np.uint32)
         return ((bits + 0x1000) & np.uint32(0xFFFFE000)).view(np.float32)
 
-    def product_on(device: str, fast_queries: np.ndarray) -> search.Product:
+    def product_on(device: str, fast_queries: np.ndarray) -> exact.Product:
         calls.append(device)
         return lambda rows: coarse(fast_queries) @ coarse(rows).T
 
-    monkeypatch.setattr(piece, "_product_on", product_on)
+    monkeypatch.setattr(block, "_product_on", product_on)
     same(first, find(database, queries, labelled, 50, device="cuda:1", memory_bytes=1 << 18))
     assert set(calls) == {"cuda:1"}
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import counting, piece, search
 from bench.errors import BenchError
+from bench.search import block, count, exact
 from bench.store.matrix import blocks, from_array, row_name, take
 from tests.exact import check, find, random_data, rows_of, unit
 
@@ -24,15 +24,15 @@ from tests.exact import check, find, random_data, rows_of, unit
 def test_blocks_in_work_fit_into_the_budget(threads: int, budget: int, stored: Any) -> None:
     parts = [from_array(np.ones((9000, 256), stored), "x")]
     labelled = rows_of(*[range(100)] * 70)
-    plan = search._plan(parts, 70, labelled, 100, budget, threads)
+    plan = exact._plan(parts, 70, labelled, 100, budget, threads)
     each = plan.rows * (256 * np.dtype(stored).itemsize + (256 * 4 if stored != np.float32 else 0))
     assert plan.threads * each <= budget / 2
     assert plan.threads <= threads
-    assert plan.rows >= piece.LEAST_BLOCK
+    assert plan.rows >= block.LEAST_BLOCK
     most = max(group.stop - group.start for group in plan.groups)
-    assert most * (100 * search.LABEL_BYTES + 16 * 5 * 100) <= budget / 2
+    assert most * (100 * exact.LABEL_BYTES + 16 * 5 * 100) <= budget / 2
     assert plan.threads * plan.tile * plan.rows * 4 <= budget / 2
-    assert search.passes(parts, 70, labelled, 100, budget) == len(plan.groups)
+    assert exact.passes(parts, 70, labelled, 100, budget) == len(plan.groups)
 
 
 def test_little_memory_makes_smaller_blocks_before_it_makes_more_passes() -> None:
@@ -40,8 +40,8 @@ def test_little_memory_makes_smaller_blocks_before_it_makes_more_passes() -> Non
     labelled = rows_of(*[range(5)] * 70)
     rows = {}
     for mib in (16, 64, 256):
-        assert search.passes(parts, 70, labelled, 100, mib << 20) == 1
-        rows[mib] = search._plan(parts, 70, labelled, 100, mib << 20, 1).rows
+        assert exact.passes(parts, 70, labelled, 100, mib << 20) == 1
+        rows[mib] = exact._plan(parts, 70, labelled, 100, mib << 20, 1).rows
     assert rows[16] < rows[64] < rows[256]
 
 
@@ -60,7 +60,7 @@ def test_what_a_search_allocates_fits_into_the_budget(budget: int) -> None:
     queries = database[:40].astype(np.float64)
     labelled = rows_of(*(draw.integers(0, 40_000, 500) for _ in queries))
     tracemalloc.start()
-    search.search(parts, queries, labelled, 300, budget, threads=8)
+    exact.search(parts, queries, labelled, 300, budget, threads=8)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < budget
@@ -85,9 +85,9 @@ def test_a_score_is_the_same_wherever_its_row_stands() -> None:
     for dim in (1, 3, 8, 127, 128, 129, 1000, 2048):
         rows = draw.standard_normal((2100, dim)).astype(np.float32)
         query = draw.standard_normal(dim)
-        together = counting.exact_scores(rows, query)
+        together = count.exact_scores(rows, query)
         for row in (0, 1, 7, 127, 128, 129, 1023, 1024, 2099):
-            assert counting.exact_scores(rows[row : row + 1], query)[0] == together[row]
+            assert count.exact_scores(rows[row : row + 1], query)[0] == together[row]
 
 
 def test_progress_counts_every_row_once_per_pass() -> None:
@@ -98,7 +98,7 @@ def test_progress_counts_every_row_once_per_pass() -> None:
     for memory_bytes in (1, 1 << 28):
         seen: list[int] = []
         find(database, queries, labelled, 5, memory_bytes=memory_bytes, advance=seen.append)
-        assert sum(seen) == 900 * search.passes(parts, 9, labelled, 5, memory_bytes)
+        assert sum(seen) == 900 * exact.passes(parts, 9, labelled, 5, memory_bytes)
 
 
 # --- edges --------------------------------------------------------------------------------------

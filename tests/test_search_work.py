@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import counting, piece, search
+from bench.search import block, count, exact
 from tests.exact import check, find, rows_of, unit
 
 # Database, dimension, queries, labelled rows of a query, list: each of the field's, cut down.
@@ -45,8 +45,8 @@ class Work:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.pairs: dict[str, int] = {}
         self.rows: dict[str, int] = {}
-        true, stored = counting.pair_scores, piece.read
-        for module in (counting, piece):
+        true, stored = count.pair_scores, block.read
+        for module in (count, block):
             name = module.__name__
 
             def score(rows: Any, at: Any, *rest: Any, name: str = name) -> Any:
@@ -67,11 +67,11 @@ def test_rows_scored_in_float64_and_rows_read(shape: str, monkeypatch: pytest.Mo
     work = Work(monkeypatch)
     find(database, queries, labelled, depth, threads=1)
     labels = sum(map(len, labelled))
-    assert work.rows["bench.piece"] == len(database), "one pass"
-    assert work.rows.get("bench.counting", 0) <= 2 * len(database), "labels, and lists"
-    listed = work.pairs["bench.counting"] - labels
+    assert work.rows["bench.search.block"] == len(database), "one pass"
+    assert work.rows.get("bench.search.count", 0) <= 2 * len(database), "labels, and lists"
+    listed = work.pairs["bench.search.count"] - labels
     assert len(queries) * depth <= listed <= len(queries) * depth * 1.02
-    assert work.pairs.get("bench.piece", 0) <= 0.2 * labels, "near a labelled score"
+    assert work.pairs.get("bench.search.block", 0) <= 0.2 * labels, "near a labelled score"
 
 
 @pytest.mark.parametrize(("labels", "depth"), [(0, 12), (5, 12), (60, 12), (5, 0)])
@@ -79,7 +79,7 @@ def test_calls_for_a_block_do_not_grow_with_its_queries(labels: int, depth: int)
     """But for those on every 131,072 scores, which would make 2 ms of matrix product."""
     calls = {n_queries: calls_of_a_search(n_queries, labels, depth) for n_queries in (15, 60, 240)}
     assert calls[60] - calls[15] <= 8 * 60, calls
-    assert calls[240] <= 8 * 70 * (1 + 240 * 2048 / counting.LOOKED_AT), calls
+    assert calls[240] <= 8 * 70 * (1 + 240 * 2048 / count.LOOKED_AT), calls
 
 
 def calls_of_a_search(n_queries: int, labels: int, depth: int) -> int:
@@ -106,13 +106,13 @@ def calls_of_a_search(n_queries: int, labels: int, depth: int) -> int:
 
 def test_every_query_of_a_plan_is_searched_once() -> None:
     sizes = np.random.default_rng(3).integers(0, 300, 500)
-    parts = [piece.Matrix("x", (10_000, 64), array=np.ones((1, 64), np.float32))]
+    parts = [block.Matrix("x", (10_000, 64), array=np.ones((1, 64), np.float32))]
     labelled = rows_of(*(range(size) for size in sizes))
     for mib in (1, 4, 16, 256):
-        plan = search._plan(parts, 500, labelled, 100, mib << 20)
+        plan = exact._plan(parts, 500, labelled, 100, mib << 20)
         searched = np.concatenate([plan.order[group] for group in plan.groups])
         assert np.array_equal(np.sort(searched), np.arange(500))
-        assert len(plan.groups) == search.passes(parts, 500, labelled, 100, mib << 20)
+        assert len(plan.groups) == exact.passes(parts, 500, labelled, 100, mib << 20)
     assert len(plan.groups) == 1
 
 
@@ -158,7 +158,7 @@ def test_thousands_of_equal_rows_in_every_block(
     queries = unit(draw.standard_normal((4, 16)))
     work = Work(monkeypatch)
     check(oracle, database, queries, labelled, 30)
-    assert work.pairs["bench.piece"] < 4 * 3000, "equal rows are scored once"
+    assert work.pairs["bench.search.block"] < 4 * 3000, "equal rows are scored once"
     for threads, memory in ((1, 1), (3, 1 << 20)):
         check(oracle, database, queries, labelled, 30, threads=threads, memory_bytes=memory)
 
@@ -167,7 +167,7 @@ def test_thousands_of_equal_rows_in_every_block(
 def test_sorted_or_compared_the_counts_are_the_same(
     oracle: ModuleType, compared: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(counting, "MOST_COMPARED", compared)
+    monkeypatch.setattr(count, "MOST_COMPARED", compared)
     draw = np.random.default_rng(7)
     database = draw.integers(-2, 3, (700, 4)) + np.where(draw.random((700, 4)) < 0.5, 0, 2.0**-27)
     database[~database.any(axis=1)] = 1

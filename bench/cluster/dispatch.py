@@ -28,7 +28,7 @@ from bench.cluster import search as searching
 from bench.cluster.crew import Crew, Hand
 from bench.cluster.worker import Answer, Order
 from bench.errors import BenchError
-from bench.piece import Asked, Counted
+from bench.search.block import Asked, Counted
 from bench.store import shards
 from bench.store.matrix import Matrix
 from bench.system.paths import write_bytes

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import search
 from bench.errors import BenchError
-from bench.piece import Asked, Counted, count
+from bench.search import exact
+from bench.search.block import Asked, Counted, count
 from bench.store.matrix import Decode, Matrix, check_all, count_rows
 
 PIECE_BYTES = 128 << 20  # as float32; what a piece costs besides is that of some thousand rows
@@ -47,7 +47,7 @@ class Piece:
     files: tuple[Mark, ...]
 
 
-def over(ray: Any, work: Callable[..., Counted | str | None] | None = None) -> search.HandOut:
+def over(ray: Any, work: Callable[..., Counted | str | None] | None = None) -> exact.HandOut:
     """Return what hands a search out to the cluster that the module `ray` is connected to.
 
     `work` is what a worker does with a piece, if not `_count`.

@@ -14,8 +14,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from bench import compress
 from bench.data import ground_truth
+from bench.search import compress
 from bench.store import file_hashes, shards
 from bench.system.hashing import sha256_json, sha256_lines
 from bench.system.paths import cache_root, unheld

@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from bench import datasets, engine, extract, pyramid, search
+from bench import datasets, engine, extract, pyramid
 from bench.errors import BenchError
 from bench.images import decode
 from bench.scoring import scores
+from bench.search import exact
 from bench.store.matrix import from_array
 from bench.system.progress import Progress
 from bench.types import Dataset, Image, LabelledRanks
@@ -167,4 +168,4 @@ def _ranks(
 ) -> LabelledRanks:
     parts = [from_array(database, "mini")]
     labelled = scores.labelled_rows(dataset.protocols)
-    return search.search(parts, queries.astype(np.float64), labelled, 0).ranks
+    return exact.search(parts, queries.astype(np.float64), labelled, 0).ranks

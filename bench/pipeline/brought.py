@@ -12,11 +12,12 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from bench import datasets, search
+from bench import datasets
 from bench.errors import BenchError
 from bench.pipeline.options import Options
 from bench.pipeline.score import BROUGHT, check_search, finish, searched_as
 from bench.scoring import card
+from bench.search import exact
 from bench.store import matrix, shards
 from bench.store.matrix import Matrix, from_array
 from bench.system import machine
@@ -143,7 +144,7 @@ def score_brought(
     searched = searched_as(options, brought.shape[1], n_rows, str(brought.open().dtype))
     sources = [(path.stem, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
 
-    def make_card(found: search.Found) -> card.Card:
+    def make_card(found: exact.Found) -> card.Card:
         least, most = found.norms
         unit = max(abs(least - 1), abs(most - 1)) < UNIT_NORM_TOLERANCE
         made = card.make(dataset, None, unit_norm=unit, distractors=sources)

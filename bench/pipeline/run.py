@@ -9,11 +9,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import engine, extract, latency, missing, search
-from bench.missing import Missing
+from bench import engine, extract, latency
 from bench.pipeline.plan import Plan, jobs, room_needed
 from bench.pipeline.score import finish
 from bench.pipeline.verify_pairs import reranking
+from bench.search import exact, missing
+from bench.search.missing import Missing
 from bench.store import shards
 from bench.store.matrix import Matrix
 from bench.system import memory
@@ -27,7 +28,7 @@ class Cluster(Protocol):
         """Do a job; return images described, and a sentence for each that cannot be."""
 
     @property
-    def hand_out(self) -> search.HandOut:
+    def hand_out(self) -> exact.HandOut:
         """Return what hands out the parts of a search."""
 
     def about(self) -> list[dict[str, Any]]:
@@ -102,7 +103,7 @@ def _run(planned: Plan, cluster: Cluster | None) -> Path:
         absent,
         [image for _, one in planned.database_lists() for image in one.database],
         None if cluster is None else cluster.about,
-        search.here if cluster is None else cluster.hand_out,
+        exact.here if cluster is None else cluster.hand_out,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import approximate, areas, compress, costs, missing, record, replay, search
+from bench import costs, record, replay
 from bench.errors import BenchError
 from bench.pipeline.options import Options
 from bench.rerank import suppression, verification
@@ -20,6 +20,7 @@ from bench.rerank.verification import Reranking
 from bench.scoring import card
 from bench.scoring.intervals import intervals_of
 from bench.scoring.scores import labelled_rows, score, ties_of
+from bench.search import areas, compress, exact, faiss_index, missing
 from bench.store import matrix
 from bench.system import machine
 from bench.system.hashing import plain
@@ -39,7 +40,7 @@ def finish(
     dataset: Dataset,
     parts: list[matrix.Matrix],
     query_parts: list[matrix.Matrix],
-    make_card: Callable[[search.Found], card.Card],
+    make_card: Callable[[exact.Found], card.Card],
     info: MethodInfo,
     options: Options,
     timing: dict[str, Any],
@@ -49,7 +50,7 @@ def finish(
     absent: missing.Missing = missing.NOTHING,
     searched: Sequence[Image] = (),
     nodes: Callable[[], list[dict[str, Any]]] | None = None,
-    hand_out: search.HandOut = search.here,
+    hand_out: exact.HandOut = exact.here,
 ) -> Path:
     """Rank, re-rank where asked, score, write the record of descriptors; return its path.
 
@@ -152,16 +153,16 @@ def searched_as(options: Options, dim: int, n_rows: int, given: str = "float32")
 
     `n_rows` counts database and distractors; `given` is the type of uncompressed rows.
     """
-    choice, index = compress.parse(options.compression), approximate.parse(options.search)
+    choice, index = compress.parse(options.compression), faiss_index.parse(options.search)
     return {
         "compression": compress.code(choice, dim, n_rows, given),
-        "search": approximate.code(index, dim, n_rows),
+        "search": faiss_index.code(index, dim, n_rows),
     }
 
 
 def check_search(dataset: Dataset, options: Options) -> None:
     """Refuse an index for a data set that is searched area by area."""
-    if dataset.areas is not None and approximate.parse(options.search) is not None:
+    if dataset.areas is not None and faiss_index.parse(options.search) is not None:
         raise BenchError(
             f"{dataset.name} is searched area by area, and an index over the whole database cannot "
             "do that; use --search exact."
@@ -178,8 +179,8 @@ def _search(
     device: str | None,
     absent: missing.Missing,
     n_rows: int,
-    hand_out: search.HandOut,
-) -> search.Found:
+    hand_out: exact.HandOut,
+) -> exact.Found:
     """Search exactly; `n_rows` counts the rows of `parts` and those that are absent from them."""
     wanted = labelled_rows(dataset.protocols)
     rows = _query_rows(query_parts)
@@ -187,21 +188,21 @@ def _search(
     budget, total = options.memory_budget_mib << 20, 0
     jobs = areas.jobs(missing.areas_without(dataset.areas, absent), parts, labelled)
     for job in jobs:
-        passes = search.passes(job.parts, len(job.queries), job.labelled, depth, budget)
+        passes = exact.passes(job.parts, len(job.queries), job.labelled, depth, budget)
         total += passes * len(job.number)
     with Progress("search", total, "rows") as progress:
         searched = [
             (
                 job,
-                search.search(
+                exact.search(
                     job.parts,
                     rows[job.queries],
                     job.labelled,
                     depth,
                     budget,
                     progress.advance,
-                    (device if hand_out is search.here else None) or "cpu",
-                    None if hand_out is search.here else 1,
+                    (device if hand_out is exact.here else None) or "cpu",
+                    None if hand_out is exact.here else 1,
                     hand_out,
                 ),
             )
@@ -239,20 +240,20 @@ def _approximately(
     depth: int,
     options: Options,
     phases: dict[str, float],
-    exact: search.Found,
+    exact_found: exact.Found,
     absent: missing.Missing,
     n_rows: int,
-) -> tuple[search.Found, dict[str, Any] | None, approximate.Retrieved | None]:
+) -> tuple[exact.Found, dict[str, Any] | None, faiss_index.Retrieved | None]:
     """Return what is found, and of an approximate search its part of the record and its lists."""
-    index = approximate.parse(options.search)
+    index = faiss_index.parse(options.search)
     if index is None:
-        return exact, None, None
+        return exact_found, None, None
     start = time.perf_counter()
-    got = approximate.retrieve(index, parts, _query_rows(query_parts))
+    got = faiss_index.retrieve(index, parts, _query_rows(query_parts))
     wanted = labelled_rows(dataset.protocols)
     labelled = missing.labels_without(wanted, absent, n_rows)
     ranks, shortlist = missing.restore_retrieved(
-        *approximate.ranks_of(got.lists, labelled, depth), wanted, absent, n_rows
+        *faiss_index.ranks_of(got.lists, labelled, depth), wanted, absent, n_rows
     )
     phases["approximate search"] = time.perf_counter() - start
     seconds = got.seconds | {"exact_search": phases["search"]}
@@ -260,14 +261,14 @@ def _approximately(
         "index": index.name,
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "index_bytes": got.index_bytes,
-        **approximate.loss(
+        **faiss_index.loss(
             dataset.protocols,
             len(dataset.database),
             ranks,
             shortlist,
-            exact.ranks.rank,
-            exact.shortlist.row,
+            exact_found.ranks.rank,
+            exact_found.shortlist.row,
             absent.queries,
         ),
     }
-    return search.Found(ranks, shortlist, exact.norms), about, got
+    return exact.Found(ranks, shortlist, exact_found.norms), about, got

@@ -94,7 +94,7 @@ def make(
     `precision` is that of the network, as `bench.engine.precision` names it.
     `distractors` names each added set and its number of rows. `rerank` is what
     `bench.rerank.verification.card_of` says of a stage that changes the list; `compression` and
-    `search` are the codes of `bench.compress` and `bench.approximate`.
+    `search` are the codes of `bench.search.compress` and `bench.search.faiss_index`.
     """
     crop = {"box": CROPPED, "whole": WHOLE}[dataset.crop]
     if dataset.crop == "box" and all(query.box is None for query in dataset.queries):

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from bench import areas, datasets, engine, extract, loading, replay, search
+from bench import datasets, engine, extract, loading, replay
 from bench.errors import BenchError, first_few
 from bench.scoring import metrics
 from bench.scoring.scores import labelled_rows, score
+from bench.search import areas, exact
 from bench.store.matrix import Matrix, from_array
 from bench.system.progress import Progress
 from bench.training import checkpoint
@@ -52,7 +53,7 @@ class Validation:
         rows = asked.open().astype(np.float64)
         wanted = labelled_rows(self.dataset.protocols)
         searched = [
-            (job, search.search(job.parts, rows[job.queries], job.labelled, DEPTH))
+            (job, exact.search(job.parts, rows[job.queries], job.labelled, DEPTH))
             for job in areas.jobs(self.dataset.areas, [database], wanted)
         ]
         found = searched[0][1]

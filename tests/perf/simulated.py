@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from bench import search
 from bench.cluster import connect
 from bench.cluster import search as cluster
+from bench.search import exact
 from bench.store.matrix import Matrix
 
 DIM, PER_PART, QUERIES, LABELLED, SHORTLIST = 512, 65_536, 70, 98, 100
@@ -128,11 +128,11 @@ def main(address: str, n_rows: int, raylets: list[int]) -> None:
         ) as ray,
     ):
         parts = parts_of(Path(place), n_rows)
-        hand_out = search.here if ray is None else cluster.over(ray)
+        hand_out = exact.here if ray is None else cluster.over(ray)
         sent: list[int] = []
 
-        def find(some: list[Matrix], advance: Callable[[int], None]) -> search.Found:
-            return search.search(
+        def find(some: list[Matrix], advance: Callable[[int], None]) -> exact.Found:
+            return exact.search(
                 some, queries, labels, SHORTLIST, advance=advance, threads=1, hand_out=watched
             )
 

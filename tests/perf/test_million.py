@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import search
 from bench.data import dataset_json
 from bench.pipeline.brought import read
 from bench.scoring import scores
+from bench.search import exact
 from bench.store.matrix import blocks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -84,7 +84,7 @@ def test_ranks_and_scores_against_the_bare_product(million: Path, benchmark: Any
 
     def all_of_it() -> None:
         labelled = scores.labelled_rows(dataset.protocols)
-        found = search.search(parts, queries.astype(np.float64), labelled, 100)
+        found = exact.search(parts, queries.astype(np.float64), labelled, 100)
         scores.score(found.ranks, dataset.protocols, DATABASE)
 
     timed(product)  # the file comes into the page cache

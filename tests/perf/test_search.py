@@ -12,9 +12,9 @@ import faiss
 import numpy as np
 import pytest
 
-from bench import search
 from bench.scoring import scores
 from bench.scoring.metrics import REVISITED_METRICS
+from bench.search import exact
 from bench.store.matrix import from_array
 from bench.types import GroundTruth, Protocol
 
@@ -101,7 +101,7 @@ def test_search_and_scores_against_a_full_argsort(
     labelled = scores.labelled_rows(protocols)
 
     def ours() -> scores.Scores:
-        found = search.search(parts, queries.astype(np.float64), labelled, DEPTH)
+        found = exact.search(parts, queries.astype(np.float64), labelled, DEPTH)
         return scores.score(found.ranks, protocols, ROWS)
 
     means = argsort_evaluation(database, queries, protocols)
@@ -131,7 +131,7 @@ def test_search_against_the_flat_index_of_faiss(
         listed["faiss"] = index.search(queries, DEPTH)[1]
 
     def ours() -> None:
-        found = search.search(parts, queries.astype(np.float64), labelled, DEPTH)
+        found = exact.search(parts, queries.astype(np.float64), labelled, DEPTH)
         listed["ours"] = found.shortlist.row
 
     flat()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.search import Found
+from bench.search.exact import Found
 from bench.store.matrix import Matrix
 from bench.types import NO_ROW, Areas, LabelledRanks, Rows, Shortlist
 

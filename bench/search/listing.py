@@ -1,7 +1,7 @@
 """The rows that may be in the list of a query, picked by their fast scores.
 
-See `bench.search` for the idea. A list begins with the best of the first block; from then on only
-what reaches its last score, as far as the fast product can tell, is looked at.
+See `bench.search.exact` for the idea. A list begins with the best of the first block; from then on
+only what reaches its last score, as far as the fast product can tell, is looked at.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.counting import best_of_each
+from bench.search.count import best_of_each
 from bench.types import Rows
 
 Float32 = NDArray[np.float32]

@@ -24,8 +24,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from bench import quantise
 from bench.errors import BenchError
+from bench.search import quantise
 from bench.store import shards
 from bench.store.matrix import Decode, Matrix, check_block, content_sha256, count_rows, read
 from bench.system.hashing import sha256_json

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.counting import LOOKED_AT, Labels, best_of_each, labelled_ties, scores_of
 from bench.errors import BenchError
-from bench.piece import LEAST_BLOCK, Asked, Counted, count
+from bench.search.block import LEAST_BLOCK, Asked, Counted, count
+from bench.search.count import LOOKED_AT, Labels, best_of_each, labelled_ties, scores_of
 from bench.store.matrix import Matrix, check_all, count_rows
 from bench.types import LabelledRanks, Rows, Shortlist
 

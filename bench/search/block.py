@@ -1,8 +1,8 @@
 """What a piece of the database adds to a search: one pass over its rows, block by block.
 
-See `bench.search` for the idea. A piece is counted without a look at any other, by whoever has its
-rows, and everything that depends on the machine that multiplies, as how far its fast scores may be
-trusted, is measured there. So what pieces add up to does not depend on how the rows are cut.
+See `bench.search.exact` for the idea. A piece is counted without a look at any other, by whoever
+has its rows, and everything that depends on the machine that multiplies, as how far its fast scores
+may be trusted, is measured there. So what pieces add up to does not depend on how the rows are cut.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bench.counting import (
+from bench.search.count import (
     LOOKED_AT,
     Bands,
     Labels,
@@ -32,7 +32,7 @@ from bench.counting import (
     pair_scores,
     scores_of,
 )
-from bench.listing import Lists, below, hopeful, settle
+from bench.search.listing import Lists, below, hopeful, settle
 from bench.store.matrix import Matrix, check_all, check_block, read, take
 from bench.types import Rows
 

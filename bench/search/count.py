@@ -1,8 +1,8 @@
 """Float64 scores of (query, row) pairs, and counting how many rows beat each labelled row.
 
-See `bench.search` for the idea. Around every labelled score lies a band: a fast score above it is
-surely better than the labelled row, a fast score below it surely worse, and a row inside it is
-scored in float64. Everything here works on the queries of a tile at once.
+See `bench.search.exact` for the idea. Around every labelled score lies a band: a fast score above
+it is surely better than the labelled row, a fast score below it surely worse, and a row inside it
+is scored in float64. Everything here works on the queries of a tile at once.
 """
 
 from __future__ import annotations

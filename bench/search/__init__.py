@@ -1,0 +1,1 @@
+"""Exact ranks by counting; areas, absent rows, compression, indexes of faiss."""
