@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bench import sources
+from bench.acquire import downloads
 from bench.facts import Download
 from bench.system import download
 from tests.miniatures import jpeg
@@ -199,8 +199,8 @@ class Streets:
 
     def state(self) -> dict[str, Any]:
         """Return what was recorded of the archive."""
-        place = sources.Place("streets", self.folder)
-        return sources.state(place, "photos.tgz")
+        place = downloads.Place("streets", self.folder)
+        return downloads.state(place, "photos.tgz")
 
     def left(self) -> list[str]:
         """Return what else lies in the folder of the downloads."""
@@ -217,7 +217,7 @@ def streets(host, cli, workspace, monkeypatch) -> Streets:
     monkeypatch.setattr(download, "WAIT_S", 0.0)
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1,localhost")
-    monkeypatch.delenv(sources.MIRROR, raising=False)
+    monkeypatch.delenv(downloads.MIRROR, raising=False)
     made = Streets(
         workspace.folder / "streets.py", workspace.data / "streets", (host(), host()), cli
     )

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import sources
+from bench.acquire import downloads
 from bench.facts import Download
 from bench.system import download
 from tests.hosts import (
@@ -281,22 +281,24 @@ def test_a_mirror_is_asked_first(streets: Streets, monkeypatch, refused) -> None
     place = other.url.removeprefix("http://")
     streets.write_all([Download("photos.tgz", (f"{other.url}/photos.tgz",), into="jpg")])
     mirror.pages[f"/copies/{place}/photos.tgz"] = Page()
-    monkeypatch.setenv(sources.MIRROR, f"{mirror.url}/copies/")
+    monkeypatch.setenv(downloads.MIRROR, f"{mirror.url}/copies/")
     assert streets.get().status == 0
     assert streets.state()["source"] == f"{mirror.url}/copies/{place}/photos.tgz"
     assert other.pages["/photos.tgz"].asked == []
     mirror.pages.clear()
     assert streets.get("--force").status == 0
     assert streets.state()["source"] == f"{other.url}/photos.tgz"
-    monkeypatch.setenv(sources.MIRROR, "/srv/copies")
+    monkeypatch.setenv(downloads.MIRROR, "/srv/copies")
     assert "is not the address of a web server" in refused(streets.get("--force"))
 
 
 def test_distractors_archive_by_archive(host, cli, workspace, monkeypatch) -> None:
     mirror, place = host(), "/ptak.felk.cvut.cz/revisitop/revisitop1m"
     room = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=10**12))
-    monkeypatch.setattr("bench.acquire.shutil", room)  # not of this test, but of the genuine set
-    monkeypatch.setenv(sources.MIRROR, mirror.url)
+    monkeypatch.setattr(
+        "bench.acquire.get.shutil", room
+    )  # not of this test, but of the genuine set
+    monkeypatch.setenv(downloads.MIRROR, mirror.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
     names = [f"{i:03x}/{i:032x}.jpg" for i in range(8)]
     lines = "".join(f"{name}\n" for name in names)

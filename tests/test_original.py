@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import datacheck, datasets
+from bench import datasets
+from bench.acquire import verify
 from bench.facts import Facts
 from bench.scoring import known_answers
 from bench.system.hashing import sha256_lines
@@ -161,13 +162,13 @@ def test_how_the_revisited_sets_follow_from_the_old(genuine, old: str, new: str)
 def test_the_facts_hold_on_the_genuine_lists(genuine, name: str) -> None:
     dataset, facts = genuine(name), facts_of(name)
     names = {image.id for image in (*dataset.database, *dataset.queries)}
-    counted = Counter(datacheck.prefix_of(x, facts.prefixes) for x in names)
+    counted = Counter(verify.prefix_of(x, facts.prefixes) for x in names)
     assert counted == facts.prefixes
     assert names.isdisjoint(facts.not_images)
     assert len(set(facts.not_images)) == (20 if "paris" in name else 0)
     for variant, expected in facts.expected.items():
         full = genuine(f"{name}.{variant}" if variant else name)
-        states = {state for state, _ in datacheck._lists(full, expected)}
+        states = {state for state, _ in verify._lists(full, expected)}
         assert states == {"note", "ok"}
 
 

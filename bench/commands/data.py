@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from bench import datacheck, datasets, plugins
-from bench.acquire import get as get_one
+from bench import datasets, plugins
+from bench.acquire.get import get as get_one
+from bench.acquire.verify import Looked, check
 from bench.data import locate
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError
@@ -115,9 +116,9 @@ def verify(names: Sequence[str], say: Say, *, quick: bool, listing: Path | None)
     """
     failed, named = 0, []
     for name in names:
-        looked, problems = datacheck.Looked(), 0
+        looked, problems = Looked(), 0
         try:
-            for state, text in datacheck.check(name, looked, quick=quick):
+            for state, text in check(name, looked, quick=quick):
                 print(f"{state:>7}  {text}", flush=True)
                 problems += state == "PROBLEM"
         except BenchError as error:

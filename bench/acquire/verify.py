@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bench import datasets, plugins, sources
+from bench import datasets, plugins
+from bench.acquire import downloads
 from bench.data import locate
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError, first_few
@@ -345,9 +346,9 @@ def _known(entry: Entry, facts: Facts, looked: Looked) -> Iterator[Finding]:
 
 def _archives(entry: Entry, facts: Facts, *, missing: bool) -> Iterator[Finding]:
     """Report archives that `data get` unpacked, did not unpack, or that held empty files."""
-    place = sources.Place(entry.name, data_root() / entry.name)
+    place = downloads.Place(entry.name, data_root() / entry.name)
     archives = [one for one in facts.downloads if one.kind == "images"]
-    states = {one.file: sources.state(place, one.file) for one in archives}
+    states = {one.file: downloads.state(place, one.file) for one in archives}
     done = [file for file, held in states.items() if held.get("unpacked")]
     if done:
         yield note(f"unpacked here: {first_few(done)}")

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bench import datasets, sources
+from bench import datasets
+from bench.acquire import downloads
+from bench.acquire.downloads import Place
 from bench.data import locate
 from bench.datasets import Entry
 from bench.errors import BenchError, NoRoomError, first_few
 from bench.facts import Download, Facts
-from bench.sources import Place
 from bench.system import archives
 from bench.system.paths import data_root, write_bytes
 
@@ -77,8 +78,8 @@ def _take(place: Place, facts: Facts, own: Path) -> None:
             f"one of {first_few((*known, *facts.truth), 10)}."
         )
     download = known.get(own.name) or Download(own.name, ())
-    sources.forget(place, download)
-    sources.settle(place, download, own, own=True)
+    downloads.forget(place, download)
+    downloads.settle(place, download, own, own=True)
 
 
 def _download(
@@ -91,11 +92,11 @@ def _download(
 ) -> None:
     """Fetch what may be fetched; say of the rest where a person asks for it."""
     wanted = _wanted(facts, span)
-    todo = [download for download in wanted if force or not sources.done(place, download)]
+    todo = [download for download in wanted if force or not downloads.done(place, download)]
     if any(download.kind == "images" for download in todo) and not force and _all_here(entry):
         for download in facts.downloads:
             if download.kind == "images":
-                sources.clear(place, download)
+                downloads.clear(place, download)
         todo = [download for download in todo if download.kind != "images"]
     if todo or facts.ask:
         _agree(place, facts, accept=accept, ask=bool(todo))
@@ -103,7 +104,7 @@ def _download(
     faults = []
     for download in todo:
         try:
-            sources.get(place, download, anew=force)
+            downloads.get(place, download, anew=force)
         except NoRoomError:
             raise
         except BenchError as error:

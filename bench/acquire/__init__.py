@@ -1,0 +1,1 @@
+"""Getting data sets, and checking what is on this machine."""
