@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.extract import CODE_VERSION
+from bench.describe.extract import CODE_VERSION
 from bench.system.paths import ROOT
 
 EXTRACTION = ("bench/extract.py", "bench/describe/extract.py")  # where CODE_VERSION was, and is

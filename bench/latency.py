@@ -24,8 +24,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import engine, flops, footprint, throughput, timing
+from bench import throughput, timing
 from bench.costs import Measured
+from bench.describe import engine, flops, footprint
 from bench.images import decode
 from bench.system import memory
 from bench.system.memory import Peaks

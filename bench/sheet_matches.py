@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import datasets, engine, loading, local_store
+from bench import datasets
+from bench.describe import engine, loading, local_store
 from bench.errors import BenchError
 from bench.images import decode
 from bench.rerank import geometry

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import engine
+from bench.describe import engine
 from bench.errors import BenchError
 from bench.system import memory
 from bench.system.memory import Memory, Peaks

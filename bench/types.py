@@ -223,8 +223,9 @@ class Method(Interface):
 class NetworkMethod(Method, Interface):
     """A method that names the torch module behind `describe` and `local`, so that it runs faster.
 
-    The harness may then replace modules inside `network` by equal ones (see `bench.network`):
-    `describe` and `local` must call these as modules, each time anew, and keep no weights aside.
+    The harness may then replace modules inside `network` by equal ones (see
+    `bench.describe.speedup`): `describe` and `local` must call these as modules, each time anew,
+    and keep no weights aside.
     """
 
     network: Any
@@ -338,7 +339,7 @@ class Settings:
 
     batch_size    most images of one shape given to the network at once
     batch_pixels  most pixels of them together, at scale 1; one image may have more (None: as many
-                  as the device gains from, see `bench.engine`)
+                  as the device gains from, see `bench.describe.engine`)
     workers       processes that decode; 0: threads of this process
     precision     of convolutions and of linear layers of positions; everything else is float32
     tf32          whether a GPU may round the factors of float32 products to TF32

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench import contract, pyramid
+from bench import contract
+from bench.describe import pyramid
 from bench.errors import BenchError, first_few
 from bench.methods import _delg_file, _delg_match, _delg_tf, _resnet, _tensorflow
 from bench.types import Preprocess

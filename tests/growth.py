@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench import datasets, extract, local_store, methods, record, verify
-from bench.engine import Loaded
+from bench import datasets, methods, record, verify
+from bench.describe import extract, local_store
+from bench.describe.engine import Loaded
 from bench.report import board, runs
 from bench.scoring import card
 from bench.system import identity

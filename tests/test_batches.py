@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from bench import batches
+from bench.describe import engine
 from bench.images import decode
 from bench.types import Image, Preprocess
 
@@ -87,17 +87,17 @@ def test_what_cannot_be_read_has_no_shape(tmp_path: Path) -> None:
         Image("a", "good.png"), Image("b", "bad.png"), Image("c", "none.png"),
         Image("d", "good.png", (0, 0, 99, 99)), Image("e", "good.png", (1, 1, 5, 4)),
     ]  # fmt: skip
-    assert batches.shapes(tmp_path, wanted, Preprocess()) == [(6, 8), None, None, None, (3, 4)]
+    assert engine.shapes(tmp_path, wanted, Preprocess()) == [(6, 8), None, None, None, (3, 4)]
 
 
 def test_equal_shapes_go_together_within_both_limits() -> None:
     wide, tall = (3, 4), (4, 3)
     known = [wide, tall, None, wide, tall, wide, wide, None]
-    assert batches.plan(known, 8, 10**6) == [[0, 3, 5, 6], [1, 4], [2], [7]]
-    assert batches.plan(known, 3, 10**6) == [[0, 3, 5], [6], [1, 4], [2], [7]]
-    assert batches.plan(known, 8, 25) == [[0, 3], [5, 6], [1, 4], [2], [7]]
-    assert batches.plan(known, 8, 1) == [[0], [3], [5], [6], [1], [4], [2], [7]]
-    assert batches.plan([], 8, 1) == []
+    assert engine.plan(known, 8, 10**6) == [[0, 3, 5, 6], [1, 4], [2], [7]]
+    assert engine.plan(known, 3, 10**6) == [[0, 3, 5], [6], [1, 4], [2], [7]]
+    assert engine.plan(known, 8, 25) == [[0, 3], [5, 6], [1, 4], [2], [7]]
+    assert engine.plan(known, 8, 1) == [[0], [3], [5], [6], [1], [4], [2], [7]]
+    assert engine.plan([], 8, 1) == []
 
 
 @given(
@@ -106,7 +106,7 @@ def test_equal_shapes_go_together_within_both_limits() -> None:
     st.integers(1, 20),
 )
 def test_every_image_is_in_one_batch_of_its_shape(known: Any, most: int, pixels: int) -> None:
-    planned = batches.plan(known, most, pixels)
+    planned = engine.plan(known, most, pixels)
     assert sorted(i for batch in planned for i in batch) == list(range(len(known)))
     for batch in planned:
         assert len(batch) <= most

@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bench import datasets, engine, extract, loading
+from bench import datasets
 from bench.cluster import recipe as recipes
 from bench.cluster.worker import Count, Files, Order, Worker
+from bench.describe import engine, extract, loading
 from bench.store import shards
 from tests import clusters, small_net
 

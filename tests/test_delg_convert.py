@@ -16,7 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench import methods, pyramid
+from bench import methods
+from bench.describe import pyramid
 from bench.errors import BenchError
 from bench.methods import (
     _convert_delg,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import engine, extract, loading, pyramid
+from bench.describe import engine, extract, loading, pyramid
 from bench.images import decode
 from bench.methods import _convert_delg
 from bench.types import Image

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from bench import decoding, engine, extract, loading
+from bench.describe import engine, extract, loading, prefetch
 from bench.errors import BenchError
 from bench.images import decode
 from bench.store import shards
@@ -275,7 +275,7 @@ def test_a_resumed_run_gives_the_bytes_of_an_undisturbed_one(
 def lots(folder: Path, workers: int) -> list[Any]:
     planned = [[0, 2], [1], [3, 4, 5], [8]]
     sizes = [width * height for width, height in SIZES]
-    return list(decoding.decoded(folder, ALL, RULE, planned, sizes, workers))
+    return list(prefetch.decoded(folder, ALL, RULE, planned, sizes, workers))
 
 
 def test_processes_decode_what_threads_do(folder: Path) -> None:
@@ -290,9 +290,9 @@ def test_decoding_stays_a_little_ahead(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         decode, "load", lambda path, *rest: asked.append(path.name) or load(path, *rest)
     )
-    monkeypatch.setattr(decoding, "AHEAD_PIXELS", 1)
+    monkeypatch.setattr(prefetch, "AHEAD_PIXELS", 1)
     planned = [[i] for i in range(len(ALL))]
-    found = decoding.decoded(folder, ALL, RULE, planned, [1] * len(ALL), 0)
+    found = prefetch.decoded(folder, ALL, RULE, planned, [1] * len(ALL), 0)
     next(found)
     time.sleep(0.2)
     assert 1 <= len(asked) <= 3
@@ -301,7 +301,7 @@ def test_decoding_stays_a_little_ahead(folder: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_worker_that_is_killed_ends_in_one_sentence(folder: Path) -> None:
     lots(folder, 2)
-    pool: Any = decoding._pool(2)
+    pool: Any = prefetch._pool(2)
     for process in pool._processes.values():
         os.kill(process.pid, signal.SIGKILL)
     end = time.monotonic() + 20
@@ -316,17 +316,17 @@ def test_a_worker_that_is_killed_ends_in_one_sentence(folder: Path) -> None:
 ENDLESS = """
 import sys
 from pathlib import Path
-from bench import decoding
-from bench import engine
+from bench.describe import prefetch
+from bench.describe import engine
 from bench.system import interrupt
 from bench.types import Image, Preprocess
 interrupt.watch()  # as every command does: an interruption may find threads that wait
 wanted = [Image("0", "0.png")] * 100000
 said = False  # once: nobody reads on, and a full pipe would hold the end up
-for lot in decoding.decoded(Path(sys.argv[1]), wanted, Preprocess(), [[i] for i in range(100000)],
+for lot in prefetch.decoded(Path(sys.argv[1]), wanted, Preprocess(), [[i] for i in range(100000)],
                             [1200] * 100000, 2):
-    if decoding._pool(2)._processes and not said:
-        print(*decoding._pool(2)._processes, flush=True)
+    if prefetch._pool(2)._processes and not said:
+        print(*prefetch._pool(2)._processes, flush=True)
         said = True
 """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pillow
 
-from bench import engine, estimate
+from bench.describe import engine, probe
 from bench.errors import BenchError
 from bench.images import decode
 from bench.store import room
@@ -107,9 +107,7 @@ def test_the_probe_sees_small_and_large_images(tmp_path: Path, monkeypatch) -> N
         Pillow.new("RGB", (8, 10 + 10 * i)).save(tmp_path / f"{i}.png")
         wanted.append(Image(str(i), f"{i}.png"))
     (tmp_path / "0.png").write_bytes(b"broken")
-    sides = [
-        decode.header_size(tmp_path / one.file)[1] for one in estimate._spread(tmp_path, wanted)
-    ]
+    sides = [decode.header_size(tmp_path / one.file)[1] for one in probe._spread(tmp_path, wanted)]
     assert len(set(sides)) == 8
     assert min(sides) < 100
     assert max(sides) > 300
@@ -122,16 +120,16 @@ def test_the_probe_sees_small_and_large_images(tmp_path: Path, monkeypatch) -> N
         return None, {}
 
     monkeypatch.setattr(engine, "rows_of", rows_of)
-    probed = estimate.probe(None, tmp_path, wanted)  # type: ignore[arg-type]
+    probed = probe.probe(None, tmp_path, wanted)  # type: ignore[arg-type]
     assert probed is not None
     assert probed.images == 8
     assert len(shown) == 9
-    monkeypatch.setattr(estimate, "PROBE_S", -1.0)
-    few = estimate.probe(None, tmp_path, wanted)  # type: ignore[arg-type]
+    monkeypatch.setattr(probe, "PROBE_S", -1.0)
+    few = probe.probe(None, tmp_path, wanted)  # type: ignore[arg-type]
     assert few is not None
     assert few.images == 1, "it stops when its time is over"
-    assert estimate.probe(None, tmp_path, wanted[:1]) is None  # type: ignore[arg-type]
-    assert "not known" in estimate.say_time(None, 1)
+    assert probe.probe(None, tmp_path, wanted[:1]) is None  # type: ignore[arg-type]
+    assert "not known" in probe.say_time(None, 1)
 
 
 # --- really full --------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench import datasets, engine, extract, loading, local_store, methods
+from bench import datasets, methods
+from bench.describe import engine, extract, loading, local_store
 from bench.search import compress
 from bench.system import machine
 from bench.types import LocalRule, Settings

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, register_flop_formula
 
-from bench import flops, timing
+from bench import timing
+from bench.describe import flops
 from tests.commands import only
 
 PRODUCT = 2 * 5 * 7 * 5

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench import engine, flops, footprint, loading, methods
+from bench import methods
+from bench.describe import engine, flops, footprint, loading
 from bench.system import memory
 from bench.types import Settings
 

@@ -14,7 +14,8 @@ import torch
 from PIL import Image as Pillow
 from torch import nn
 
-from bench import contract, costs, engine, latency, throughput, timing
+from bench import contract, costs, latency, throughput, timing
+from bench.describe import engine
 from bench.errors import BenchError
 from bench.images import decode
 from bench.search.faiss_index import Retrieved

@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from bench import methods, pyramid
+from bench import methods
+from bench.describe import pyramid
 from bench.errors import BenchError
 from bench.methods import _backbones, _lite, _lite_method, _lite_training, _photographs
 from bench.methods._pooling import gem

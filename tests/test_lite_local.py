@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench import methods, pyramid
+from bench import methods
+from bench.describe import pyramid
 from bench.methods import _lite_local
 from bench.nn import losses
 from bench.training import augment

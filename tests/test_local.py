@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench import contract, datasets, engine, local, local_store, methods, pyramid
+from bench import contract, datasets, methods
+from bench.describe import engine, local_features, local_store, pyramid
 from bench.errors import BenchError
 from bench.images import decode
 from bench.types import LocalFeatures, LocalRule, Preprocess, Settings
@@ -33,13 +34,17 @@ def test_selection_by_hand() -> None:
     """Attention 1 4 / 2 4: the strongest are (0, 1), (1, 1), (1, 0); equal in order of rows."""
     attention = torch.tensor([[1.0, 4.0], [2.0, 4.0]])
     descriptors = torch.tensor([[[3.0, 0.0], [1.0, 0.0]], [[4.0, 2.0], [0.0, 0.0]]])
-    found = local.select(descriptors, attention, 0.5, changed(offset_px=7.5))
+    found = local_features.select(descriptors, attention, 0.5, changed(offset_px=7.5))
     assert found.attention.tolist() == [4, 4, 2]
     assert found.points.tolist() == [[15, 47], [47, 47], [47, 15]]
     assert found.scale.tolist() == [0.5, 0.5, 0.5]
     assert found.descriptors.tolist() == [[0, 1], [0, 0], [1, 0]], "a zero descriptor stays zero"
-    assert len(local.select(descriptors, attention, 1.0, changed(threshold=4.0)).points) == 2
-    assert len(local.select(descriptors, attention, 1.0, changed(threshold=9.0)).points) == 0
+    assert (
+        len(local_features.select(descriptors, attention, 1.0, changed(threshold=4.0)).points) == 2
+    )
+    assert (
+        len(local_features.select(descriptors, attention, 1.0, changed(threshold=9.0)).points) == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,7 +60,7 @@ def test_selection_by_hand() -> None:
 )
 def test_the_halved_threshold_by_hand(attention: list[float], count: int) -> None:
     rule = changed(threshold=260.0, threshold_rule="halved")
-    assert local.kept(np.array(attention, dtype=np.float32), rule) == count
+    assert local_features.kept(np.array(attention, dtype=np.float32), rule) == count
 
 
 def test_boxes_of_one_scale_overlap_too_little_to_be_suppressed() -> None:
@@ -72,7 +77,7 @@ def test_the_strongest_of_all_scales() -> None:
             np.full(n, scale, np.float32), np.zeros((n, 2), np.float32),
         )  # fmt: skip
 
-    found = local.strongest([part(0.5, 5, 3, 1), part(1.0), part(2.0, 4, 3)], 4)
+    found = local_features.strongest([part(0.5, 5, 3, 1), part(1.0), part(2.0, 4, 3)], 4)
     assert found.attention.tolist() == [5, 4, 3, 3]
     assert found.scale.tolist() == [0.5, 2, 0.5, 2], "equal attention: the earlier scale"
 
@@ -89,11 +94,11 @@ def test_a_pyramid_of_one_bright_cell() -> None:
     batch[0, :, 32:64, 64:96] = torch.tensor([3.0, 4.0, 1.0])[:, None, None]
     batch[1] = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0))
     rule = changed(scales=(0.5, 1.0), max_features=5)
-    both = local.describe_pyramid(maps, batch, Preprocess(), rule)
+    both = local_features.describe_pyramid(maps, batch, Preprocess(), rule)
     assert both[0].points.tolist() == [[32, 64], [32, 64], [32, 80], [48, 64], [48, 80]]
     assert both[0].scale.tolist() == [0.5, 1, 1, 1, 1]
     assert both[0].descriptors == pytest.approx(np.tile([0.6, 0.8], (5, 1)), abs=1e-6)
-    alone = local.describe_pyramid(maps, batch[1:], Preprocess(), rule)[0]
+    alone = local_features.describe_pyramid(maps, batch[1:], Preprocess(), rule)[0]
     assert np.array_equal(alone.points, both[1].points)
     assert np.array_equal(alone.descriptors, both[1].descriptors)
 
@@ -101,7 +106,9 @@ def test_a_pyramid_of_one_bright_cell() -> None:
 @pytest.mark.parametrize("size", [(0, 3), (3, 0), (0, 0)])
 def test_an_image_may_be_too_small_for_features(size: tuple[int, int]) -> None:
     empty = torch.zeros(1, 2, *size), torch.zeros(1, 1, *size)
-    found = local.describe_pyramid(lambda _: empty, torch.zeros(1, 3, 8, 8), Preprocess(), RULE)
+    found = local_features.describe_pyramid(
+        lambda _: empty, torch.zeros(1, 3, 8, 8), Preprocess(), RULE
+    )
     assert found[0].points.shape == found[0].descriptors.shape == (0, 2)
 
 
@@ -120,7 +127,9 @@ def test_an_image_may_be_too_small_for_features(size: tuple[int, int]) -> None:
 )
 def test_what_a_method_returns_is_checked(returned: Any, says: str) -> None:
     with pytest.raises(BenchError, match=says):
-        local.describe_pyramid(lambda _: returned, torch.zeros(1, 3, 8, 8), Preprocess(), RULE)
+        local_features.describe_pyramid(
+            lambda _: returned, torch.zeros(1, 3, 8, 8), Preprocess(), RULE
+        )
 
 
 # --- the contract -------------------------------------------------------------------------------
@@ -198,7 +207,7 @@ def test_what_is_kept_is_what_was_computed(loaded: engine.Loaded) -> None:
     for row, image in enumerate(mini.database[:10]):
         pixels = decode.load(mini.folder / image.file, image.box, loaded.rule)
         batch = pyramid.to_batch([pixels], loaded.rule, "cpu")
-        alone = local.describe_pyramid(maps, batch, loaded.rule, RULE)[0]
+        alone = local_features.describe_pyramid(maps, batch, loaded.rule, RULE)[0]
         read = kept.read(row)
         for name in ("points", "attention", "scale", "descriptors"):
             assert np.array_equal(getattr(read, name), getattr(alone, name)), name
@@ -284,7 +293,7 @@ def test_official_places_lie_on_our_grid(shared: Callable[[str], Path], case: st
     scales = 1 / inverse
     places = np.rint(points * scales[:, None] / OFFICIAL.stride_px).astype(np.int64)
     ours = [
-        local.keypoints(place[None], float(scale), OFFICIAL)[0]
+        local_features.keypoints(place[None], float(scale), OFFICIAL)[0]
         for place, scale in zip(places, scales, strict=True)
     ]
     assert np.abs(np.array(ours) - points).max() < 1e-3
@@ -324,7 +333,7 @@ def test_maps_of_the_port_are_the_official_ones(
             descriptors, attention = method.local(batch)  # type: ignore[attr-defined]
         assert np.abs(attention[0, 0].numpy() - answers[f"attention_{case}"]).max() < 2e-5
         everything = LocalRule(dim=512, stride_px=16.0, max_features=attention.numel())
-        found = local.select(descriptors[0], attention[0, 0], 1.0, everything)
+        found = local_features.select(descriptors[0], attention[0, 0], 1.0, everything)
         order = np.lexsort((found.points[:, 1], found.points[:, 0]))
         rows = found.descriptors[order][:64]
         assert np.abs(rows - answers[f"local_{case}"]).max() < 2e-5

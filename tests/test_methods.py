@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bench import loading, methods, pyramid
+from bench import methods
+from bench.describe import loading, pyramid
 from bench.errors import BenchError
 from bench.images import decode
 from bench.plugins import ROOT

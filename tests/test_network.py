@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench import graphs, loading, network
+from bench.describe import fusion, loading, speedup
 from bench.errors import BenchError
 from bench.types import Settings
 
@@ -112,8 +112,8 @@ def difference(one: nn.Module, other: nn.Module) -> float:
     return off
 
 
-def quick(net: nn.Module, **how: Any) -> network.Quickened:
-    return network.quicken(net, lambda x: [functional.normalize(net(x))], "cpu", **how)
+def quick(net: nn.Module, **how: Any) -> speedup.Quickened:
+    return speedup.quicken(net, lambda x: [functional.normalize(net(x))], "cpu", **how)
 
 
 def test_norms_are_folded_and_convolutions_fused() -> None:
@@ -156,7 +156,7 @@ def test_a_network_that_fails_is_not_touched() -> None:
     def fails(batch: Tensor) -> list[Tensor]:
         raise ValueError("no")
 
-    assert network.quicken(net, fails, "cpu") == network.Quickened()
+    assert speedup.quicken(net, fails, "cpu") == speedup.Quickened()
     assert isinstance(net.bn, nn.BatchNorm2d)
 
 
@@ -164,7 +164,7 @@ def test_a_fault_of_a_rewritten_part_is_undone(monkeypatch: pytest.MonkeyPatch) 
     def wrong(self: Any, x: Tensor, other: Tensor | None = None) -> Tensor:
         return self.conv(x) * 1.001
 
-    monkeypatch.setattr(graphs.Fused, "forward", wrong)
+    monkeypatch.setattr(fusion.Fused, "forward", wrong)
     net = drawn(Small)
     before = copy.deepcopy(net)
     done = quick(net)
@@ -186,29 +186,29 @@ def test_half_precision_is_near_and_only_inside() -> None:
     assert 1e-5 < difference(net, before) < 0.05
 
 
-@pytest.mark.skipif(not graphs.has_onednn(torch.bfloat16), reason="oneDNN has no bf16 here")
+@pytest.mark.skipif(not fusion.has_onednn(torch.bfloat16), reason="oneDNN has no bf16 here")
 def test_convolutions_are_fused_in_half_precision_too(monkeypatch: pytest.MonkeyPatch) -> None:
     net, other = drawn(Small), drawn(Small)
     before = copy.deepcopy(net)
     assert quick(net, half=torch.bfloat16).fused == 8
-    monkeypatch.setattr(graphs, "has_onednn", lambda half=None: False)
+    monkeypatch.setattr(fusion, "has_onednn", lambda half=None: False)
     assert quick(other, half=torch.bfloat16).fused == 0
     exact, off = difference(other, before), difference(net, before)
     assert 1e-5 < off < 2 * exact  # sums are rounded less often
-    x = torch.randn(network.SAMPLE_SHAPE)  # of a size for which weights were arranged before
+    x = torch.randn(speedup.SAMPLE_SHAPE)  # of a size for which weights were arranged before
     with torch.inference_mode():
         rows, right = (functional.normalize(one(x)) for one in (net, before))
     assert (rows - right).abs().max() < 0.05
-    fused = [part for part in net.modules() if isinstance(part, graphs.Fused)]
+    fused = [part for part in net.modules() if isinstance(part, fusion.Fused)]
     kept = [weight for part in fused for weight in part.by_size.values()]
     assert {weight.dtype for weight in kept} == {torch.bfloat16}
 
 
-@pytest.mark.skipif(not graphs.has_onednn(), reason="torch has no such calls of oneDNN here")
+@pytest.mark.skipif(not fusion.has_onednn(), reason="torch has no such calls of oneDNN here")
 def test_weights_are_arranged_once_for_sizes_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(96, 192, 1).eval()
-    fused = graphs.Fused(conv, graphs.ACTIVATIONS[nn.ReLU])
+    fused = fusion.Fused(conv, fusion.ACTIVATIONS[nn.ReLU])
     sizes = [(1, 96, n, n + 3) for n in (2, 5, 9, 14, 20, 40)]
 
     def right(size: tuple[int, ...]) -> bool:
@@ -223,7 +223,7 @@ def test_weights_are_arranged_once_for_sizes_alike(monkeypatch: pytest.MonkeyPat
     assert {id(weight) for weight in made.values()} == {id(w) for w in fused.arranged.values()}
     assert all(right(size) for size in sizes)
     assert all(fused.by_size[size] is made[size] for size in sizes), "not arranged again"
-    monkeypatch.setattr(graphs, "MOST_SIZES", 2)
+    monkeypatch.setattr(fusion, "MOST_SIZES", 2)
     fused.forget()
     assert all(right(size) for size in sizes)
     assert len(fused.by_size) <= 2
@@ -277,12 +277,12 @@ def test_pooling_and_norms_stay_out_of_half_precision() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.norm(self.conv(x)).pow(3)
 
-    part = graphs.trace(drawn(Pooled))
+    part = fusion.trace(drawn(Pooled))
     assert part is not None
-    assert not graphs.is_coarse(part)
-    stage = graphs.trace(drawn(lambda: Block(8, 8, 1)))
+    assert not fusion.is_coarse(part)
+    stage = fusion.trace(drawn(lambda: Block(8, 8, 1)))
     assert stage is not None
-    assert not graphs.is_coarse(stage)  # its norms are not folded yet
+    assert not fusion.is_coarse(stage)  # its norms are not folded yet
 
 
 # --- the settings, by the command line ------------------------------------------------------------
@@ -307,7 +307,7 @@ def test_nothing_to_compile_is_one_sentence(cli: Any, refused: Any) -> None:
 
 
 def test_a_compiler_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench import engine
+    from bench.describe import engine
 
     def fail(self: Any, *given: Any, **how: Any) -> None:
         def forward(*given: Any) -> Any:
@@ -348,7 +348,7 @@ def test_tf32_is_off_unless_asked() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
 def test_a_gpu_answers_as_the_processor_does(precision: Any) -> None:
-    from bench import engine
+    from bench.describe import engine
 
     pixels = [np.random.default_rng(i).integers(0, 256, (96, 128, 3), np.uint8) for i in range(4)]
     usual = engine.describe(loading.load("delg.untrained", device="cpu"), pixels)

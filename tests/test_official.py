@@ -19,7 +19,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bench import datasets, engine, extract, loading, pyramid
+from bench import datasets
+from bench.describe import engine, extract, loading, pyramid
 from bench.images import decode
 from bench.types import Image
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import pyramid
+from bench.describe import pyramid
 from bench.errors import BenchError
 from bench.types import Preprocess
 

@@ -21,12 +21,12 @@ from typing import Any
 
 from filelock import BaseFileLock
 
-from bench import engine, extract
 from bench.cluster import crew as crews
 from bench.cluster import recipe as recipes
 from bench.cluster import search as searching
 from bench.cluster.crew import Crew, Hand
 from bench.cluster.worker import Answer, Order
+from bench.describe import engine, extract
 from bench.errors import BenchError
 from bench.search.block import Asked, Counted
 from bench.store import shards

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from bench import engine, extract, loading, methods
+from bench import methods
+from bench.describe import engine, extract, loading
 from bench.errors import BenchError
 from bench.plugins import is_path, split
 from bench.store import file_hashes

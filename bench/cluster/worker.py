@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import engine, extract, plugins
+from bench import plugins
 from bench.cluster import connect
 from bench.cluster import recipe as recipes
+from bench.describe import engine, extract
 from bench.errors import BenchError
 from bench.store import file_hashes, shards
 from bench.system import machine

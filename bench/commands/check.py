@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from bench import datasets, engine, extract, pyramid
+from bench import datasets
+from bench.describe import engine, extract, pyramid
 from bench.errors import BenchError
 from bench.images import decode
 from bench.scoring import scores

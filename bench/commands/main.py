@@ -169,8 +169,8 @@ def _evaluate(given: argparse.Namespace) -> int:
 
 
 def _extract(given: argparse.Namespace) -> int:
-    from bench import export, loading
     from bench.cluster import connect
+    from bench.describe import export, loading
 
     if given.images is not None:
         folder, wanted = export.images_in(given.images)
@@ -278,8 +278,8 @@ def _weights(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    from bench import loading
     from bench.commands.check import check
+    from bench.describe import loading
 
     settings = _settings(given)
 

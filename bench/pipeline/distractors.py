@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench import datasets, extract
+from bench import datasets
+from bench.describe import extract
 from bench.errors import BenchError
 from bench.system.hashing import sha256_lines
 from bench.types import Dataset

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from bench import engine, estimate
+from bench.describe import engine, probe
 from bench.pipeline.plan import Plan, jobs, room_needed
 from bench.report.cards import sentence
 from bench.scoring import card
@@ -48,9 +48,9 @@ def describe_plan(planned: Plan, forecast: Forecast | None = None) -> list[str]:
         for job in all_jobs
         for image in job.images_to_describe()
     ]
-    probed = estimate.probe(loaded, dataset.folder, todo) if todo else None
+    probed = probe.probe(loaded, dataset.folder, todo) if todo else None
     if todo:
-        out.append(estimate.say_time(probed, len(todo)))
+        out.append(probe.say_time(probed, len(todo)))
     if forecast is not None:
         lists = [job.shard_sizes() for job in all_jobs]
         out += forecast(lists, None if probed is None else 1 / probed.seconds)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench import datasets, engine, extract, loading, methods
+from bench import datasets, methods
+from bench.describe import engine, extract, loading
 from bench.pipeline import distractors
 from bench.pipeline.options import Options
 from bench.pipeline.score import check_search, searched_as

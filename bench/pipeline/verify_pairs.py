@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import datasets, extract, local_store, methods, timing
+from bench import datasets, methods, timing
+from bench.describe import extract, local_store
 from bench.pipeline.plan import Plan
 from bench.rerank import verification
 from bench.types import Image, LocalFeatures, Rows, Shortlist

@@ -91,7 +91,7 @@ def make(
     """Return the card of scoring `dataset`.
 
     `preprocess` is None where descriptors were brought and nobody can say how they were made.
-    `precision` is that of the network, as `bench.engine.precision` names it.
+    `precision` is that of the network, as `bench.describe.engine.precision` names it.
     `distractors` names each added set and its number of rows. `rerank` is what
     `bench.rerank.verification.card_of` says of a stage that changes the list; `compression` and
     `search` are the codes of `bench.search.compress` and `bench.search.faiss_index`.

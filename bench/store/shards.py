@@ -1,6 +1,6 @@
 """Descriptors on disk in shards: `<cache>/descriptors/<key>/shard-00012.npy`.
 
-(Local features lie in the same way under `<cache>/local/`; see `bench.local_store`.)
+(Local features lie in the same way under `<cache>/local/`; see `bench.describe.local_store`.)
 
 The key is the hash of everything that determines the content, and `key.json` holds the same in
 clear; `images.jsonl` beside it is the list of images, whose hash is in the key. A shard appears

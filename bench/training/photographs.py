@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.describe.export import SUFFIXES
 from bench.errors import BenchError, first_few
-from bench.export import SUFFIXES
 from bench.images import decode
 from bench.store import file_hashes
 from bench.system.hashing import sha256_lines

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from bench import datasets, engine, extract, loading, replay
+from bench import datasets, replay
+from bench.describe import engine, extract, loading
 from bench.errors import BenchError, first_few
 from bench.scoring import metrics
 from bench.scoring.scores import labelled_rows, score

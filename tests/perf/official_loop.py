@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bench import methods, pyramid
+from bench import methods
+from bench.describe import pyramid
 from bench.images import decode
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

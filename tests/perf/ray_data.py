@@ -20,10 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import datasets, extract, loading
+from bench import datasets
 from bench.cluster import connect, dispatch
 from bench.cluster import recipe as recipes
 from bench.cluster.worker import Order, Worker
+from bench.describe import extract, loading
 from bench.store import shards
 from bench.system.paths import write_bytes
 from bench.system.progress import Progress

@@ -21,7 +21,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from bench import engine, loading
+from bench.describe import engine, loading
 from bench.methods import _backbones, _delg_port, _dolg, _resnet, _token
 from bench.system.progress import Progress
 from bench.types import Image, Settings

@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bench import engine
+from bench.describe import engine
 from bench.errors import BenchError, first_few
 from bench.store import file_hashes, reuse, room, shards
 from bench.store.matrix import Matrix

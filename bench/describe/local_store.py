@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import engine, extract, local
-from bench.engine import Loaded
+from bench.describe import engine, extract, local_features
+from bench.describe.engine import Loaded
 from bench.errors import BenchError
 from bench.store import room, shards
 from bench.system import identity as identities
@@ -180,7 +180,7 @@ def _describe(
     method: Any = loaded.method
 
     def work(batch: Any) -> list[LocalFeatures]:
-        return local.describe_pyramid(method.local, batch, loaded.rule, rule)
+        return local_features.describe_pyramid(method.local, batch, loaded.rule, rule)
 
     for positions, found in engine.results(loaded, folder, wanted, progress, faults, work):
         features |= dict(zip(positions, found, strict=True))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import datasets, engine, extract
+from bench import datasets
+from bench.describe import engine, extract
 from bench.errors import BenchError
 from bench.store import room, shards
 from bench.store.matrix import Matrix

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from bench import engine, footprint, methods, network
+from bench import methods
+from bench.describe import engine, footprint, speedup
 from bench.errors import BenchError
 from bench.store import file_hashes
 from bench.system import machine
@@ -61,7 +62,7 @@ def ready(
         return [rows, *(() if local is None else local(batch))]
 
     half = engine.HALF[settings.precision]
-    done = network.quicken(inner, answer, device, half, settings.compiled, settings.tf32)
+    done = speedup.quicken(inner, answer, device, half, settings.compiled, settings.tf32)
     if settings.compiled and not done.parts:
         raise BenchError(
             f"--compile: nothing of the method {name} can be traced and compiled; leave the "

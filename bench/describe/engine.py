@@ -1,14 +1,22 @@
 """The engine: from image files to descriptors in memory, batch by batch, decoding ahead.
 
 Rows do not depend on what was there already or on how fast anything went: the batches of a shard
-follow from its images (`bench.batches`), and what an out-of-memory error teaches is forgotten at
-the end of the shard. Other limits, devices or numbers of threads move rows by rounding only.
+follow from its images (`bench.describe.engine`), and what an out-of-memory error teaches is
+forgotten at the end of the shard. Other limits, devices or numbers of threads move rows by rounding
+only.
+
+Which images are given to the network together: planned from the headers, before decoding.
+
+Images of one shape make a batch. A batch is a function of the list of images and of two limits
+alone, never of what was there already or of how fast anything went, so that a list cut into the
+same shards is described to the same bytes again.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +26,51 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import batches, decoding, network, plugins, pyramid
+from bench import plugins
+from bench.describe import prefetch, pyramid, speedup
 from bench.errors import BenchError
+from bench.images import decode
 from bench.system import memory
 from bench.system.progress import Progress
 from bench.types import Image, Method, MethodInfo, Preprocess, Settings
+
+READERS = 16  # threads that wait for a disk or a network, more than for a processor
+
+Shape = tuple[int, int]
+
+
+def shapes(folder: Path, wanted: Sequence[Image], rule: Preprocess) -> list[Shape | None]:
+    """Return (height, width) of each image as the network will see it, from the headers alone.
+
+    None where a header cannot be read or a box does not fit: decoding will say why.
+    """
+
+    def one(image: Image) -> Shape | None:
+        try:
+            return decode.shape(folder / image.path, image.box, rule)
+        except BenchError:
+            return None
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(one, wanted))
+
+
+def plan(known: Sequence[Shape | None], most: int, most_pixels: int) -> list[list[int]]:
+    """Return positions in batches: one shape each, at most `most`, at most `most_pixels` together.
+
+    An image with more pixels than that is a batch alone, and so is one of unknown shape. Shapes
+    come in the order of their first image, and within a shape images keep theirs.
+    """
+    groups: dict[tuple[Shape | None, int], list[int]] = {}
+    for position, shape in enumerate(known):
+        groups.setdefault((shape, 0 if shape else position), []).append(position)
+    batches = []
+    for (shape, _), members in groups.items():
+        pixels = shape[0] * shape[1] if shape else most_pixels
+        wide = max(1, min(most, most_pixels // pixels))
+        batches += [members[low : low + wide] for low in range(0, len(members), wide)]
+    return batches
+
 
 # Processors gain nothing from wider batches of photographs, which take memory.
 PIXELS_OF_GPU, PIXELS_OF_PROCESSOR = 4_000_000, 1_000_000
@@ -38,7 +86,7 @@ class Loaded:
     """A method ready to describe: the network, what a record keeps of it, rule and device.
 
     `quickened` says what was done to the network; None: it runs as the plug-in gave it.
-    `parameters` are those that it had before (see `bench.footprint`).
+    `parameters` are those that it had before (see `bench.describe.footprint`).
     """
 
     method: Method
@@ -46,7 +94,7 @@ class Loaded:
     rule: Preprocess
     device: str
     settings: Settings = field(default_factory=Settings)
-    quickened: network.Quickened | None = None
+    quickened: speedup.Quickened | None = None
     parameters: Mapping[str, int | None] | None = None
     said: set[str] = field(default_factory=set, compare=False)  # notes, once each
 
@@ -66,7 +114,7 @@ def batch_pixels(loaded: Loaded) -> int:
 
 def about(loaded: Loaded) -> dict[str, Any]:
     """Return what a record keeps of how descriptors are computed."""
-    done = loaded.quickened or network.Quickened()
+    done = loaded.quickened or speedup.Quickened()
     settings = loaded.settings
     return {
         "precision": precision(loaded),
@@ -106,11 +154,11 @@ def results(
     cannot be decoded is added to `faults`.
     """
     settings, most_pixels = loaded.settings, batch_pixels(loaded)
-    shapes = batches.shapes(folder, wanted, loaded.rule)
-    planned = batches.plan(shapes, settings.batch_size, most_pixels)
-    sizes = [shape[0] * shape[1] if shape else most_pixels for shape in shapes]
+    known = shapes(folder, wanted, loaded.rule)
+    planned = plan(known, settings.batch_size, most_pixels)
+    sizes = [shape[0] * shape[1] if shape else most_pixels for shape in known]
     fits: dict[tuple[int, ...], int] = {}
-    lots = decoding.decoded(folder, wanted, loaded.rule, planned, sizes, settings.workers)
+    lots = prefetch.decoded(folder, wanted, loaded.rule, planned, sizes, settings.workers)
     with memory.kept(loaded.device):
         for batch, images in zip(planned, lots, strict=True):
             groups: dict[tuple[int, ...], list[tuple[int, Pixels]]] = {}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from bench import pyramid
+from bench.describe import pyramid
 from bench.errors import BenchError
 from bench.types import LocalFeatures, LocalRule, Preprocess
 

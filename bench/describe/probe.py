@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import engine
+from bench.describe import engine
 from bench.errors import BenchError
 from bench.images import decode
 from bench.system.progress import Progress, span

@@ -11,8 +11,8 @@ on what, is observed on a generated image. Then
    and give float32, and compute in bf16 or fp16 between, and so do linear layers of positions or
    tokens: pooling, norms, attention and whitening stay float32. In bf16, 2 holds for them as well.
 
-For 2 and 3 a module that is called is traced (`bench.graphs`). The answers before and after are
-compared in float32, and where they differ everything is put back.
+For 2 and 3 a module that is called is traced (`bench.describe.fusion`). The answers before and
+after are compared in float32, and where they differ everything is put back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from bench import graphs
+from bench.describe import fusion
 
 SAMPLE_SHAPE = (2, 3, 96, 128)
 TOLERANCE = 2e-5  # relative to the largest entry of an answer
@@ -90,12 +90,12 @@ def quicken(
     done = Quickened()
     try:
         before, _ = _observe(network, answer, sample)
-    except graphs.FAULTS:  # what is wrong is said when the method fails on a real image
+    except fusion.FAULTS:  # what is wrong is said when the method fails on a real image
         return done
 
     def step(change: Callable[[Sequence[Call], Quickened], int]) -> int:
         start = len(done.replaced)
-        with suppress(*graphs.FAULTS):  # of a rewritten module that does not run
+        with suppress(*fusion.FAULTS):  # of a rewritten module that does not run
             _, calls = _observe(network, answer, sample)
             count = change(calls, done)
             with torch.no_grad():
@@ -105,7 +105,7 @@ def quicken(
         return 0
 
     done.folded = step(lambda calls, done: _fold(network, calls, done))
-    fusing = device == "cpu" and not compiled and graphs.has_onednn(half)
+    fusing = device == "cpu" and not compiled and fusion.has_onednn(half)
     if half is not None or compiled:
         done.parts = step(lambda calls, done: _cut(network, calls, done, half is not None))
         parts = [
@@ -117,7 +117,7 @@ def quicken(
                 done.fused = step(lambda _, done: _fuse_parts(network, done))
             done.parts += step(lambda calls, done: _linear(network, calls, done))
             for module in network.modules():
-                if isinstance(module, graphs.Half):
+                if isinstance(module, fusion.Half):
                     module.become(half)
         for part in parts if compiled else ():
             part.compile(dynamic=True)
@@ -219,12 +219,12 @@ def _cut(network: nn.Module, calls: Sequence[Call], done: Quickened, half: bool)
         count = 0
         for name, child in parent.named_children():
             part = None
-            if isinstance(child, graphs.Fused):
+            if isinstance(child, fusion.Fused):
                 continue
             if child in called and not any(m in outside for m in child.modules() if m is not child):
-                part = graphs.trace(child)
-            if part is not None and (graphs.is_coarse(part) or not half):
-                done.put(parent, name, graphs.Half(part) if half else part)
+                part = fusion.trace(child)
+            if part is not None and (fusion.is_coarse(part) or not half):
+                done.put(parent, name, fusion.Half(part) if half else part)
                 count += 1
             else:
                 count += walk(child)
@@ -236,10 +236,10 @@ def _cut(network: nn.Module, calls: Sequence[Call], done: Quickened, half: bool)
 def _fuse_parts(network: nn.Module, done: Quickened) -> int:
     """Fuse convolutions inside the parts for half precision; return how many."""
     count = 0
-    for half in [module for module in network.modules() if isinstance(module, graphs.Half)]:
-        part = graphs.trace(half.part)  # another graph of the same modules
+    for half in [module for module in network.modules() if isinstance(module, fusion.Half)]:
+        part = fusion.trace(half.part)  # another graph of the same modules
         if part is not None:
-            count += graphs.fuse(part)
+            count += fusion.fuse(part)
             done.put(half, "part", part)
     return count
 
@@ -254,7 +254,7 @@ def _linear(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
     chosen = [module for module in apart if apart[module]]
     for module in chosen:
         for parent, name in _places(network, module):
-            done.put(parent, name, graphs.Half(module))
+            done.put(parent, name, fusion.Half(module))
     return len(chosen)
 
 
@@ -263,8 +263,8 @@ def _fuse(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
     outside = {call.module for call in calls if call.outside}
     count = 0
     for conv, act in _pairs(calls, nn.Conv2d, (nn.ReLU, nn.ReLU6)):
-        if conv in outside and act in outside and graphs.is_plain(conv):
-            fused = graphs.Fused(conv, graphs.ACTIVATIONS[type(act)])
+        if conv in outside and act in outside and fusion.is_plain(conv):
+            fused = fusion.Fused(conv, fusion.ACTIVATIONS[type(act)])
             for old, new in ((conv, fused), (act, nn.Identity())):
                 for parent, name in _places(network, old):
                     done.put(parent, name, new)
@@ -272,4 +272,4 @@ def _fuse(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
     first = len(done.replaced)
     _cut(network, calls, done, half=False)
     parts = [getattr(parent, name) for parent, name, _ in done.replaced[first:]]
-    return count + sum([graphs.fuse(part) for part in parts])
+    return count + sum([fusion.fuse(part) for part in parts])

@@ -1,0 +1,1 @@
+"""Image files to descriptors: batches, prefetch, scales, speed-up, local features."""
