@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, register_flop_formula
 
-from bench import timing
 from bench.describe import flops
+from bench.measure import timing
 from tests.commands import only
 
 PRODUCT = 2 * 5 * 7 * 5

@@ -14,14 +14,15 @@ import torch
 from PIL import Image as Pillow
 from torch import nn
 
-from bench import contract, costs, latency, throughput, timing
+from bench import contract
 from bench.describe import engine
 from bench.errors import BenchError
 from bench.images import decode
+from bench.measure import costs, latency, throughput, timing
+from bench.measure.timing import Effort
 from bench.search.faiss_index import Retrieved
 from bench.store import matrix
 from bench.system import memory
-from bench.timing import Effort
 from bench.types import Image
 
 SCALES = (0.5, 1.0, 2.0)

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from bench import timing
-from bench.timing import Effort
+from bench.measure import timing
+from bench.measure.timing import Effort
 
 
 class Machine:

@@ -10,9 +10,9 @@ from typing import get_args
 from bench.commands import options
 from bench.commands.values import Parser, above_zero, natural, positive, scales, side
 from bench.errors import unknown
+from bench.measure.timing import Measure
 from bench.pipeline.options import Options
 from bench.rerank import verification
-from bench.timing import Measure
 from bench.types import Settings
 
 DATA_ACTIONS = {

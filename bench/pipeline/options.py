@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.measure.timing import Measure
 from bench.rerank.geometry import Mode
 from bench.rerank.verification import Candidates
 from bench.system.paths import ROOT
-from bench.timing import Measure
 from bench.types import Precision, Settings
 
 

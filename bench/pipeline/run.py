@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import latency
 from bench.describe import engine, extract
+from bench.measure import latency
 from bench.pipeline.plan import Plan, jobs, room_needed
 from bench.pipeline.score import finish
 from bench.pipeline.verify_pairs import reranking

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import costs, record, replay
+from bench import record, replay
 from bench.errors import BenchError
+from bench.measure import costs
 from bench.pipeline.options import Options
 from bench.rerank import suppression, verification
 from bench.rerank.verification import Reranking

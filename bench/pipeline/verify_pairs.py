@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import datasets, methods, timing
+from bench import datasets, methods
 from bench.describe import extract, local_store
+from bench.measure import timing
 from bench.pipeline.plan import Plan
 from bench.rerank import verification
 from bench.types import Image, LocalFeatures, Rows, Shortlist

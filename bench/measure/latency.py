@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench import throughput, timing
-from bench.costs import Measured
 from bench.describe import engine, flops, footprint
 from bench.images import decode
+from bench.measure import throughput, timing
+from bench.measure.costs import Measured
 from bench.system import memory
 from bench.system.memory import Peaks
 from bench.system.progress import Progress

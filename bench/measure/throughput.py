@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from bench.describe import engine
 from bench.errors import BenchError
+from bench.measure.timing import Effort
 from bench.system import memory
 from bench.system.memory import Memory, Peaks
-from bench.timing import Effort
 
 RUNS = 3
 LARGEST = 1024

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import timing
+from bench.measure import timing
 from bench.search import exact
 from bench.search.faiss_index import Retrieved
 from bench.store.matrix import Matrix, count_rows, take
