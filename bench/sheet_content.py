@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import datasets, record, replay
+from bench import datasets
 from bench.errors import BenchError, unknown
+from bench.records import record, replay
 from bench.rerank import verification
 from bench.rerank.suppression import places_kept
 from bench.scoring import card as cards

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image as Pillow
 
-from bench.report.markdown import clean
+from bench.records.text import clean
 from bench.sheet_content import Entry, Line
 from bench.sheet_html import LETTERS, Section, facts, key, words
 from bench.sheet_matches import Pair

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import PurePosixPath
 
-from bench.report.markdown import clean
+from bench.records.text import clean
 from bench.sheet_content import Entry, Line, Tile
 from bench.sheet_matches import Pair
 from bench.thumbnails import Thumbnail

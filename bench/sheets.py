@@ -10,9 +10,9 @@ from bench import datasets, sheet_figure, sheet_html, thumbnails
 from bench import sheet_content as content
 from bench import sheet_matches as matching
 from bench.errors import BenchError
-from bench.report.cards import gist, metric_label
-from bench.report.runs import load as load_runs
-from bench.report.runs import newest
+from bench.records.rows import load as load_runs
+from bench.records.rows import newest
+from bench.records.words import gist, metric_label
 from bench.scoring import card as cards
 from bench.sheet_content import Entry, Opened
 from bench.sheet_html import Section

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bench import record as records
 from bench.errors import BenchError
-from bench.report import runs
+from bench.records import record as records
+from bench.records import rows
+from bench.records.rows import Run
+from bench.records.text import escape, table
+from bench.records.words import metric_label
 from bench.report.board import printed
-from bench.report.cards import metric_label
-from bench.report.markdown import escape, table
-from bench.report.runs import Run
 
 TITLE = "## DOLG without its parts\n"
 ABOUT = """\
@@ -38,9 +38,9 @@ positive at the same place.
 def load(results: Path) -> tuple[list[tuple[str, Run]], list[tuple[PurePosixPath, str]]]:
     """Return (network in words, its newest run), and (file, reason) of what cannot be used."""
     folder = results / "ablation"
-    found, left_out = runs.load(folder)
+    found, left_out = rows.load(folder)
     shown = []
-    for run in runs.newest(found)[0]:
+    for run in rows.newest(found)[0]:
         try:
             shown.append((_part(records.read(folder / run.file)), run))
         except BenchError as error:
@@ -56,14 +56,14 @@ def section(found: Sequence[tuple[str, Run]]) -> str:
     blocks = [TITLE, ABOUT.format(metric=metric)]
     for dataset, card in sorted({(run.dataset, run.card8) for _, run in found}):
         same = [(part, run) for part, run in found if (run.dataset, run.card8) == (dataset, card)]
-        names = runs.protocols(run for _, run in same)
+        names = rows.protocols(run for _, run in same)
         head = [f"dolg.lite0 on {escape(dataset)}, card `{card}`", *map(escape, names)]
-        rows = [
+        cells = [
             [said, *(_cell([run for part, run in same if part == said], name) for name in names)]
             for said, _ in PARTS
         ]
-        blocks += [table(head, rows, range(1, len(head))), ""]
-        shown = [tuple(row[1:]) for row in rows if set(row[1:]) != {NONE}]
+        blocks += [table(head, cells, range(1, len(head))), ""]
+        shown = [tuple(row[1:]) for row in cells if set(row[1:]) != {NONE}]
         weights = [run.weights_sha256 for _, run in same]
         if len(set(shown)) < len(shown) <= len(set(weights)):
             blocks.append(EQUAL)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report import markdown
-from bench.report.cards import metric_label
-from bench.report.markdown import code, escape
-from bench.report.runs import Run, in_order
+from bench.records import text
+from bench.records.rows import Run, in_order
+from bench.records.text import code, escape
+from bench.records.words import metric_label
 
 TITLE = "## Approximate search: mAP lost against exact\n"
 NOTE = """\
@@ -28,7 +28,7 @@ def section(runs: Sequence[Run]) -> str:
         "lost, points", "positives missed", "recall", "index, bytes",
         "index searches, ms per query", "exact search, ms per query",
     ]  # fmt: skip
-    return "\n".join([TITLE, NOTE, markdown.table(heads, rows, range(6, len(heads)))])
+    return "\n".join([TITLE, NOTE, text.table(heads, rows, range(6, len(heads)))])
 
 
 def _rows(run: Run) -> list[list[str]]:

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from bench.report import latex, markdown
+from bench.records import text
+from bench.records.rows import Run, Score, in_order
+from bench.records.text import escape
+from bench.records.words import metric_label
+from bench.report import latex
 from bench.report.board import UNRANKED, printed, protocol_head
-from bench.report.cards import metric_label
 from bench.report.compare import NONE_KNOWN, differences
 from bench.report.literature import metric_name, source
-from bench.report.markdown import escape
 from bench.report.published import PublishedRow
-from bench.report.runs import Run, Score, in_order
 
 IDS = {
     "map": "map.trapezoid.junk-removed",
@@ -76,7 +77,7 @@ def table(found: Sequence[Pair]) -> str:
     rows = []
     for line in lines.values():
         one = line[0]
-        cells = [escape(one.run.name), markdown.code(one.run.card8), _said(one.row)]
+        cells = [escape(one.run.name), text.code(one.run.card8), _said(one.row)]
         for column in columns:
             pair = next((p for p in line if (p.protocol, p.metric) == column), None)
             if pair is None:
@@ -84,7 +85,7 @@ def table(found: Sequence[Pair]) -> str:
             else:
                 cells += [_measured(pair.score), pair.digits, f"{pair.difference:+}"]
         rows.append([*cells, one.differs])
-    return markdown.table(heads, rows, range(3, len(heads) - 1))
+    return text.table(heads, rows, range(3, len(heads) - 1))
 
 
 def as_lines(found: Sequence[Pair]) -> list[dict[str, object]]:
@@ -181,4 +182,4 @@ def _measured(score: Score) -> str:
 
 
 def _plain(finished: str) -> str:
-    return markdown.plain(finished)
+    return text.plain(finished)

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.report.cards import label, metric_label, say
+from bench.records.rows import ORDER, Card, Run, Score, flat, protocols
+from bench.records.words import label, metric_label, say
 from bench.report.compare import crop_of
-from bench.report.runs import ORDER, Card, Run, Score, flat, protocols
 from bench.scoring.card import (
     CROPPED,
     NO_BOXES,

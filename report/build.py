@@ -7,6 +7,9 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
+from bench.records import rows
+from bench.records.rows import Run
+from bench.records.text import clean, code, escape, folded, relative_target
 from bench.report import (
     ablation,
     approximate,
@@ -19,16 +22,13 @@ from bench.report import (
     page,
     pictures,
     published,
-    runs,
     sensitivity,
     show,
     tables,
     tornado,
 )
 from bench.report.board import Board
-from bench.report.markdown import clean, code, escape, folded, relative_target
 from bench.report.published import PublishedRow
-from bench.report.runs import Run
 
 FIELD = (
     "roxford5k", "rparis6k", "oxford5k", "paris6k", "gldv2", "pitts30k", "tokyo247", "msls",
@@ -76,9 +76,9 @@ def build(results: Path, *, easy: bool = False, html: bool = False) -> list[Path
     and wrong.
     """
     source = results / "published.toml"
-    rows = published.load(source) if source.exists() else []
-    measured, left_out = runs.load(results)
-    shown, older = runs.newest(measured)
+    published_rows = published.load(source) if source.exists() else []
+    measured, left_out = rows.load(results)
+    shown, older = rows.newest(measured)
     studies, broken = sensitivity.load(results)
     parts, unread = ablation.load(results)
     left_out = sorted([*left_out, *broken, *unread])
@@ -97,7 +97,7 @@ def build(results: Path, *, easy: bool = False, html: bool = False) -> list[Path
             for kind, data in picture.files.items():
                 files[f"figures/{picture.stem}.{kind}"] = data
         main = board.board(chosen, name, easy=easy)
-        beside_them = beside.pairs(chosen, rows, name)
+        beside_them = beside.pairs(chosen, published_rows, name)
         files |= _tables(main, beside_them)
         blocks += [f"## {escape(name)}\n", show.table(main)]
         blocks += _pictures(drawn)
@@ -106,22 +106,22 @@ def build(results: Path, *, easy: bool = False, html: bool = False) -> list[Path
             blocks.append(beside.table(beside_them))
         blocks += _studies(studies, name, files)
         blocks += _details(chosen, name)
-        blocks.append(literature.dataset_tables(rows, name, chosen))
+        blocks.append(literature.dataset_tables(published_rows, name, chosen))
         of_costs, drawn = cost.section(chosen, name)
         blocks += of_costs
         files |= drawn
     blocks += [approximate.section(shown), ablation.section(parts)]
-    unmeasured = [name for name in literature.datasets(rows) if name not in by_dataset]
-    blocks += _published_only(rows, unmeasured)
+    unmeasured = [name for name in literature.datasets(published_rows) if name not in by_dataset]
+    blocks += _published_only(published_rows, unmeasured)
     others = [study for study in studies if study.dataset not in by_dataset]
     for name in sorted({study.dataset for study in others}):
         blocks.append(f"## {escape(name)}: sensitivity\n")
         blocks += _studies(studies, name, files)
-    blocks += _closing(rows, left_out)
+    blocks += _closing(published_rows, left_out)
     text = "\n".join(block for block in blocks if block)
     content = {"report.md": text.encode("utf-8"), **files}
     if html:
-        content["index.html"] = page.page(results, shown, rows, left_out)
+        content["index.html"] = page.page(results, shown, published_rows, left_out)
     _forget(results, content)
     return [_write(results / name, data) for name, data in content.items()]
 
@@ -195,7 +195,7 @@ def _pictures(drawn: Sequence[pictures.Picture]) -> list[str]:
 def _details(chosen: Sequence[Run], dataset: str) -> list[str]:
     """Return every score and cost per protocol, and the cards, all of them folded."""
     blocks = [f"### Details and cards: {escape(dataset)}\n"]
-    for protocol in runs.protocols(chosen):
+    for protocol in rows.protocols(chosen):
         title = f"{dataset}, {protocol}: every score, cost and device, by card"
         blocks.append(folded(title, tables.protocol_table(chosen, protocol)))
     return [*blocks, tables.cards_of(chosen)]

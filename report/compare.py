@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from bench.report.cards import say
-from bench.report.markdown import clean, code, escape
+from bench.records.rows import Run
+from bench.records.text import clean, code, escape
+from bench.records.words import say
 from bench.report.published import NOT_STATED, PublishedRow
-from bench.report.runs import Run
 from bench.scoring.card import CROPPED, NO_BOXES, WHOLE
 
 NONE_KNOWN = "none known"

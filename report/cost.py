@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
-from bench.report import cost_plot, markdown
-from bench.report.cards import by_label, gist, metric_label
-from bench.report.expense import Timed
-from bench.report.markdown import code, escape, relative_target
-from bench.report.runs import Run, protocols
+from bench.records import text
+from bench.records.costs import Timed
+from bench.records.rows import Run, protocols
+from bench.records.text import code, escape, relative_target
+from bench.records.words import by_label, gist, metric_label
+from bench.report import cost_plot
 
 NONE = "–"
 NOT_COUNTED = "not counted"
@@ -94,7 +95,7 @@ def table(runs: Sequence[Run]) -> str:
         ("bytes per descriptor", lambda run: f"{run.bytes_per_image:,}"),
         ("index, MB", lambda run: _scaled(run.cost.index_bytes, 1e6)),
         ("local features, MB", lambda run: _scaled(run.cost.local_bytes, 1e6)),
-        ("record", lambda run: markdown.link(run.run_id, relative_target(run.file))),
+        ("record", lambda run: text.link(run.run_id, relative_target(run.file))),
     ]
     columns = [column for column in columns if any(column[1](run) != NONE for run in runs)]
     rows = []
@@ -105,7 +106,7 @@ def table(runs: Sequence[Run]) -> str:
         for run in sorted(group, key=lambda run: (_order(run), run.name, run.file)):
             rows.append([escape(run.name), *(cell(run) for _, cell in columns)])
     right = range(1, len(columns))
-    return markdown.table(["method", *(head for head, _ in columns)], rows, right)
+    return text.table(["method", *(head for head, _ in columns)], rows, right)
 
 
 def _order(run: Run) -> float:

@@ -13,11 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from bench.report.cards import metric_label, sentence
-from bench.report.expense import PHASES, Timed
-from bench.report.markdown import clean
+from bench.records.costs import PHASES, Timed
+from bench.records.rows import Run, protocols
+from bench.records.text import clean
+from bench.records.words import metric_label, sentence
 from bench.report.plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
-from bench.report.runs import Run, protocols
 from bench.scoring.card import identity
 from bench.system.hashing import sha256_json
 

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from bench.report.cards import metric_label
-from bench.report.markdown import clean
+from bench.records.rows import Run
+from bench.records.text import clean
+from bench.records.words import metric_label
 from bench.report.plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
-from bench.report.runs import Run
 
 Values = NDArray[np.float64]
 K = np.unique([*range(1, 21), 50, *np.geomspace(20, 100, 17).round()]).astype(int)

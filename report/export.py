@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from bench.records.words import metric_label, say
 from bench.report.board import Board, treatment
-from bench.report.cards import metric_label, say
 from bench.system.identity import elided
 
 COLUMNS = (

@@ -9,10 +9,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 
+from bench.records.rows import Score
+from bench.records.text import clean
+from bench.records.words import gist
 from bench.report.board import BEST, SECOND, Board, Row, about, printed, treatment
-from bench.report.cards import gist
-from bench.report.markdown import clean
-from bench.report.runs import Score
 
 PREAMBLE = r"\usepackage{booktabs,graphicx}"
 # As wide as it is, or shrunk to the line where that is wider.

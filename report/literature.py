@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.report import markdown
+from bench.records.rows import Run, in_order
+from bench.records.text import code, escape, link, table
 from bench.report.compare import differences
-from bench.report.markdown import code, escape
 from bench.report.published import TAGS, UNITS, PublishedRow
-from bench.report.runs import Run, in_order
 from bench.report.tables import NONE
 
 PARTS = {"main": "Published", "ablation": "Published ablations"}
@@ -50,7 +49,7 @@ def leaderboard(rows: Sequence[PublishedRow]) -> str:
         ]
         for row in chosen
     ]
-    return markdown.table(header, body) if body else ""
+    return table(header, body) if body else ""
 
 
 def costs(rows: Sequence[PublishedRow]) -> str:
@@ -68,7 +67,7 @@ def costs(rows: Sequence[PublishedRow]) -> str:
         ]
         for row in chosen
     ]
-    return markdown.table(header, body) if body else ""
+    return table(header, body) if body else ""
 
 
 def tag_legend(rows: Iterable[PublishedRow]) -> str:
@@ -101,7 +100,7 @@ def _dataset_table(rows: Sequence[PublishedRow], dataset: str, runs: Sequence[Ru
                 escape(row.note or NONE),
             ]
         )
-    return markdown.table(header, body, range(len(about), len(about) + len(names)))
+    return table(header, body, range(len(about), len(about) + len(names)))
 
 
 def _further(row: PublishedRow, dataset: str) -> list[str]:
@@ -134,5 +133,5 @@ def _cost(name: str, digits: str) -> str:
 def source(row: PublishedRow) -> str:
     """Return where a row was printed, a link where the address is certain, and its tag."""
     at = row.source
-    text = escape(at.text) if at.url is None else markdown.link(at.text, at.url)
+    text = escape(at.text) if at.url is None else link(at.text, at.url)
     return f"{text} {code(row.tag)}"

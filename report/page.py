@@ -16,13 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from bench.report.cards import gist, label, metric_label, say, stated
+from bench.records.rows import Run, flat, protocols
+from bench.records.text import clean, relative_target
+from bench.records.words import gist, label, metric_label, say, stated
 from bench.report.compare import crop_of
 from bench.report.cost_plot import rules_of
 from bench.report.literature import metric_name
-from bench.report.markdown import clean, relative_target
 from bench.report.published import TAGS, PublishedRow
-from bench.report.runs import Run, flat, protocols
 from bench.system.hashing import canonical_json
 
 PARTS = Path(__file__).resolve().parent / "leaderboard"

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import record as records
-from bench import replay
 from bench.errors import BenchError
+from bench.records import record as records
+from bench.records import replay
+from bench.records.rows import Card, Run, protocols
+from bench.records.text import code, escape
+from bench.records.words import by_label, metric_label, what_differs
 from bench.report import curves, plot
 from bench.report.board import rules
-from bench.report.cards import by_label, metric_label, what_differs
-from bench.report.markdown import code, escape
-from bench.report.runs import Card, Run, protocols
 from bench.scoring.card import identity
 from bench.scoring.metrics import counted, junk_removed, mean_over_queries
 from bench.system.hashing import canonical_json, sha256_json

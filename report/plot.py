@@ -18,9 +18,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.report.cards import metric_label
-from bench.report.markdown import clean
-from bench.report.runs import Run, protocols
+from bench.records.rows import Run, protocols
+from bench.records.text import clean
+from bench.records.words import metric_label
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

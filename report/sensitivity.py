@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench.errors import BenchError
-from bench.report import markdown
-from bench.report.cards import metric_label
-from bench.report.markdown import clean, escape
-from bench.report.runs import in_order
+from bench.records import text
+from bench.records.rows import in_order
+from bench.records.text import clean, escape
+from bench.records.words import metric_label
 from bench.system.hashing import sha256_json
 
 NONE = "–"
@@ -134,7 +134,7 @@ def section(study: Study, figure: str) -> list[str]:
     blocks = [
         f"### Sensitivity: {escape(title)}\n",
         f"![How far each choice moves {escape(label)}: {escape(title)}]({figure})\n",
-        markdown.table(heads, rows, range(2, len(heads))),
+        text.table(heads, rows, range(2, len(heads))),
     ]
     if ends := extremes(study):
         blocks.append("".join(f"- {line}\n" for line in ends))

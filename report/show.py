@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.report import markdown
+from bench.records import text
+from bench.records.rows import Score
+from bench.records.text import escape
+from bench.records.words import metric_label
 from bench.report.board import BEST, SECOND, Board, Row, about, printed, treatment
-from bench.report.cards import metric_label
-from bench.report.markdown import escape
-from bench.report.runs import Score
 
 FEW = 20
 
@@ -25,7 +25,7 @@ def table(board: Board) -> str:
         rows.append([f"**{escape(group.heading)}**", *[""] * (len(heads) - 1)])
         rows += [_row(row, shown) for row in group.rows]
     start = 3 + len(shown)
-    return markdown.table(heads, rows, range(start, start + len(board.columns))) + notes(board)
+    return text.table(heads, rows, range(start, start + len(board.columns))) + notes(board)
 
 
 def notes(board: Board) -> str:
@@ -55,7 +55,7 @@ def _of_landmarks(board: Board) -> str:
 
 def _row(row: Row, shown: Sequence[str]) -> list[str]:
     run, words = row.run, treatment(row.run)
-    link = markdown.link(run.run_id, markdown.relative_target(run.file))
+    link = text.link(run.run_id, text.relative_target(run.file))
     return [
         escape(run.name),
         escape(run.backbone),

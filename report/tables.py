@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from bench.report import markdown
+from bench.records import text
+from bench.records.rows import Run
+from bench.records.text import code, escape
+from bench.records.words import by_label, full, gist, metric_label, say, what_differs
 from bench.report.board import printed
-from bench.report.cards import by_label, full, gist, metric_label, say, what_differs
 from bench.report.compare import crop_of
-from bench.report.markdown import code, escape
-from bench.report.runs import Run
 
 NONE = "–"
 SHOWN_FAMILIES = ("mp@", "recall@")
@@ -75,10 +75,10 @@ def _grouped(runs: Sequence[Run], columns: Sequence[Column], ranked_by: str) -> 
     right = [i for i, column in enumerate(columns, start=2) if column.value is not None]
     blocks = []
     if complete:
-        blocks.append(markdown.table(heads, _rows(complete, columns, ranked_by), right))
+        blocks.append(text.table(heads, _rows(complete, columns, ranked_by), right))
     if part:
         blocks.append("Partial runs: a part of the images, comparable with nothing, not ranked.\n")
-        blocks.append(markdown.table(heads, _rows(part, columns, None), right))
+        blocks.append(text.table(heads, _rows(part, columns, None), right))
     return "\n".join(blocks)
 
 
@@ -152,5 +152,5 @@ def _latency(run: Run) -> str:
 
 
 def _record(run: Run) -> str:
-    target = markdown.relative_target(run.file)
-    return f"{markdown.link(run.run_id, target)}, code {escape(run.code)}"
+    target = text.relative_target(run.file)
+    return f"{text.link(run.run_id, target)}, code {escape(run.code)}"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.report.cards import metric_label
-from bench.report.markdown import clean
+from bench.records.text import clean
+from bench.records.words import metric_label
 from bench.report.plot import encoded, style
 from bench.report.sensitivity import FACTORS, Point, Study, shown
 

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench import datasets, methods, record, verify
+from bench import datasets, methods
 from bench.describe import extract, local_store
 from bench.describe.engine import Loaded
-from bench.report import board, runs
+from bench.records import record, rows, verify
+from bench.report import board
 from bench.scoring import card
 from bench.system import identity
 from bench.types import Image, LocalRule, MethodInfo, Settings
@@ -50,8 +51,8 @@ def fresh() -> dict[str, str]:
 def main() -> None:
     """Print everything as one JSON object."""
     paths = record.find(ROOT / "results")
-    shown, _ = runs.load(ROOT / "results")
-    table = board.board(runs.newest(shown)[0], "mini")
+    shown, _ = rows.load(ROOT / "results")
+    table = board.board(rows.newest(shown)[0], "mini")
     info = MethodInfo("m", "v", "1", 4, {"p": 3}, {"sha256": None})
     said = {
         "records": {path.name: record.read(path)["card_id"] for path in paths},

@@ -8,8 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from bench.records import rows
 from bench.report import page as page_module
-from bench.report import published, runs
+from bench.report import published
 
 HOSTILE = "<img src=x onerror=document.title='owned'>&amp;"
 ENDING = "</script><script>document.title='owned'</script><!--"
@@ -18,10 +19,10 @@ ENDING = "</script><script>document.title='owned'</script><!--"
 def page_of(folder: Path, made: ModuleType, *records: dict[str, Any]) -> Path:
     """Write the page as `build` does, but nothing else: pictures take longer."""
     made.results_of(folder, *records)
-    measured, left_out = runs.load(folder)
+    measured, left_out = rows.load(folder)
     source = folder / "published.toml"
-    rows = published.load(source) if source.exists() else []
-    content = page_module.page(folder, runs.newest(measured)[0], rows, left_out)
+    published_rows = published.load(source) if source.exists() else []
+    content = page_module.page(folder, rows.newest(measured)[0], published_rows, left_out)
     folder.joinpath("index.html").write_bytes(content)
     return folder / "index.html"
 

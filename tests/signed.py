@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import record
 from bench.pipeline import brought
 from bench.pipeline.options import Options
+from bench.records import record
 from bench.scoring.card import card_id
 from bench.system.hashing import sha256_json
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import record
+from bench.records import record
 from bench.report import ablation
 from bench.report.build import build
 

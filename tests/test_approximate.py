@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import record
 from bench.errors import BenchError
+from bench.records import record
+from bench.records.verify import verify
+from bench.records.words import say
 from bench.report.build import build
-from bench.report.cards import say
 from bench.scoring import scores
 from bench.search import exact, faiss_index
 from bench.store.matrix import from_array
 from bench.types import NO_ROW, NOT_RETRIEVED, GroundTruth, LabelledRanks, Protocol
-from bench.verify import verify
 
 HEADLINE = "map.trapezoid.junk-removed"
 METRICS = (HEADLINE, "mp@5.clipped.junk-removed", "recall@1.any-hit.junk-removed")

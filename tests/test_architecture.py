@@ -35,7 +35,7 @@ def test_plug_ins_do_not_import_each_other() -> None:
 
 
 def test_import_does_nothing_and_commands_without_a_network_need_no_torch() -> None:
-    modules = "bench.commands.main, bench.pipeline.score, bench.verify"
+    modules = "bench.commands.main, bench.pipeline.score, bench.records.verify"
     check = f"import {modules}, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-W", "error", "-c", check], cwd=ROOT, check=True)
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import compare, record
 from bench.commands.compare import sentence
 from bench.errors import BenchError
+from bench.records import compare, record
 from bench.scoring import intervals
 
 ROOT = Path(__file__).resolve().parent.parent

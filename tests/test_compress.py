@@ -11,13 +11,13 @@ import faiss
 import numpy as np
 import pytest
 
-from bench import record
 from bench.errors import BenchError
-from bench.report.cards import say
+from bench.records import record
+from bench.records.verify import verify
+from bench.records.words import say
 from bench.scoring import card as cards
 from bench.search import compress
 from bench.store.matrix import Matrix, content_sha256, from_array, read, take
-from bench.verify import verify
 
 
 def unit(n: int, dim: int, seed: int = 0) -> np.ndarray:

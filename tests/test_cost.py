@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from bench import record as records
-from bench.report import cost, cost_plot, expense
-from bench.report import runs as runs_of
+from bench.records import costs
+from bench.records import record as records
+from bench.records import rows as runs_of
+from bench.report import cost, cost_plot
 from bench.report.build import build
 from tests import reports as made
 
@@ -61,22 +62,22 @@ def run_of(record: Record) -> Any:
 
 def test_the_costs_of_a_record_are_read_and_older_ones_have_gaps() -> None:
     record = measured(made.make_record(), describe=80.0)
-    now = expense.of_record(record)
+    now = costs.of_record(record)
     assert now.machine == "a processor, processor not known, 2 cores, 2 threads, float32"
     assert now.query_ms.p50 == 80.0 + 5.0 + 2.0
     assert now.query_ms.interval == pytest.approx((0.9 * 87, 1.1 * 87))
     record["rerank"] = {"ms_per_query": {"p50": 300.0, "p95": 400.0}}
-    assert expense.of_record(record).query_ms.p50 == 387.0
+    assert costs.of_record(record).query_ms.p50 == 387.0
     assert (now.images_per_s, now.batch) == (18.75, 8)
     assert (now.flops, now.parameters) == (2_350_000_000, 3_371_000)
     assert (now.batch_1_bytes, now.resident_bytes) == (7 * 10**8, 9 * 10**8)
-    old = expense.of_record(made.make_record())
-    assert old.describe == expense.Timed(12.34, 23.45)
+    old = costs.of_record(made.make_record())
+    assert old.describe == costs.Timed(12.34, 23.45)
     assert old.query_ms is old.images_per_s is old.flops is old.batch_1_bytes is None
     assert list(old.phases) == ["decode"]
     nothing = made.make_record()
     nothing["timing"]["latency"] = None
-    assert expense.of_record(nothing).describe is None
+    assert costs.of_record(nothing).describe is None
 
 
 def test_on_a_gpu_the_memory_of_the_device_is_shown() -> None:

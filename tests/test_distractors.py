@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import record
+from bench.records import record
+from bench.records.verify import verify
 from bench.system.hashing import sha256_lines
-from bench.verify import verify
 
 
 def photograph(path: Path, seed: int) -> None:

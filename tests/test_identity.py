@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench import record
+from bench.records import record
 from bench.scoring import card, first_sentences
 from bench.system import identity
 from bench.system.hashing import sha256_json
@@ -73,7 +73,7 @@ GROWTH = [
     ("bench/scoring/card.py", '        "limit": dataset.limit,\n',
      '        "limit": dataset.limit,\n        "stages": [],\n'),
     (
-        "report/sentences.py",
+        "bench/records/sentences.py",
         '"query cropped to its box"',
         '"the query is cropped to its box"',
     ),
@@ -226,7 +226,7 @@ def test_a_card_of_sentences_has_the_identity_of_its_codes() -> None:
 )  # fmt: skip
 def test_sentences_of_version_0_1_have_codes(path: str, sentence: str, code: Any) -> None:
     assert first_sentences.code_of(path, sentence) == code
-    from bench.report.cards import say
+    from bench.records.words import say
 
     depth = 400 if "400" in sentence else 100
     rest = {"rerank": {"depth": depth, "local": {"inlier_weight": 0.25}}}

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import record, verify
 from bench.errors import BenchError
 from bench.images import decode
+from bench.records import record, verify
 from bench.search import exact, missing
 from bench.store import matrix
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import record, verify
+from bench.records import record, verify
 from bench.search import areas, exact, missing
 from bench.store import matrix
 from bench.types import NO_ROW, NOT_RETRIEVED, Areas

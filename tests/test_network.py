@@ -322,7 +322,7 @@ def test_a_compiler_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_precision_is_in_the_card_the_key_and_the_record(cli: Any, workspace: Any) -> None:
-    from bench import record
+    from bench.records import record
 
     for precision in ("float32", "bf16"):
         said = cli(

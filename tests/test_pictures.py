@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import record
-from bench.report import curves, pictures, plot, runs
+from bench.records import record, rows
+from bench.report import curves, pictures, plot
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADLINE = "map.trapezoid.junk-removed"
 
 
 def loaded(folder: Path, made: ModuleType, *records: dict[str, Any]) -> list[Any]:
-    found, left_out = runs.load(made.results_of(folder, *records))
+    found, left_out = rows.load(made.results_of(folder, *records))
     assert left_out == []
     return list(found)
 
@@ -31,7 +31,7 @@ def per_query(entry: dict[str, Any], values: list[float | None]) -> None:
 
 
 def test_recall_curves_are_the_recalls_of_the_records() -> None:
-    found, _ = runs.load(ROOT / "results")
+    found, _ = rows.load(ROOT / "results")
     assert found, "there are committed records"
     for run in found:
         if run.dataset != "mini":
@@ -188,7 +188,7 @@ def test_names_are_cut_where_they_say_least() -> None:
 
 def test_damaged_ranks_are_named_and_cost_one_line_only(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "results" / "runs", tmp_path / "runs")
-    chosen = [run for run in runs.newest(runs.load(tmp_path)[0])[0] if run.dataset == "mini"]
+    chosen = [run for run in rows.newest(rows.load(tmp_path)[0])[0] if run.dataset == "mini"]
     victim = pictures.ranked(chosen)[0]
     (tmp_path / victim.file).with_suffix(".npz").write_bytes(b"torn")
     (picture,) = pictures._recall(tmp_path, chosen, "mini", "x")

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import datasets, replay
+from bench import datasets
 from bench.data.dataset_json import parse
 from bench.errors import BenchError
+from bench.records import replay
 from bench.rerank import suppression, verification
 from bench.scoring import card, scores
 from bench.search import areas, exact

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import record
 from bench.data.dataset_json import parse
+from bench.records import record
 from bench.scoring import card
 from bench.types import NO_ROW
 from tests.places import PLACES, R5, score_places

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import compare, datasets, record, sheet_content, sheet_html
+from bench import datasets, sheet_content, sheet_html
 from bench.data import dataset_json
 from bench.errors import BenchError
+from bench.records import compare, record
 from bench.report import pictures
 from bench.scoring import metrics
 from bench.types import LabelledRanks, Shortlist

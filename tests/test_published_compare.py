@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from bench.records.rows import flat
 from bench.report import compare
 from bench.report.build import build
-from bench.report.runs import flat
 from tests.published import FILE, GOOD, load_text
 
 

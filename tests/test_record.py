@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import datasets, record
+from bench import datasets
 from bench.errors import BenchError
 from bench.pipeline import brought
 from bench.pipeline.options import Options
+from bench.records import record
+from bench.records.verify import verify
 from bench.scoring import card as cards
 from bench.scoring.scores import score
 from bench.system.hashing import canonical_json, plain, sha256_json
 from bench.types import Preprocess
-from bench.verify import verify
 from tests.signed import HEADLINE, sign
 
 # --- written and read ---------------------------------------------------------------------------

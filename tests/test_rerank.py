@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.report.cards import say
+from bench.records.words import say
 from bench.rerank import verification
 from bench.scoring.scores import labelled_rows, score
 from bench.search import exact

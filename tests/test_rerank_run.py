@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import datasets, record, replay
+from bench import datasets
 from bench.errors import BenchError
+from bench.records import record, replay
+from bench.records.verify import verify
 from bench.rerank import verification
 from bench.scoring import card as cards
 from bench.system.hashing import sha256_json
-from bench.verify import verify
 
 RULES = pytest.mark.parametrize("candidates", list(verification.RULES))
 

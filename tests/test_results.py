@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import contribution, record
 from bench.pipeline import sensitivity
+from bench.records import contribution, record
+from bench.records.verify import verify
 from bench.report.build import build
-from bench.verify import verify
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -83,9 +83,9 @@ def test_the_committed_page_is_what_the_records_give(tmp_path: Path) -> None:
 
 @needs_git
 def test_the_committed_sheet_has_every_row_of_mini(tmp_path: Path) -> None:
-    from bench.report import runs
+    from bench.records import rows
 
-    shown, _ = runs.newest(runs.load(copied(tmp_path))[0])
+    shown, _ = rows.newest(rows.load(copied(tmp_path))[0])
     wanted = {run.run_id for run in shown if run.dataset == "mini"}
     page = head("sheets/mini.html").decode("utf-8")
     assert set(re.findall(r'<section id="run-([^"]+)"', page)) == wanted, "run: nox -s report"

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from bench import record
 from bench.commands.arguments import parse
 from bench.commands.main import _COMMANDS, _settings
 from bench.errors import BenchError
 from bench.pipeline import sensitivity
 from bench.pipeline.options import Options
 from bench.pipeline.sensitivity import Configuration
+from bench.records import record
+from bench.records.verify import verify as verify_record
 from bench.report import sensitivity as shown
 from bench.report import tornado
 from bench.scoring import scores
 from bench.system.hashing import sha256_json
 from bench.types import Image, Preprocess, Settings
-from bench.verify import verify as verify_record
 from tests.conftest import Said, Workspace
 from tests.places import score_places
 

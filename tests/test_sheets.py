@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import contribution, record, replay, sheet_content, sheet_html, sheets
+from bench import sheet_content, sheet_html, sheets
+from bench.records import contribution, record, replay
 from bench.rerank import verification
 from bench.rerank.geometry import inlier_matches
 from bench.system.hashing import sha256_json

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from bench.errors import BenchError
-from bench.record import check
-from bench.report import beside, board, export, latex, published, runs, show
+from bench.records import rows
+from bench.records.record import check
+from bench.report import beside, board, export, latex, published, show
 from tests.reports import ROOT, WHOLE, Record, hashed, make_card, make_record
 
 HOSTILE = "a#b$c%d&e_f{g}h~i^j\\k<l>m|n\"o'p`q -- [r] \\input{/etc/passwd} Radenović 漢 ø −"
@@ -25,7 +26,7 @@ OX = {"name": "roxford5k", "variant": "blurred", "revision": "9" * 64,
 
 
 def run_of(record: Record) -> Any:
-    return runs.parse(hashed(record), PurePosixPath(f"runs/x/{record['run_id']}.json"))
+    return rows.parse(hashed(record), PurePosixPath(f"runs/x/{record['run_id']}.json"))
 
 
 def board_of(*records: Record, easy: bool = False) -> Any:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import record
 from bench.errors import BenchError
 from bench.pipeline.brought import score_brought
 from bench.pipeline.options import Options
+from bench.records import record
+from bench.records.verify import verify
 from bench.scoring import card as cards
 from bench.scoring import scores
 from bench.system.hashing import sha256_json
-from bench.verify import verify
 from tests.signed import HEADLINE, Arrays, Record, sign
 
 NOT_HERE = "ground truth not compared: no data set small is known here"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.compare import SIGNIFICANT, Entry
-from bench.report.cards import metric_label
-from bench.report.markdown import clean
+from bench.records.compare import SIGNIFICANT, Entry
+from bench.records.text import clean
+from bench.records.words import metric_label
 
 
 def lines(

@@ -64,11 +64,11 @@ def _say(error: BenchError) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from bench import record
     from bench.cluster import connect
     from bench.commands import summary
     from bench.pipeline import dry_run, plan, run
     from bench.pipeline.options import Options
+    from bench.records import record
 
     options = Options(
         output=given.output,
@@ -140,10 +140,10 @@ def _hired(planned: Plan, ray: Any) -> AbstractContextManager[Cluster] | None:
 
 
 def _evaluate(given: argparse.Namespace) -> int:
-    from bench import record
     from bench.commands import summary
     from bench.pipeline import brought
     from bench.pipeline.options import Options
+    from bench.records import record
 
     options = Options(
         output=given.output,
@@ -241,9 +241,9 @@ def _data(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from bench import contribution, record
     from bench.pipeline import sensitivity
-    from bench.verify import verify
+    from bench.records import contribution, record
+    from bench.records.verify import verify
 
     failed = 0
     for path in given.record:
@@ -334,8 +334,8 @@ def _sensitivity(given: argparse.Namespace) -> int:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    from bench import compare
     from bench.commands.compare import lines
+    from bench.records import compare
 
     entries = compare.load(compare.find(given.result, given.dataset, given.results))
     differing = compare.check(entries, given.across_cards)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bench.describe import engine, probe
 from bench.pipeline.plan import Plan, jobs, room_needed
-from bench.report.cards import sentence
+from bench.records.words import sentence
 from bench.scoring import card
 from bench.store import room
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import record, replay
 from bench.errors import BenchError
 from bench.measure import costs
 from bench.pipeline.options import Options
+from bench.records import record, replay
 from bench.rerank import suppression, verification
 from bench.rerank.verification import Reranking
 from bench.scoring import card

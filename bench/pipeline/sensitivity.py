@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from bench import record, replay
 from bench.errors import BenchError
 from bench.pipeline import plan, run
 from bench.pipeline.dry_run import describe_plan
 from bench.pipeline.options import Options
+from bench.records import record, replay
 from bench.rerank import verification
 from bench.scoring import metrics, scores
 from bench.scoring.card import card_id

@@ -13,7 +13,7 @@ official     the first 100 once the ignored images are taken out, as in DELG's o
 deployable   the first 100 of the list as it is; no labels
 
 The ranks of the labelled images follow exactly from the shortlist and the inliers, so a record
-keeps these two, and `bench.verify` does the rest again.
+keeps these two, and `bench.records.verify` does the rest again.
 """
 
 from __future__ import annotations

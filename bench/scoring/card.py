@@ -2,7 +2,7 @@
 
 Two results may share a column only if their cards have the same `card_id`, the hash of the card's
 identity. Everything that can move a score is here; what cannot (time, machine, paths) is in the
-record. The words for the codes are in `report/cards.py`.
+record. The words for the codes are in `bench/records/words.py`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 This table is frozen. Committed records hold these sentences, and their identity follows from the
 codes; a sentence that is edited here would give old records another identity. What is printed is
-in `report/cards.py` and may be worded anew at any time.
+in `bench/records/words.py` and may be worded anew at any time.
 """
 
 from __future__ import annotations

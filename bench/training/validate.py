@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from bench import datasets, replay
+from bench import datasets
 from bench.describe import engine, extract, loading
 from bench.errors import BenchError, first_few
+from bench.records import replay
 from bench.scoring import metrics
 from bench.scoring.scores import labelled_rows, score
 from bench.search import areas, exact

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.report import board, runs, show
+from bench.records import rows
+from bench.report import board, show
 from tests.reports import make_card, make_record, store
 
 MANY, FEW, QUERIES = 400, 100, 70
@@ -65,7 +66,7 @@ def test_reading_a_record_costs_little_more_than_its_json(benchmark: Any, result
 
     def read() -> None:
         for file in files:
-            runs.parse(runs.records.read(file), runs.PurePosixPath("x"))
+            rows.parse(rows.records.read(file), rows.PurePosixPath("x"))
 
     benchmark.pedantic(read, rounds=3)
     words = f"reading and checking {FEW} records", "json.loads of the same files"
@@ -76,7 +77,7 @@ def test_reading_a_record_costs_little_more_than_its_json(benchmark: Any, result
 def test_tables_of_four_times_the_records_take_about_four_times_as_long(
     benchmark: Any, results: Path
 ) -> None:
-    every, left_out = runs.load(results)
+    every, left_out = rows.load(results)
     assert not left_out
     one = seconds(lambda: report(every[:FEW]))
     benchmark.pedantic(lambda: report(every), rounds=3)

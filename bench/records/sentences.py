@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bench.report.runs import Card
+from bench.records.rows import Card
 from bench.scoring.card import name_of
 
 # By path of the card: code and sentence.

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.report.markdown import clean, code, escape, folded
-from bench.report.runs import Card, Run, flat
-from bench.report.sentences import SENTENCES, WITH_NUMBERS
+from bench.records.rows import Card, Run, flat
+from bench.records.sentences import SENTENCES, WITH_NUMBERS
+from bench.records.text import clean, code, escape, folded
 from bench.scoring.card import CROPPED, NO_RERANKING, is_compressed, name_of
 from bench.scoring.metrics import metric
 from bench.system.hashing import canonical_json

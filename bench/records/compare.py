@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import record
 from bench.errors import BenchError, first_few, unknown
-from bench.report.cards import ABSENT, flat, label, metric_label, say
+from bench.records import record
+from bench.records.rows import flat
+from bench.records.words import ABSENT, label, metric_label, say
 from bench.scoring import intervals
 from bench.scoring.card import Card, identity
 from bench.scoring.metrics import counted

@@ -165,7 +165,7 @@ def read(path: Path) -> dict[str, Any]:
 
     Its card is as this version writes cards (`bench.scoring.card.current`), and `card_id` is there,
     also where the record is older. Whether its scores follow from its ranks is the business of
-    `bench.verify`.
+    `bench.records.verify`.
     """
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

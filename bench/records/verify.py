@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from bench import datasets, plugins, record, replay
+from bench import datasets, plugins
 from bench.errors import BenchError
+from bench.records import record, replay
 from bench.rerank import suppression, verification
 from bench.scoring import card as cards
 from bench.scoring import intervals

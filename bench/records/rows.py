@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bench import record as records
 from bench.errors import BenchError
-from bench.report import expense
-from bench.report.markdown import LONGEST, clean
+from bench.records import costs
+from bench.records import record as records
+from bench.records.text import LONGEST, clean
 from bench.scoring.card import NO_RERANKING, WHOLE, is_compressed, name_of
 from bench.system.hashing import sha256_json
 
@@ -61,7 +61,7 @@ class Run:
     device: str
     machine: str
     code: str
-    cost: expense.Cost
+    cost: costs.Cost
     approximate: Mapping[str, Any] | None = None
 
     @property
@@ -169,7 +169,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
-    """Return the run of a record that `bench.record.read` has passed.
+    """Return the run of a record that `bench.records.record.read` has passed.
 
     What its schema leaves open and the report relies on is checked here, by BenchError.
     """
@@ -209,7 +209,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         device=": ".join(str(machine[key]) for key in ("device", "device_name") if key in machine),
         machine=sha256_json({key: machine.get(key) for key in MACHINE}),
         code=(commit or "not known")[:9] + (" with changes" if dirty else ""),
-        cost=expense.of_record(record),
+        cost=costs.of_record(record),
         approximate=record.get("approximate"),
     )
 

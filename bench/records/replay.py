@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.record import Arrays, ranks_of
+from bench.records.record import Arrays, ranks_of
 from bench.rerank import suppression, verification
 from bench.scoring.card import Card
 from bench.types import LabelledRanks, Protocol, Rows, Shortlist

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.report.markdown import clean
+from bench.records.text import clean
 
 PHASES = ("decode", "preprocess", "network", "search", "re-rank")
 
@@ -69,7 +69,7 @@ def _added(parts: list[Timed]) -> Timed:
 
 
 def of_record(record: Mapping[str, Any]) -> Cost:
-    """Return the costs of a record that `bench.record.read` has passed."""
+    """Return the costs of a record that `bench.records.record.read` has passed."""
     timing, memory, machine = record["timing"], record["memory"], record["machine"]
     latency = timing["latency"] or {}
     batched = latency.get("throughput") or {}
@@ -80,7 +80,7 @@ def of_record(record: Mapping[str, Any]) -> Cost:
     described = latency.get("describe_ms")
     return Cost(
         machine=_machine(machine, latency),
-        phases={phase: _timed(timed[phase]) for phase in PHASES if timed[phase] is not None},
+        phases={phase: _timed(entry) for phase in PHASES if (entry := timed[phase]) is not None},
         describe=None if described is None else _timed(described),
         images_per_s=batched.get("images_per_s"),
         batch=batched.get("batch"),

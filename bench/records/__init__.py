@@ -1,0 +1,1 @@
+"""The record: written, read, replayed, verified, compared; its rows and words."""
