@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import datasets, sheet_content, sheet_html
+from bench import datasets
 from bench.data import dataset_json
 from bench.errors import BenchError
 from bench.records import compare, record
 from bench.report import pictures
 from bench.scoring import metrics
+from bench.sheets import content, html
 from bench.types import LabelledRanks, Shortlist
 from tests.places import PLACES, score_places
 
@@ -79,7 +80,7 @@ def test_pictures_count_the_queries_that_are_asked_and_go_no_further_than_is_exa
     assert np.isnan(pictures._per_query(path, held, "night")[0])
 
 
-def line_of(**changes: Any) -> sheet_content.Line:
+def line_of(**changes: Any) -> content.Line:
     """Return the line of the only query of a sheet: rows 3 and 1 found, row 0 not."""
     data = {**PLACES, "queries": [{"file": "q.png"}], "protocols": {"all": [{"positive": [0, 1]}]}}
     del data["areas"], data["groups"]
@@ -92,14 +93,14 @@ def line_of(**changes: Any) -> sheet_content.Line:
         ),
         **{"rows": [np.array([3, 1])], "row_scores": [np.array([0.5, 0.25])], **changes},
     )  # fmt: skip
-    return sheet_content._line(dataset, 0, opened, 5)  # type: ignore[arg-type]
+    return content._line(dataset, 0, opened, 5)  # type: ignore[arg-type]
 
 
 def test_a_sheet_says_what_the_list_lacks() -> None:
     line = line_of()
     assert (line.places, line.missed) == ((2,), 1)
     section, entry = SimpleNamespace(metric="mAP"), SimpleNamespace(lines=[line])
-    said = sheet_html.facts(section, entry, line)  # type: ignore[arg-type]
+    said = html.facts(section, entry, line)  # type: ignore[arg-type]
     assert said == "AP 50.00, 2 positives at 2, 1 not in the list"
 
 
@@ -113,12 +114,12 @@ def test_a_sheet_shows_no_filling_and_nothing_that_is_suppressed_or_missing() ->
     missing = {"database": [1], "queries": [1]}
 
     def rows(*given: Any) -> list[list[int]]:
-        return [rows.tolist() for rows, _ in sheet_content._scored(listed, *given)]
+        return [rows.tolist() for rows, _ in content._scored(listed, *given)]
 
     assert rows(None, None) == [[4, 5, 1], [0, 1, 2, 3, 4]]
     assert rows(groups, None) == [[4, 1], [0, 2, 4]]
     assert rows(None, missing) == [[4, 5], []]
-    assert sheet_content._scored(listed, groups, missing)[0][1].tolist() == [0.9]
+    assert content._scored(listed, groups, missing)[0][1].tolist() == [0.9]
 
 
 @pytest.mark.parametrize("limit", [1, 3])

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import sheet_content, sheet_html, sheets
 from bench.records import contribution, record, replay
 from bench.rerank import verification
 from bench.rerank.geometry import inlier_matches
+from bench.sheets import content, html, sheet
 from bench.system.hashing import sha256_json
 from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
 
@@ -56,9 +56,9 @@ def scored(town: Path, cli: Any, workspace: Any, tmp_path: Path) -> Make:
 
 
 def test_a_list_says_what_every_image_is(town: Path, scored: Make) -> None:
-    opened = sheet_content.open_record(scored(1), "easy")
-    dataset = sheet_content.dataset_of(opened, str(town))
-    shown = sheet_content.entry(dataset, 0, [opened], 8)
+    opened = content.open_record(scored(1), "easy")
+    dataset = content.dataset_of(opened, str(town))
+    shown = content.entry(dataset, 0, [opened], 8)
     (line,) = shown.lines
     kinds = {tile.row: tile.kind for tile in line.tiles}
     assert {row for row, kind in kinds.items() if kind == "positive"} == {1, 3, 4}
@@ -69,8 +69,8 @@ def test_a_list_says_what_every_image_is(town: Path, scored: Make) -> None:
     kept = [tile.row for tile in line.tiles if tile.kind != "ignored"]
     assert line.places == tuple(i for i, row in enumerate(kept, start=1) if row in (1, 3, 4))
     assert line.tiles[0].image == dataset.database[line.tiles[0].row]
-    assert np.isnan(sheet_content.entry(dataset, 1, [opened], 2).lines[0].value)
-    assert len(sheet_content.entry(dataset, 1, [opened], 2).lines[0].tiles) == 2
+    assert np.isnan(content.entry(dataset, 1, [opened], 2).lines[0].value)
+    assert len(content.entry(dataset, 1, [opened], 2).lines[0].tiles) == 2
 
 
 def test_the_list_of_a_re_ranked_record_is_the_one_that_is_scored() -> None:
@@ -91,17 +91,17 @@ def test_the_list_of_a_re_ranked_record_is_the_one_that_is_scored() -> None:
 
 
 def test_the_worst_come_first_and_those_without_a_score_not_at_all(scored: Make) -> None:
-    opened = sheet_content.open_record(scored(1), "easy")
+    opened = content.open_record(scored(1), "easy")
     values = opened.values
-    order = sheet_content.worst(opened, 9)
+    order = content.worst(opened, 9)
     assert sorted(order) == [0, 2]
     assert values[order[0]] <= values[order[1]]
-    assert sheet_content.worst(opened, 1) == order[:1]
+    assert content.worst(opened, 1) == order[:1]
 
 
 def test_wins_and_losses_between_two_records(scored: Make) -> None:
-    one, other = (sheet_content.open_record(scored(seed), "hard") for seed in (1, 2))
-    wins, losses = sheet_content.extremes(one, other, 3)
+    one, other = (content.open_record(scored(seed), "hard") for seed in (1, 2))
+    wins, losses = content.extremes(one, other, 3)
     gain = one.values - other.values
     assert sorted(wins) == np.flatnonzero(gain > 0).tolist()
     assert sorted(losses) == np.flatnonzero(gain < 0).tolist()
@@ -233,7 +233,7 @@ def test_the_sheet_of_the_report_has_a_section_per_row(
     town: Path, scored: Make, workspace: Any
 ) -> None:
     ids = {record.read(scored(seed))["run_id"] for seed in (1, 2)}
-    output, notes = sheets.for_report(workspace.results, str(town))
+    output, notes = sheet.for_report(workspace.results, str(town))
     assert output == workspace.results / "sheets" / "small.html"
     text = output.read_text(encoding="utf-8")
     assert set(re.findall(r'<section id="run-([^"]+)"', text)) == ids
@@ -260,9 +260,9 @@ def test_matched_keypoints_are_those_that_are_counted() -> None:
 def test_the_inliers_of_a_pair_are_drawn() -> None:
     points = (np.array([[10.0, 20.0]], np.float32), np.array([[5.0, 6.0]], np.float32))
     pixels = np.zeros((60, 80, 3), np.uint8)
-    pair = sheets.matching.Pair(0, 4, (pixels, pixels), points, 2)
-    thumbs = {f"m-0-4-{side}": sheets.thumbnails.of_pixels(pixels, 40) for side in (0, 1)}
-    drawn = sheet_html._pair(pair, thumbs)
+    pair = sheet.matching.Pair(0, 4, (pixels, pixels), points, 2)
+    thumbs = {f"m-0-4-{side}": sheet.thumbnails.of_pixels(pixels, 40) for side in (0, 1)}
+    drawn = html._pair(pair, thumbs)
     assert '<line x1="10.0" y1="5.0" x2="51.0" y2="2.5"/>' in drawn
     assert "1 inliers, 2 in the record" in drawn
 

@@ -373,19 +373,19 @@ def _report(given: argparse.Namespace) -> int:
 
 
 def _sheet(given: argparse.Namespace) -> int:
-    from bench import sheets
+    from bench.sheets import sheet
 
     if not given.record:
         if given.dataset is None or given.output is not None:
             raise BenchError(
                 "name a record and --output, or, for the sheet of the report, --dataset alone."
             )
-        output, notes = sheets.for_report(given.results, given.dataset)
+        output, notes = sheet.for_report(given.results, given.dataset)
     elif given.output is None:
         raise BenchError("--output names the file of the sheet: .html, .png or .pdf.")
     else:
         output = given.output
-        options = sheets.Options(
+        options = sheet.Options(
             dataset=given.dataset,
             against=given.against,
             queries=given.queries,
@@ -396,7 +396,7 @@ def _sheet(given: argparse.Namespace) -> int:
             weights=given.weights,
             device=given.device,
         )
-        notes = sheets.make(given.record, output, options)
+        notes = sheet.make(given.record, output, options)
     for note in notes:
         print(note, file=sys.stderr)
     print(output)

@@ -10,9 +10,9 @@ from html import escape
 from pathlib import PurePosixPath
 
 from bench.records.text import clean
-from bench.sheet_content import Entry, Line, Tile
-from bench.sheet_matches import Pair
-from bench.thumbnails import Thumbnail
+from bench.sheets.content import Entry, Line, Tile
+from bench.sheets.matches import Pair
+from bench.sheets.thumbnails import Thumbnail
 from bench.types import Image
 
 Thumbnails = dict[str, Thumbnail]

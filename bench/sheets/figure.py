@@ -16,10 +16,10 @@ from matplotlib.patches import Rectangle
 from PIL import Image as Pillow
 
 from bench.records.text import clean
-from bench.sheet_content import Entry, Line
-from bench.sheet_html import LETTERS, Section, facts, key, words
-from bench.sheet_matches import Pair
-from bench.thumbnails import Thumbnail
+from bench.sheets.content import Entry, Line
+from bench.sheets.html import LETTERS, Section, facts, key, words
+from bench.sheets.matches import Pair
+from bench.sheets.thumbnails import Thumbnail
 
 FRAMES: dict[str, dict[str, Any]] = {
     "P": {"edgecolor": "#009E73", "linestyle": "-", "linewidth": 3},

@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.images import decode
 from bench.rerank import geometry
 from bench.scoring.card import WHOLE
-from bench.sheet_content import Opened
+from bench.sheets.content import Opened
 from bench.system.hashing import plain
 from bench.types import Dataset, LocalRule, Preprocess
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import datasets, sheet_figure, sheet_html, thumbnails
-from bench import sheet_content as content
-from bench import sheet_matches as matching
+from bench import datasets
 from bench.errors import BenchError
 from bench.records.rows import load as load_runs
 from bench.records.rows import newest
 from bench.records.words import gist, metric_label
 from bench.scoring import card as cards
-from bench.sheet_content import Entry, Opened
-from bench.sheet_html import Section
+from bench.sheets import content, figure, html, thumbnails
+from bench.sheets import matches as matching
+from bench.sheets.content import Entry, Opened
+from bench.sheets.html import Section
 from bench.system.paths import write_bytes
 from bench.types import Dataset
 
@@ -66,7 +66,7 @@ def make(paths: Sequence[Path], output: Path, options: Options) -> list[str]:
             "name fewer with --queries or --worst."
         )
     thumbs = _thumbnails(sections, dataset, SIDE[suffix], opened[0])
-    render = sheet_html.render if suffix == ".html" else sheet_figure.render
+    render = html.render if suffix == ".html" else figure.render
     write_bytes(output, render(dataset.name, sections, thumbs, suffix))
     return notes
 
@@ -119,9 +119,9 @@ def _section(opened: Opened, dataset: Dataset, options: Options) -> tuple[Sectio
     return section, fault
 
 
-def _about(opened: Opened) -> sheet_html.About:
+def _about(opened: Opened) -> html.About:
     card = opened.held["card"]
-    return sheet_html.About(opened.name, opened.run_id, cards.short(card), gist(card))
+    return html.About(opened.name, opened.run_id, cards.short(card), gist(card))
 
 
 def _groups(
@@ -147,11 +147,11 @@ def _groups(
 
 def _thumbnails(
     sections: Sequence[Section], dataset: Dataset, longest: int, opened: Opened
-) -> sheet_html.Thumbnails:
+) -> html.Thumbnails:
     """Return a small copy of every image that a sheet shows, each once."""
     preprocess = opened.held["card"]["preprocess"] or {}
     orientation = preprocess.get("orientation", "ignore")
-    made: sheet_html.Thumbnails = {}
+    made: html.Thumbnails = {}
     for section in sections:
         for _, entries in section.groups:
             for entry in entries:
@@ -159,18 +159,18 @@ def _thumbnails(
     for section in sections:
         for pair in section.pairs:
             for side, pixels in enumerate(pair.images):
-                key = sheet_html.key("m", pair.query, pair.row, side)
+                key = html.key("m", pair.query, pair.row, side)
                 made[key] = thumbnails.of_pixels(pixels, MATCH_SIDE)
     return made
 
 
 def _add(
-    made: sheet_html.Thumbnails, entry: Entry, dataset: Dataset, side: int, orientation: str
+    made: html.Thumbnails, entry: Entry, dataset: Dataset, side: int, orientation: str
 ) -> None:
-    wanted = {sheet_html.key("q", entry.query): entry.image}
+    wanted = {html.key("q", entry.query): entry.image}
     for line in entry.lines:
         wanted |= {
-            sheet_html.key("d", tile.row): replace(tile.image, box=None)
+            html.key("d", tile.row): replace(tile.image, box=None)
             for tile in line.tiles
             if tile.image is not None
         }
