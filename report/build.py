@@ -10,25 +10,25 @@ from pathlib import Path, PurePosixPath
 from bench.records import rows
 from bench.records.rows import Run
 from bench.records.text import clean, code, escape, folded, relative_target
-from bench.report import (
+from bench.report.figures import figures
+from bench.report.figures.sensitivity import draw
+from bench.report.leaderboard import page
+from bench.report.tables import (
     ablation,
     approximate,
-    beside,
-    board,
     cost,
     export,
     latex,
     literature,
-    page,
-    pictures,
+    main,
+    markdown,
+    measured_vs_published,
+    protocols,
     published,
     sensitivity,
-    show,
-    tables,
-    tornado,
 )
-from bench.report.board import Board
-from bench.report.published import PublishedRow
+from bench.report.tables.main import Board
+from bench.report.tables.published import PublishedRow
 
 FIELD = (
     "roxford5k", "rparis6k", "oxford5k", "paris6k", "gldv2", "pitts30k", "tokyo247", "msls",
@@ -92,18 +92,18 @@ def build(results: Path, *, easy: bool = False, html: bool = False) -> list[Path
     for file, reason in left_out:
         print(f"left out: {clean(file)} – {clean(reason)}", file=sys.stderr)
     for name, chosen in by_dataset.items():
-        drawn = pictures.of_dataset(results, chosen, shown, name)
+        drawn = figures.of_dataset(results, chosen, shown, name)
         for picture in drawn:
             for kind, data in picture.files.items():
                 files[f"figures/{picture.stem}.{kind}"] = data
-        main = board.board(chosen, name, easy=easy)
-        beside_them = beside.pairs(chosen, published_rows, name)
-        files |= _tables(main, beside_them)
-        blocks += [f"## {escape(name)}\n", show.table(main)]
+        main_table = main.board(chosen, name, easy=easy)
+        beside_them = measured_vs_published.pairs(chosen, published_rows, name)
+        files |= _tables(main_table, beside_them)
+        blocks += [f"## {escape(name)}\n", markdown.table(main_table)]
         blocks += _pictures(drawn)
         if beside_them:
             blocks.append(f"### Measured beside published: {escape(name)}\n")
-            blocks.append(beside.table(beside_them))
+            blocks.append(measured_vs_published.table(beside_them))
         blocks += _studies(studies, name, files)
         blocks += _details(chosen, name)
         blocks.append(literature.dataset_tables(published_rows, name, chosen))
@@ -136,7 +136,7 @@ def _datasets(shown: Sequence[Run]) -> list[str]:
     return sorted({run.dataset for run in shown}, key=place)
 
 
-def _tables(main: Board, found: Sequence[beside.Pair]) -> dict[str, bytes]:
+def _tables(main: Board, found: Sequence[measured_vs_published.Pair]) -> dict[str, bytes]:
     """Return the main table, and what is beside published, as files by their names."""
     made = {
         f"tables/{main.dataset}.tex": latex.table(main),
@@ -144,8 +144,12 @@ def _tables(main: Board, found: Sequence[beside.Pair]) -> dict[str, bytes]:
         f"tables/{main.dataset}.json": export.as_json(main),
     }
     if found:
-        made[f"tables/{main.dataset}.published.tex"] = beside.as_latex(found, main.dataset)
-        made[f"tables/{main.dataset}.published.json"] = export.dump(beside.as_lines(found))
+        made[f"tables/{main.dataset}.published.tex"] = measured_vs_published.as_latex(
+            found, main.dataset
+        )
+        made[f"tables/{main.dataset}.published.json"] = export.dump(
+            measured_vs_published.as_lines(found)
+        )
     return {name: text.encode("utf-8") for name, text in made.items()}
 
 
@@ -164,7 +168,7 @@ def _studies(
     blocks = []
     for number, study in enumerate(sensitivity.order(studies, dataset)):
         stem = f"figures/sensitivity-{dataset}-{study.file.stem}"
-        for kind, data in tornado.draw(study).items():
+        for kind, data in draw(study).items():
             files[f"{stem}.{kind}"] = data
         heading, *rest = sensitivity.section(study, relative_target(PurePosixPath(f"{stem}.png")))
         blocks += [heading, *([] if number else [sensitivity.HINT]), *rest]
@@ -182,7 +186,7 @@ def _counts(shown: Sequence[Run], older: int) -> str:
     )
 
 
-def _pictures(drawn: Sequence[pictures.Picture]) -> list[str]:
+def _pictures(drawn: Sequence[figures.Picture]) -> list[str]:
     blocks = []
     for picture in drawn:
         target = relative_target(PurePosixPath("figures", f"{picture.stem}.png"))
@@ -197,8 +201,8 @@ def _details(chosen: Sequence[Run], dataset: str) -> list[str]:
     blocks = [f"### Details and cards: {escape(dataset)}\n"]
     for protocol in rows.protocols(chosen):
         title = f"{dataset}, {protocol}: every score, cost and device, by card"
-        blocks.append(folded(title, tables.protocol_table(chosen, protocol)))
-    return [*blocks, tables.cards_of(chosen)]
+        blocks.append(folded(title, protocols.protocol_table(chosen, protocol)))
+    return [*blocks, protocols.cards_of(chosen)]
 
 
 def _published_only(rows: Sequence[PublishedRow], names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from bench import datasets, methods
 from bench.describe import extract, local_store
 from bench.describe.engine import Loaded
 from bench.records import record, rows, verify
-from bench.report import board
+from bench.report.tables.main import board
 from bench.scoring import card
 from bench.system import identity
 from bench.types import Image, LocalRule, MethodInfo, Settings
@@ -52,7 +52,7 @@ def main() -> None:
     """Print everything as one JSON object."""
     paths = record.find(ROOT / "results")
     shown, _ = rows.load(ROOT / "results")
-    table = board.board(rows.newest(shown)[0], "mini")
+    table = board(rows.newest(shown)[0], "mini")
     info = MethodInfo("m", "v", "1", 4, {"p": 3}, {"sha256": None})
     said = {
         "records": {path.name: record.read(path)["card_id"] for path in paths},

@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from bench.records import rows
-from bench.report import page as page_module
-from bench.report import published
+from bench.report.leaderboard import page as page_module
+from bench.report.tables import published
 
 HOSTILE = "<img src=x onerror=document.title='owned'>&amp;"
 ENDING = "</script><script>document.title='owned'</script><!--"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.report import published
+from bench.report.tables import published
 
 FILE = Path(__file__).resolve().parent.parent / "results" / "published.toml"
 GOOD = """

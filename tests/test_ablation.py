@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bench.records import record
-from bench.report import ablation
 from bench.report.build import build
+from bench.report.tables import ablation
 
 RUNS = Path(__file__).resolve().parent.parent / "results" / "runs" / "mini"
 WRITTEN = ("sha256", "card_sha256", "arrays_sha256")

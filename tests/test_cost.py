@@ -13,8 +13,9 @@ import pytest
 from bench.records import costs
 from bench.records import record as records
 from bench.records import rows as runs_of
-from bench.report import cost, cost_plot
 from bench.report.build import build
+from bench.report.figures import cost_plot
+from bench.report.tables import cost
 from tests import reports as made
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bench.records import record, rows
-from bench.report import curves, pictures, plot
+from bench.report.figures import curves, figures, plot
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADLINE = "map.trapezoid.junk-removed"
@@ -36,7 +36,7 @@ def test_recall_curves_are_the_recalls_of_the_records() -> None:
     for run in found:
         if run.dataset != "mini":
             continue
-        drawn = pictures.recall_curves(ROOT / "results", run)
+        drawn = figures.recall_curves(ROOT / "results", run)
         held = record.read(ROOT / "results" / run.file)["scores"]
         for protocol, values in drawn.items():
             assert np.all(np.diff(values) >= 0)
@@ -47,7 +47,7 @@ def test_recall_curves_are_the_recalls_of_the_records() -> None:
 
 def test_a_picture_is_drawn_only_from_what_was_measured(tmp_path: Path, made: ModuleType) -> None:
     chosen = loaded(tmp_path, made, made.make_record())
-    drawn = pictures.of_dataset(tmp_path, chosen, chosen, "mini")
+    drawn = figures.of_dataset(tmp_path, chosen, chosen, "mini")
     assert [picture.stem for picture in drawn] == ["mini"]  # no ranks, no pair, no distractors
 
 
@@ -64,7 +64,7 @@ def test_the_pair_is_the_two_best_methods_of_the_same_questions(
         made.make_record("chance", "e", (1, 1, 1), source="chance", number=6),
         made.make_record("part", "f", (1, 1, 1), partial=True, number=7),
     ]
-    pair = pictures._two_best(pictures._serious(loaded(tmp_path, made, *records)))
+    pair = figures._two_best(figures._serious(loaded(tmp_path, made, *records)))
     assert [run.name for run in pair] == ["best.a", "second.b"]
 
 
@@ -78,7 +78,7 @@ def test_the_caption_of_differences_says_in_what_cards_differ(
     per_query(records[0], [1.0, None, 0.5])
     per_query(records[1], [0.0, 0.5, 0.5])
     chosen = loaded(tmp_path, made, *records)
-    (picture,) = pictures._differences(tmp_path, chosen, "x")
+    (picture,) = figures._differences(tmp_path, chosen, "x")
     assert "**Their cards differ**" in picture.caption
     assert "scales: " in picture.caption
     assert records[0]["run_id"] in picture.caption
@@ -99,7 +99,7 @@ def test_the_differences_are_those_of_two_rows_that_may_be_compared(
     ]
     for each in records:
         per_query(each, [0.5, 0.5, 0.5])
-    (picture,) = pictures._differences(tmp_path, loaded(tmp_path, made, *records), "x")
+    (picture,) = figures._differences(tmp_path, loaded(tmp_path, made, *records), "x")
     assert "of two.b minus that of six.c" in picture.caption
     assert "under one heading" in picture.caption
 
@@ -132,13 +132,13 @@ def test_lines_over_distractors_join_what_differs_in_them_alone(
     ]
     shown = loaded(tmp_path, made, *records)
     near = [run for run in shown if run.dataset == "mini"]
-    (picture,) = pictures._distractors(shown, near, "mini", "x")
+    (picture,) = figures._distractors(shown, near, "mini", "x")
     svg = picture.files["svg"].decode()
     assert "a.x -->" in svg
     assert "b.x -->" not in svg, "its card differs in more"
     assert "1,001,061" in svg
     rest = [run for run in shown if run.dataset != "mini"]
-    assert pictures._distractors(shown, rest, "mini+r1m", "x") == []
+    assert figures._distractors(shown, rest, "mini+r1m", "x") == []
 
 
 def test_many_rows_keep_the_best_of_every_card(tmp_path: Path, made: ModuleType) -> None:
@@ -148,10 +148,10 @@ def test_many_rows_keep_the_best_of_every_card(tmp_path: Path, made: ModuleType)
         for i in range(40)
     ]  # fmt: skip
     chosen = loaded(tmp_path, made, *records)
-    kept = pictures.bands(chosen, 8)
+    kept = figures.bands(chosen, 8)
     assert [run.variant for run in kept] == ["v39", "v38", "v37", "v36", "v35", "v28", "v21", "v14"]
     assert [len({run.card_id for run in part}) for part in (kept[:4], kept[4:])] == [1, 1]
-    assert len(pictures.bands(chosen, 60)) == 40
+    assert len(figures.bands(chosen, 60)) == 40
 
 
 def test_lines_of_one_name_have_a_place_each_in_the_legend(
@@ -179,7 +179,7 @@ def test_nothing_is_cut_off_at_the_edge_of_a_picture() -> None:
 
 
 def test_names_are_cut_where_they_say_least() -> None:
-    from bench.report import plot
+    from bench.report.figures import plot
 
     names = {plot.shortened(f"{'a' * 80}.r101-{i}") for i in range(9)}
     assert len(names) == 9
@@ -189,8 +189,8 @@ def test_names_are_cut_where_they_say_least() -> None:
 def test_damaged_ranks_are_named_and_cost_one_line_only(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "results" / "runs", tmp_path / "runs")
     chosen = [run for run in rows.newest(rows.load(tmp_path)[0])[0] if run.dataset == "mini"]
-    victim = pictures.ranked(chosen)[0]
+    victim = figures.ranked(chosen)[0]
     (tmp_path / victim.file).with_suffix(".npz").write_bytes(b"torn")
-    (picture,) = pictures._recall(tmp_path, chosen, "mini", "x")
+    (picture,) = figures._recall(tmp_path, chosen, "mini", "x")
     assert "cannot be read" in picture.caption
     assert victim.name in picture.caption.replace("\\", "")

@@ -15,7 +15,7 @@ from bench import datasets
 from bench.data import dataset_json
 from bench.errors import BenchError
 from bench.records import compare, record
-from bench.report import pictures
+from bench.report.figures import figures
 from bench.scoring import metrics
 from bench.sheets import content, html
 from bench.types import LabelledRanks, Shortlist
@@ -71,13 +71,13 @@ def test_pictures_count_the_queries_that_are_asked_and_go_no_further_than_is_exa
     path = score_places(cli, workspace, brought, metrics=[R2])
     held = record.read(path)
     run = SimpleNamespace(file=PurePosixPath(path.relative_to(workspace.results).as_posix()))
-    for name, curve in pictures.recall_curves(workspace.results, run).items():
+    for name, curve in figures.recall_curves(workspace.results, run).items():
         assert curve[1] == held["scores"][name][R2]["mean"]
         assert np.isnan(curve[2:]).all(), "a suppressed list is exact to the largest k alone"
-        values = pictures._per_query(path, held, name)
+        values = figures._per_query(path, held, name)
         assert np.nanmean(values) == held["scores"][name][R2]["mean"]
     path.with_suffix(".npz").unlink()
-    assert np.isnan(pictures._per_query(path, held, "night")[0])
+    assert np.isnan(figures._per_query(path, held, "night")[0])
 
 
 def line_of(**changes: Any) -> content.Line:

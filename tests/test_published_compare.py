@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bench.records.rows import flat
-from bench.report import compare
 from bench.report.build import build
+from bench.report.tables import differences
 from tests.published import FILE, GOOD, load_text
 
 
@@ -107,7 +107,7 @@ def test_what_differs_from_the_measured_rows(
         assert old in text
         text = text.replace(old, new)
     (row,) = load_text(tmp_path, text)
-    assert compare.differences(row, runs) == says
+    assert differences.differences(row, runs) == says
 
 
 def test_measured_numbers_never_stand_in_a_published_table(tmp_path: Path) -> None:

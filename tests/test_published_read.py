@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.report import published
 from bench.report.build import build
+from bench.report.tables import published
 from tests.published import FILE, GOOD, load_text, rows
 
 

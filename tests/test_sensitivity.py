@@ -21,8 +21,8 @@ from bench.pipeline.options import Options
 from bench.pipeline.sensitivity import Configuration
 from bench.records import record
 from bench.records.verify import verify as verify_record
-from bench.report import sensitivity as shown
-from bench.report import tornado
+from bench.report.figures.sensitivity import draw
+from bench.report.tables import sensitivity as shown
 from bench.scoring import scores
 from bench.system.hashing import sha256_json
 from bench.types import Image, Preprocess, Settings
@@ -220,7 +220,7 @@ def test_moves_are_differences_from_the_default_by_hand() -> None:
 
 def test_the_picture_is_the_same_every_time_and_names_are_text() -> None:
     study = shown.parse(made(name="<b>$x$&", variant="_"), PurePosixPath("s.json"))
-    one, two = tornado.draw(study), tornado.draw(study)
+    one, two = draw(study), draw(study)
     assert one == two
     svg = one["svg"].decode("utf-8")
     assert "<b>" not in svg

@@ -17,7 +17,7 @@ import pytest
 from bench.errors import BenchError
 from bench.records import rows
 from bench.records.record import check
-from bench.report import beside, board, export, latex, published, show
+from bench.report.tables import export, latex, main, markdown, measured_vs_published, published
 from tests.reports import ROOT, WHOLE, Record, hashed, make_card, make_record
 
 HOSTILE = "a#b$c%d&e_f{g}h~i^j\\k<l>m|n\"o'p`q -- [r] \\input{/etc/passwd} Radenović 漢 ø −"
@@ -30,7 +30,7 @@ def run_of(record: Record) -> Any:
 
 
 def board_of(*records: Record, easy: bool = False) -> Any:
-    return board.board([run_of(record) for record in records], "mini", easy=easy)
+    return main.board([run_of(record) for record in records], "mini", easy=easy)
 
 
 def named(table: Any) -> list[list[str]]:
@@ -50,7 +50,7 @@ def test_the_methods_own_treatment_has_columns_and_rules_have_headings() -> None
     ]  # fmt: skip
     assert [row.places for row in table.rows] == [(1, 1), (0, 0), (0, 0)]
     assert [row.note for row in table.rows] == ["a", "b", "c"], "every card has its letter"
-    text = show.table(table)
+    text = markdown.table(table)
     assert "Rows under different headings are not to be compared." in text
 
 
@@ -113,25 +113,25 @@ def test_places_are_recalls_where_these_are_the_headline() -> None:
 def test_precision_compression_and_search_are_shown() -> None:
     half = make_card() | {"precision": "bfloat16", "search": "approximate", "compression": "PQ8"}
     table = board_of(make_record("a", number=1), make_record("b", card=half, number=2))
-    text = show.table(table)
+    text = markdown.table(table)
     assert "| bfloat16 | PQ8 | approximate |" in text
     assert "| float32 | none (float32) | exact |" in text, "an old card has no precision"
     assert len(table.groups) == 1
-    assert "| exact |" not in show.table(board_of(make_record()))
+    assert "| exact |" not in markdown.table(board_of(make_record()))
 
 
 def test_few_landmarks_are_said() -> None:
     record = make_record()
     record["intervals"] = {"method": "m", "level": 0.95, "landmarks": 10}
-    assert "from 10 landmarks: few" in show.table(board_of(record))
+    assert "from 10 landmarks: few" in markdown.table(board_of(record))
     record["intervals"]["landmarks"] = 50
-    assert "from 50 landmarks." in show.table(board_of(record))
+    assert "from 50 landmarks." in markdown.table(board_of(record))
 
 
 def test_a_record_without_scores_still_has_its_row() -> None:
     table = board_of(make_record(means=(None, None, None)), make_record("b", number=2))
     assert [row.run.method for row in table.rows] == ["b", "gem"]
-    assert "| – | – |" in show.table(table)
+    assert "| – | – |" in markdown.table(table)
     assert "& -- & --" in latex.table(table)
     empty = [line for line in export.lines(table) if line["method"] == "gem"]
     assert [line["score_percent"] for line in empty] == [None, None]
@@ -147,7 +147,9 @@ def test_every_column_is_documented_and_there() -> None:
     assert [name for cell in listed for name in re.findall(r"`(\w+)`", cell)] == [*export.COLUMNS]
     (line, _) = export.lines(board_of(make_record()))
     assert list(line) == [*export.COLUMNS]
-    pairs = beside.as_lines(pairs_of([made("delg", "r101-gldv2clean", 0.763)], "roxford5k"))
+    pairs = measured_vs_published.as_lines(
+        pairs_of([made("delg", "r101-gldv2clean", 0.763)], "roxford5k")
+    )
     for key in pairs[0]:
         assert f"`{key}`" in tables, key
 
@@ -192,7 +194,7 @@ def made(method: str, variant: str, mean: float, number: int = 1, **card: Any) -
 
 def pairs_of(chosen: Sequence[Any], dataset: str) -> list[Any]:
     rows = published.load(ROOT / "results" / "published.toml")
-    found: list[Any] = beside.pairs(chosen, rows, dataset)
+    found: list[Any] = measured_vs_published.pairs(chosen, rows, dataset)
     return found
 
 
@@ -201,7 +203,7 @@ def test_the_difference_is_measured_minus_published() -> None:
     first = next(p for p in found if p.row.id == "delg-r101-gldv2clean" and p.protocol == "medium")
     assert (first.digits, str(first.difference), first.differs) == ("76.3", "0.82", "none known")
     assert found[0].row.id == "delg-r101-gldv2clean", "what differs least comes first"
-    text = beside.table(found)
+    text = measured_vs_published.table(found)
     assert "| 77.12 <sub>72.0–82.2</sub> | 76.3 | +0.82 |" in text
     reranked = next(p for p in found if p.row.id == "delg-r101-gldv2clean-sp")
     assert "measured without re-ranking" in reranked.differs
@@ -290,7 +292,9 @@ def test_the_latex_compiles(tmp_path: Path) -> None:
     table = board_of(record, make_record("[b]", number=2), make_record(card=WHOLE, number=3))
     (tmp_path / "hostile.tex").write_text(latex.table(table), encoding="utf-8")
     found = pairs_of([made("delg", "r101-gldv2clean", 0.7712)], "roxford5k")
-    (tmp_path / "beside.tex").write_text(beside.as_latex(found, "roxford5k"), encoding="utf-8")
+    (tmp_path / "beside.tex").write_text(
+        measured_vs_published.as_latex(found, "roxford5k"), encoding="utf-8"
+    )
     inputs = "\n".join(rf"\input{{{name}}}" for name in ("hostile.tex", "beside.tex", *named_by))
     document = tmp_path / "all.tex"
     document.write_text(

@@ -326,7 +326,7 @@ def _sensitivity(given: argparse.Namespace) -> int:
         given.method, given.dataset, options, grid=given.grid, dry_run=given.dry_run
     )
     if path is not None:
-        from bench.report.sensitivity import lines
+        from bench.report.tables.sensitivity import lines
 
         print("\n".join(lines(sensitivity.read(path))))
         print(path)

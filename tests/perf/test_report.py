@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.records import rows
-from bench.report import board, show
+from bench.report.tables import main, markdown
 from tests.reports import make_card, make_record, store
 
 MANY, FEW, QUERIES = 400, 100, 70
@@ -36,7 +36,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def report(chosen: list[Any]) -> None:
     for name in sorted({run.dataset for run in chosen}):
-        show.table(board.board([run for run in chosen if run.dataset == name], name))
+        markdown.table(main.board([run for run in chosen if run.dataset == name], name))
 
 
 def seconds(act: Any) -> float:

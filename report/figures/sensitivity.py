@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from bench.records.text import clean
 from bench.records.words import metric_label
-from bench.report.plot import encoded, style
-from bench.report.sensitivity import FACTORS, Point, Study, shown
+from bench.report.figures.plot import encoded, style
+from bench.report.tables.sensitivity import FACTORS, Point, Study, shown
 
 DOT, BAR, ALL = "#0072B2", "#9CC9E3", "#D55E00"
 ROW, NEAR = 0.30, 0.16

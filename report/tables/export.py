@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.records.words import metric_label, say
-from bench.report.board import Board, treatment
+from bench.report.tables.main import Board, treatment
 from bench.system.identity import elided
 
 COLUMNS = (

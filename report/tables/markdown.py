@@ -8,7 +8,7 @@ from bench.records import text
 from bench.records.rows import Score
 from bench.records.text import escape
 from bench.records.words import metric_label
-from bench.report.board import BEST, SECOND, Board, Row, about, printed, treatment
+from bench.report.tables.main import BEST, SECOND, Board, Row, about, printed, treatment
 
 FEW = 20
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from bench.records.rows import Run
 from bench.records.text import clean, code, escape
 from bench.records.words import say
-from bench.report.published import NOT_STATED, PublishedRow
+from bench.report.tables.published import NOT_STATED, PublishedRow
 from bench.scoring.card import CROPPED, NO_BOXES, WHOLE
 
 NONE_KNOWN = "none known"

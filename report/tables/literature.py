@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from bench.records.rows import Run, in_order
 from bench.records.text import code, escape, link, table
-from bench.report.compare import differences
-from bench.report.published import TAGS, UNITS, PublishedRow
-from bench.report.tables import NONE
+from bench.report.tables.differences import differences
+from bench.report.tables.protocols import NONE
+from bench.report.tables.published import TAGS, UNITS, PublishedRow
 
 PARTS = {"main": "Published", "ablation": "Published ablations"}
 METRICS = {"map": "mAP", "mp": "mP", "recall": "R", "mean-recall": "mean recall"}

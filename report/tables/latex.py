@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from bench.records.rows import Score
 from bench.records.text import clean
 from bench.records.words import gist
-from bench.report.board import BEST, SECOND, Board, Row, about, printed, treatment
+from bench.report.tables.main import BEST, SECOND, Board, Row, about, printed, treatment
 
 PREAMBLE = r"\usepackage{booktabs,graphicx}"
 # As wide as it is, or shrunk to the line where that is wider.

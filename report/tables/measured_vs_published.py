@@ -14,11 +14,11 @@ from bench.records import text
 from bench.records.rows import Run, Score, in_order
 from bench.records.text import escape
 from bench.records.words import metric_label
-from bench.report import latex
-from bench.report.board import UNRANKED, printed, protocol_head
-from bench.report.compare import NONE_KNOWN, differences
-from bench.report.literature import metric_name, source
-from bench.report.published import PublishedRow
+from bench.report.tables import latex
+from bench.report.tables.differences import NONE_KNOWN, differences
+from bench.report.tables.literature import metric_name, source
+from bench.report.tables.main import UNRANKED, printed, protocol_head
+from bench.report.tables.published import PublishedRow
 
 IDS = {
     "map": "map.trapezoid.junk-removed",

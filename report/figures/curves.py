@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.records.rows import Run
 from bench.records.text import clean
 from bench.records.words import metric_label
-from bench.report.plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
+from bench.report.figures.plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
 
 Values = NDArray[np.float64]
 K = np.unique([*range(1, 21), 50, *np.geomspace(20, 100, 17).round()]).astype(int)

@@ -10,8 +10,8 @@ from bench.records import text
 from bench.records.rows import Run
 from bench.records.text import code, escape
 from bench.records.words import by_label, full, gist, metric_label, say, what_differs
-from bench.report.board import printed
-from bench.report.compare import crop_of
+from bench.report.tables.differences import crop_of
+from bench.report.tables.main import printed
 
 NONE = "–"
 SHOWN_FAMILIES = ("mp@", "recall@")

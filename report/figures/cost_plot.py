@@ -17,7 +17,7 @@ from bench.records.costs import PHASES, Timed
 from bench.records.rows import Run, protocols
 from bench.records.text import clean
 from bench.records.words import metric_label, sentence
-from bench.report.plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
+from bench.report.figures.plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
 from bench.scoring.card import identity
 from bench.system.hashing import sha256_json
 

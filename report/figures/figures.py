@@ -21,8 +21,8 @@ from bench.records import replay
 from bench.records.rows import Card, Run, protocols
 from bench.records.text import code, escape
 from bench.records.words import by_label, metric_label, what_differs
-from bench.report import curves, plot
-from bench.report.board import rules
+from bench.report.figures import curves, plot
+from bench.report.tables.main import rules
 from bench.scoring.card import identity
 from bench.scoring.metrics import counted, junk_removed, mean_over_queries
 from bench.system.hashing import canonical_json, sha256_json

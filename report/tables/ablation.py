@@ -12,7 +12,7 @@ from bench.records import rows
 from bench.records.rows import Run
 from bench.records.text import escape, table
 from bench.records.words import metric_label
-from bench.report.board import printed
+from bench.report.tables.main import printed
 
 TITLE = "## DOLG without its parts\n"
 ABOUT = """\

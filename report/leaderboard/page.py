@@ -19,13 +19,13 @@ from urllib.parse import quote
 from bench.records.rows import Run, flat, protocols
 from bench.records.text import clean, relative_target
 from bench.records.words import gist, label, metric_label, say, stated
-from bench.report.compare import crop_of
-from bench.report.cost_plot import rules_of
-from bench.report.literature import metric_name
-from bench.report.published import TAGS, PublishedRow
+from bench.report.figures.cost_plot import rules_of
+from bench.report.tables.differences import crop_of
+from bench.report.tables.literature import metric_name
+from bench.report.tables.published import TAGS, PublishedRow
 from bench.system.hashing import canonical_json
 
-PARTS = Path(__file__).resolve().parent / "leaderboard"
+PARTS = Path(__file__).resolve().parent
 SCRIPTS = ("view.js", "plot.js", "detail.js", "page.js")
 UNITS = ("ms", "s", "px", "bytes")
 SHOWN_ELSEWHERE = {

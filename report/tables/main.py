@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bench.records.rows import ORDER, Card, Run, Score, flat, protocols
 from bench.records.words import label, metric_label, say
-from bench.report.compare import crop_of
+from bench.report.tables.differences import crop_of
 from bench.scoring.card import (
     CROPPED,
     NO_BOXES,

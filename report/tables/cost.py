@@ -10,7 +10,7 @@ from bench.records.costs import Timed
 from bench.records.rows import Run, protocols
 from bench.records.text import code, escape, relative_target
 from bench.records.words import by_label, gist, metric_label
-from bench.report import cost_plot
+from bench.report.figures import cost_plot
 
 NONE = "–"
 NOT_COUNTED = "not counted"
