@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench.errors import BenchError
-from bench.methods import _token_files
+from bench.methods._nets import token_files
 
 VARIANTS = {
     "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
@@ -48,7 +48,7 @@ PORT = {
     "training_set": "not stated; its classifiers have the 81,313 classes of GLDv2-clean",
 }
 WEIGHTS = {
-    "r101-token": _token_files.drive("R101-DELG.pth", "10WExWiY5cc4-hrQQpQ3yUvOV06f3wYaB"),
+    "r101-token": token_files.drive("R101-DELG.pth", "10WExWiY5cc4-hrQQpQ3yUvOV06f3wYaB"),
     "r101-port": {
         **PORT,
         "file": "r101_delg_s512.pyth",
@@ -98,13 +98,13 @@ class Delg:
 
     def describe(self, batch: Any) -> Any:
         """Return (n, dim) from a normalised batch (n, 3, height, width)."""
-        from bench.methods._pooling import gem
+        from bench.methods._nets.pooling import gem
 
         return self.whitening(gem(self.backbone(batch), P, EPS))
 
     def local(self, batch: Any) -> Any:
         """Return (n, 112, h, w) and (n, 1, h, w): made by hand, nothing of it is learned."""
-        from bench.methods._local import by_hand
+        from bench.methods._nets.local import by_hand
 
         return by_hand(self.backbone.model, batch)
 
@@ -115,68 +115,70 @@ def load(variant: str, weights: str | None, device: str) -> Delg | SimpleNamespa
     For `lite0` it is a file that training wrote.
     """
     if variant.endswith(("-gld", "-gldv2clean", "-tf2")):
-        from bench.methods import _delg_file
+        from bench.methods._delg import model_file
 
-        return _delg_file.load(variant, weights, device)
+        return model_file.load(variant, weights, device)
     if variant.endswith("-port"):
         return _port(variant, weights, device)
     if variant.endswith("-token"):
         return _token(variant, weights, device)
     if variant in ("r50", "r101"):
-        from bench.methods import _delg_trained
+        from bench.methods._delg import objective
 
-        return _delg_trained.load(variant, weights, device)
+        return objective.load(variant, weights, device)
     if variant == "lite0":
-        from bench.methods import _lite_method
+        from bench.methods._lite import method
 
-        return _lite_method.load("delg", weights, device)
+        return method.load("delg", weights, device)
     return _untrained(weights, device)
 
 
 def trainable(variant: str, classes: int, options: Mapping[str, Any], device: str) -> Any:
     """Return DELG's joint objective: ArcFace, attention, and the autoencoder of local features."""
-    from bench.methods import _delg_trained, _lite_training
+    from bench.methods._delg import objective
+    from bench.methods._lite import training
 
     if variant == "lite0":
-        return _lite_training.delg(classes, options, device)
-    return _delg_trained.trainable(variant, classes, options, device)
+        return training.delg(classes, options, device)
+    return objective.trainable(variant, classes, options, device)
 
 
 def convert(variant: str, source: Path, unproven: bool) -> tuple[dict[str, Any], dict[str, str]]:
     """Return state and metadata of a file for `variant`, made from a TensorFlow model."""
-    from bench.methods import _convert_delg
+    from bench.methods._delg import convert
 
-    return _convert_delg.convert(variant, source, unproven)
+    return convert.convert(variant, source, unproven)
 
 
 def _port(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     """Return the PyTorch port, which pools with the GeM exponent of its checkpoint."""
-    from bench.methods import _delg_port, _families, _opencv
+    from bench.methods._delg import port
+    from bench.methods._nets import families, opencv
 
     depth = int(variant.removeprefix("r").removesuffix("-port"))
-    release = _families.Release(
+    release = families.Release(
         f"delg.{variant}", "delg-port", depth, "feymanpriv/DELG", **PORT
     )  # fmt: skip
-    state = _families.read(weights, release)
-    network, facts = _families.load(
-        lambda: _delg_port.DelgPort(depth),
-        state, weights, release, _delg_port.name_in_file, device,
+    state = families.read(weights, release)
+    network, facts = families.load(
+        lambda: port.DelgPort(depth),
+        state, weights, release, port.name_in_file, device,
     )  # fmt: skip
     config = {"backbone": f"resnet{depth}", "pooling": "gem", "p": float(network.p), "eps": EPS}
-    rule = {**_opencv.RULE, "scales": PORT_SCALES}
-    return SimpleNamespace(version="1", config=config, weights=facts, dim=_delg_port.DIM,
+    rule = {**opencv.RULE, "scales": PORT_SCALES}
+    return SimpleNamespace(version="1", config=config, weights=facts, dim=port.DIM,
                            preprocess=rule, describe=network, network=network,
                            local=network.local, local_rule=PORT_LOCAL)  # fmt: skip
 
 
 def _token(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     """Return DELG as Token's authors trained it."""
-    from bench.methods import _token_baselines, _token_release
+    from bench.methods._nets import token_baselines, token_release
 
-    config = {"pooling": "gem", **_token_baselines.GEM}
-    return _token_release.load(
+    config = {"pooling": "gem", **token_baselines.GEM}
+    return token_release.load(
         f"delg.{variant}", "delg-token", 101,
-        lambda: _token_baselines.Delg(101), config, weights, device,
+        lambda: token_baselines.Delg(101), config, weights, device,
     )  # fmt: skip
 
 
@@ -184,7 +186,7 @@ def _untrained(weights: str | None, device: str) -> Delg:
     """Return the pipeline on EfficientNet-Lite0 with random weights."""
     from torch import nn
 
-    from bench.methods import _backbones as backbones
+    from bench.methods._nets import backbones
 
     if weights is not None:
         raise BenchError(

@@ -57,34 +57,34 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     pools with 3.
     """
     from bench.errors import BenchError
-    from bench.methods import _dolg, _families, _opencv
+    from bench.methods._nets import dolg, families, opencv
 
     if variant == "lite0":
-        from bench.methods import _lite_method
+        from bench.methods._lite import method
 
-        return _lite_method.load("dolg", weights, device)
+        return method.load("dolg", weights, device)
     if variant == "untrained":
         return _untrained(weights, device)
     size, _, stored = variant.partition("-")
     depth = int(size.removeprefix("r"))
-    release = _families.Release(
+    release = families.Release(
         f"dolg.{variant}", "dolg", depth, "feymanpriv/DOLG", FACTS["licence"],
         f"{FACTS['training_set']}, if this is the published file",
     )  # fmt: skip
-    state = _families.read(weights, release)
+    state = families.read(weights, release)
     if "pool_g.p" not in state and "pool1.p" in state:  # its name in the published files
         state["pool_g.p"] = state.pop("pool1.p")
     multi_atrous = any(key.startswith("localmodel.aspp.") for key in state)
-    network, facts = _families.load(
-        lambda: _dolg.Dolg(depth, multi_atrous),
-        state, weights, release, _dolg.name_in_file, device,
+    network, facts = families.load(
+        lambda: dolg.Dolg(depth, multi_atrous),
+        state, weights, release, dolg.name_in_file, device,
     )  # fmt: skip
     stored_p = float(network.stored_p)
     if not (math.isfinite(stored_p) and stored_p > 0):
         raise BenchError(f"{weights} stores the GeM exponent {stored_p}; it must be above 0.")
     if stored:
         network.p = stored_p
-    if stored_p != _dolg.Dolg.p:
+    if stored_p != dolg.Dolg.p:
         print(
             f"dolg.{variant}: the checkpoint stores the GeM exponent {stored_p:g}; "
             f"{network.p:g} is used",
@@ -96,10 +96,10 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
         "pooling": "gem",
         "p": network.p,
         "stored_p": stored_p,
-        "eps": _dolg.EPS,
+        "eps": dolg.EPS,
     }
-    rule = {**_opencv.RULE, "scales": SCALES}
-    return SimpleNamespace(version="1", config=config, weights=facts, dim=_dolg.DIM,
+    rule = {**opencv.RULE, "scales": SCALES}
+    return SimpleNamespace(version="1", config=config, weights=facts, dim=dolg.DIM,
                            preprocess=rule, describe=network, network=network)  # fmt: skip
 
 
@@ -108,20 +108,20 @@ def trainable(variant: str, classes: int, options: Mapping[str, Any], device: st
 
     With the option `multi_atrous` the network is that of the paper.
     """
-    from bench.methods import _dolg, _opencv, _training
+    from bench.methods._nets import dolg, objectives, opencv
     from bench.nn import heads
 
     if variant == "lite0":
-        from bench.methods import _lite_training
+        from bench.methods._lite import training
 
-        return _lite_training.dolg(classes, options, device)
-    depth = _training.depth_of(variant, ("r50", "r101"), "dolg")
-    chosen = _training.options(options, multi_atrous=False, margin=0.15, scale=30.0)
-    model = _dolg.Dolg(depth, chosen["multi_atrous"])
+        return training.dolg(classes, options, device)
+    depth = objectives.depth_of(variant, ("r50", "r101"), "dolg")
+    chosen = objectives.options(options, multi_atrous=False, margin=0.15, scale=30.0)
+    model = dolg.Dolg(depth, chosen["multi_atrous"])
     model.stored_p.fill_(model.p)
-    _training.begin(model.backbone, depth, chosen["init"])
-    head = heads.CurricularFace(classes, _dolg.DIM, chosen["margin"], chosen["scale"])
-    return _training.Classified(model, head, _opencv.RULE, _dolg.name_in_file, device)
+    objectives.begin(model.backbone, depth, chosen["init"])
+    head = heads.CurricularFace(classes, dolg.DIM, chosen["margin"], chosen["scale"])
+    return objectives.Classified(model, head, opencv.RULE, dolg.name_in_file, device)
 
 
 def _untrained(weights: str | None, device: str) -> SimpleNamespace:
@@ -130,25 +130,25 @@ def _untrained(weights: str | None, device: str) -> SimpleNamespace:
     It costs exactly what the published one costs; what it finds means nothing.
     """
     from bench.errors import BenchError
-    from bench.methods import _backbones, _dolg, _opencv, _resnet
+    from bench.methods._nets import backbones, dolg, opencv, resnet
 
     if weights is not None:
         raise BenchError(
             "dolg.untrained has random weights; for a file of weights name the variant that it is "
             "for: dolg.r101 or dolg.r50."
         )
-    network = _resnet.blank(lambda: _dolg.Dolg(50, multi_atrous=False))
-    _backbones.randomise(network, seed=0)
+    network = resnet.blank(lambda: dolg.Dolg(50, multi_atrous=False))
+    backbones.randomise(network, seed=0)
     source = "untrained: random initialisation, seed 0"
-    facts = _backbones.facts(network, source, "none needed", "none", False)
+    facts = backbones.facts(network, source, "none needed", "none", False)
     config = {
         "backbone": "resnet50",
         "multi_atrous": False,
         "pooling": "gem",
         "p": network.p,
-        "eps": _dolg.EPS,
+        "eps": dolg.EPS,
     }
-    rule = {**_opencv.RULE, "scales": SCALES}
+    rule = {**opencv.RULE, "scales": SCALES}
     network = network.to(device)
-    return SimpleNamespace(version="1", config=config, weights=facts, dim=_dolg.DIM,
+    return SimpleNamespace(version="1", config=config, weights=facts, dim=dolg.DIM,
                            preprocess=rule, describe=network, network=network)  # fmt: skip

@@ -48,23 +48,23 @@ class Gem:
 
     def describe(self, batch: Any) -> Any:
         """Return (n, dim) from a normalised batch (n, 3, height, width)."""
-        from bench.methods._pooling import gem
+        from bench.methods._nets.pooling import gem
 
         return gem(self.backbone(batch), P, EPS)
 
 
 def load(variant: str, weights: str | None, device: str) -> Gem:
     """Return the method; `weights` is the path of a state dict that fits the variant's network."""
-    from bench.methods import _backbones
+    from bench.methods._nets import backbones
 
     small = variant in ("lite0", "untrained")
     if weights is not None:
-        name = _backbones.LITE0 if small else variant
-        backbone = _backbones.from_file(name, weights, device)
+        name = backbones.LITE0 if small else variant
+        backbone = backbones.from_file(name, weights, device)
     elif variant == "lite0":
-        backbone = _backbones.lite0(device)
+        backbone = backbones.lite0(device)
     elif variant == "untrained":
-        backbone = _backbones.untrained(device)
+        backbone = backbones.untrained(device)
     else:
-        backbone = _backbones.of_timm(variant, device)
+        backbone = backbones.of_timm(variant, device)
     return Gem(backbone, {**backbone.pixels, "max_side_px": 480 if small else 1024})

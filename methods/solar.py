@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from bench.methods import _token_files
+from bench.methods._nets import token_files
 
 VARIANTS = {"r101-token": "ResNet-101, 2048-d, trained by Token's authors on GLDv2-clean"}
-WEIGHTS = {"r101-token": _token_files.drive("R101-SOLAR.pth", "1CJNEeE0NDlsl56jnmsZFmPfH-jx32Syh")}
+WEIGHTS = {"r101-token": token_files.drive("R101-SOLAR.pth", "1CJNEeE0NDlsl56jnmsZFmPfH-jx32Syh")}
 
 
 def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     """Return the method; `weights` is a checkpoint of the program of Token's authors."""
-    from bench.methods import _token_baselines, _token_release
+    from bench.methods._nets import token_baselines, token_release
 
-    config = {"attention": "second order", "pooling": "gem", **_token_baselines.GEM}
-    return _token_release.load(
+    config = {"attention": "second order", "pooling": "gem", **token_baselines.GEM}
+    return token_release.load(
         f"solar.{variant}", "solar-token", 101,
-        lambda: _token_baselines.Solar(101), config, weights, device,
+        lambda: token_baselines.Solar(101), config, weights, device,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from bench.methods import _token_files
+from bench.methods._nets import token_files
 
 VARIANTS = {
     "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
@@ -18,38 +18,39 @@ VARIANTS = {
     "r50": "ResNet-50, 1024-d, trained on GLDv2-clean",
 }
 WEIGHTS = {
-    "r101": _token_files.drive("R101-Token.pth", "1g_fvpaSyYn9QmzyVnoY7cDlUL7EZWbZz"),
-    "r50": _token_files.drive("R50-Token.pth", "111CQpn38d2P82VhbawMrM5wGNMU9AlFq"),
+    "r101": token_files.drive("R101-Token.pth", "1g_fvpaSyYn9QmzyVnoY7cDlUL7EZWbZz"),
+    "r50": token_files.drive("R50-Token.pth", "111CQpn38d2P82VhbawMrM5wGNMU9AlFq"),
 }
 
 
 def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     """Return the method; `weights` is a checkpoint of the official program."""
-    from bench.methods import _lite_method, _token, _token_release
+    from bench.methods._lite import method
+    from bench.methods._nets import token, token_release
 
     if variant == "lite0":
-        return _lite_method.load("token", weights, device)
+        return method.load("token", weights, device)
     depth = int(variant.removeprefix("r"))
-    return _token_release.load(
+    return token_release.load(
         f"token.{variant}", "token", depth,
-        lambda: _token.Token(depth), {"aggregation": f"{_token.TOKENS} tokens"}, weights, device,
+        lambda: token.Token(depth), {"aggregation": f"{token.TOKENS} tokens"}, weights, device,
     )  # fmt: skip
 
 
 def trainable(variant: str, classes: int, options: Mapping[str, Any], device: str) -> Any:
     """Return Token as its authors train it: ArcFace on the descriptor, nothing on the tokens."""
-    from bench.methods import _token, _token_release, _training
+    from bench.methods._nets import objectives, token, token_release
     from bench.nn import heads
 
     if variant == "lite0":
-        from bench.methods import _lite_training
+        from bench.methods._lite import training
 
-        return _lite_training.token(classes, options, device)
-    depth = _training.depth_of(variant, ("r50", "r101"), "token")
-    chosen = _training.options(options, margin=0.2, scale=32.0)
-    model = _token.Token(depth)
-    _training.begin(model.backbone, depth, chosen["init"])
-    head = heads.ArcFace(classes, _token.DIM, chosen["margin"], chosen["scale"])
-    return _training.Classified(
-        model, head, _token_release.RULE, _token_release.name_in_file, device
+        return training.token(classes, options, device)
+    depth = objectives.depth_of(variant, ("r50", "r101"), "token")
+    chosen = objectives.options(options, margin=0.2, scale=32.0)
+    model = token.Token(depth)
+    objectives.begin(model.backbone, depth, chosen["init"])
+    head = heads.ArcFace(classes, token.DIM, chosen["margin"], chosen["scale"])
+    return objectives.Classified(
+        model, head, token_release.RULE, token_release.name_in_file, device
     )

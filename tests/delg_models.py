@@ -47,20 +47,20 @@ def variables(shared: Callable[[str], Path]) -> Callable[[str], dict[str, np.nda
 
 def matched(named: dict[str, np.ndarray], variant: str) -> tuple[dict[str, Any], list[str]]:
     """Return the state that variables make, and the variables that are left."""
-    from bench.methods import _delg_file, _delg_match
+    from bench.methods._delg import model_file, variables
 
-    model = _delg_file.MODELS[variant]
+    model = model_file.MODELS[variant]
     with torch.device("meta"):
-        network = _delg_file.build(model, "decoder", 32)
-    return _delg_match.state_of(named, network, model.family, model.depth, "model")
+        network = model_file.build(model, "decoder", 32)
+    return variables.state_of(named, network, model.family, model.depth, "model")
 
 
 def metadata(variant: str, sampling: str, feed: str, stride: int) -> dict[str, str]:
     """Return the metadata of a file that was converted without proof."""
-    from bench.methods import _convert_delg, _delg_file
+    from bench.methods._delg import convert, model_file
 
-    proof = _convert_delg.UNPROVEN
-    return _delg_file.metadata(variant, ("model", "0" * 64), sampling, feed, stride, proof)
+    proof = convert.UNPROVEN
+    return model_file.metadata(variant, ("model", "0" * 64), sampling, feed, stride, proof)
 
 
 @pytest.fixture(scope="session")

@@ -19,14 +19,8 @@ from safetensors.torch import load_file, save_file
 from bench import methods
 from bench.describe import pyramid
 from bench.errors import BenchError
-from bench.methods import (
-    _convert_delg,
-    _delg_file,
-    _delg_match,
-    _families,
-    _resnet,
-    _tensorflow,
-)
+from bench.methods._delg import convert, model_file, saved_model, variables
+from bench.methods._nets import families, resnet
 from bench.plugins import ROOT
 from tests.delg_models import OFFICIAL, matched, metadata
 
@@ -38,10 +32,10 @@ needs_tensorflow = pytest.mark.skipif(
 # --- matching of variables ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variant", _delg_file.MODELS)
+@pytest.mark.parametrize("variant", model_file.MODELS)
 def test_every_parameter_of_the_backbone_has_a_name_of_its_own(variant: str) -> None:
-    model = _delg_file.MODELS[variant]
-    family = _delg_match.FAMILIES[model.family]
+    model = model_file.MODELS[variant]
+    family = variables.FAMILIES[model.family]
     with torch.device("meta"):
         own = [n for n in family.backbone(model.depth).state_dict() if "num_batches" not in n]
     names = {family.name_in_graph(name, model.depth) for name in own}
@@ -101,7 +95,7 @@ def test_another_family_or_depth_is_named() -> None:
     ):
         held = {name: np.zeros(1, np.float32) for name in names}
         with pytest.raises(BenchError, match=f"model is .*{says}.*; delg.x cannot be made from it"):
-            _delg_match.check_family(held, family, 50, "delg.x", "model")
+            variables.check_family(held, family, 50, "delg.x", "model")
 
 
 # --- the proof ----------------------------------------------------------------------------------
@@ -110,7 +104,7 @@ def test_another_family_or_depth_is_named() -> None:
 def answers_of(network: Any, rule: Any, stride: int) -> list[tuple[np.ndarray, dict[str, Any]]]:
     """Answer as an original model would, by our network; local features in another order."""
     asked = []
-    for image in _convert_delg.images():
+    for image in convert.images():
         batch = pyramid.to_batch([image], rule, "cpu")
         with torch.inference_mode():
             rows = [3 * network(pyramid.at_scale(batch, s, rule)).numpy() for s in rule.scales]
@@ -127,21 +121,21 @@ def answers_of(network: Any, rule: Any, stride: int) -> list[tuple[np.ndarray, d
 @pytest.fixture(scope="module")
 def proving(variables: Any) -> Any:
     """Return a state with a decoder, and the answers of a network that does not use it."""
-    model = _delg_file.MODELS["r50-tf2"]
+    model = model_file.MODELS["r50-tf2"]
     state, _ = matched(variables("delg_tf_r50"), "r50-tf2")
-    network = _resnet.blank(lambda: _delg_file.build(model, "block3", 16))
+    network = resnet.blank(lambda: model_file.build(model, "block3", 16))
     network.load_state_dict({k: v for k, v in state.items() if not k.startswith("decode.")})
-    rule = _convert_delg._rule(True)
+    rule = convert._rule(True)
     return model, state, answers_of(network, rule, 16), rule
 
 
 def test_the_proof_finds_stride_and_attention_input(proving: Any) -> None:
     model, state, asked, rule = proving
     feeds = ("block3", "decoder")
-    stride, feed, proof = _convert_delg.prove(model, state, feeds, asked, rule, "model")
+    stride, feed, proof = convert.prove(model, state, feeds, asked, rule, "model")
     assert (stride, feed) == (16, "block3")
     assert proof.startswith("proven on 3 images: unit vectors differ")
-    assert _convert_delg.prove(model, state, feeds[1:], asked, rule, "model")[1] == "unknown"
+    assert convert.prove(model, state, feeds[1:], asked, rule, "model")[1] == "unknown"
 
 
 def test_the_proof_refuses_what_differs(proving: Any) -> None:
@@ -149,10 +143,10 @@ def test_the_proof_refuses_what_differs(proving: Any) -> None:
     refused = r"the conversion of model is wrong: a unit vector differs .* nothing was written"
     legacy = replace(rule, scale_sampling="legacy-corner")
     with pytest.raises(BenchError, match=refused):
-        _convert_delg.prove(model, state, ("block3",), asked, legacy, "model")
+        convert.prove(model, state, ("block3",), asked, legacy, "model")
     changed = {**state, "whitening.bias": state["whitening.bias"] * 1.05}
     with pytest.raises(BenchError, match=refused):
-        _convert_delg.prove(model, changed, ("block3",), asked, rule, "model")
+        convert.prove(model, changed, ("block3",), asked, rule, "model")
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -204,7 +198,7 @@ def test_files_that_are_not_converted_for_the_variant(files: Any, tmp_path: Path
             methods.load(f"delg.{variant}", path)
         assert str(caught.value).endswith(".")
     with pytest.raises(BenchError, match=r"no 'format' of a conversion in its metadata.*again"):
-        _delg_file._said(tmp_path / "bare.safetensors", "r50-gld", made["bare"])
+        model_file._said(tmp_path / "bare.safetensors", "r50-gld", made["bare"])
 
 
 def test_keys_that_do_not_fit(files: Any, tmp_path: Path) -> None:
@@ -252,7 +246,7 @@ def test_commands_that_are_refused(
     assert "an archive is to be unpacked first" in say("delg.r50-gld", source=archive)
     (tmp_path / "variables.index").write_bytes(b"")
     assert "cannot be proven; give the folder of the SavedModel" in say("delg.r50-gld")
-    monkeypatch.setattr(_tensorflow, "find_spec", lambda name: None)
+    monkeypatch.setattr(saved_model, "find_spec", lambda name: None)
     assert "needs TensorFlow, which is not installed" in say("delg.r50-gld", "--unproven")
     said = cli("weights", "convert", "--methd", "delg.r50-gld")
     assert "no option is called '--methd'; did you mean --method" in refused(said)
@@ -308,7 +302,7 @@ def test_a_checkpoint_alone_and_damaged_models(
     given = ("--method", f"delg.{variant}", "--output", output, "--source")
     assert cli("weights", "convert", *given, source / "variables", "--unproven").status == 0
     info, _, rule = methods.load(f"delg.{variant}", str(output))
-    assert info.weights["source"].endswith(f"; {_convert_delg.UNPROVEN}")
+    assert info.weights["source"].endswith(f"; {convert.UNPROVEN}")
     assert rule.scale_sampling == "legacy-corner"
     output.unlink()
     damaged = tmp_path / "damaged"
@@ -324,8 +318,8 @@ def test_a_checkpoint_alone_and_damaged_models(
 
 
 def test_the_families_are_told_apart() -> None:
-    for variant, model in _delg_file.MODELS.items():
+    for variant, model in model_file.MODELS.items():
         with torch.device("meta"):
-            state = _delg_file.build(model, "block3", 32).state_dict()
-        assert _families.family_of(state) == model.family, variant
-        assert _families.depth_of(state) == model.depth
+            state = model_file.build(model, "block3", 32).state_dict()
+        assert families.family_of(state) == model.family, variant
+        assert families.depth_of(state) == model.depth

@@ -12,7 +12,7 @@ import torch
 
 from bench.describe import engine, extract, loading, pyramid
 from bench.images import decode
-from bench.methods import _convert_delg
+from bench.methods._delg import convert
 from bench.types import Image
 from tests.delg_models import OFFICIAL
 
@@ -111,7 +111,7 @@ def test_what_the_record_keeps(case: Any) -> None:
     loaded, _ = case
     info = loaded.info
     assert info.weights["source"].endswith(
-        f"converted from model (sha256 {'0' * 64}); {_convert_delg.UNPROVEN}"
+        f"converted from model (sha256 {'0' * 64}); {convert.UNPROVEN}"
     )
     slim = info.variant == "r50-gldv2clean"
     assert info.weights["training_set"].startswith("GLDv2-clean" if slim else "not stated")

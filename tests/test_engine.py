@@ -229,10 +229,10 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     import timm
     from safetensors.torch import save_file
 
-    from bench.methods import _backbones
+    from bench.methods._nets import backbones
 
     model = timm.create_model(request.param.removeprefix("gem."), pretrained=False, num_classes=0)
-    _backbones.randomise(model, 0)
+    backbones.randomise(model, 0)
     path = tmp_path_factory.mktemp("weights") / "drawn.safetensors"
     save_file(model.state_dict(), path)
     ready = loading.load(request.param, str(path), "cpu")

@@ -15,17 +15,9 @@ from torch.nn import functional
 
 from bench import methods
 from bench.errors import BenchError
-from bench.methods import (
-    _backbones,
-    _delg_port,
-    _delg_trained,
-    _dolg,
-    _families,
-    _resnet,
-    _token,
-    _token_baselines,
-    _token_release,
-)
+from bench.methods._delg import objective, port
+from bench.methods._nets import backbones, families, resnet, token, token_baselines, token_release
+from bench.methods._nets.dolg import Dolg, name_in_file
 from bench.weights import read_state
 
 State = dict[str, torch.Tensor]
@@ -40,20 +32,18 @@ def keys(build: Callable[[], nn.Module], name_in_file: Callable[[str], str]) -> 
 
 # What a file is, by the method that takes it.
 FILES: dict[str, Callable[[], State]] = {
-    "dolg.r50": lambda: keys(lambda: _dolg.Dolg(50, False), _dolg.name_in_file),
-    "dolg.r101": lambda: keys(lambda: _dolg.Dolg(101, True), _dolg.name_in_file),
-    "delg.r50-port": lambda: keys(lambda: _delg_port.DelgPort(50), _delg_port.name_in_file),
-    "delg.r101-port": lambda: keys(lambda: _delg_port.DelgPort(101), _delg_port.name_in_file),
-    "token.r50": lambda: keys(lambda: _token.Token(50), _token_release.name_in_file),
-    "token.r101": lambda: keys(lambda: _token.Token(101), _token_release.name_in_file),
+    "dolg.r50": lambda: keys(lambda: Dolg(50, False), name_in_file),
+    "dolg.r101": lambda: keys(lambda: Dolg(101, True), name_in_file),
+    "delg.r50-port": lambda: keys(lambda: port.DelgPort(50), port.name_in_file),
+    "delg.r101-port": lambda: keys(lambda: port.DelgPort(101), port.name_in_file),
+    "token.r50": lambda: keys(lambda: token.Token(50), token_release.name_in_file),
+    "token.r101": lambda: keys(lambda: token.Token(101), token_release.name_in_file),
     "solar.r101-token": lambda: keys(
-        lambda: _token_baselines.Solar(101), _token_release.name_in_file
+        lambda: token_baselines.Solar(101), token_release.name_in_file
     ),
-    "delg.r101-token": lambda: keys(
-        lambda: _token_baselines.Delg(101), _token_release.name_in_file
-    ),
-    "delg.r50": lambda: keys(lambda: _delg_trained.Delg(50), str),
-    "delg.r101": lambda: keys(lambda: _delg_trained.Delg(101), str),
+    "delg.r101-token": lambda: keys(lambda: token_baselines.Delg(101), token_release.name_in_file),
+    "delg.r50": lambda: keys(lambda: objective.Delg(50), str),
+    "delg.r101": lambda: keys(lambda: objective.Delg(101), str),
 }
 TITLES = {
     "dolg": "a DOLG checkpoint",
@@ -173,10 +163,10 @@ def test_without_weights_it_says_where_they_are(wanted: str) -> None:
 @pytest.fixture(scope="module")
 def dolg() -> State:
     """Return a DOLG checkpoint of ResNet-50 with seeded weights and the GeM exponent 2.5."""
-    network = _resnet.blank(lambda: _dolg.Dolg(50, False))
-    _backbones.randomise(network, seed=3)
+    network = resnet.blank(lambda: Dolg(50, False))
+    backbones.randomise(network, seed=3)
     network.stored_p.fill_(2.5)
-    return {_dolg.name_in_file(name): value for name, value in network.state_dict().items()}
+    return {name_in_file(name): value for name, value in network.state_dict().items()}
 
 
 @pytest.mark.parametrize(
@@ -274,15 +264,15 @@ def test_names_in_files(name: str) -> None:
 
 
 def test_a_depth_without_a_network_is_not_guessed() -> None:
-    assert _families.depth_of(["globalmodel.s3.b1.f.a.weight"]) is None
-    assert _families.family_of(["weight"]) is None
+    assert families.depth_of(["globalmodel.s3.b1.f.a.weight"]) is None
+    assert families.family_of(["weight"]) is None
 
 
 def test_dolg_without_a_download_is_the_network_of_the_published_file(tmp_path: Path) -> None:
     info, method, rule = methods.load("dolg.untrained")
     assert info.weights["trained"] is False
     with torch.device("meta"):
-        published = _dolg.Dolg(50, multi_atrous=False)
+        published = Dolg(50, multi_atrous=False)
     shapes = {name: tensor.shape for name, tensor in published.state_dict().items()}
     assert {k: v.shape for k, v in method.describe.state_dict().items()} == shapes
     assert rule.scales == (0.3535, 0.5, 0.7071, 1.0, 1.4142)

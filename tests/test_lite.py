@@ -19,8 +19,10 @@ from torch.nn import functional
 from bench import methods
 from bench.describe import pyramid
 from bench.errors import BenchError
-from bench.methods import _backbones, _lite, _lite_method, _lite_training, _photographs
-from bench.methods._pooling import gem
+from bench.methods._lite import method, networks, training
+from bench.methods._nets import backbones
+from bench.methods._nets.pooling import gem
+from bench.methods.weights import photographs
 from bench.system.paths import ROOT
 
 SHIPPED = ("dolg", "delg", "token")
@@ -50,7 +52,7 @@ def test_the_default_is_the_shipped_variant(name: str) -> None:
 
 
 def test_what_is_shipped_is_small() -> None:
-    files = list(_lite_method.FOLDER.glob("*.safetensors"))
+    files = list(method.FOLDER.glob("*.safetensors"))
     assert {file.name for file in files} == {f"{name}_lite0.safetensors" for name in SHIPPED}
     assert sum(file.stat().st_size for file in files) <= 12_000_000
 
@@ -67,7 +69,7 @@ def test_local_features_of_delg_are_of_the_promised_shape() -> None:
 
 
 def test_weights_of_another_variant_are_refused(tmp_path: Path) -> None:
-    other = _lite_method.FOLDER / "dolg_lite0.safetensors"
+    other = method.FOLDER / "dolg_lite0.safetensors"
     with pytest.raises(BenchError, match=r"dolg_lite0\.safetensors do not fit DelgHead"):
         methods.load("delg.lite0", weights=str(other))
     with pytest.raises(BenchError, match="has random weights"):
@@ -77,7 +79,7 @@ def test_weights_of_another_variant_are_refused(tmp_path: Path) -> None:
 # --- the beginning of a training ------------------------------------------------------------------
 
 
-def kept_outputs(training: _lite_training.Training) -> torch.Tensor:
+def kept_outputs(training: training.Training) -> torch.Tensor:
     torch.manual_seed(0)
     with torch.no_grad():
         return training.frozen(torch.randn(12, 3, 160, 160))
@@ -96,19 +98,19 @@ def small() -> Any:
     """Heads with so few dimensions that a dozen images determine a whitening."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("DIM", 8), ("TOKEN_DIM", 16), ("LOCAL_DIM", 8)):
-            patch.setattr(_lite, name, value)
+            patch.setattr(networks, name, value)
         yield
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_head_begins_as_whitened_gem(name: str, small: Any) -> None:
-    training = getattr(_lite_training, name)(5, {}, "cpu")
-    outputs = kept_outputs(training)
-    middle, last = training.maps(outputs)
-    direct = training.trunk(torch.randn(1, 3, 64, 96))
+    trainable = getattr(training, name)(5, {}, "cpu")
+    outputs = kept_outputs(trainable)
+    middle, last = trainable.maps(outputs)
+    direct = trainable.trunk(torch.randn(1, 3, 64, 96))
     assert [tuple(one.shape) for one in direct] == [(1, 112, 4, 6), (1, 1280, 2, 3)]
-    training.begin([outputs[:6], outputs[6:]])
-    network = training.network.eval()
+    trainable.begin([outputs[:6], outputs[6:]])
+    network = trainable.network.eval()
     with torch.inference_mode():
         rows = functional.normalize(network["head"](middle, last), dim=1)
         layer = network["head"].fc_t if name == "dolg" else network["head"].whitening
@@ -120,41 +122,41 @@ def test_a_head_begins_as_whitened_gem(name: str, small: Any) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_trains_and_what_is_shipped(name: str, small: Any, tmp_path: Path) -> None:
-    training = getattr(_lite_training, name)(5, {}, "cpu")
-    outputs = kept_outputs(training)
-    training.begin([outputs])
-    training.network.train()
+    trainable = getattr(training, name)(5, {}, "cpu")
+    outputs = kept_outputs(trainable)
+    trainable.begin([outputs])
+    trainable.network.train()
     of_delg = {"attention", "reconstruction", "matching"} if name == "delg" else set()
-    terms = training.losses(*stepped(name, outputs))
+    terms = trainable.losses(*stepped(name, outputs))
     assert set(terms) == {"global"} | of_delg
     torch.stack(list(terms.values())).sum().backward()
-    moved = {n for n, p in training.network.named_parameters() if p.grad is not None}
+    moved = {n for n, p in trainable.network.named_parameters() if p.grad is not None}
     assert not any(n.startswith("trunk.") for n in moved)
     assert not any(n.startswith(("head.whitening", "head.fc_t")) for n in moved)
     assert any(n.startswith(("head.", "after.")) for n in moved)
-    assert {t.dtype for t in training.weights().values() if t.ndim >= 2} == {torch.float16}
-    assert not any("trunk" in n or "loss" in n for n in training.weights())
+    assert {t.dtype for t in trainable.weights().values() if t.ndim >= 2} == {torch.float16}
+    assert not any("trunk" in n or "loss" in n for n in trainable.weights())
 
 
 def test_the_layer_after_delgs_whitening_is_multiplied_into_it(small: Any) -> None:
-    training = _lite_training.delg(5, {}, "cpu")
-    outputs = kept_outputs(training)
-    training.begin([outputs])
-    training.network.eval()
+    trainable = training.delg(5, {}, "cpu")
+    outputs = kept_outputs(trainable)
+    trainable.begin([outputs])
+    trainable.network.eval()
     with torch.inference_mode():
         torch.manual_seed(1)
-        training.network["after"].weight.add_(0.3 * torch.randn(8, 8))
-        middle, last = training.maps(outputs)
-        trained = training.network["after"](_lite.unit(training.network["head"](middle, last)))
-        head = _lite.DelgHead()
-        head.load_state_dict({n: t.float() for n, t in training.weights().items()})
+        trainable.network["after"].weight.add_(0.3 * torch.randn(8, 8))
+        middle, last = trainable.maps(outputs)
+        trained = trainable.network["after"](networks.unit(trainable.network["head"](middle, last)))
+        head = networks.DelgHead()
+        head.load_state_dict({n: t.float() for n, t in trainable.weights().items()})
         torch.testing.assert_close(
-            _lite.unit(head(middle, last)), _lite.unit(trained), atol=3e-3, rtol=0
+            networks.unit(head(middle, last)), networks.unit(trained), atol=3e-3, rtol=0
         )
 
 
 def test_nothing_shared_is_no_loss_and_single_views_are_refused(small: Any) -> None:
-    trainable = _lite_training.delg(5, {}, "cpu")
+    trainable = training.delg(5, {}, "cpu")
     kept = kept_outputs(trainable)
     trainable.begin([kept])
     unknown = torch.full((12, 9), torch.nan)
@@ -169,7 +171,7 @@ def test_chance_is_that_of_the_seed_whatever_was_drawn_since(small: Any) -> None
     """Views that are there already draw nothing; the weights must not differ for that."""
     found = []
     for seed, drawn in ((3, 0), (3, 9), (4, 0)):
-        trainable = _lite_training.delg(5, {}, "cpu")
+        trainable = training.delg(5, {}, "cpu")
         outputs = kept_outputs(trainable)
         torch.manual_seed(seed)
         torch.rand(drawn)
@@ -183,7 +185,7 @@ def test_chance_is_that_of_the_seed_whatever_was_drawn_since(small: Any) -> None
 
 def test_features_of_training_are_those_of_the_method(small: Any) -> None:
     """The maps that are kept, standard and all, against the network that is shipped."""
-    trainable: Any = _lite_training.delg(5, {}, "cpu")
+    trainable: Any = training.delg(5, {}, "cpu")
     torch.manual_seed(0)
     batch = torch.randn(12, 3, 160, 160)
     with torch.no_grad():
@@ -193,9 +195,9 @@ def test_features_of_training_are_those_of_the_method(small: Any) -> None:
         trained = trainable.network["head"].features(
             trainable.network["standard"](rows)[:, :, None, None]
         )
-        head = _lite.DelgHead()
+        head = networks.DelgHead()
         head.load_state_dict({n: t.float() for n, t in trainable.weights().items()})
-        made, attention = _lite.Lite(trainable.trunk, head).eval().local(batch)
+        made, attention = networks.Lite(trainable.trunk, head).eval().local(batch)
     made = made.movedim(1, 3).flatten(0, 2)
     like = torch.cosine_similarity(made, trained[:, :, 0, 0], dim=1)
     assert float(like.min()) > 0.999
@@ -205,13 +207,13 @@ def test_features_of_training_are_those_of_the_method(small: Any) -> None:
 def test_ablations_leave_out_what_they_say() -> None:
     torch.manual_seed(0)
     middle, last = torch.randn(2, 112, 6, 8), torch.rand(2, 1280, 3, 4)
-    alone = _lite.DolgHead("none").eval()
+    alone = networks.DolgHead("none").eval()
     assert not any(name.startswith("localmodel") for name in alone.state_dict())
-    assert "localmodel.aspp.aspp.0.weight" not in _lite.DolgHead(multi_atrous=False).state_dict()
-    fused = _lite.DolgHead("orthogonal").eval()
-    beside = _lite.DolgHead("concatenation").eval()
+    assert "localmodel.aspp.aspp.0.weight" not in networks.DolgHead(multi_atrous=False).state_dict()
+    fused = networks.DolgHead("orthogonal").eval()
+    beside = networks.DolgHead("concatenation").eval()
     beside.load_state_dict(fused.state_dict())
-    whole = _lite.unit(fused.fc_t(gem(last)))
+    whole = networks.unit(fused.fc_t(gem(last)))
     features, attention = fused.localmodel(middle)
     local = (features * attention).mean(dim=(2, 3))
     across = local - (local * whole).sum(dim=1, keepdim=True) * whole
@@ -219,17 +221,17 @@ def test_ablations_leave_out_what_they_say() -> None:
         expected = head.fc(torch.cat([whole, second], dim=1))
         torch.testing.assert_close(head(middle, last), expected, atol=1e-5, rtol=1e-4)
     with pytest.raises(BenchError, match="did you mean orthogonal"):
-        _lite.DolgHead("orthogonl")
+        networks.DolgHead("orthogonl")
 
 
 def test_principal_components_are_divided_by_a_power_of_their_variance() -> None:
     torch.manual_seed(0)
     rows = torch.randn(4000, 3) * torch.tensor([9.0, 3.0, 1.0]) + 5
-    weight, bias = _lite_training.fit(rows, 2, 0.5, 1.0)
+    weight, bias = training.fit(rows, 2, 0.5, 1.0)
     made = rows @ weight.T + bias
     torch.testing.assert_close(made.mean(dim=0), torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(made.std(dim=0), torch.full((2,), 0.5**0.5), atol=1e-2, rtol=0)
-    plain, _ = _lite_training.fit(rows, 2, 0.0, 1.0)
+    plain, _ = training.fit(rows, 2, 0.0, 1.0)
     assert float(plain[0].norm() / plain[1].norm()) == pytest.approx(1.0)
 
 
@@ -237,7 +239,7 @@ def test_principal_components_are_divided_by_a_power_of_their_variance() -> None
 
 
 def test_the_list_of_photographs_is_well_formed_and_has_none_of_mini() -> None:
-    listed = _photographs.listed()
+    listed = photographs.listed()
     assert len({one.name for one in listed}) == len({one.sha256 for one in listed}) == len(listed)
     for one in listed:
         assert re.fullmatch(r"[0-9a-f]{64}", one.sha256)
@@ -285,8 +287,8 @@ def test_photographs_are_collected_cut_and_checked(
         lines.append(f"{name},some-data,1.0,{member},CC0-1.0,{digest}")
     listed = tmp_path / "list.csv"
     listed.write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr(_photographs, "listed", lambda: _photographs_listed(listed))
-    assert _photographs.collect(tmp_path / "packages", tmp_path / "out") == 5
+    monkeypatch.setattr(photographs, "listed", lambda: _photographs_listed(listed))
+    assert photographs.collect(tmp_path / "packages", tmp_path / "out") == 5
     out = tmp_path / "out"
     made = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png"))
     assert made == ["small/photograph.png", *(f"wide-{k}/photograph.png" for k in range(4))]
@@ -294,18 +296,18 @@ def test_photographs_are_collected_cut_and_checked(
         assert quarter.size == (1024, 26)
     listed.write_text(listed.read_text().replace("a/wide.png,CC0-1.0,", "a/wide.png,CC0-1.0,0"))
     with pytest.raises(BenchError, match=r"a/wide\.png is another file in some_data"):
-        _photographs.collect(tmp_path / "packages", tmp_path / "again")
+        photographs.collect(tmp_path / "packages", tmp_path / "again")
     listed.write_text(listed.read_text().replace(",1.0,", ",2.0,"))
     with pytest.raises(BenchError, match=r"no file of the package some-data 2\.0"):
-        _photographs.collect(tmp_path / "packages", tmp_path / "again")
+        photographs.collect(tmp_path / "packages", tmp_path / "again")
 
 
-_photographs_listed = _photographs.listed
+_photographs_listed = photographs.listed
 
 
 def test_the_trunk_is_the_packages_network() -> None:
-    backbone = _backbones.lite0("cpu")
-    trunk = _lite.Trunk(backbone.model).eval()
+    backbone = backbones.lite0("cpu")
+    trunk = networks.Trunk(backbone.model).eval()
     torch.manual_seed(0)
     batch = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():

@@ -11,7 +11,7 @@ from torch import nn
 
 from bench import methods
 from bench.describe import pyramid
-from bench.methods import _lite_local
+from bench.methods._lite import local
 from bench.nn import losses
 from bench.training import augment
 
@@ -24,31 +24,31 @@ def moved(*rows: tuple[float, float, float]) -> torch.Tensor:
 
 
 def test_a_view_matches_itself_cell_by_cell() -> None:
-    assert _lite_local.matches(SAME, SAME, SIDE)[0].tolist() == list(range(SIDE**2))
+    assert local.matches(SAME, SAME, SIDE)[0].tolist() == list(range(SIDE**2))
 
 
 def test_a_shifted_view_shares_what_both_show() -> None:
     """The other view lies a quarter of a photograph, two cells, further right."""
     right = moved((1, 0, 0.25), (0, 1, 0), (0, 0, 1))
-    found = _lite_local.matches(SAME, right, SIDE)[0].reshape(SIDE, SIDE)
+    found = local.matches(SAME, right, SIDE)[0].reshape(SIDE, SIDE)
     assert (found[:, :2] == -1).all()
     assert found[0, 2:].tolist() == list(range(SIDE - 2))
-    back = _lite_local.matches(right, SAME, SIDE)[0].reshape(SIDE, SIDE)
+    back = local.matches(right, SAME, SIDE)[0].reshape(SIDE, SIDE)
     assert back[0].tolist() == [2, 3, 4, 5, 6, 7, -1, -1]  # there the photograph ends
 
 
 def test_what_is_mirrored_or_much_larger_has_no_match() -> None:
     mirrored = moved((-1, 0, 1), (0, 1, 0), (0, 0, 1))
-    assert (_lite_local.matches(SAME, mirrored, SIDE) == -1).all()
-    assert (_lite_local.matches(mirrored, mirrored, SIDE) >= 0).all()
+    assert (local.matches(SAME, mirrored, SIDE) == -1).all()
+    assert (local.matches(mirrored, mirrored, SIDE) >= 0).all()
     for factor, some in ((0.7, True), (0.5, False)):
         part = moved((factor, 0, 0.1), (0, factor, 0.1), (0, 0, 1))
-        assert bool((_lite_local.matches(SAME, part, SIDE) >= 0).any()) is some
-        assert bool((_lite_local.matches(part, SAME, SIDE) >= 0).any()) is some
+        assert bool((local.matches(SAME, part, SIDE) >= 0).any()) is some
+        assert bool((local.matches(part, SAME, SIDE) >= 0).any()) is some
 
 
 def test_an_unknown_placing_has_no_match() -> None:
-    assert (_lite_local.matches(SAME, SAME * torch.nan, SIDE) == -1).all()
+    assert (local.matches(SAME, SAME * torch.nan, SIDE) == -1).all()
 
 
 def test_matches_are_where_the_augmented_pixels_say() -> None:
@@ -63,7 +63,7 @@ def test_matches_are_where_the_augmented_pixels_say() -> None:
         placed.append(torch.from_numpy(where)[None])
     shared = 0
     for one, other in ((0, 1), (2, 3), (4, 5), (1, 4), (0, 3)):
-        found = _lite_local.matches(placed[one], placed[other], 16)[0]
+        found = local.matches(placed[one], placed[other], 16)[0]
         for cell in torch.nonzero(found >= 0)[:, 0].tolist():
             at, there = divmod(cell, 16), divmod(int(found[cell]), 16)
             a = views[one][at[0] * 4 : at[0] * 4 + 4, at[1] * 4 : at[1] * 4 + 4, :2].mean((0, 1))
@@ -78,7 +78,7 @@ def test_places_are_valid_differ_and_follow_the_weights() -> None:
     weights = torch.tensor([[1.0, 1.0, 100.0, 0.0, 1.0]]).repeat(300, 1)
     valid = torch.tensor([[True, False, True, True, True]]).repeat(300, 1)
     valid[7] = False
-    image, cell = _lite_local.chosen(weights, valid, 2)
+    image, cell = local.chosen(weights, valid, 2)
     assert len(cell) == 299 * 2
     assert 7 not in image
     assert valid[image, cell].all()
@@ -86,26 +86,26 @@ def test_places_are_valid_differ_and_follow_the_weights() -> None:
     often = torch.bincount(cell, minlength=5)
     assert often[2] > 290
     assert often[3] == 0
-    assert _lite_local.chosen(weights, valid, 9)[1].shape == (299 * 4,)
+    assert local.chosen(weights, valid, 9)[1].shape == (299 * 4,)
 
 
 def test_neighbours_are_of_one_photograph_and_two_cells_apart_at_most() -> None:
     """Rows and columns of eight: (0, 0), (2, 2), (0, 3), and (2, 2) of another photograph."""
-    found = _lite_local.neighbours(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 18, 3, 18]), 8)
+    found = local.neighbours(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 18, 3, 18]), 8)
     assert found.int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
 
 
 def test_neighbours_are_neither_right_nor_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """With all places of a photograph left out, its own one is all that is left to find."""
     torch.manual_seed(0)
-    features, standard = _lite_local.network(4), _lite_local.Standard(_lite_local.ALL)
+    features, standard = local.network(4), local.Standard(local.ALL)
     for layer in (features[0], features[2]):
         layer.reset_parameters()
-    maps = torch.randn(2, _lite_local.ALL, SIDE, SIDE)
+    maps = torch.randn(2, local.ALL, SIDE, SIDE)
     shown = (features, standard, maps, SAME.repeat(2, 1, 1), torch.rand(1, 1, SIDE, SIDE))
-    assert float(_lite_local.contrast(*shown).detach()) > 1
-    monkeypatch.setattr(_lite_local, "CLOSE", SIDE)
-    assert float(_lite_local.contrast(*shown).detach()) == 0
+    assert float(local.contrast(*shown).detach()) > 1
+    monkeypatch.setattr(local, "CLOSE", SIDE)
+    assert float(local.contrast(*shown).detach()) == 0
 
 
 def test_matching_is_the_formula() -> None:
@@ -131,14 +131,14 @@ def test_detail_of_four_places_stands_at_each_place(size: tuple[int, int]) -> No
     fine = torch.arange(math.ceil(size[0] / 8) * math.ceil(size[1] / 8), dtype=torch.float32)
     fine = fine.reshape(1, 1, math.ceil(size[0] / 8), -1)
     whole = (math.ceil(size[0] / 16), math.ceil(size[1] / 16))
-    made = _lite_local.gathered(fine, whole)
+    made = local.gathered(fine, whole)
     assert made.shape == (1, 4, *whole)
     assert made[0, :, 1, 1].tolist() == fine[0, 0, 2:4, 2:4].flatten().tolist()
 
 
 def test_the_standard_is_folded_into_the_layer() -> None:
     torch.manual_seed(0)
-    standard = _lite_local.Standard(6)
+    standard = local.Standard(6)
     standard.fit(5 + 3 * torch.randn(500, 6))
     layer = nn.Conv2d(6, 4, 1)
     maps = torch.randn(2, 6, 3, 3)
@@ -152,12 +152,12 @@ def test_the_standard_is_folded_into_the_layer() -> None:
 
 def test_training_finds_the_same_place_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps of noise under a shift: after some steps a place is told from all others."""
-    monkeypatch.setattr(_lite_local, "HIDDEN", 32)
+    monkeypatch.setattr(local, "HIDDEN", 32)
     torch.manual_seed(0)
-    features, standard = _lite_local.network(16), _lite_local.Standard(_lite_local.ALL)
+    features, standard = local.network(16), local.Standard(local.ALL)
     for layer in (features[0], features[2]):
         layer.reset_parameters()
-    field = torch.randn(3, _lite_local.ALL, SIDE, SIDE + 2)
+    field = torch.randn(3, local.ALL, SIDE, SIDE + 2)
     maps = torch.cat([field[:, :, :, :SIDE], field[:, :, :, 2:]])
     maps = maps + 0.5 * torch.randn(maps.shape)
     right = moved((1, 0, 0.25), (0, 1, 0), (0, 0, 1))
@@ -166,7 +166,7 @@ def test_training_finds_the_same_place_again(monkeypatch: pytest.MonkeyPatch) ->
 
     def loss() -> torch.Tensor:
         torch.manual_seed(1)
-        return _lite_local.contrast(features, standard, maps, placings, attention)
+        return local.contrast(features, standard, maps, placings, attention)
 
     before = float(loss().detach())
     optimiser = torch.optim.SGD(features.parameters(), lr=0.5, momentum=0.9)

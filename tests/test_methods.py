@@ -214,7 +214,7 @@ def test_weights_from_a_file_replace_the_shipped_ones(tmp_path: Path) -> None:
 
 def test_gem_by_hand() -> None:
     """Values 1 and 3: cube root of (1 + 27) / 2; negatives count as epsilon."""
-    from bench.methods._pooling import gem
+    from bench.methods._nets.pooling import gem
 
     features = torch.tensor([[[[1.0, 3.0]], [[-5.0, 2.0]]]])
     torch.testing.assert_close(gem(features), torch.tensor([[14 ** (1 / 3), 4 ** (1 / 3)]]))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.methods import _backbones, _dolg, _resnet, _token, _token_baselines
+from bench.methods._nets import backbones, dolg, resnet, token, token_baselines
 
 State = dict[str, torch.Tensor]
 
@@ -53,12 +53,12 @@ def resnet_by_hand(state: State, block: str, batch: torch.Tensor) -> list[torch.
 
 @pytest.mark.parametrize("depth", [50, 101])
 def test_the_resnet_of_timm_is_that_of_both_families(depth: int) -> None:
-    network = _resnet.blank(lambda: _resnet.resnet(depth))
-    _backbones.randomise(network, seed=depth)
+    network = resnet.blank(lambda: resnet.resnet(depth))
+    backbones.randomise(network, seed=depth)
     batch = torch.randn(1, 3, 67, 98, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        ours = _resnet.stages(network, batch)
-        for name_in_file, block in ((_resnet.pycls, "s{}.b{}."), (_resnet.token, "block{}.{}.")):
+        ours = resnet.stages(network, batch)
+        for name_in_file, block in ((resnet.pycls, "s{}.b{}."), (resnet.token, "block{}.{}.")):
             state = {name_in_file(name): value for name, value in network.state_dict().items()}
             assert len(state) == len(network.state_dict())
             hand = resnet_by_hand(state, block, batch)[2:]
@@ -93,10 +93,10 @@ def dolg_by_hand(state: State, batch: torch.Tensor, p: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("p", [3.0, 2.5])
 def test_averaging_before_projecting_changes_nothing(p: float) -> None:
-    network = _resnet.blank(lambda: _dolg.Dolg(50, False))
-    _backbones.randomise(network, seed=3)
+    network = resnet.blank(lambda: dolg.Dolg(50, False))
+    backbones.randomise(network, seed=3)
     network.p = p
-    state = {_dolg.name_in_file(name): value for name, value in network.state_dict().items()}
+    state = {dolg.name_in_file(name): value for name, value in network.state_dict().items()}
     batch = torch.randn(2, 3, 67, 98, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         ours, hand = network(batch), dolg_by_hand(state, batch, p)
@@ -105,7 +105,7 @@ def test_averaging_before_projecting_changes_nothing(p: float) -> None:
 
 
 def test_attention_is_that_of_torch() -> None:
-    ours = _token.Attention().eval()
+    ours = token.Attention().eval()
     theirs = nn.MultiheadAttention(1024, 8, batch_first=True).eval()
     three = (ours.q, ours.k, ours.v)
     theirs.load_state_dict(
@@ -122,7 +122,7 @@ def test_attention_is_that_of_torch() -> None:
 
 
 def test_second_order_attention_position_by_position() -> None:
-    block = _token_baselines.SecondOrderAttention().eval()
+    block = token_baselines.SecondOrderAttention().eval()
     features = torch.randn(1, 2048, 2, 3)
     with torch.no_grad():
         f, g, h = (layer(features)[0].flatten(1) for layer in (block.f, block.g, block.h))

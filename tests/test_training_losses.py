@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.errors import BenchError
-from bench.methods import _delg_trained, dolg, token
+from bench.methods import dolg, token
+from bench.methods._delg import objective
 from bench.nn import heads, losses
 
 Rows = list[list[float]]
@@ -188,7 +189,7 @@ def trained_by(network: Any, loss: Tensor) -> set[str]:
 
 
 def test_which_terms_of_delg_train_what() -> None:
-    made = _delg_trained.trainable("r50", 5, {"init": "random", "learned": True}, "cpu")
+    made = objective.trainable("r50", 5, {"init": "random", "learned": True}, "cpu")
     torch.manual_seed(0)
     made.network.train()
     terms = made.losses(torch.randn(2, 3, 64, 64), torch.tensor([0, 3]))
@@ -202,7 +203,7 @@ def test_which_terms_of_delg_train_what() -> None:
         "model.attention1", "model.attention_bn", "model.attention2", "attention.classes",
     }  # fmt: skip
     assert float(network["model"].threshold) > 0
-    weighted = _delg_trained.trainable(
+    weighted = objective.trainable(
         "r50", 5, {"init": "random", "attention": 3.0, "reconstruction": 7.0}, "cpu"
     )
     weighted.network.load_state_dict(made.network.state_dict())

@@ -22,7 +22,8 @@ import torch
 from PIL import Image as Pillow
 
 from bench.describe import engine, loading
-from bench.methods import _backbones, _delg_port, _dolg, _resnet, _token
+from bench.methods._delg import port
+from bench.methods._nets import backbones, dolg, resnet, token
 from bench.system.progress import Progress
 from bench.types import Image, Settings
 
@@ -36,22 +37,22 @@ ON_A_GPU = {"float32": 4.0, "bf16": 8.0}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 LOOP = Path(__file__).with_name("official_loop.py")
 NETWORKS = {
-    "dolg.r50": (lambda: _dolg.Dolg(50, False), _dolg.name_in_file, "stored_p"),
-    "token.r50": (lambda: _token.Token(50), None, None),
-    "delg.r101-port": (lambda: _delg_port.DelgPort(101), _delg_port.name_in_file, "p"),
+    "dolg.r50": (lambda: dolg.Dolg(50, False), dolg.name_in_file, "stored_p"),
+    "token.r50": (lambda: token.Token(50), None, None),
+    "delg.r101-port": (lambda: port.DelgPort(101), port.name_in_file, "p"),
 }
 
 
 def weights(name: str, folder: Path) -> Path:
     """Write a checkpoint of drawn weights in the layout of the published files."""
-    from bench.methods import _token_release
+    from bench.methods._nets import token_release
 
     build, renamed, exponent = NETWORKS[name]
-    network = _resnet.blank(build)
-    _backbones.randomise(network, 0)
+    network = resnet.blank(build)
+    backbones.randomise(network, 0)
     if exponent:
         getattr(network, exponent).fill_(3.0)
-    rename = renamed or _token_release.name_in_file
+    rename = renamed or token_release.name_in_file
     state = {rename(key): value.clone() for key, value in network.state_dict().items()}
     path = folder / f"{name}.pth"
     torch.save(state if renamed is None else {"model_state": state}, path)

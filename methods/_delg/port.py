@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.methods import _local, _pooling, _resnet
+from bench.methods._nets import local, pooling, resnet
 
 DIM, EPS = 512, 1e-6
 
@@ -20,19 +20,19 @@ class DelgPort(nn.Module):
     def __init__(self, depth: int) -> None:
         """Take the depth of the ResNet."""
         super().__init__()
-        self.backbone = _resnet.resnet(depth)
+        self.backbone = resnet.resnet(depth)
         self.register_buffer("p", torch.empty(1))
         self.fc = nn.Linear(2048, DIM)
-        self.localmodel = _local.LocalBranch(1024, 512)
+        self.localmodel = local.LocalBranch(1024, 512)
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return (n, 512), not normalised, from a normalised batch (n, 3, height, width)."""
-        fourth = _resnet.stages(self.backbone, batch)[1]
-        return self.fc(_pooling.gem(fourth, float(self.p), EPS))
+        fourth = resnet.stages(self.backbone, batch)[1]
+        return self.fc(pooling.gem(fourth, float(self.p), EPS))
 
     def local(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit features (n, 512, h, w) and attention (n, 1, h, w), at stride 16."""
-        return self.localmodel(_resnet.stages(self.backbone, batch)[0])
+        return self.localmodel(resnet.stages(self.backbone, batch)[0])
 
 
 def name_in_file(name: str) -> str:
@@ -42,7 +42,7 @@ def name_in_file(name: str) -> str:
     ('globalmodel.stem.bn.bias', 'globalmodel.head.pool.p', 'globalmodel.head.fc.bias')
     """
     if name.startswith("backbone."):
-        return "globalmodel." + _resnet.pycls(name.removeprefix("backbone."))
+        return "globalmodel." + resnet.pycls(name.removeprefix("backbone."))
     if name == "p":
         return "globalmodel.head.pool.p"
     return f"globalmodel.head.{name}" if name.startswith("fc.") else name

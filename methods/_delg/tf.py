@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.methods import _pooling
+from bench.methods._nets import pooling
 
 DIM, LOCAL_DIM = 2048, 128
 P, EPS = 3.0, 1e-6  # of GeM
@@ -48,7 +48,7 @@ class DelgTf(nn.Module):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return (n, 2048), not normalised, from a normalised batch (n, 3, height, width)."""
-        return self.whitening(_pooling.gem(self.backbone(batch)[1], P, EPS))
+        return self.whitening(pooling.gem(self.backbone(batch)[1], P, EPS))
 
     def local(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return local features (n, 128, h, w), not normalised, and attention (n, 1, h, w) > 0.

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.methods import _backbones, _lite, _lite_local, _training
-from bench.methods._pooling import gem
+from bench.methods._lite import local, networks
+from bench.methods._nets import backbones, objectives
+from bench.methods._nets.pooling import gem
 from bench.nn import heads, losses
 
 EVERY = 97  # positions of the map at stride 16 that are taken
@@ -26,7 +27,7 @@ PLACING = 9  # numbers of a homography behind the maps of a view
 class Frozen(nn.Module):
     """The trunk up to the maps that heads need, as one row of numbers per image."""
 
-    def __init__(self, trunk: _lite.Trunk) -> None:
+    def __init__(self, trunk: networks.Trunk) -> None:
         """Take the trunk."""
         super().__init__()
         self.trunk = trunk.to(memory_format=torch.channels_last)
@@ -48,7 +49,7 @@ class FrozenFine(Frozen):
     def forward(self, images: Tensor) -> Tensor:
         """Return (n, 352 h w)."""
         middle, narrow, fine = self.parts(images)
-        gathered = _lite_local.gathered(fine, (middle.shape[2], middle.shape[3]))
+        gathered = local.gathered(fine, (middle.shape[2], middle.shape[3]))
         return torch.cat([part.flatten(1) for part in (middle, narrow, gathered)], dim=1)
 
 
@@ -58,11 +59,11 @@ class Training:
     The final file has the matrices in half precision.
     """
 
-    preprocess: Mapping[str, Any] = _backbones.LITE0_PIXELS
+    preprocess: Mapping[str, Any] = backbones.LITE0_PIXELS
 
     def __init__(self, head: nn.Module, loss: nn.Module, device: str) -> None:
         """Take the head and the loss of its descriptors."""
-        self.trunk = _lite.Trunk(_backbones.lite0("cpu").model)
+        self.trunk = networks.Trunk(backbones.lite0("cpu").model)
         self.frozen = Frozen(self.trunk).to(device)
         self.frozen.requires_grad_(False)
         for name in ("whitening", "fc_t"):
@@ -78,13 +79,13 @@ class Training:
         for inputs in kept:
             middle, last = self.maps(inputs)
             for region in corners(last):
-                rows.append(gem(region, _lite.P, _lite.EPS))
+                rows.append(gem(region, networks.P, networks.EPS))
                 means.append(region.mean(dim=(2, 3)))
             positions.append(middle.movedim(1, 3).flatten(0, 2)[::EVERY])
         layers = {
-            "": fit(torch.cat(rows), _lite.DIM, 0.35, 1.0),
-            "token.": fit(torch.cat(means), _lite.TOKEN_DIM, 0.35, _lite.TOKEN_DIM**0.5),
-            "local.": fit(torch.cat(positions), _lite.LOCAL_DIM, 0.45, _lite.LOCAL_DIM**0.5),
+            "": fit(torch.cat(rows), networks.DIM, 0.35, 1.0),
+            "token.": fit(torch.cat(means), networks.TOKEN_DIM, 0.35, networks.TOKEN_DIM**0.5),
+            "local.": fit(torch.cat(positions), networks.LOCAL_DIM, 0.45, networks.LOCAL_DIM**0.5),
         }
         fitted = {f"{name}weight": weight for name, (weight, _) in layers.items()}
         fitted |= {f"{name}bias": bias for name, (_, bias) in layers.items()}
@@ -93,14 +94,16 @@ class Training:
 
     def maps(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two maps of a square image, with all channels, from its row of numbers."""
-        side = round((inputs.shape[1] / (_lite.MIDDLE + _lite.NARROW / 4)) ** 0.5)
-        middle, narrow = inputs.split([_lite.MIDDLE * side**2, _lite.NARROW * side**2 // 4], dim=1)
-        return middle.unflatten(1, (_lite.MIDDLE, side, side)), self.widened(narrow, side // 2)
+        side = round((inputs.shape[1] / (networks.MIDDLE + networks.NARROW / 4)) ** 0.5)
+        middle, narrow = inputs.split(
+            [networks.MIDDLE * side**2, networks.NARROW * side**2 // 4], dim=1
+        )
+        return middle.unflatten(1, (networks.MIDDLE, side, side)), self.widened(narrow, side // 2)
 
     def widened(self, narrow: Tensor, side: int) -> Tensor:
         """Return the last map (n, 1280, side, side) of rows of the one before."""
         with torch.no_grad():
-            return self.trunk.widen(narrow.unflatten(1, (_lite.NARROW, side, side)))
+            return self.trunk.widen(narrow.unflatten(1, (networks.NARROW, side, side)))
 
     def losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Return the loss of the descriptors."""
@@ -158,15 +161,15 @@ class Delg(Training):
         self, loss: nn.Module, classes: int, chosen: Mapping[str, Any], device: str
     ) -> None:
         """Take the loss of descriptors, and the weights of the other terms."""
-        super().__init__(_lite.DelgHead(), loss, device)
+        super().__init__(networks.DelgHead(), loss, device)
         self.frozen = FrozenFine(self.trunk).to(device).requires_grad_(False)
         self.of_attention, self.of_decoding = chosen["attention"], chosen["reconstruction"]
         self.of_matching = chosen["matching"]
-        self.network["encode"] = nn.Conv2d(_lite.MIDDLE, _lite.LOCAL_DIM, 1).to(device)
-        self.network["after"] = nn.Linear(_lite.DIM, _lite.DIM, bias=False).to(device)
-        self.network["decode"] = nn.Conv2d(_lite.LOCAL_DIM, _lite.MIDDLE, 1).to(device)
-        self.network["attention"] = heads.Attention(classes, _lite.MIDDLE).to(device)
-        self.network["standard"] = _lite_local.Standard(_lite_local.ALL).to(device)
+        self.network["encode"] = nn.Conv2d(networks.MIDDLE, networks.LOCAL_DIM, 1).to(device)
+        self.network["after"] = nn.Linear(networks.DIM, networks.DIM, bias=False).to(device)
+        self.network["decode"] = nn.Conv2d(networks.LOCAL_DIM, networks.MIDDLE, 1).to(device)
+        self.network["attention"] = heads.Attention(classes, networks.MIDDLE).to(device)
+        self.network["standard"] = local.Standard(local.ALL).to(device)
 
     @torch.no_grad()
     def begin(self, kept: Iterable[Tensor]) -> None:
@@ -181,8 +184,8 @@ class Delg(Training):
 
         super().begin(seen())
         after, encode, decode = (self.network[name] for name in ("after", "encode", "decode"))
-        after.weight.copy_(torch.eye(_lite.DIM))
-        encode.weight.copy_(_lite.SPREAD * self.fitted["local.weight"][:, :, None, None])
+        after.weight.copy_(torch.eye(networks.DIM))
+        encode.weight.copy_(networks.SPREAD * self.fitted["local.weight"][:, :, None, None])
         encode.bias.copy_(self.fitted["local.bias"])
         back = torch.linalg.pinv(encode.weight[:, :, 0, 0])
         decode.weight.copy_(back[:, :, None, None])
@@ -192,8 +195,8 @@ class Delg(Training):
 
     def split(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the maps at strides 16, 32 and 8 of square images, from their rows of numbers."""
-        side = round((inputs.shape[1] / (_lite_local.ALL - _lite.NARROW * 3 / 4)) ** 0.5)
-        sizes = (_lite.MIDDLE, side), (_lite.NARROW, side // 2), (_lite_local.FINE, side)
+        side = round((inputs.shape[1] / (local.ALL - networks.NARROW * 3 / 4)) ** 0.5)
+        sizes = (networks.MIDDLE, side), (networks.NARROW, side // 2), (local.FINE, side)
         parts = inputs.split([channels * each**2 for channels, each in sizes], dim=1)
         middle, narrow, fine = (
             part.unflatten(1, (channels, each, each))
@@ -209,7 +212,7 @@ class Delg(Training):
     def stacked(self, inputs: Tensor) -> Tensor:
         """Return the map that local features are made of, (n, 592, side, side)."""
         middle, narrow, fine = self.split(inputs)
-        return _lite_local.stacked(middle, fine, narrow)
+        return local.stacked(middle, fine, narrow)
 
     def losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Return the four terms, weighted; all but the last see the first views only."""
@@ -220,12 +223,12 @@ class Delg(Training):
         inputs = inputs[:, :-PLACING]
         middle, last = self.maps(inputs[:count])
         head: Any = self.network["head"]
-        descriptors = self.network["after"](_lite.unit(head(middle, last)))
-        wanted, attention = middle / _lite.SPREAD, head.attended(middle)
+        descriptors = self.network["after"](networks.unit(head(middle, last)))
+        wanted, attention = middle / networks.SPREAD, head.attended(middle)
         decoded = self.network["decode"](self.network["encode"](wanted))
         attended = self.network["attention"](decoded, attention, labels)
         standard: Any = self.network["standard"]
-        matching = _lite_local.contrast(
+        matching = local.contrast(
             head.features, standard, self.stacked(inputs), placings, attention
         )
         return {
@@ -250,25 +253,25 @@ class Delg(Training):
 
 def delg(classes: int, options: Mapping[str, Any], device: str) -> Training:
     """Return what trains delg.lite0."""
-    chosen = _training.options(
+    chosen = objectives.options(
         options, margin=0.15, scale=30.0, attention=10.0, reconstruction=10.0, matching=50.0
     )
-    loss = heads.ArcFace(classes, _lite.DIM, chosen["margin"], chosen["scale"])
+    loss = heads.ArcFace(classes, networks.DIM, chosen["margin"], chosen["scale"])
     return Delg(loss, classes, chosen, device)
 
 
 def dolg(classes: int, options: Mapping[str, Any], device: str) -> Training:
     """Return what trains dolg.lite0, or what an ablation leaves of it."""
-    chosen = _training.options(
-        options, margin=0.15, scale=30.0, fusion=_lite.FUSIONS[0], multi_atrous=True
+    chosen = objectives.options(
+        options, margin=0.15, scale=30.0, fusion=networks.FUSIONS[0], multi_atrous=True
     )
-    loss = heads.CurricularFace(classes, _lite.DIM, chosen["margin"], chosen["scale"])
-    head = _lite.DolgHead(chosen["fusion"], chosen["multi_atrous"])
+    loss = heads.CurricularFace(classes, networks.DIM, chosen["margin"], chosen["scale"])
+    head = networks.DolgHead(chosen["fusion"], chosen["multi_atrous"])
     return Training(head, loss, device)
 
 
 def token(classes: int, options: Mapping[str, Any], device: str) -> Training:
     """Return what trains token.lite0."""
-    chosen = _training.options(options, margin=0.15, scale=30.0)
-    loss = heads.ArcFace(classes, _lite.DIM, chosen["margin"], chosen["scale"])
-    return Training(_lite.TokenHead(), loss, device)
+    chosen = objectives.options(options, margin=0.15, scale=30.0)
+    loss = heads.ArcFace(classes, networks.DIM, chosen["margin"], chosen["scale"])
+    return Training(networks.TokenHead(), loss, device)

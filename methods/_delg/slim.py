@@ -16,7 +16,8 @@ import re
 from timm.layers import create_pool2d
 from torch import nn
 
-from bench.methods import _delg_tf, _resnet
+from bench.methods._delg import tf
+from bench.methods._nets import resnet
 
 EPS = 1e-5
 HEADS: dict[str, str] = {}  # names not documented
@@ -28,14 +29,14 @@ _LEAVES = {
 
 def backbone(depth: int) -> nn.Module:
     """Return ResNet-50 or -101 with the strides and the pooling of TF-Slim."""
-    resnet = _resnet.resnet(depth)
-    resnet.maxpool = create_pool2d("max", 3, 2, padding="same")
-    for stage in (resnet.layer2, resnet.layer3, resnet.layer4):
+    trunk = resnet.resnet(depth)
+    trunk.maxpool = create_pool2d("max", 3, 2, padding="same")
+    for stage in (trunk.layer2, trunk.layer3, trunk.layer4):
         stage[0].conv2.stride = stage[0].downsample[0].stride = (1, 1)
-    for stage in (resnet.layer1, resnet.layer2, resnet.layer3):
+    for stage in (trunk.layer1, trunk.layer2, trunk.layer3):
         stage[-1].conv2.stride = (2, 2)
         stage[-1].downsample = nn.MaxPool2d(1, 2)
-    return _delg_tf.Stages(resnet, subsampled=True)
+    return tf.Stages(trunk, subsampled=True)
 
 
 def name_in_graph(name: str, depth: int) -> str:

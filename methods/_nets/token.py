@@ -13,7 +13,7 @@ from timm.layers import drop_path
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.methods import _resnet
+from bench.methods._nets import resnet
 
 DIM, TOKENS, HEADS = 1024, 4, 8
 DROP = 0.1  # in training: of outputs of layers, of attention, and of whole residual branches
@@ -27,12 +27,12 @@ class Token(nn.Module):
     def __init__(self, depth: int) -> None:
         """Take the depth of the ResNet."""
         super().__init__()
-        self.backbone = _resnet.resnet(depth)
+        self.backbone = resnet.resnet(depth)
         self.tr = Aggregation()
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return (n, 1024), not normalised, from a normalised batch (n, 3, height, width)."""
-        return self.tr(_resnet.stages(self.backbone, batch)[1])
+        return self.tr(resnet.stages(self.backbone, batch)[1])
 
 
 class Aggregation(nn.Module):

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from bench.methods import _families, _resnet, _token_files
+from bench.methods._nets import families, resnet, token_files
 
 RULE = {
     "channels": "rgb",
@@ -42,12 +42,12 @@ def load(
 
     `family` is a key of `_families.FAMILIES`.
     """
-    release = _families.Release(
-        variant, family, depth, _token_files.PROJECT, _token_files.LICENCE,
-        f"{_token_files.TRAINING_SET}, if this is the published file",
+    release = families.Release(
+        variant, family, depth, token_files.PROJECT, token_files.LICENCE,
+        f"{token_files.TRAINING_SET}, if this is the published file",
     )  # fmt: skip
-    state = _families.read(weights, release)
-    network, facts = _families.load(build, state, weights, release, name_in_file, device)
+    state = families.read(weights, release)
+    network, facts = families.load(build, state, weights, release, name_in_file, device)
     return SimpleNamespace(
         version="1",
         config={"backbone": f"resnet{depth}", **config},
@@ -66,5 +66,5 @@ def name_in_file(name: str) -> str:
     ('backbone.block1.1.bias', 'tr.query')
     """
     if name.startswith("backbone."):
-        return "backbone." + _resnet.token(name.removeprefix("backbone."))
+        return "backbone." + resnet.token(name.removeprefix("backbone."))
     return name

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.errors import BenchError, first_few
-from bench.methods import _delg_keras, _delg_slim
+from bench.methods._delg import keras, slim
 
 Variables = Mapping[str, NDArray[np.float32]]
-FAMILIES: dict[str, Any] = {"delg-slim": _delg_slim, "delg-keras": _delg_keras}
+FAMILIES: dict[str, Any] = {"delg-slim": slim, "delg-keras": keras}
 # The last part of a name by the last part of ours, for kernels and for normalisation.
 _PLAIN = {"weight": ("weights", "kernel"), "bias": ("biases", "bias")}
 _NORM = {"weight": ("gamma",), "bias": ("beta",), "running_mean": ("moving_mean",),

@@ -17,8 +17,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.methods import _delg_match, _delg_tf, _families
-from bench.methods._delg_tf import FEEDS, STRIDES
+from bench.methods._delg import tf, variables
+from bench.methods._delg.tf import FEEDS, STRIDES
+from bench.methods._nets import families
 
 FORMAT = "retrieval-bench delg-tf 1"
 RULE = {
@@ -65,8 +66,8 @@ MODELS = {
 
 def build(model: Model, feed: str, local_stride: int) -> nn.Module:
     """Return the network of a model, its weights not set."""
-    family = _delg_match.FAMILIES[model.family]
-    return _delg_tf.DelgTf(family.backbone(model.depth), family.EPS, feed, local_stride)
+    family = variables.FAMILIES[model.family]
+    return tf.DelgTf(family.backbone(model.depth), family.EPS, feed, local_stride)
 
 
 def metadata(
@@ -86,14 +87,14 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     """Return the method with the weights of a converted file."""
     model = MODELS[variant]
     path = _checked(variant, weights)
-    release = _families.Release(
+    release = families.Release(
         variant=f"delg.{variant}", family=model.family, depth=model.depth,
         project=PROJECT, licence=LICENCE, training_set=_training_set(model),
     )  # fmt: skip
-    state = _families.read(str(path), release)
+    state = families.read(str(path), release)
     said = _said(path, variant, state)
     feed, stride = said["attention_input"], int(said["local_stride"])
-    network, facts = _families.load(
+    network, facts = families.load(
         lambda: build(model, FEEDS[0] if feed == UNKNOWN else feed, stride),
         state, str(path), release, str, device,
     )  # fmt: skip
@@ -105,18 +106,18 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
         "backbone": f"resnet{model.depth}",
         "family": model.family,
         "pooling": "gem",
-        "p": _delg_tf.P,
-        "eps": _delg_tf.EPS,
+        "p": tf.P,
+        "eps": tf.EPS,
         "attention_input": feed,
         "local_stride": stride,
     }
     method = SimpleNamespace(
-        version="1", config=config, weights=facts, dim=_delg_tf.DIM,
+        version="1", config=config, weights=facts, dim=tf.DIM,
         preprocess=json.loads(said["preprocess"]), describe=network, network=network,
     )  # fmt: skip
     if feed != UNKNOWN:
         method.local = network.local
-        method.local_rule = {"dim": _delg_tf.LOCAL_DIM, "stride_px": stride,
+        method.local_rule = {"dim": tf.LOCAL_DIM, "stride_px": stride,
                              "scales": LOCAL_SCALES, "threshold": model.threshold}  # fmt: skip
     return method
 
@@ -151,7 +152,7 @@ def _said(path: Path, variant: str, state: Mapping[str, Tensor]) -> dict[str, st
 
     For a file of no known family it is a stand-in, so that what is said is which keys do not fit.
     """
-    if _families.family_of(state) is None:
+    if families.family_of(state) is None:
         return metadata(variant, ("", ""), "", FEEDS[0], STRIDES[1], "")
     said: dict[str, str] = {}
     if path.suffix == ".safetensors":

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import unknown
-from bench.methods import _dolg, _lite_local, _token
-from bench.methods._pooling import gem
+from bench.methods._lite import local
+from bench.methods._nets import dolg, token
+from bench.methods._nets.pooling import gem
 
-MIDDLE, NARROW, LAST = _lite_local.MIDDLE, _lite_local.NARROW, 1280  # channels
+MIDDLE, NARROW, LAST = local.MIDDLE, local.NARROW, 1280  # channels
 DIM, TOKEN_DIM, LOCAL_DIM, EACH = 512, 256, 96, 64
 P, EPS = 3.0, 1e-6
 SPREAD = 8.0  # about the standard deviation of a number at stride 16, which is divided by it
@@ -85,8 +86,8 @@ class Lite(nn.Module):
         head: Any = self.head
         fine = self.trunk.fine(batch)
         middle = self.trunk.middle(fine)
-        gathered = _lite_local.gathered(fine, (middle.shape[2], middle.shape[3]))
-        maps = _lite_local.stacked(middle, gathered, self.trunk.narrow(middle))
+        gathered = local.gathered(fine, (middle.shape[2], middle.shape[3]))
+        maps = local.stacked(middle, gathered, self.trunk.narrow(middle))
         return head.features(maps), head.attended(middle)
 
 
@@ -102,7 +103,7 @@ class DelgHead(nn.Module):
         self.attention = nn.Sequential(
             nn.Conv2d(MIDDLE, MIDDLE, 1), nn.ReLU(), nn.Conv2d(MIDDLE, 1, 1), nn.Softplus()
         )
-        self.features = _lite_local.network(LOCAL_DIM)
+        self.features = local.network(LOCAL_DIM)
 
     def forward(self, middle: Tensor, last: Tensor) -> Tensor:
         """Return descriptors (n, 512)."""
@@ -141,7 +142,7 @@ class DolgHead(nn.Module):
         self.fusion = fusion
         self.fc_t = nn.Linear(LAST, DIM)
         alone = fusion == "none"
-        self.localmodel = None if alone else _dolg.Local(multi_atrous, MIDDLE, EACH, DIM)
+        self.localmodel = None if alone else dolg.Local(multi_atrous, MIDDLE, EACH, DIM)
         self.fc = nn.Linear(DIM if alone else 2 * DIM, DIM)
 
     def forward(self, middle: Tensor, last: Tensor) -> Tensor:
@@ -151,7 +152,7 @@ class DolgHead(nn.Module):
             return self.fc(whole)
         features, attention = self.localmodel(middle)
         if self.fusion == "orthogonal":
-            return self.fc(_dolg.fused(whole, features, attention))
+            return self.fc(dolg.fused(whole, features, attention))
         return self.fc(torch.cat([whole, (features * attention).mean(dim=(2, 3))], dim=1))
 
     def begin(self, fitted: Mapping[str, Tensor]) -> None:
@@ -174,7 +175,7 @@ class TokenHead(nn.Module):
         """Make the layers."""
         super().__init__()
         self.whitening = nn.Linear(LAST, DIM)
-        self.tr = _token.Aggregation(LAST, TOKEN_DIM, blocks=1)
+        self.tr = token.Aggregation(LAST, TOKEN_DIM, blocks=1)
         self.fc = nn.Linear(DIM + TOKEN_DIM, DIM)
 
     def forward(self, middle: Tensor, last: Tensor) -> Tensor:
@@ -199,7 +200,7 @@ class TokenHead(nn.Module):
                         tensor.zero_()
             identity(self.tr.token_norm[0])
             identity(self.tr.proj[0])
-            self.tr.proj[0].weight.copy_(torch.eye(TOKEN_DIM).repeat(1, _token.TOKENS))
+            self.tr.proj[0].weight.copy_(torch.eye(TOKEN_DIM).repeat(1, token.TOKENS))
 
 
 def unit(rows: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.methods import _backbones, _resnet
+from bench.methods._nets import backbones, resnet
 from bench.weights import load_strict, origin, read_state
 
 
@@ -120,7 +120,7 @@ def family_of(state: Collection[str]) -> str | None:
 def depth_of(state: Collection[str]) -> int | None:
     """Return 50 or 101 by the blocks of the third stage, or None for another number of them."""
     blocks = {found[1] for key in state if (found := _THIRD_STAGE.match(key))}
-    return next((depth for depth, count in _resnet.BLOCKS.items() if count == len(blocks)), None)
+    return next((depth for depth, count in resnet.BLOCKS.items() if count == len(blocks)), None)
 
 
 def read(weights: str, release: Release) -> dict[str, Tensor]:
@@ -157,11 +157,11 @@ def load(
 
     Every name and shape must fit; `name_in_file` gives the state's name for one of the network.
     """
-    network = _resnet.blank(build)
+    network = resnet.blank(build)
     name = Path(weights).name
     load_strict(network, state, name, name_in_file)
     source = f"file {name}, in the layout of {release.project}"
-    known = _backbones.facts(network, source, release.licence, release.training_set, True)
+    known = backbones.facts(network, source, release.licence, release.training_set, True)
     return network.to(device), known | origin(Path(weights))
 
 

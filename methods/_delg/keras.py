@@ -19,7 +19,8 @@ import re
 from timm.layers import Conv2dSame
 from torch import nn
 
-from bench.methods import _delg_tf, _resnet
+from bench.methods._delg import tf
+from bench.methods._nets import resnet
 
 EPS = 1e-3
 HEADS = {
@@ -38,17 +39,17 @@ _LEAVES = {
 
 def backbone(depth: int) -> nn.Module:
     """Return ResNet-50 (the open code has no other) with what differs in Keras."""
-    resnet = _resnet.resnet(depth)
-    for stage in (resnet.layer2, resnet.layer3, resnet.layer4):
+    trunk = resnet.resnet(depth)
+    for stage in (trunk.layer2, trunk.layer3, trunk.layer4):
         stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
-    resnet.conv1 = Conv2dSame(3, 64, 7, stride=2, bias=True)
-    resnet.maxpool = nn.MaxPool2d(3, 2)
-    for part in resnet.modules():
+    trunk.conv1 = Conv2dSame(3, 64, 7, stride=2, bias=True)
+    trunk.maxpool = nn.MaxPool2d(3, 2)
+    for part in trunk.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.eps = EPS
         elif isinstance(part, nn.Conv2d):
             part.bias = nn.Parameter(part.weight.new_zeros(part.out_channels))
-    return _delg_tf.Stages(resnet, subsampled=False)
+    return tf.Stages(trunk, subsampled=False)
 
 
 def name_in_graph(name: str, depth: int = 50) -> str:

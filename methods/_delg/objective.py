@@ -17,25 +17,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import BenchError
-from bench.methods import _delg_file, _delg_tf, _families, _pooling, _resnet, _training
+from bench.methods._delg import model_file, tf
+from bench.methods._nets import families, objectives, pooling, resnet
 from bench.nn import heads, losses
 
 EPS, STRIDE = 1e-5, 32
 THRESHOLD_RATE = 0.01
 RULE = {
-    **{key: value for key, value in _delg_file.RULE.items() if key not in ("mean", "std")},
+    **{key: value for key, value in model_file.RULE.items() if key not in ("mean", "std")},
     "scale_sampling": "size-ratio",
 }
 
 
-class Delg(_delg_tf.DelgTf):
+class Delg(tf.DelgTf):
     """The network of a final file; `threshold` is about the median attention at its end."""
 
     threshold: Tensor
 
     def __init__(self, depth: int) -> None:
         """Take the depth of the ResNet."""
-        stages = _delg_tf.Stages(_resnet.resnet(depth), subsampled=False)
+        stages = tf.Stages(resnet.resnet(depth), subsampled=False)
         super().__init__(stages, EPS, "block3", STRIDE)
         self.register_buffer("threshold", torch.zeros(1))
 
@@ -53,15 +54,15 @@ class Training:
     def __init__(self, depth: int, classes: int, chosen: Mapping[str, Any], device: str) -> None:
         """Make network and heads; `chosen` are the options of a recipe."""
         model = Delg(depth)
-        _training.begin(model.backbone, depth, chosen["init"])
+        objectives.begin(model.backbone, depth, chosen["init"])
         self.of_attention, self.of_decoding = chosen["attention"], chosen["reconstruction"]
         arcface = heads.ArcFace(
-            classes, _delg_tf.DIM, chosen["margin"], chosen["scale"], learned=chosen["learned"]
+            classes, tf.DIM, chosen["margin"], chosen["scale"], learned=chosen["learned"]
         )
         self.network = nn.ModuleDict(
             {
                 "model": model,
-                "decode": nn.Conv2d(_delg_tf.LOCAL_DIM, 1024, 1),
+                "decode": nn.Conv2d(tf.LOCAL_DIM, 1024, 1),
                 "arcface": arcface,
                 "attention": heads.Attention(classes, 1024),
             }
@@ -71,7 +72,7 @@ class Training:
         """Return the three terms, weighted (section 3.4)."""
         model: Any = self.network["model"]
         third, fourth = model.backbone(inputs)
-        descriptors = model.whitening(_pooling.gem(fourth, _delg_tf.P, _delg_tf.EPS))
+        descriptors = model.whitening(pooling.gem(fourth, tf.P, tf.EPS))
         fixed = model.for_local(third).detach()
         features, attention = model.local_of(fixed)
         decoded = functional.relu(self.network["decode"](features))
@@ -93,8 +94,8 @@ class Training:
 
 def trainable(variant: str, classes: int, options: Mapping[str, Any], device: str) -> Training:
     """Return what trains a variant `r50` or `r101`."""
-    depth = _training.depth_of(variant, ("r50", "r101"), "delg")
-    chosen = _training.options(
+    depth = objectives.depth_of(variant, ("r50", "r101"), "delg")
+    chosen = objectives.options(
         options, margin=0.1, scale=45.25, learned=False, attention=1.0, reconstruction=10.0
     )
     return Training(depth, classes, chosen, device)
@@ -108,24 +109,24 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
             f"delg.{variant} --data PATH`, and give --weights FILE."
         )
     depth = int(variant.removeprefix("r"))
-    release = _families.Release(
+    release = families.Release(
         f"delg.{variant}", "delg-trained", depth, "this project", "not stated", "not stated"
     )
-    state = _families.read(weights, release)
-    network, facts = _families.load(lambda: Delg(depth), state, weights, release, str, device)
+    state = families.read(weights, release)
+    network, facts = families.load(lambda: Delg(depth), state, weights, release, str, device)
     model: Any = network
     threshold = float(model.threshold)
     config = {
         "backbone": f"resnet{depth}",
         "family": release.family,
         "pooling": "gem",
-        "p": _delg_tf.P,
-        "eps": _delg_tf.EPS,
+        "p": tf.P,
+        "eps": tf.EPS,
         "threshold": threshold,
     }
-    local_rule = {"dim": _delg_tf.LOCAL_DIM, "stride_px": STRIDE,
-                  "scales": _delg_file.LOCAL_SCALES, "threshold": threshold}  # fmt: skip
+    local_rule = {"dim": tf.LOCAL_DIM, "stride_px": STRIDE,
+                  "scales": model_file.LOCAL_SCALES, "threshold": threshold}  # fmt: skip
     return SimpleNamespace(
-        version="1", config=config, weights=facts, dim=_delg_tf.DIM, preprocess=RULE,
+        version="1", config=config, weights=facts, dim=tf.DIM, preprocess=RULE,
         describe=network, network=network, local=model.local, local_rule=local_rule,
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""DELG: its networks, its published models, and their conversion."""

@@ -1,0 +1,1 @@
+"""The `lite0` variants: networks, training, local features."""

@@ -1,0 +1,1 @@
+"""Networks that several methods share, and reading of their published weights."""

@@ -1,0 +1,1 @@
+"""Weights that are shipped, and the photographs that they were trained on."""
