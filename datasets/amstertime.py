@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import locate
-from bench.datasets import _places, _utm
+from bench.datasets._readers import places, utm
 from bench.errors import BenchError, first_few
 from bench.facts import Download, Expected, Facts
 
@@ -52,14 +52,14 @@ FACTS = Facts(
 def load(root: Path, variant: str) -> dict[str, Any]:
     """Return the pairs in one direction."""
     if variant == "vpr":
-        return _utm.load(root, "amstertime", FACTS, CITATION)
+        return utm.load(root, "amstertime", FACTS, CITATION)
     path = locate.find(locate.folders(root, "amstertime", FACTS.folders), "retrieval.csv")
     if path is None:
-        raise _places.missing(root, "amstertime", "retrieval.csv", FACTS)
+        raise places.missing(root, "amstertime", "retrieval.csv", FACTS)
     asks, answers = variant.split("-to-")
     rules = {"positive": "same-number"}
     read = _tasks(path, asks, answers)
-    return _places.dataset(root, "amstertime", FACTS, CITATION, read, rules=rules)
+    return places.dataset(root, "amstertime", FACTS, CITATION, read, rules=rules)
 
 
 def _tasks(path: Path, asks: str, answers: str) -> dict[str, Any]:

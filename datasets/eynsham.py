@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from bench.datasets import _utm
+from bench.datasets._readers import utm
 
-FACTS = _utm.facts(
+FACTS = utm.facts(
     "eynsham",
     licence_url="https://zenodo.org/records/1243106",
     ask="Get it with rsync://vandaldata.polito.it/sf_xl/VPR-datasets-downloader/eynsham",
@@ -14,4 +14,4 @@ FACTS = _utm.facts(
 
 def load(root: Path) -> dict[str, Any]:
     """Return the data set from its folders or its lists of names."""
-    return _utm.load(root, "eynsham", FACTS)
+    return utm.load(root, "eynsham", FACTS)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import locate
-from bench.datasets import _places, _utm
+from bench.datasets._readers import places, utm
 from bench.errors import BenchError
 from bench.facts import Download, Facts
 
@@ -58,9 +58,9 @@ def load(root: Path) -> dict[str, Any]:
     The index is the column `id` of index.csv if that is there, else the folder. A query without
     positives counts as zero.
     """
-    paths = _places.find(root, "gldv2", FACTS, SOLUTION)
+    paths = places.find(root, "gldv2", FACTS, SOLUTION)
     if paths is None:
-        raise _places.missing(root, "gldv2", SOLUTION, FACTS)
+        raise places.missing(root, "gldv2", SOLUTION, FACTS)
     ids = _index(root)
     rows = {name: row for row, name in enumerate(ids)}
     queries, usages, positive = _solution(paths[0], rows)
@@ -69,11 +69,11 @@ def load(root: Path) -> dict[str, Any]:
         "queries": [f"test/{_path(name)}" for name in queries],
     }
     protocols = {
-        usage.lower(): _places.split(positive, [one == usage for one in usages])
+        usage.lower(): places.split(positive, [one == usage for one in usages])
         for usage in USAGES
         if usage in usages
     }
-    return _places.dataset(
+    return places.dataset(
         root,
         "gldv2",
         FACTS,
@@ -92,14 +92,14 @@ def _path(name: str) -> str:
 
 def _index(root: Path) -> list[str]:
     """Return the ids of the index images, sorted: those of index.csv, or of the folder."""
-    listed = _places.find(root, "gldv2", FACTS, "index.csv")
+    listed = places.find(root, "gldv2", FACTS, "index.csv")
     if listed is not None:
         return sorted(row["id"] for row in _table(listed[0], ("id",)))
     for place in locate.folders(root, "gldv2", FACTS.folders):
-        names = _utm.names(place, "index")
+        names = utm.names(place, "index")
         if names:
             return sorted(Path(name).stem for name in names)
-    raise _places.missing(root, "gldv2", "index.csv or the folder index", FACTS)
+    raise places.missing(root, "gldv2", "index.csv or the folder index", FACTS)
 
 
 def _solution(path: Path, rows: dict[str, int]) -> tuple[list[str], list[str], list[list[int]]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import locate
-from bench.datasets import _places, _utm
+from bench.datasets._readers import places, utm
 from bench.errors import BenchError
 from bench.facts import Download, Facts
 
@@ -37,13 +37,13 @@ def load(root: Path) -> dict[str, Any]:
             read = _objects(images)
             if read is not None:
                 return _form(root, images, read)
-    raise _places.missing(root, "ilias", "folders <object>/query and <object>/pos", FACTS)
+    raise places.missing(root, "ilias", "folders <object>/query and <object>/pos", FACTS)
 
 
 def _objects(images: Path) -> dict[str, list[str]] | None:
     if not images.is_dir():
         return None
-    names = _utm.names(images, ".")
+    names = utm.names(images, ".")
     read = {
         kind: [name for name in names if name.split("/")[1:2] == [folder]]
         for kind, folder in (("database", "pos"), ("queries", "query"))
@@ -56,7 +56,7 @@ def _form(root: Path, images: Path, read: dict[str, list[str]]) -> dict[str, Any
     for row, name in enumerate(read["database"]):
         by_object.setdefault(name.split("/")[0], []).append(row)
     positive = [by_object.get(name.split("/")[0], []) for name in read["queries"]]
-    held = _places.dataset(
+    held = places.dataset(
         root,
         "ilias",
         FACTS,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bench.data import locate
-from bench.datasets import _msls, _near, _numpy, _places, _positions, _utm
+from bench.datasets._readers import by_distance, msls, numpy_files, places, positions, utm
 from bench.errors import BenchError, MissingDataError
 from bench.facts import Expected, Facts
 
@@ -22,7 +22,7 @@ VAL = ("cph", "sf")
 TEST = ("miami", "athens", "buenosaires", "stockholm", "bengaluru", "kampala")
 MOST_DEGREES = 40.0
 OFFICIAL_METRICS = (
-    *_places.METRICS,
+    *places.METRICS,
     *(f"map@{k}.finite-sum.over-min-k-positives.junk-removed" for k in (5, 10, 20)),
 )
 CITATION = (
@@ -73,7 +73,7 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     if variant == "val-gmberton":
         places = locate.folders(root, "msls", FACTS.folders)
         if any((place / "images/val/queries").is_dir() for place in places):
-            return _utm.load(root, "msls", FACTS, CITATION, splits=("images/val",))
+            return utm.load(root, "msls", FACTS, CITATION, splits=("images/val",))
         cities = [_city(root, "train_val", city, subtask=False) for city in VAL]
         return _together(_one(cities), root, "miss")
     cities, split = (TEST, "test") if variant == "test" else (VAL, "train_val")
@@ -89,16 +89,16 @@ def _city(
     sides = []
     for kind in ("database", "query"):
         folder = f"{split}/{city}/{kind}"
-        paths = _places.find(root, "msls", FACTS, *(f"{folder}/{name}" for name in _msls.TABLES))
+        paths = places.find(root, "msls", FACTS, *(f"{folder}/{name}" for name in msls.TABLES))
         if paths is None:
             raise _absent(root, split, folder)
         contents = [path.read_bytes() for path in paths]
-        sides.append(_msls.side(contents, paths, folder, subtask=subtask))
+        sides.append(msls.side(contents, paths, folder, subtask=subtask))
     database, query = sides
-    positive = _near.positives(database.xy, query.xy, _places.DISTANCE_M)
+    positive = by_distance.positives(database.xy, query.xy, places.DISTANCE_M)
     if most_degrees is not None:
         positive = [
-            _near.within_angle(rows, angle, database.angle, most_degrees)
+            by_distance.within_angle(rows, angle, database.angle, most_degrees)
             for rows, angle in zip(positive, query.angle, strict=True)
         ]
     return {"database": database.names, "queries": query.names, "positive": positive}
@@ -108,23 +108,23 @@ def _absent(root: Path, split: str, folder: str) -> MissingDataError:
     if split == "test":
         return MissingDataError(
             f"the tables of {folder} are missing below {root / 'msls'}: "
-            f"{', '.join(_msls.TABLES)}. The ground truth of the test cities is shared since April "
+            f"{', '.join(msls.TABLES)}. The ground truth of the test cities is shared since April "
             "2026 where the images are; put it beside theirs in this form, or score val-official."
         )
-    return _places.missing(root, "msls", f"{folder}/{{{','.join(_msls.TABLES)}}}", FACTS)
+    return places.missing(root, "msls", f"{folder}/{{{','.join(msls.TABLES)}}}", FACTS)
 
 
 def _listed(root: Path, city: str) -> dict[str, Any]:
     """Return one city of Patch-NetVLAD's lists, with its positions or those of the tables."""
-    read = _positions.load(root, "msls", FACTS, f"mapillary{city}", f"mapillary{city}")
+    read = positions.load(root, "msls", FACTS, f"mapillary{city}", f"mapillary{city}")
     if read is not None:
         return read
     files = [f"mapillary{city}_imageNames_{kind}.txt" for kind in ("index", "query")]
-    paths = _places.find(root, "msls", FACTS, *files)
+    paths = places.find(root, "msls", FACTS, *files)
     if paths is None:
-        raise _places.missing(root, "msls", " and ".join(files), FACTS)
+        raise places.missing(root, "msls", " and ".join(files), FACTS)
     database, queries = (
-        [_places.without_first(line) for line in _places.text_lines(path.read_bytes(), path)]
+        [places.without_first(line) for line in places.text_lines(path.read_bytes(), path)]
         for path in paths
     )
     known = _city(root, "train_val", city, subtask=True)
@@ -140,15 +140,16 @@ def _listed(root: Path, city: str) -> dict[str, Any]:
 def _gsv_cities(root: Path) -> dict[str, Any]:
     """Return GSV-Cities' lists: of the queries those that its index names."""
     files = [f"msls_val_{kind}.npy" for kind in ("dbImages", "qImages", "qIdx", "pIdx")]
-    paths = _places.find(root, "msls", FACTS, *files)
+    paths = places.find(root, "msls", FACTS, *files)
     if paths is None:
-        raise _places.missing(root, "msls", ", ".join(files), FACTS)
+        raise places.missing(root, "msls", ", ".join(files), FACTS)
     contents = [path.read_bytes() for path in paths]
     database, queries = (
-        _numpy.strings(content, path) for content, path in zip(contents[:2], paths[:2], strict=True)
+        numpy_files.strings(content, path)
+        for content, path in zip(contents[:2], paths[:2], strict=True)
     )
-    chosen = [row for one in _numpy.rows(contents[2], paths[2]) for row in one]
-    positive = _numpy.rows(contents[3], paths[3])
+    chosen = [row for one in numpy_files.rows(contents[2], paths[2]) for row in one]
+    positive = numpy_files.rows(contents[3], paths[3])
     if len(chosen) != len(positive) or max(chosen, default=0) >= len(queries):
         raise BenchError(f"{paths[2]} does not fit {files[1]} and {files[3]}.")
     return {
@@ -169,8 +170,8 @@ def _one(cities: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _together(read: dict[str, Any], root: Path, empty: str) -> dict[str, Any]:
-    rules = {**_near.rules(_places.DISTANCE_M), "search": "cities-together"}
-    return _places.dataset(root, "msls", FACTS, CITATION, read, rules=rules, empty=empty)
+    rules = {**by_distance.rules(places.DISTANCE_M), "search": "cities-together"}
+    return places.dataset(root, "msls", FACTS, CITATION, read, rules=rules, empty=empty)
 
 
 def _by_city(
@@ -187,10 +188,10 @@ def _by_city(
     }
     parts = {name: [area == i for area in areas["queries"]] for i, name in enumerate(names)}
     protocols = {"all": [True] * len(areas["queries"]), **parts}
-    rules = {**_near.rules(_places.DISTANCE_M), "search": "city-by-city"}
+    rules = {**by_distance.rules(places.DISTANCE_M), "search": "city-by-city"}
     if most_degrees is not None:
         rules |= {"angle_degrees": most_degrees, "angle_comparison": "<="}
-    held = _places.dataset(
+    held = places.dataset(
         root,
         "msls",
         FACTS,
@@ -198,7 +199,7 @@ def _by_city(
         read,
         rules=rules,
         empty="skip",
-        protocols={k: _places.split(read["positive"], asked) for k, asked in protocols.items()},
+        protocols={k: places.split(read["positive"], asked) for k, asked in protocols.items()},
         metrics=OFFICIAL_METRICS,
     )
     return {**held, "areas": areas}

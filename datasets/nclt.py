@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench.datasets import _places, _poses
+from bench.datasets._readers import places, poses
 from bench.facts import Facts
 
 VARIANTS = {
@@ -14,11 +14,11 @@ VARIANTS = {
 ASKING = ("2012-02-04", "2012-03-17", "2012-06-15", "2012-09-28", "2012-11-16", "2013-02-23")
 REGIONS = ((-260.0, -680.0), (-280.0, -420.0), (20.0, -550.0), (-100.0, -300.0))
 PROTOCOLS = {
-    "bevplace": _poses.Protocol(
+    "bevplace": poses.Protocol(
         database=("2012-01-15",), queries=ASKING, threshold_m=5.0, strict=True
     ),
-    "adafusion": _poses.Protocol(regions=REGIONS, region_m=100.0),
-    "open-place-recognition": _poses.Protocol(threshold_m=25.0),
+    "adafusion": poses.Protocol(regions=REGIONS, region_m=100.0),
+    "open-place-recognition": poses.Protocol(threshold_m=25.0),
 }
 CITATION = (
     "N. Carlevaris-Bianco, A. K. Ushani, R. M. Eustice: University of Michigan North Campus "
@@ -47,14 +47,14 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     without `file` an image is `<session>/<timestamp>.jpg`. AdaFusion leaves its threshold open;
     it stands in protocol.json beside the poses: `{"adafusion": {"threshold_m": 25}}`.
     """
-    paths = _places.find(root, "nclt", FACTS, "poses.csv")
+    paths = places.find(root, "nclt", FACTS, "poses.csv")
     if paths is None:
-        raise _places.missing(root, "nclt", "poses.csv", FACTS)
-    protocol = _poses.completed(PROTOCOLS[variant], variant, paths[0].with_name("protocol.json"))
-    read, areas, sessions = _poses.load(paths[0], protocol)
+        raise places.missing(root, "nclt", "poses.csv", FACTS)
+    protocol = poses.completed(PROTOCOLS[variant], variant, paths[0].with_name("protocol.json"))
+    read, areas, sessions = poses.load(paths[0], protocol)
     parts = {name: [one == name for one in sessions] for name in dict.fromkeys(sessions)}
     protocols = {"all": [True] * len(sessions), **parts}
-    held = _places.dataset(
+    held = places.dataset(
         root,
         "nclt",
         FACTS,
@@ -62,6 +62,6 @@ def load(root: Path, variant: str) -> dict[str, Any]:
         read,
         rules=protocol.rules(),
         empty=protocol.empty,
-        protocols={k: _places.split(read["positive"], asked) for k, asked in protocols.items()},
+        protocols={k: places.split(read["positive"], asked) for k, asked in protocols.items()},
     )
     return held if areas is None else {**held, "areas": areas}

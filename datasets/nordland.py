@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from bench.datasets import _lists, _places, _positions, _utm
+from bench.datasets._readers import places, positions, utm
+from bench.datasets._readers.lists import vpr_bench
 from bench.errors import BenchError
 from bench.facts import Expected, Facts
 
@@ -48,22 +49,22 @@ FACTS = Facts(
 def load(root: Path, variant: str) -> dict[str, Any]:
     """Return one of the three: lists of frames, positions, or VPR-Bench's lists."""
     if variant == "vpr-bench":
-        read = _lists.vpr_bench(root, "nordland", "Nordland", FACTS)
+        read = vpr_bench(root, "nordland", "Nordland", FACTS)
         rules = _rules(1, "listed-frames")
     elif variant == "patch-netvlad":
-        found = _positions.load(root, "nordland", FACTS, "nordland", "nordland", POSITION_DISTANCE)
+        found = positions.load(root, "nordland", FACTS, "nordland", "nordland", POSITION_DISTANCE)
         if found is None:
             wanted = "nordland.npz with nordland_imageNames_index.txt and _query.txt"
-            raise _places.missing(root, "nordland", wanted, FACTS)
+            raise places.missing(root, "nordland", wanted, FACTS)
         read = found
         rules = _rules(7, "frame-positions")
     else:
         lists = _names(root)
         if lists is None:
-            return _utm.load(root, "nordland", FACTS, CITATION)
+            return utm.load(root, "nordland", FACTS, CITATION)
         read = {**lists, "positive": _windows(len(lists["database"]), len(lists["queries"]))}
         rules = _rules(FRAMES, "frame-order")
-    return _places.dataset(root, "nordland", FACTS, CITATION, read, rules=rules)
+    return places.dataset(root, "nordland", FACTS, CITATION, read, rules=rules)
 
 
 def _rules(frames: int, how: str) -> dict[str, Any]:
@@ -72,11 +73,11 @@ def _rules(frames: int, how: str) -> dict[str, Any]:
 
 def _names(root: Path) -> dict[str, list[str]] | None:
     files = [f"nordland_imageNames_{kind}.txt" for kind in ("index", "query")]
-    paths = _places.find(root, "nordland", FACTS, *files)
+    paths = places.find(root, "nordland", FACTS, *files)
     if paths is None:
         return None
-    lists = [_places.text_lines(path.read_bytes(), path) for path in paths]
-    database, queries = ([_places.without_first(name) for name in lines] for lines in lists)
+    lists = [places.text_lines(path.read_bytes(), path) for path in paths]
+    database, queries = ([places.without_first(name) for name in lines] for lines in lists)
     return {"database": database, "queries": queries}
 
 

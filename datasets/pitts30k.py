@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench.datasets import _lists, _near, _places, _positions
+from bench.datasets._readers import by_distance, lists, places, positions
 from bench.facts import Expected, Facts
 
 VARIANTS = {"test": "the test split", "val": "the validation split"}
@@ -15,7 +15,7 @@ FACTS = Facts(
     tier=2,
     headline="Recall@1",
     size_bytes=None,
-    licence=_places.GOOGLE,
+    licence=places.GOOGLE,
     licence_url="https://www.di.ens.fr/willow/research/netvlad/",
     ask=(
         "Ask for the images by mail (relja@relja.info); pitts30k_test.mat and pitts30k_val.mat are "
@@ -49,10 +49,10 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     """
     stem = f"pitts30k_{variant}"
     names = "pitts30k" if variant == "test" else None  # Patch-NetVLAD lists the test split alone
-    read = _positions.load(root, "pitts30k", FACTS, stem, names)
-    read = read or _lists.load(root, "pitts30k", FACTS, stem)
+    read = positions.load(root, "pitts30k", FACTS, stem, names)
+    read = read or lists.load(root, "pitts30k", FACTS, stem)
     if read is None:
         wanted = f"{stem}.mat, or {stem}_dbImages.npy, {stem}_qImages.npy and {stem}_gt.npy"
-        raise _places.missing(root, "pitts30k", wanted, FACTS)
-    rules = _near.rules(_places.DISTANCE_M)
-    return _places.dataset(root, "pitts30k", FACTS, CITATION, read, rules=rules)
+        raise places.missing(root, "pitts30k", wanted, FACTS)
+    rules = by_distance.rules(places.DISTANCE_M)
+    return places.dataset(root, "pitts30k", FACTS, CITATION, read, rules=rules)

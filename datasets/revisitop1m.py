@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import locate
-from bench.datasets import _revisited
+from bench.datasets._readers import revisited
 from bench.errors import BenchError, MissingDataError
 from bench.facts import Download, Facts
 
@@ -47,7 +47,7 @@ def load(root: Path) -> dict[str, Any]:
         "description": f"{len(database)} distractors",
         "images": str(root / "revisitop1m" / "jpg"),
         "licence": FACTS.licence,
-        "citation": _revisited.CITATION,
+        "citation": revisited.CITATION,
         "database": database,
         "queries": [],
         "protocols": {},

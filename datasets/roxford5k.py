@@ -3,19 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-from bench.datasets import _revisited, _vgg
+from bench.datasets._readers import revisited, vgg
 from bench.facts import Expected, Facts
 
 GROUND_TRUTH_SHA256 = "ba7967754bd2d7d2210a5799f9c45ad5835e269a80ef9d3eba44caa35816c471"
 FACTS = Facts(
     tier=1,
     headline="mAP medium and hard",
-    size_bytes=_vgg.OXFORD_BYTES,
-    licence=_vgg.LICENCE,
-    licence_url=_vgg.OXFORD_URL,
-    downloads=(_vgg.pickled("roxford5k", GROUND_TRUTH_SHA256), _vgg.oxford_images()),
+    size_bytes=vgg.OXFORD_BYTES,
+    licence=vgg.LICENCE,
+    licence_url=vgg.OXFORD_URL,
+    downloads=(vgg.pickled("roxford5k", GROUND_TRUTH_SHA256), vgg.oxford_images()),
     truth=("gnd_roxford5k.pkl",),
-    folders=_vgg.folders("roxford5k", "oxford5k", "oxbuildings", "oxbuild_images", "oxford"),
+    folders=vgg.folders("roxford5k", "oxford5k", "oxbuildings", "oxbuild_images", "oxford"),
     expected={
         "": Expected(
             database=4993,
@@ -27,15 +27,15 @@ FACTS = Facts(
             ignored={"easy": 1356 + 2497, "medium": 1356, "hard": 1356 + 3029},
         )
     },
-    prefixes=_vgg.OXFORD_PREFIXES,
+    prefixes=vgg.OXFORD_PREFIXES,
     sizes={
         "longest": 1024, "1024x768": 2222, "768x1024": 1336,
         "landscape": 3111, "portrait": 1876, "square": 6, "pixels": 3_823_940_608,
     },
-    notes=_vgg.NOTES,
+    notes=vgg.NOTES,
 )  # fmt: skip
 
 
 def load(root: Path) -> dict[str, Any]:
     """Return the data set; its ground truth is gnd_roxford5k.pkl."""
-    return _revisited.load(root, "roxford5k", GROUND_TRUTH_SHA256, FACTS.folders)
+    return revisited.load(root, "roxford5k", GROUND_TRUTH_SHA256, FACTS.folders)

@@ -3,19 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-from bench.datasets import _revisited, _vgg
+from bench.datasets._readers import revisited, vgg
 from bench.facts import Expected, Facts
 
 GROUND_TRUTH_SHA256 = "d2e729a5293dda7dda8a15c8383424a42e4964a2c4cfea2f32fa85d11d2df499"
 FACTS = Facts(
     tier=1,
     headline="mAP medium and hard",
-    size_bytes=_vgg.PARIS_BYTES,
-    licence=_vgg.LICENCE,
-    licence_url=_vgg.PARIS_URL,
-    downloads=(_vgg.pickled("rparis6k", GROUND_TRUTH_SHA256), *_vgg.paris_images()),
+    size_bytes=vgg.PARIS_BYTES,
+    licence=vgg.LICENCE,
+    licence_url=vgg.PARIS_URL,
+    downloads=(vgg.pickled("rparis6k", GROUND_TRUTH_SHA256), *vgg.paris_images()),
     truth=("gnd_rparis6k.pkl",),
-    folders=_vgg.folders("rparis6k", "paris6k", "parisbuildings", "paris", "Paris"),
+    folders=vgg.folders("rparis6k", "paris6k", "parisbuildings", "paris", "Paris"),
     expected={
         "": Expected(
             database=6322,
@@ -27,17 +27,17 @@ FACTS = Facts(
             ignored={"easy": 7153 + 10350, "medium": 7153, "hard": 7153 + 6874},
         )
     },
-    prefixes=_vgg.PARIS_PREFIXES,
-    not_images=_vgg.PARIS_NOT_IMAGES,
+    prefixes=vgg.PARIS_PREFIXES,
+    not_images=vgg.PARIS_NOT_IMAGES,
     sizes={
         "longest": 1024, "1024x768": 2168, "768x1024": 1265,
         "landscape": 3909, "portrait": 2391, "square": 22, "pixels": 4_743_867_392,
     },
-    unblurred=_vgg.PARIS_UNBLURRED,
-    notes=_vgg.NOTES,
+    unblurred=vgg.PARIS_UNBLURRED,
+    notes=vgg.NOTES,
 )  # fmt: skip
 
 
 def load(root: Path) -> dict[str, Any]:
     """Return the data set; its ground truth is gnd_rparis6k.pkl."""
-    return _revisited.load(root, "rparis6k", GROUND_TRUTH_SHA256, FACTS.folders)
+    return revisited.load(root, "rparis6k", GROUND_TRUTH_SHA256, FACTS.folders)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench.datasets import _utm
+from bench.datasets._readers import utm
 
 VARIANTS = {
     "v1": "queries v1",
@@ -12,12 +12,12 @@ VARIANTS = {
     "occlusion": "queries with occlusions",
 }
 CITATION = "G. Berton, C. Masone, B. Caputo: Rethinking Visual Geo-localization, CVPR 2022"
-FACTS = _utm.facts(
+FACTS = utm.facts(
     "sf-xl",
     licence="on request, for research; no redistribution",
     licence_url="https://github.com/gmberton/CosPlace",
     ask="Ask for it with the form https://forms.gle/wpyDzhDyoWLQygAT9",
-    expected={"v1": _utm.Expected(queries=1000)},
+    expected={"v1": utm.Expected(queries=1000)},
 )
 
 
@@ -26,4 +26,4 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     queries = f"queries_{variant}"
     lists = ("sf_xl_dbImages.npy", f"sf_xl_{queries}.npy")
     splits = ("processed/test", "test", "sf_xl/processed/test", "")
-    return _utm.load(root, "sf-xl", FACTS, CITATION, splits=splits, queries=queries, lists=lists)
+    return utm.load(root, "sf-xl", FACTS, CITATION, splits=splits, queries=queries, lists=lists)

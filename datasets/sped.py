@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench.datasets import _lists, _places
+from bench.datasets._readers import lists, places
 from bench.facts import Expected, Facts
 
 CITATION = (
@@ -33,6 +33,6 @@ FACTS = Facts(
 
 def load(root: Path) -> dict[str, Any]:
     """Return the data set from SPED's lists, or from VPR-Bench's ground truth."""
-    read = _lists.vpr_bench(root, "sped", "SPED", FACTS)
+    read = lists.vpr_bench(root, "sped", "SPED", FACTS)
     rules = {"positive": "listed-place"}
-    return _places.dataset(root, "sped", FACTS, CITATION, read, rules=rules)
+    return places.dataset(root, "sped", FACTS, CITATION, read, rules=rules)

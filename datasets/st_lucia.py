@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from bench.datasets import _utm
+from bench.datasets._readers import utm
 
-FACTS = _utm.facts(
+FACTS = utm.facts(
     "st-lucia",
     ask="Get it with rsync://vandaldata.polito.it/sf_xl/VPR-datasets-downloader/st_lucia",
-    expected={"": _utm.Expected(database=1549, queries=1464)},
+    expected={"": utm.Expected(database=1549, queries=1464)},
 )
 
 
 def load(root: Path) -> dict[str, Any]:
     """Return the data set from its folders or its lists of names."""
-    return _utm.load(root, "st-lucia", FACTS)
+    return utm.load(root, "st-lucia", FACTS)

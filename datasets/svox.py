@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench.datasets import _utm
+from bench.datasets._readers import utm
 
 VARIANTS = {
     "all": "all queries of the test split",
@@ -13,7 +13,7 @@ CITATION = (
     "G. Berton, V. Paolicelli, C. Masone, B. Caputo: Adaptive-Attentive Geolocalization from few "
     "queries, WACV 2021"
 )
-FACTS = _utm.facts(
+FACTS = utm.facts(
     "svox",
     licence="not stated, or for academic use; no redistribution",
     licence_url="https://drive.google.com/uc?id=16iuk8voW65GaywNUQlWAbDt6HZzAJ_t9",
@@ -25,6 +25,4 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     """Return one kind of queries; the database is the folder `gallery`."""
     queries = "queries" if variant == "all" else f"queries_{variant}"
     lists = ("svox_dbImages.npy", f"svox_{queries}.npy")
-    return _utm.load(
-        root, "svox", FACTS, CITATION, database="gallery", queries=queries, lists=lists
-    )
+    return utm.load(root, "svox", FACTS, CITATION, database="gallery", queries=queries, lists=lists)

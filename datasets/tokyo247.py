@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.datasets import _near, _places, _positions
+from bench.datasets._readers import by_distance, places, positions
 from bench.errors import BenchError
 from bench.facts import Expected, Facts
 
@@ -28,7 +28,7 @@ FACTS = Facts(
     tier=1,
     headline="Recall@1",
     size_bytes=None,
-    licence=_places.GOOGLE,
+    licence=places.GOOGLE,
     licence_url="http://www.ok.ctrl.titech.ac.jp/~torii/project/247/",
     ask=(
         "Ask its authors for it (http://www.ok.ctrl.titech.ac.jp/~torii/project/247/): the "
@@ -50,19 +50,19 @@ def load(root: Path, variant: str) -> dict[str, Any]:
 
     Positives lie within 25 m. The protocols are all queries, and those of each time of the day.
     """
-    read = _positions.load(root, "tokyo247", FACTS, "tokyo247", "tokyo247")
+    read = positions.load(root, "tokyo247", FACTS, "tokyo247", "tokyo247")
     if read is None:
-        raise _places.missing(root, "tokyo247", "tokyo247.mat", FACTS)
+        raise places.missing(root, "tokyo247", "tokyo247.mat", FACTS)
     # Names as in tokyo247.mat, whichever file they come from.
     read["database"] = [f"{name.rpartition('.')[0]}.jpg" for name in read["database"]]
     read["queries"] = [name.rpartition("/")[2] for name in read["queries"]]
-    held = _places.dataset(
+    held = places.dataset(
         root,
         "tokyo247",
         FACTS,
         CITATION,
         read,
-        rules=_near.rules(_places.DISTANCE_M),
+        rules=by_distance.rules(places.DISTANCE_M),
         protocols=_protocols(read),
     )
     if variant == "suppressed":
@@ -71,27 +71,25 @@ def load(root: Path, variant: str) -> dict[str, Any]:
 
 
 def _protocols(read: dict[str, Any]) -> dict[str, list[Any]]:
-    places = np.array(read["queries_xy"])
-    if len(places) % 3 or np.any(places.reshape(-1, 3, 2) != places.reshape(-1, 3, 2)[:, :1]):
+    points = np.array(read["queries_xy"])
+    if len(points) % 3 or np.any(points.reshape(-1, 3, 2) != points.reshape(-1, 3, 2)[:, :1]):
         raise BenchError(
-            f"tokyo247: its {len(places)} queries are not threes of one position each, day, sunset "
+            f"tokyo247: its {len(points)} queries are not threes of one position each, day, sunset "
             "and night, so these are not the queries v2."
         )
-    out = {"all": _places.split(read["positive"], [True] * len(places))}
+    out = {"all": places.split(read["positive"], [True] * len(points))}
     for i, time in enumerate(TIMES):
-        out[time] = _places.split(
-            read["positive"], [query % 3 == i for query in range(len(places))]
-        )
+        out[time] = places.split(read["positive"], [query % 3 == i for query in range(len(points))])
     return out
 
 
 def _panoramas(read: dict[str, Any]) -> list[int]:
     """Return the panorama of each cut-out; those of one panorama have one position."""
-    places = np.array(read["database_xy"])
-    by_panorama = places.reshape(-1, CUTOUTS, 2) if len(places) % CUTOUTS == 0 else None
+    points = np.array(read["database_xy"])
+    by_panorama = points.reshape(-1, CUTOUTS, 2) if len(points) % CUTOUTS == 0 else None
     if by_panorama is None or np.any(by_panorama != by_panorama[:, :1]):
         raise BenchError(
-            f"tokyo247: its {len(places)} database images are not panoramas of {CUTOUTS} cut-outs "
+            f"tokyo247: its {len(points)} database images are not panoramas of {CUTOUTS} cut-outs "
             "with one position each, so it is not known which to suppress."
         )
-    return (np.arange(len(places)) // CUTOUTS).tolist()
+    return (np.arange(len(points)) // CUTOUTS).tolist()

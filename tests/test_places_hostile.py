@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench import datasets
-from bench.datasets import _numpy
+from bench.datasets._readers import numpy_files
 from bench.errors import BenchError, MissingDataError
 from tests.miniatures_places import WRITERS, db_struct, objects
 
@@ -167,14 +167,14 @@ def test_code_in_an_array_of_objects_is_never_run(workspace) -> None:
     ],
 )  # fmt: skip
 def test_strange_pickles_are_refused(content: bytes) -> None:
-    for reader in (_numpy.strings, _numpy.rows, _numpy.pairs):
+    for reader in (numpy_files.strings, numpy_files.rows, numpy_files.pairs):
         with pytest.raises(BenchError) as caught:
             reader(as_npy(content), "f.npy")
         assert str(caught.value).startswith("f.npy")
 
 
 def test_a_list_that_holds_itself_is_refused() -> None:
-    for reader in (_numpy.strings, _numpy.rows, _numpy.pairs):
+    for reader in (numpy_files.strings, numpy_files.rows, numpy_files.pairs):
         with pytest.raises(BenchError, match=r"^f\.npy"):
             reader(as_npy(b"]q\x00h\x00a."), "f.npy")
 
@@ -184,28 +184,31 @@ def test_a_type_that_turns_bytes_into_pointers_is_refused() -> None:
     kind = np.dtype([("x", object)])
     state = pickle.dumps(np.zeros(1, dtype=kind), protocol=2)
     with pytest.raises(BenchError, match="no plain data"):
-        _numpy.rows(as_npy(state), "f.npy")
+        numpy_files.rows(as_npy(state), "f.npy")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_arrays_of_every_protocol_are_read(protocol: int) -> None:
     held = objects([[3, 1], [], [7]])
     content = as_npy(pickle.dumps(held, protocol=protocol), "(3,)")
-    assert _numpy.rows(content, "f") == [[3, 1], [], [7]]
+    assert numpy_files.rows(content, "f") == [[3, 1], [], [7]]
     pairs = np.empty((2, 2), dtype=object)
     pairs[0] = [0, [5, 6]]
     pairs[1] = [np.int64(1), [np.int32(2)]]
     for order in "CF":
         ordered = np.array(pairs, order=order)
         content = as_npy(pickle.dumps(ordered, protocol=protocol), "(2, 2)")
-        assert _numpy.pairs(content, "f") == [(0, [5, 6]), (1, [2])]
+        assert numpy_files.pairs(content, "f") == [(0, [5, 6]), (1, [2])]
     names = np.array(["a/b.jpg", "ü"], dtype=object)
-    assert _numpy.strings(as_npy(pickle.dumps(names, protocol=protocol)), "f") == ["a/b.jpg", "ü"]
+    assert numpy_files.strings(as_npy(pickle.dumps(names, protocol=protocol)), "f") == [
+        "a/b.jpg",
+        "ü",
+    ]
     big = np.array([1, 258], dtype=">i4")
-    assert _numpy.rows(as_npy(pickle.dumps(objects([[1]]), protocol=protocol)), "f") == [[1]]
+    assert numpy_files.rows(as_npy(pickle.dumps(objects([[1]]), protocol=protocol)), "f") == [[1]]
     one = np.empty(1, dtype=object)
     one[0] = big
-    assert _numpy.rows(as_npy(pickle.dumps(one, protocol=protocol)), "f") == [[1, 258]]
+    assert numpy_files.rows(as_npy(pickle.dumps(one, protocol=protocol)), "f") == [[1, 258]]
 
 
 @pytest.mark.parametrize(

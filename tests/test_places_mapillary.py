@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench import datasets
-from bench.datasets import _numpy
+from bench.datasets._readers import numpy_files
 from bench.scoring import scores
 from bench.system.hashing import sha256_lines
 from bench.types import Areas, Dataset
@@ -38,7 +38,7 @@ def test_msls_val_as_gsv_cities_has_it(msls: Dataset, shared: Finder) -> None:
     assert total(msls) == expected.positives["all"] == 7955
     assert bounds(msls) == (1, 88, 10.75)
     path = shared("data/msls/msls_val_qImages.npy")
-    every = _numpy.strings(path.read_bytes(), path)
+    every = numpy_files.strings(path.read_bytes(), path)
     assert len(every) == 747
     assert sha256_lines(every) == datasets.entry_of("msls").facts.expected[
         "val-official"
@@ -99,7 +99,7 @@ def test_the_lists_of_the_test_cities_of_msls(shared: Finder) -> None:
         (("dbImages", expected.database_sha256), ("qImages", expected.queries_sha256))
     ):
         path = shared(f"data/msls/msls_test_{kind}.npy")
-        names = _numpy.strings(path.read_bytes(), path)
+        names = numpy_files.strings(path.read_bytes(), path)
         assert len(names) == (expected.database, expected.queries)[i] == (36565, 1135)[i]
         assert sha256_lines(names) == digest
         for city, count in counts.items():

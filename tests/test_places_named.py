@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import datasets
-from bench.datasets import _numpy, _utm
+from bench.datasets._readers import numpy_files, utm
 from bench.system.hashing import sha256_lines
 from tests.truths import Finder, files
 
@@ -48,7 +48,7 @@ def test_st_lucia(lay: Callable) -> None:
     assert (len(dataset.database), len(dataset.queries)) == (expected.database, expected.queries)
     assert (len(dataset.database), len(dataset.queries)) == (1549, 1464)
     assert {tuple(name.split("@")[3:5]) for name in files(dataset.database)} == {("56", "J")}
-    places = [np.array([_utm.position(name) for name in files(images)])
+    places = [np.array([utm.position(name) for name in files(images)])
               for images in (dataset.database, dataset.queries)]  # fmt: skip
     for query in (0, 700, 1463):
         off = np.hypot(*(places[0] - places[1][query]).T)
@@ -65,7 +65,7 @@ def test_the_queries_v1_of_sf_xl_and_those_of_baidu(
     folder = workspace.data / "sf_xl"
     folder.mkdir(parents=True)
     shutil.copy(path, folder / "sf_xl_queries_v1.npy")
-    names = _numpy.strings(path.read_bytes(), path)
+    names = numpy_files.strings(path.read_bytes(), path)
     database = [name.replace("queries_v1", "database") for name in names[:3]]
     np.save(folder / "sf_xl_dbImages.npy", np.array(database))
     dataset = datasets.load("sf-xl.v1")
@@ -73,4 +73,4 @@ def test_the_queries_v1_of_sf_xl_and_those_of_baidu(
     assert [int(i in t.positive) for i, t in enumerate(dataset.protocols[0].truth[:3])] == [1, 1, 1]
     for kind, count in (("dbImages", 689), ("qImages", 2292)):
         path = shared(f"data/baidu/baidu_{kind}.npy")
-        assert len(_numpy.strings(path.read_bytes(), path)) == count
+        assert len(numpy_files.strings(path.read_bytes(), path)) == count

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bench import datasets
-from bench.datasets import _numpy
+from bench.datasets._readers import numpy_files
 from bench.scoring import scores
 from bench.system.hashing import sha256_lines
 from tests.miniatures_places import objects
@@ -49,17 +49,17 @@ def test_the_lists_of_pitts30k_agree_and_nothing_lies_at_the_threshold(
     """Strict or not, 1 mm nearer or farther: the positives are the same; so are two lists."""
     lay("pitts30k", "pitts30k", patchnetvlad_pitts30k_test="pitts30k_test.npz")
     dataset = datasets.load("pitts30k")
-    from bench.datasets import _near
+    from bench.datasets._readers import by_distance
 
     with np.load(shared("data/pitts30k/patchnetvlad_pitts30k_test.npz")) as held:
         db, asked = held["utmDb"], held["utmQ"]
     for radius, strict in ((25.0, True), (25.001, False), (24.999, False)):
-        near = _near.positives(db, asked, radius, strict=strict)
+        near = by_distance.positives(db, asked, radius, strict=strict)
         pairs = zip(near, dataset.protocols[0].truth, strict=True)
         assert all(np.array_equal(rows, truth.positive) for rows, truth in pairs)
     assert (len(np.unique(asked, axis=0)), len(np.unique(db, axis=0))) == (284, 416)
     folder = workspace.data / "pitts30k"
-    near = _near.positives(db, asked, 25.0)
+    near = by_distance.positives(db, asked, 25.0)
     np.save(folder / "pitts30k_test_gt.npy", objects(near), allow_pickle=True)
     (folder / "pitts30k_test.npz").unlink()
     again = datasets.load("pitts30k.test")
@@ -86,7 +86,7 @@ def test_pitts30k_val_and_the_queries_of_pitts250k(
     assert queries[0].startswith("queries_real/000/000015_")
     assert queries[-1].startswith("queries_real/008/008859_pitch2_yaw12")
     path = shared("data/pitts250k/pitts250k_test_qImages.npy")
-    names = _numpy.strings(path.read_bytes(), path)
+    names = numpy_files.strings(path.read_bytes(), path)
     assert len(names) == 8280
     assert sha256_lines(names) == (
         "afb2a2ea5c365098f52412d96b4c2360c07c23aa12cd0adc2ac9fc0ebaf99ad2"

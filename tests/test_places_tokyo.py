@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench import datasets
-from bench.datasets import _numpy, _utm
+from bench.datasets._readers import numpy_files, utm
 from bench.rerank import suppression
 from bench.scoring import scores
 from bench.types import Dataset, Shortlist
@@ -72,8 +72,8 @@ def test_tokyo247_with_panoramas_suppressed(tokyo: Callable) -> None:
 
 def test_the_names_of_tokyo247_that_carry_positions(shared: Finder) -> None:
     path = shared("data/tokyo247/gmberton_style_tokyo247_qImages.npy")
-    names = _numpy.strings(path.read_bytes(), path)
+    names = numpy_files.strings(path.read_bytes(), path)
     assert len(names) == 315
     with np.load(shared("data/tokyo247/patchnetvlad_tokyo247.npz")) as held:
         known = np.unique(np.round(held["utmQ"], 2), axis=0)
-    assert np.allclose(known, np.unique([_utm.position(name) for name in names], axis=0), atol=0.02)
+    assert np.allclose(known, np.unique([utm.position(name) for name in names], axis=0), atol=0.02)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bench import datasets
-from bench.datasets import _lists, _numpy
+from bench.datasets._readers import lists, numpy_files
 from bench.scoring.scores import score
 from bench.system.hashing import sha256_lines
 from tests.truths import RECALLS, Finder, bounds, files, golden, hits, key, total
@@ -77,8 +77,8 @@ def test_sped_in_both_of_its_forms(lay: Callable, workspace) -> None:
      ("holidays", "Inria", 512, 300, 512)],
 )  # fmt: skip
 def test_other_lists_of_vpr_bench(folder, stem, refs, asked, pairs, shared: Finder) -> None:
-    paths = [shared(f"data/{folder}/{stem}_{kind}.npy") for kind in _lists.KINDS]
-    read = _lists.npy([path.read_bytes() for path in paths], paths)
+    paths = [shared(f"data/{folder}/{stem}_{kind}.npy") for kind in lists.KINDS]
+    read = lists.npy([path.read_bytes() for path in paths], paths)
     assert (len(read["database"]), len(read["queries"])) == (refs, asked)
     assert sum(map(len, read["positive"])) == pairs
     if folder == "essex":
@@ -92,6 +92,6 @@ def test_other_lists_of_vpr_bench(folder, stem, refs, asked, pairs, shared: Find
 )  # fmt: skip
 def test_the_pairs_of_vpr_bench_are_read(folder, stem, queries, shared: Finder) -> None:
     path = shared(f"data/{folder}/{stem}_ground_truth_new.npy")
-    pairs = _numpy.pairs(path.read_bytes(), path)
+    pairs = numpy_files.pairs(path.read_bytes(), path)
     assert [query for query, _ in pairs] == list(range(queries))
     assert all(rows for _, rows in pairs)

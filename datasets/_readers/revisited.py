@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import ground_truth, locate
-from bench.datasets import _vgg
+from bench.datasets._readers import vgg
 from bench.errors import BenchError, MissingDataError
 
 CITATION = (
@@ -42,7 +42,7 @@ def load(root: Path, name: str, sha256: str, others: tuple[str, ...] = ()) -> di
         "variant": "revisited" if known else "revisited, ground truth with another sha256",
         "description": about,
         "images": str(root / name / "jpg"),
-        "licence": _vgg.LICENCE,
+        "licence": vgg.LICENCE,
         "citation": CITATION,
         **read,
     }

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.datasets import _near, _numpy
+from bench.datasets._readers import by_distance, numpy_files
 from bench.errors import BenchError
 
 COLUMNS = ("session", "timestamp", "x", "y")
@@ -48,7 +48,7 @@ class Protocol:
     def rules(self) -> dict[str, Any]:
         """Return what the card says."""
         assert self.threshold_m is not None
-        said = _near.rules(self.threshold_m, strict=self.strict)
+        said = by_distance.rules(self.threshold_m, strict=self.strict)
         said["pairing"] = "database-queries" if self.database else "session-pairs"
         if self.regions:
             said |= {"regions_xy": [list(one) for one in self.regions], "region_m": self.region_m}
@@ -114,13 +114,13 @@ def load(
 def _positives(rows: Any, queries: Any, protocol: Protocol) -> list[NDArray[np.int64]]:
     assert protocol.threshold_m is not None
     xy, asked = (part[["x", "y"]].to_numpy(dtype=np.float64) for part in (rows, queries))
-    near = _near.positives(xy, asked, protocol.threshold_m, strict=protocol.strict)
+    near = by_distance.positives(xy, asked, protocol.threshold_m, strict=protocol.strict)
     if protocol.heading_degrees is None:
         return near
     of_rows, of_queries = (part["heading"].to_numpy(dtype=np.float64) for part in (rows, queries))
     most = protocol.heading_degrees
     return [
-        _near.within_angle(one, angle, of_rows, most)
+        by_distance.within_angle(one, angle, of_rows, most)
         for one, angle in zip(near, of_queries, strict=True)
     ]
 
@@ -140,14 +140,14 @@ def _table(path: Path, protocol: Protocol) -> Any:
         text = {"session": str, "timestamp": str, "file": str}
         table = pd.read_csv(io.BytesIO(path.read_bytes()), dtype=text)
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise BenchError(f"{path} cannot be read as a table: {_numpy.said(error)}.") from error
+        raise BenchError(f"{path} cannot be read as a table: {numpy_files.said(error)}.") from error
     needed = COLUMNS if protocol.heading_degrees is None else (*COLUMNS, "heading")
     lacking = [column for column in needed if column not in table]
     if lacking:
         raise BenchError(f"{path} has no column {lacking[0]!r}; it needs {', '.join(needed)}.")
     if table[["session", "timestamp"]].isna().any().any():
         raise BenchError(f"{path}: a row has no session or no timestamp.")
-    _near.checked(table[["x", "y"]].to_numpy(), len(table), path)
+    by_distance.checked(table[["x", "y"]].to_numpy(), len(table), path)
     table[["x", "y"]] = table[["x", "y"]].astype(np.float64)
     if "file" not in table:
         table["file"] = table["session"] + "/" + table["timestamp"] + ".jpg"

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.datasets import _near, _numpy
+from bench.datasets._readers import by_distance, numpy_files
 from bench.errors import BenchError
 
 TABLES = ("subtask_index.csv", "raw.csv", "postprocessed.csv")
@@ -55,14 +55,14 @@ def side(contents: list[bytes], paths: list[Path], folder: str, *, subtask: bool
     xy = post[["easting", "northing"]].to_numpy()[chosen]
     angle = pd.to_numeric(raw["ca"], errors="coerce").to_numpy(dtype=np.float64)[chosen]
     names = [f"{folder}/images/{key}.jpg" for key in raw["key"].iloc[chosen]]
-    return Side(names, _near.checked(xy, len(names), paths[2]), angle)
+    return Side(names, by_distance.checked(xy, len(names), paths[2]), angle)
 
 
 def _table(content: bytes, path: Path, columns: tuple[str, ...]) -> Any:
     try:
         table = pd.read_csv(io.BytesIO(content), dtype={"key": str}, low_memory=False)
     except (ValueError, pd.errors.ParserError) as error:
-        raise BenchError(f"{path} cannot be read as a table: {_numpy.said(error)}.") from error
+        raise BenchError(f"{path} cannot be read as a table: {numpy_files.said(error)}.") from error
     lacking = [column for column in columns if column not in table]
     if lacking:
         raise BenchError(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import ground_truth, locate
-from bench.datasets import _vgg
+from bench.datasets._readers import vgg
 from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
 from bench.system.hashing import sha256_lines
@@ -76,7 +76,7 @@ def load(
         "variant": VARIANTS[variant] + ("" if complete else "; not the published list of images"),
         "description": f"{len(held['names'])} images, {len(held['queries'])} of them boxed queries",
         "images": str(root / name / "jpg"),
-        "licence": _vgg.LICENCE,
+        "licence": vgg.LICENCE,
         "citation": citation,
         "database": [f"{image}.jpg" for image in held["names"]],
         "queries": [{"file": f"{q['name']}.jpg", "box": q["box"]} for q in held["queries"]],
@@ -192,4 +192,4 @@ def _names_there(
     form = re.compile(rf"({'|'.join(map(re.escape, prefixes))})_\d{{6}}")
     for _, files in locate.walk(folders):
         names |= {name for name in map(locate.stem, files) if form.fullmatch(name)}
-    return sorted(names - set(_vgg.PARIS_NOT_IMAGES))
+    return sorted(names - set(vgg.PARIS_NOT_IMAGES))

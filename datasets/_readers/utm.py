@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data import locate
-from bench.datasets import _near, _numpy, _places
+from bench.datasets._readers import by_distance, numpy_files, places
 from bench.errors import BenchError
 from bench.facts import Expected, Facts
 
@@ -77,15 +77,15 @@ def load(
                     images = place / split
         if images is None or not (images / database).is_dir():
             wanted = f"{splits[0]}/{database} with {splits[0]}/{queries}, or {' with '.join(lists)}"
-            raise _places.missing(root, name, wanted.replace("//", "/"), facts)
+            raise places.missing(root, name, wanted.replace("//", "/"), facts)
         read = {"database": names(images, database), "queries": names(images, queries)}
-    return _places.dataset(
+    return places.dataset(
         root,
         name,
         facts,
         citation,
         {**read, "positive": near(read, name)},
-        rules=_near.rules(_places.DISTANCE_M),
+        rules=by_distance.rules(places.DISTANCE_M),
         images=images,
     )
 
@@ -94,11 +94,11 @@ def listed(
     root: Path, name: str, facts: Facts, lists: tuple[str, str]
 ) -> dict[str, list[str]] | None:
     """Return the names in the two files, or None where they do not lie beside the folders."""
-    paths = _places.find(root, name, facts, *(f"./{file}" for file in lists))
+    paths = places.find(root, name, facts, *(f"./{file}" for file in lists))
     if paths is None:
         return None
     return {
-        kind: _numpy.strings(path.read_bytes(), path)
+        kind: numpy_files.strings(path.read_bytes(), path)
         for kind, path in zip(("database", "queries"), paths, strict=True)
     }
 
@@ -117,10 +117,10 @@ def near(read: Mapping[str, list[str]], name: str) -> list[NDArray[np.int64]]:
     if not read["database"] or not read["queries"]:
         return []
     database, queries = (
-        _near.checked([position(f) for f in read[kind]], len(read[kind]), f"{name}: {kind}")
+        by_distance.checked([position(f) for f in read[kind]], len(read[kind]), f"{name}: {kind}")
         for kind in ("database", "queries")
     )
-    return _near.positives(database, queries, _places.DISTANCE_M)
+    return by_distance.positives(database, queries, places.DISTANCE_M)
 
 
 def position(file: str) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import ground_truth
-from bench.datasets import _numpy, _places, _utm
+from bench.datasets._readers import numpy_files, places, utm
 from bench.errors import BenchError
 from bench.facts import Facts
 
@@ -18,7 +18,7 @@ KINDS = ("dbImages", "qImages", "gt")
 
 def load(root: Path, name: str, facts: Facts, stem: str) -> dict[str, Any] | None:
     """Return what `<stem>_dbImages.npy`, `_qImages.npy` and `_gt.npy` hold, or None."""
-    paths = _places.find(root, name, facts, *(f"{stem}_{kind}.npy" for kind in KINDS))
+    paths = places.find(root, name, facts, *(f"{stem}_{kind}.npy" for kind in KINDS))
     return (
         None
         if paths is None
@@ -29,9 +29,10 @@ def load(root: Path, name: str, facts: Facts, stem: str) -> dict[str, Any] | Non
 def npy(contents: list[bytes], paths: list[Path]) -> dict[str, Any]:
     """Return `database`, `queries` and `positive` of the files, in this order."""
     database, queries = (
-        _numpy.strings(content, path) for content, path in zip(contents, paths[:2], strict=False)
+        numpy_files.strings(content, path)
+        for content, path in zip(contents, paths[:2], strict=False)
     )
-    positive = _numpy.rows(contents[2], paths[2])
+    positive = numpy_files.rows(contents[2], paths[2])
     if len(positive) != len(queries):
         raise BenchError(f"{paths[2]} has {len(positive)} lists for {len(queries)} queries.")
     return {"database": database, "queries": queries, "positive": positive}
@@ -46,14 +47,14 @@ def vpr_bench(root: Path, name: str, stem: str, facts: Facts) -> dict[str, Any]:
     listed = load(root, name, facts, stem)
     if listed is not None:
         return listed
-    found = _places.find(root, name, facts, "ground_truth_new.npy")
+    found = places.find(root, name, facts, "ground_truth_new.npy")
     if found is None:
         files = ", ".join(f"{stem}_{kind}.npy" for kind in KINDS)
         wanted = f"{files}, or ground_truth_new.npy with the folders ref and query"
-        raise _places.missing(root, name, wanted, facts)
+        raise places.missing(root, name, wanted, facts)
     images = found[0].parent
-    read = {"database": _utm.names(images, "ref"), "queries": _utm.names(images, "query")}
-    pairs = _numpy.pairs(found[0].read_bytes(), found[0])
+    read = {"database": utm.names(images, "ref"), "queries": utm.names(images, "query")}
+    pairs = numpy_files.pairs(found[0].read_bytes(), found[0])
     if [query for query, _ in pairs] != list(range(len(read["queries"]))):
         raise BenchError(
             f"{found[0]} has the positives of {len(pairs)} queries, and {images / 'query'} holds "

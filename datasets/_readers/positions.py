@@ -14,7 +14,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from bench.data import ground_truth
-from bench.datasets import _near, _numpy, _places
+from bench.datasets._readers import by_distance, numpy_files, places
 from bench.errors import BenchError
 from bench.facts import Facts
 
@@ -27,21 +27,21 @@ def load(
     facts: Facts,
     stem: str,
     names: str | None,
-    threshold: float = _places.DISTANCE_M,
+    threshold: float = places.DISTANCE_M,
 ) -> dict[str, Any] | None:
     """Return what `<stem>.mat` holds, or else `<stem>.npz` with the lists of `names`, or None.
 
     The lists are `<names>_imageNames_index.txt` and `<names>_imageNames_query.txt`. Positives are
     those within `threshold`.
     """
-    found = _places.find(root, name, facts, f"{stem}.mat")
+    found = places.find(root, name, facts, f"{stem}.mat")
     if found is not None:
         [path] = found
         return ground_truth.once(
             found, f"dbstruct-1 {threshold:g}", lambda held: mat(held[0], path, threshold)
         )
     lists = [f"{names}_imageNames_{kind}.txt" for kind in ("index", "query")]
-    paths = _places.find(root, name, facts, f"{stem}.npz", *lists) if names is not None else None
+    paths = places.find(root, name, facts, f"{stem}.npz", *lists) if names is not None else None
     if paths is None:
         return None
     return ground_truth.once(
@@ -58,7 +58,7 @@ def mat(content: bytes, where: Path, threshold: float) -> dict[str, Any]:
         held = loadmat(io.BytesIO(content), variable_names=["dbStruct"])
     except Exception as error:  # a truncated file can raise anything
         raise BenchError(
-            f"{where} cannot be read as a MATLAB 5 file: {_numpy.said(error)}."
+            f"{where} cannot be read as a MATLAB 5 file: {numpy_files.said(error)}."
         ) from error
     try:
         struct = held["dbStruct"].ravel()[0]
@@ -83,12 +83,12 @@ def mat(content: bytes, where: Path, threshold: float) -> dict[str, Any]:
 
 def npz(contents: list[bytes], paths: list[Path], threshold: float) -> dict[str, Any]:
     """Return what Patch-NetVLAD's positions (.npz), list of index images and of queries hold."""
-    held = _numpy.arrays(contents[0], paths[0])
+    held = numpy_files.arrays(contents[0], paths[0])
     lacking = [key for key in ("utmDb", "utmQ", "posDistThr") if key not in held]
     if lacking:
         raise BenchError(f"{paths[0]} has no array {lacking[0]!r}; it has {', '.join(held)}.")
     database, queries = (
-        [_places.without_first(line) for line in _places.text_lines(text, path)]
+        [places.without_first(line) for line in places.text_lines(text, path)]
         for text, path in zip(contents[1:], paths[1:], strict=True)
     )
     said = held["posDistThr"].ravel()
@@ -119,12 +119,12 @@ def _with_positives(
             f"{where}: posDistThr is {said.tolist()}, and positives of this data set lie within "
             f"{threshold:g}."
         )
-    xy = _near.checked(database_xy, len(database), f"{where}: utmDb")
-    asked = _near.checked(queries_xy, len(queries), f"{where}: utmQ")
+    xy = by_distance.checked(database_xy, len(database), f"{where}: utmDb")
+    asked = by_distance.checked(queries_xy, len(queries), f"{where}: utmQ")
     return {
         "database": database,
         "queries": queries,
-        "positive": [rows.tolist() for rows in _near.positives(xy, asked, threshold)],
+        "positive": [rows.tolist() for rows in by_distance.positives(xy, asked, threshold)],
         "database_xy": xy.tolist(),
         "queries_xy": asked.tolist(),
     }
