@@ -84,8 +84,7 @@ DEFAULT = ("bench/types.py", 'resize: str = "native"', 'resize: str = "pillow"')
 def grown(folder: Path, *edits: tuple[str, str, str]) -> Path:
     """Return a copy of the code and the results, with edits: file, old text, new text."""
     for name in ("bench", "methods", "datasets", "report", "results", "tests"):
-        ignored = shutil.ignore_patterns("__pycache__", "figures", "tables", "index.html")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "noxfile.py", folder)
     for file, old, new in edits:
         text = (folder / file).read_text(encoding="utf-8")

@@ -7,23 +7,15 @@ import json
 import os
 import shlex
 import sys
-import traceback
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from bench.commands import run
+from bench.commands.shared import say_error, settings_of
 from bench.errors import BenchError, unknown
 from bench.system import interrupt
 from bench.system.paths import cache_root
-from bench.types import Settings
-
-if TYPE_CHECKING:
-    from bench.cluster.dispatch import Cluster
-    from bench.cluster.forecast import Kind
-    from bench.pipeline.dry_run import Forecast
-    from bench.pipeline.plan import Plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     verbs = _COMMANDS.keys()
     if given and not given[0].startswith("-") and given[0] not in verbs:
-        return _say(unknown("command", given[0], verbs))
+        return say_error(unknown("command", given[0], verbs))
     from bench.commands.arguments import parse
 
     try:
@@ -39,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.line = shlex.join(["python", "-m", "bench", *given])
         return _COMMANDS[options.verb][1](options)
     except BenchError as error:
-        return _say(error)
+        return say_error(error)
     except KeyboardInterrupt:
         interrupt.say()
         return interrupt.STATUS
@@ -48,160 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         place = f" {error.filename}" if error.filename else ""
-        return _say(
+        return say_error(
             BenchError(
                 f"cannot read or write{place}: {error.strerror or error}. What was computed before "
                 f"is kept in {cache_root()}; mend this and run the same command again."
             )
         )
-
-
-def _say(error: BenchError) -> int:
-    if os.environ.get("RETRIEVAL_BENCH_TRACEBACK"):
-        traceback.print_exception(error)
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-
-
-def _run(given: argparse.Namespace) -> int:
-    from bench.cluster import connect
-    from bench.commands import summary
-    from bench.pipeline import dry_run, plan, run
-    from bench.pipeline.options import Options
-    from bench.records import record
-
-    options = Options(
-        output=given.output,
-        weights=given.weights,
-        device=given.device,
-        settings=_settings(given),
-        query_crop=given.query_crop,
-        max_side=given.max_side,
-        scales=given.scales,
-        shortlist=given.shortlist,
-        memory_budget_mib=given.memory_budget_mib,
-        limit=given.limit,
-        allow_partial=given.allow_partial,
-        force=given.force,
-        allow_missing=given.allow_missing,
-        rerank=given.rerank,
-        ransac=given.ransac,
-        local_precision=given.local_precision,
-        distractors=tuple(given.distractors),
-        compression=given.compression,
-        search=given.search,
-        measure=given.measure,
-        command=given.line,
-        image_url=given.image_url,
-    )
-    failed = 0
-    thought = bool(given.cluster)  # one that need not be there
-    if thought and (given.engine == "local" or not given.dry_run or given.ray_address):
-        raise BenchError("--cluster is for --dry-run --engine ray, without --ray-address.")
-    with connect.engine("local" if thought else given.engine, given.ray_address) as ray:
-        for dataset in given.dataset or ["mini"]:
-            for method in given.method:
-                try:
-                    planned = plan.plan(method, dataset, options)
-                    if given.dry_run:
-                        forecast = _forecast(planned, given.cluster, ray)
-                        print("\n".join(dry_run.describe_plan(planned, forecast)))
-                        continue
-                    path = run.run(planned, _hired(planned, ray))
-                except BenchError as error:
-                    failed = _say(error)
-                    continue
-                held = record.read(path)
-                print("\n".join([*summary.latency(held), *summary.lines(held)]))
-                print(path)
-    return failed
-
-
-def _forecast(planned: Plan, kinds: Sequence[Kind], ray: Any) -> Forecast | None:
-    """Return what says how long the nodes `kinds` take; without any, the cluster of `ray`."""
-    if not kinds and ray is None:
-        return None
-    import torch
-
-    from bench.cluster import forecast
-
-    kinds = kinds or forecast.of_cluster(ray, planned.loaded.device, torch.get_num_threads())
-    return partial(forecast.lines, kinds)
-
-
-def _hired(planned: Plan, ray: Any) -> AbstractContextManager[Cluster] | None:
-    """Return the workers for a run on the cluster that `ray` is connected to; None without it."""
-    if ray is None:
-        return None
-    from bench.cluster import dispatch
-
-    options = planned.options
-    return dispatch.crew(ray, planned.method, options.weights, planned.loaded, options.image_url)
-
-
-def _evaluate(given: argparse.Namespace) -> int:
-    from bench.commands import summary
-    from bench.pipeline import brought
-    from bench.pipeline.options import Options
-    from bench.records import record
-
-    options = Options(
-        output=given.output,
-        shortlist=given.shortlist,
-        memory_budget_mib=given.memory_budget_mib,
-        device=given.device,
-        compression=given.compression,
-        search=given.search,
-        measure=given.measure,
-        command=given.line,
-    )
-    path = brought.score_brought(
-        given.dataset,
-        given.database,
-        given.queries,
-        given.distractors,
-        brought.check_label(given.name),
-        options,
-    )
-    print("\n".join(summary.lines(record.read(path))))
-    print(path)
-    return 0
-
-
-def _extract(given: argparse.Namespace) -> int:
-    from bench.cluster import connect
-    from bench.describe import export, loading
-
-    if given.images is not None:
-        folder, wanted = export.images_in(given.images)
-    else:
-        folder, wanted = export.images_of(
-            given.dataset, given.which, allow_partial=given.allow_partial
-        )
-    with connect.engine(given.engine, given.ray_address) as ray:
-        loaded = loading.load(given.method, given.weights, given.device, _settings(given))
-        write = partial(export.export, loaded, folder, wanted, given.output, force=given.force)
-        if ray is None:
-            write()
-        else:
-            from bench.cluster import dispatch
-
-            with dispatch.crew(ray, given.method, given.weights, loaded, given.image_url) as crew:
-                write(by=crew)
-    print(given.output)
-    return 0
-
-
-def _settings(given: argparse.Namespace) -> Settings:
-    most = given.batch_megapixels
-    return Settings(
-        batch_size=given.batch_size,
-        batch_pixels=None if most is None else round(most * 1e6),
-        workers=given.workers,
-        precision=given.precision,
-        tf32=given.tf32,
-        compiled=given.compile,
-    )
 
 
 def _list(given: argparse.Namespace) -> int:
@@ -227,7 +71,7 @@ def _data(given: argparse.Namespace) -> int:
     if given.action == "get":
         return data.get(
             given.name,
-            _say,
+            say_error,
             accept=given.accept_licence,
             own=given.own,
             archives=given.archives,
@@ -237,7 +81,7 @@ def _data(given: argparse.Namespace) -> int:
     if given.action == "where":
         print("\n".join(line for name in given.name for line in data.where(name)))
         return 0
-    return data.verify(given.name, _say, quick=given.quick, listing=given.list)
+    return data.verify(given.name, say_error, quick=given.quick, listing=given.list)
 
 
 def _verify(given: argparse.Namespace) -> int:
@@ -252,7 +96,7 @@ def _verify(given: argparse.Namespace) -> int:
             if given.contribution:
                 faults += contribution.faults(path, record.read(path))
         except BenchError as error:
-            failed = _say(error)
+            failed = say_error(error)
             continue
         for note in notes:
             print(f"{path}: {note}")
@@ -274,14 +118,14 @@ def _weights(given: argparse.Namespace) -> int:
     if given.action == "list":
         return weights.show()
     act = weights.get if given.action == "get" else weights.verify
-    return act(given.method, _say)
+    return act(given.method, say_error)
 
 
 def _check(given: argparse.Namespace) -> int:
     from bench.commands.check import check
     from bench.describe import loading
 
-    settings = _settings(given)
+    settings = settings_of(given)
 
     def load(precision: Literal["float32", "bf16"]) -> Any:
         chosen = replace(settings, precision=precision)
@@ -319,7 +163,7 @@ def _sensitivity(given: argparse.Namespace) -> int:
         output=given.output,
         weights=given.weights,
         device=given.device,
-        settings=_settings(given),
+        settings=settings_of(given),
         command=given.line,
     )
     path = sensitivity.study(
@@ -410,10 +254,10 @@ def _doctor(given: argparse.Namespace) -> int:
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
-    "run": ("Describe, search and score methods on data sets; write records.", _run),
+    "run": ("Describe, search and score methods on data sets; write records.", run.run_methods),
     "list": ("List methods and data sets, broken ones with the reason.", _list),
-    "extract": ("Describe images; write ids and unit vectors to an .npz.", _extract),
-    "evaluate": ("Score descriptors that you bring; no images are needed.", _evaluate),
+    "extract": ("Describe images; write ids and unit vectors to an .npz.", run.extract),
+    "evaluate": ("Score descriptors that you bring; no images are needed.", run.evaluate),
     "verify": ("Recompute the scores of records from their stored ranks.", _verify),
     "check": ("Try whether a method keeps the contract of a plug-in.", _check),
     "data": ("List, get and check data sets, and say where they lie.", _data),
