@@ -104,7 +104,7 @@ def tree() -> str:
         "requirements": "the locked versions",
         "bench": "the program; modules beside the packages are front doors and contracts",
         "methods": "one file per method, and shared code",
-        "datasets": "one file per data set, and shared code; mini-data/ has the photographs of mini",
+        "datasets": "one file per data set, and shared code; mini-data/ holds photographs",
         "report": "reads results/ only; build.py writes the report",
         "results": "records, and what is made from them: see results/README.md",
         "tests": "pytest; tests/perf measures speed as ratios within one run",
