@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from bench.records import text as text_of
+from bench.records import words
+from bench.records.rows import flat
 from bench.scoring.card import NOT_STATED, card_id
 from bench.scoring.metrics import REVISITED_METRICS
 from bench.system.hashing import sha256_json
@@ -17,13 +20,11 @@ from tests.reports import (
     ROOT,
     WHOLE,
     build,
-    cards,
     detail,
     hashed,
     main_rows,
     make_card,
     make_record,
-    markdown,
     report_of,
     results_of,
     rows_of,
@@ -135,31 +136,31 @@ def test_what_differs_is_said_in_words(tmp_path: Path) -> None:
     assert said == expected
 
 
-@pytest.mark.parametrize("path", sorted(cards.flat(make_card())))
+@pytest.mark.parametrize("path", sorted(flat(make_card())))
 def test_every_field_that_differs_is_found(path: str) -> None:
     card = make_card()
-    before = cards.flat(card)[path]
+    before = flat(card)[path]
     if isinstance(before, list):
         after: Any = [*before, 2.0 if path.startswith("preprocess") else "another"]
     else:
         after = {"changed": 1} if isinstance(before, dict) else f"{before} changed"
     other = make_card(**{path: after})
-    lines = cards.what_differs({"a" * 64: card, "b" * 64: other})
+    lines = words.what_differs({"a" * 64: card, "b" * 64: other})
     assert len(lines) == 1
-    assert lines[0].startswith(f"{markdown.escape(cards.label(path))}: ")
+    assert lines[0].startswith(f"{text_of.escape(words.label(path))}: ")
     assert "(`aaaaaaaa`)" in lines[0]
     assert "(`bbbbbbbb`)" in lines[0]
 
 
 def test_differences_too_small_for_the_words_are_still_told() -> None:
     near = make_card(**{"preprocess.scales": [1.00001]})
-    (line,) = cards.what_differs({"a" * 64: make_card(), "b" * 64: near})
+    (line,) = words.what_differs({"a" * 64: make_card(), "b" * 64: near})
     assert line == r"scales: 1 (`aaaaaaaa`) / 1 \[\[1.00001\]\] (`bbbbbbbb`)"
 
 
 def test_brought_descriptors_are_compared_as_a_whole() -> None:
     brought = make_card(preprocess=None, crop_rule=NOT_STATED)
-    lines = cards.what_differs({"a" * 64: make_card(), "b" * 64: brought, "c" * 64: WHOLE})
+    lines = words.what_differs({"a" * 64: make_card(), "b" * 64: brought, "c" * 64: WHOLE})
     joined = "\n".join(lines)
     assert "not known: descriptors were brought (`bbbbbbbb`) / stated field by field" in joined
     assert "scales: 1 (`aaaaaaaa`) / 0.7071, 1, 1.4142 (`cccccccc`)" in lines
@@ -173,13 +174,13 @@ def test_every_card_is_printed_in_full_once(tmp_path: Path) -> None:
         assert text.count(f"<summary>card {sha256[:8]}: ") == 1
         block = text.split(f"<summary>card {sha256[:8]}: ", 1)[1].split("</details>", 1)[0]
         assert sha256 in block
-        for path, value in cards.flat(card).items():
+        for path, value in flat(card).items():
             if path.startswith("protocols.") or path == "schema":
                 continue
             line = next(
-                li for li in block.splitlines() if li.startswith(f"- {cards.label(path)}: ")
+                li for li in block.splitlines() if li.startswith(f"- {words.label(path)}: ")
             )
-            worded = cards._WORDS | cards._SAY | cards.SENTENCES
+            worded = words._WORDS | words._SAY | words.SENTENCES
             if isinstance(value, int | str) and path not in worded:
                 shown = f"{value:,}" if isinstance(value, int) else value
                 assert shown in line.replace("\\", ""), path

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image as Picture
 
 from bench.commands.arguments import parse
-from bench.commands.main import _COMMANDS, _settings
+from bench.commands.main import _COMMANDS
+from bench.commands.shared import settings_of
 from bench.errors import BenchError
 from bench.pipeline import sensitivity
 from bench.pipeline.options import Options
@@ -283,5 +284,5 @@ def test_the_command_of_a_configuration_has_the_options_of_the_study(tmp_path: P
         dict.fromkeys(_COMMANDS, ""), ["run", "--method", "gem", "--dataset", "mini", *words]
     )
     assert (given.weights, given.device) == ("my weights.pth", "cpu")
-    assert _settings(given) == settings
+    assert settings_of(given) == settings
     assert sensitivity._shared(Options()) == []
