@@ -259,7 +259,7 @@ def test_prune_leaves_files_that_no_store_writes(workspace, cli, three) -> None:
 def test_prune_leaves_a_store_in_use(workspace, cli, three) -> None:
     code = (
         "import sys, time; from pathlib import Path; from bench.store import shards\n"
-        "store.use(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+        "shards.use(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
     using = subprocess.Popen(
         [sys.executable, "-c", code, str(three[0].folder)],

@@ -80,7 +80,7 @@ def test_codes_without_their_store_and_folders_without_a_key(workspace, cli, cod
 def test_codes_in_use_are_left(workspace, cli, codes: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from bench.store import shards\n"
-        "store.use(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+        "shards.use(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
     using = subprocess.Popen(
         [sys.executable, "-c", code, str(codes)], cwd=ROOT, stdout=subprocess.PIPE, text=True

@@ -134,7 +134,7 @@ def test_two_processes_share_the_table(tmp_path, files) -> None:
         many[-1].write_bytes(b"%d" % i)
     code = (
         "import sys; from pathlib import Path; from bench.store import file_hashes\n"
-        "fingerprint.RECENT_S, file_hashes.AT_ONCE = -1, 7\n"
+        "file_hashes.RECENT_S, file_hashes.AT_ONCE = -1, 7\n"
         "files = sorted(Path(sys.argv[1]).glob('*.bin'))\n"
         "print('\\n'.join(file_hashes.of_files(files, Path(sys.argv[1]) / 'cache')))"
     )
