@@ -13,10 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 from bench.methods._nets import token_files
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from torch import nn
+
+    from bench.methods._nets.backbones import Backbone
 
 VARIANTS = {
     "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
@@ -78,8 +83,8 @@ PORT_LOCAL = {
 class Delg:
     """A backbone, GeM pooling and a linear layer with bias."""
 
-    backbone: Any
-    whitening: Any
+    backbone: Backbone
+    whitening: nn.Linear
     config: Mapping[str, Any]
     weights: Mapping[str, Any]
     preprocess: Mapping[str, Any]
@@ -159,6 +164,7 @@ def _port(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     release = families.Release(
         f"delg.{variant}", "delg-port", depth, "feymanpriv/DELG", **PORT
     )  # fmt: skip
+    assert weights is not None  # WEIGHTS names a file for the variant
     state = families.read(weights, release)
     network, facts = families.load(
         lambda: port.DelgPort(depth),

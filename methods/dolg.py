@@ -71,6 +71,7 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
         f"dolg.{variant}", "dolg", depth, "feymanpriv/DOLG", FACTS["licence"],
         f"{FACTS['training_set']}, if this is the published file",
     )  # fmt: skip
+    assert weights is not None  # WEIGHTS names a file for the variant
     state = families.read(weights, release)
     if "pool_g.p" not in state and "pool1.p" in state:  # its name in the published files
         state["pool_g.p"] = state.pop("pool1.p")

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from bench.methods._nets.backbones import Backbone
 
 VARIANTS = {
     "lite0": "EfficientNet-Lite0, ImageNet weights from a package, longest side 480",
@@ -22,7 +25,7 @@ P, EPS = 3.0, 1e-6
 class Gem:
     """A backbone and GeM pooling."""
 
-    backbone: Any
+    backbone: Backbone
     preprocess: Mapping[str, Any]
     version: str = "1"
 

@@ -8,6 +8,7 @@ features and what feeds the attention. A checkpoint has no graph, so nothing can
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def convert(variant: str, source: Path, unproven: bool) -> tuple[dict[str, Tenso
     with saved_model.apart() as call:
         variables = call(saved_model.variables, source)
         check_family(variables, model.family, model.depth, method, source.name)
-        full = resnet.blank(lambda: model_file.build(model, "decoder", stride))
+        full = resnet.blank(partial(model_file.build, model, "decoder", stride))
         state, unused = state_of(variables, full, model.family, model.depth, source.name)
         feeds = tf.FEEDS if "decode.weight" in state else tf.FEEDS[:1]
         if saved_model.has_graph(source):
@@ -122,7 +123,7 @@ def prove(
     stride = _stride([answer for _, answer in answers], source)
     differences = {}
     for feed in feeds:
-        network = resnet.blank(lambda feed=feed: model_file.build(model, feed, stride))
+        network = resnet.blank(partial(model_file.build, model, feed, stride))
         fitting = {k: v for k, v in state.items() if feed == "decoder" or k[:7] != "decode."}
         load_strict(network, fitting, source)
         found = [_difference(network, *asked, rule) for asked in answers]
@@ -156,11 +157,12 @@ def _stride(answers: list[Answer], source: str) -> int:
 
 def _centres(boxes: NDArray[Any]) -> NDArray[Any]:
     """Return (n, 2) row and column in pixels from boxes (n, 4): top, left, bottom, right."""
-    return (boxes[:, :2] + boxes[:, 2:]) / 2
+    centres: NDArray[Any] = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return centres
 
 
 def _difference(
-    network: Any, image: NDArray[np.uint8], answer: Answer, rule: Preprocess
+    network: tf.DelgTf, image: NDArray[np.uint8], answer: Answer, rule: Preprocess
 ) -> tuple[float, float]:
     """Return the largest difference of global unit vectors, and that of local features."""
     batch = pyramid.to_batch([image], rule, "cpu")
@@ -185,4 +187,5 @@ def _difference(
 
 def _unit(rows: NDArray[Any]) -> NDArray[Any]:
     """Return rows of unit norm."""
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: NDArray[Any] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit

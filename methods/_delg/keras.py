@@ -15,8 +15,9 @@ Source: tensorflow/models, research/delf/delf/python/training/model/resnet50.py.
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
 from bench.methods._delg import tf
@@ -37,11 +38,12 @@ _LEAVES = {
 }  # fmt: skip
 
 
-def backbone(depth: int) -> nn.Module:
+def backbone(depth: int) -> tf.Stages:
     """Return ResNet-50 (the open code has no other) with what differs in Keras."""
     trunk = resnet.resnet(depth)
     for stage in (trunk.layer2, trunk.layer3, trunk.layer4):
-        stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+        first: Any = stage[0]
+        first.conv1.stride, first.conv2.stride = (2, 2), (1, 1)
     trunk.conv1 = Conv2dSame(3, 64, 7, stride=2, bias=True)
     trunk.maxpool = nn.MaxPool2d(3, 2)
     for part in trunk.modules():

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.errors import BenchError
 from bench.methods._delg import tf, variables
@@ -64,7 +64,7 @@ MODELS = {
 }
 
 
-def build(model: Model, feed: str, local_stride: int) -> nn.Module:
+def build(model: Model, feed: str, local_stride: int) -> tf.DelgTf:
     """Return the network of a model, its weights not set."""
     family = variables.FAMILIES[model.family]
     return tf.DelgTf(family.backbone(model.depth), family.EPS, feed, local_stride)

@@ -114,8 +114,7 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     )
     state = families.read(weights, release)
     network, facts = families.load(lambda: Delg(depth), state, weights, release, str, device)
-    model: Any = network
-    threshold = float(model.threshold)
+    threshold = float(network.threshold)
     config = {
         "backbone": f"resnet{depth}",
         "family": release.family,
@@ -128,5 +127,5 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
                   "scales": model_file.LOCAL_SCALES, "threshold": threshold}  # fmt: skip
     return SimpleNamespace(
         version="1", config=config, weights=facts, dim=tf.DIM, preprocess=RULE,
-        describe=network, network=network, local=model.local, local_rule=local_rule,
+        describe=network, network=network, local=network.local, local_rule=local_rule,
     )  # fmt: skip

@@ -17,6 +17,8 @@ DIM, EPS = 512, 1e-6
 class DelgPort(nn.Module):
     """ResNet, GeM and a linear layer; `localmodel` is the local branch on the third stage."""
 
+    p: Tensor
+
     def __init__(self, depth: int) -> None:
         """Take the depth of the ResNet."""
         super().__init__()
@@ -28,11 +30,13 @@ class DelgPort(nn.Module):
     def forward(self, batch: Tensor) -> Tensor:
         """Return (n, 512), not normalised, from a normalised batch (n, 3, height, width)."""
         fourth = resnet.stages(self.backbone, batch)[1]
-        return self.fc(pooling.gem(fourth, float(self.p), EPS))
+        descriptors: Tensor = self.fc(pooling.gem(fourth, float(self.p), EPS))
+        return descriptors
 
     def local(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit features (n, 512, h, w) and attention (n, 1, h, w), at stride 16."""
-        return self.localmodel(resnet.stages(self.backbone, batch)[0])
+        features, attention = self.localmodel(resnet.stages(self.backbone, batch)[0])
+        return features, attention
 
 
 def name_in_file(name: str) -> str:

@@ -157,7 +157,7 @@ def half_pixel_centers(source: Path) -> bool:
         model = saved_model_pb2.SavedModel.FromString((source / GRAPH).read_bytes())
     except DecodeError as error:
         raise BenchError(f"{source / GRAPH} cannot be read: it is truncated or damaged.") from error
-    rules = set()
+    rules: set[tuple[bool, bool]] = set()
     for graph in (held.graph_def for held in model.meta_graphs):
         bodies = [graph.node, *(function.node_def for function in graph.library.function)]
         for node in (node for body in bodies for node in body if node.op == "ResizeBilinear"):
@@ -187,7 +187,8 @@ def answers(
     function = _function(model, source)
 
     def ask(image: NDArray[np.uint8], scales: Sequence[float]) -> dict[str, NDArray[Any]]:
-        given = image, np.float32(scales), np.int32(1000), np.float32(0), range(len(scales))
+        factors = np.array(scales, dtype=np.float32)
+        given = image, factors, np.int32(1000), np.float32(0), range(len(scales))
         try:
             said = function(*map(tensorflow.constant, given))
         except (tensorflow.errors.OpError, TypeError, ValueError) as error:

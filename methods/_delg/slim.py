@@ -12,8 +12,9 @@ Source: tf_slim/nets/resnet_v1.py and resnet_utils.py (conv2d_same, subsample).
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from timm.layers import create_pool2d
+from timm.layers.pool2d_same import MaxPool2dSame
 from torch import nn
 
 from bench.methods._delg import tf
@@ -27,15 +28,17 @@ _LEAVES = {
 }  # fmt: skip
 
 
-def backbone(depth: int) -> nn.Module:
+def backbone(depth: int) -> tf.Stages:
     """Return ResNet-50 or -101 with the strides and the pooling of TF-Slim."""
     trunk = resnet.resnet(depth)
-    trunk.maxpool = create_pool2d("max", 3, 2, padding="same")
+    trunk.maxpool = MaxPool2dSame(3, stride=2)
     for stage in (trunk.layer2, trunk.layer3, trunk.layer4):
-        stage[0].conv2.stride = stage[0].downsample[0].stride = (1, 1)
+        first: Any = stage[0]
+        first.conv2.stride = first.downsample[0].stride = (1, 1)
     for stage in (trunk.layer1, trunk.layer2, trunk.layer3):
-        stage[-1].conv2.stride = (2, 2)
-        stage[-1].downsample = nn.MaxPool2d(1, 2)
+        last: Any = stage[-1]
+        last.conv2.stride = (2, 2)
+        last.downsample = nn.MaxPool2d(1, 2)
     return tf.Stages(trunk, subsampled=True)
 
 

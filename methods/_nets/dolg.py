@@ -18,6 +18,7 @@ RATES = (6, 12, 18)
 class Dolg(nn.Module):
     """ResNet, GeM and a linear layer for the whole; attended local features for the rest."""
 
+    stored_p: Tensor
     p = 3.0  # of GeM, as in the published test program, which drops the stored one
 
     def __init__(self, depth: int, multi_atrous: bool) -> None:
@@ -33,7 +34,8 @@ class Dolg(nn.Module):
         """Return (n, 512), not normalised, from a normalised batch (n, 3, height, width)."""
         third, fourth = resnet.stages(self.backbone, batch)
         whole = self.fc_t(pooling.gem(fourth, self.p, EPS))
-        return self.fc(fused(whole, *self.localmodel(third)))
+        descriptors: Tensor = self.fc(fused(whole, *self.localmodel(third)))
+        return descriptors
 
 
 def fused(whole: Tensor, features: Tensor, attention: Tensor) -> Tensor:
@@ -78,7 +80,9 @@ class MultiAtrous(nn.Module):
     def forward(self, third: Tensor) -> Tensor:
         """Return (n, dim, h, w) from (n, channels, h, w)."""
         mean = self.im_pool(third).expand(-1, -1, *third.shape[2:])
-        return self.conv_after(torch.cat([mean, *(conv(third) for conv in self.aspp)], 1))
+        maps = [mean, *(conv(third) for conv in self.aspp)]
+        features: Tensor = self.conv_after(torch.cat(maps, 1))
+        return features
 
 
 def name_in_file(name: str) -> str:

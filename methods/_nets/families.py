@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.errors import BenchError
 from bench.methods._nets import backbones, resnet
+from bench.methods._nets.resnet import Network
 from bench.weights import load_strict, origin, read_state
 
 
@@ -146,13 +147,13 @@ def read(weights: str, release: Release) -> dict[str, Tensor]:
 
 
 def load(
-    build: Callable[[], nn.Module],
+    build: Callable[[], Network],
     state: Mapping[str, Tensor],
     weights: str,
     release: Release,
     name_in_file: Callable[[str], str],
     device: str,
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[Network, dict[str, Any]]:
     """Return the network that `build` makes with this state, and the facts about its weights.
 
     Every name and shape must fit; `name_in_file` gives the state's name for one of the network.

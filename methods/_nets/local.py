@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,7 +30,8 @@ def by_hand(model: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
 
     Nothing of it is trained for the purpose; it lets a small network be re-ranked.
     """
-    features = model.bn1(model.conv_stem(batch))
-    for stage in model.blocks[:5]:
+    network: Any = model
+    features: Tensor = network.bn1(network.conv_stem(batch))
+    for stage in network.blocks[:5]:
         features = stage(features)
     return features, features.norm(dim=1, keepdim=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TypeVar, cast
 
 import timm
 import torch
@@ -18,13 +19,28 @@ from torch import Tensor, nn
 
 BLOCKS = {50: 6, 101: 23}  # bottlenecks of the third stage; the other stages have 3, 4 and 3
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def resnet(depth: int) -> nn.Module:
+
+class ResNet(nn.Module):
+    """The parts of timm's ResNet that are used here: a type, of which no object is made."""
+
+    conv1: nn.Conv2d
+    bn1: nn.BatchNorm2d
+    act1: nn.Module
+    maxpool: nn.Module
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
+
+def resnet(depth: int) -> ResNet:
     """Return the convolutional part of ResNet-50 or -101, under timm's names."""
-    return timm.create_model(f"resnet{depth}", pretrained=False, num_classes=0)
+    return cast(ResNet, timm.create_model(f"resnet{depth}", pretrained=False, num_classes=0))
 
 
-def stages(model: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
+def stages(model: ResNet, batch: Tensor) -> tuple[Tensor, Tensor]:
     """Return the outputs of the last two stages of a normalised batch (n, 3, height, width).
 
     They are (n, 1024, ceil(height / 16), ceil(width / 16)), and 2048 channels at half that size.
@@ -34,7 +50,7 @@ def stages(model: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
     return third, model.layer4(third)
 
 
-def blank(build: Callable[[], nn.Module]) -> nn.Module:
+def blank(build: Callable[[], Network]) -> Network:
     """Return the network that `build` makes, in eval mode, its weights not set: load them all."""
     with torch.device("meta"):
         network = build()

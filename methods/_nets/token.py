@@ -9,7 +9,7 @@ of the decoder attends to the map first, then runs its MLP, then attends among t
 from __future__ import annotations
 
 import torch
-from timm.layers import drop_path
+from timm.layers.drop import drop_path
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,7 +32,8 @@ class Token(nn.Module):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return (n, 1024), not normalised, from a normalised batch (n, 3, height, width)."""
-        return self.tr(resnet.stages(self.backbone, batch)[1])
+        descriptors: Tensor = self.tr(resnet.stages(self.backbone, batch)[1])
+        return descriptors
 
 
 class Aggregation(nn.Module):
@@ -57,7 +58,8 @@ class Aggregation(nn.Module):
         t = self.token_norm(shares @ x)
         for block in self.decoder:
             t = block(t, x)
-        return self.proj(t.flatten(1))
+        descriptors: Tensor = self.proj(t.flatten(1))
+        return descriptors
 
 
 class Encoder(nn.Module):
@@ -110,7 +112,8 @@ class Mlp(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """Return (n, 4, dim) of the same shape."""
-        return self.fc2(functional.gelu(self.fc1(t)))
+        made: Tensor = self.fc2(functional.gelu(self.fc1(t)))
+        return made
 
 
 class Attention(nn.Module):
@@ -129,7 +132,8 @@ class Attention(nn.Module):
         )
         dropped = DROP if self.training else 0.0
         heads = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropped)
-        return self.proj(heads.transpose(1, 2).flatten(2))
+        attended: Tensor = self.proj(heads.transpose(1, 2).flatten(2))
+        return attended
 
 
 def kept(branch: Tensor, block: nn.Module) -> Tensor:

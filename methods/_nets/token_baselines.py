@@ -32,7 +32,8 @@ class Baseline(nn.Module):
         """Return (n, 2048), not normalised, from a normalised batch (n, 3, height, width)."""
         features = self.pooling(resnet.stages(self.backbone, batch)[1])
         pooled = functional.normalize(pooling.gem(features, **GEM), dim=1)
-        return self.whiten(pooled[:, :, None, None]).flatten(1)
+        whitened: Tensor = self.whiten(pooled[:, :, None, None])
+        return whitened.flatten(1)
 
 
 class Solar(Baseline):
@@ -71,4 +72,5 @@ class SecondOrderAttention(nn.Module):
         f, g, h = (layer(features).flatten(2) for layer in (self.f, self.g, self.h))
         weights = (f.transpose(1, 2) @ g / f.shape[1] ** 0.5).softmax(dim=2)  # (n, asking, asked)
         gathered = (h @ weights.transpose(1, 2)).unflatten(2, features.shape[2:])
-        return features + self.v(gathered)
+        attended: Tensor = self.v(gathered)
+        return features + attended

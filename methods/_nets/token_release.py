@@ -46,6 +46,7 @@ def load(
         variant, family, depth, token_files.PROJECT, token_files.LICENCE,
         f"{token_files.TRAINING_SET}, if this is the published file",
     )  # fmt: skip
+    assert weights is not None  # WEIGHTS of the plug-in names a file for the variant
     state = families.read(weights, release)
     network, facts = families.load(build, state, weights, release, name_in_file, device)
     return SimpleNamespace(
