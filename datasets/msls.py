@@ -74,8 +74,8 @@ def load(root: Path, variant: str) -> dict[str, Any]:
         places = locate.folders(root, "msls", FACTS.folders)
         if any((place / "images/val/queries").is_dir() for place in places):
             return utm.load(root, "msls", FACTS, CITATION, splits=("images/val",))
-        cities = [_city(root, "train_val", city, subtask=False) for city in VAL]
-        return _together(_one(cities), root, "miss")
+        read = [_city(root, "train_val", city, subtask=False) for city in VAL]
+        return _together(_one(read), root, "miss")
     cities, split = (TEST, "test") if variant == "test" else (VAL, "train_val")
     most = MOST_DEGREES if variant == "val-official-40deg" else None
     read = [_city(root, split, city, subtask=True, most_degrees=most) for city in cities]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.datasets._readers import utm
+from bench.facts import Expected
 
 VARIANTS = {
     "v1": "queries v1",
@@ -17,7 +18,7 @@ FACTS = utm.facts(
     licence="on request, for research; no redistribution",
     licence_url="https://github.com/gmberton/CosPlace",
     ask="Ask for it with the form https://forms.gle/wpyDzhDyoWLQygAT9",
-    expected={"v1": utm.Expected(queries=1000)},
+    expected={"v1": Expected(queries=1000)},
 )
 
 

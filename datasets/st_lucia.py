@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.datasets._readers import utm
+from bench.facts import Expected
 
 FACTS = utm.facts(
     "st-lucia",
     ask="Get it with rsync://vandaldata.polito.it/sf_xl/VPR-datasets-downloader/st_lucia",
-    expected={"": utm.Expected(database=1549, queries=1464)},
+    expected={"": Expected(database=1549, queries=1464)},
 )
 
 

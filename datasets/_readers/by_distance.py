@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,8 @@ def positives(
     tree = cKDTree(database)
     for low in range(0, len(queries), AT_ONCE):
         some = queries[low : low + AT_ONCE]
-        near = tree.query_ball_point(some, threshold * WIDER, return_sorted=True)
+        found = tree.query_ball_point(some, threshold * WIDER, return_sorted=True)
+        near = cast(Sequence[list[int]], found)  # of several points, a list each
         counts = np.array([len(rows) for rows in near], dtype=np.int64)
         flat = np.array([row for rows in near for row in rows], dtype=np.int64)
         off = database[flat] - np.repeat(some, counts, axis=0)

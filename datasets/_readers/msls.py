@@ -75,4 +75,5 @@ def _booleans(column: Any, path: Path) -> NDArray[np.bool_]:
     known = column.map({True: True, False: False, "True": True, "False": False})
     if known.isna().any():
         raise BenchError(f"{path}: {column.name} must be True or False in every row.")
-    return known.to_numpy(dtype=np.bool_)
+    values: NDArray[np.bool_] = known.to_numpy(dtype=np.bool_)
+    return values

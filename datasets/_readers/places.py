@@ -62,13 +62,12 @@ def dataset(
     for kind in ("database", "queries"):
         if not read[kind]:
             raise BenchError(f"{name}: the list of {kind} is empty.")
-    entries = None if protocols else [{"positive": rows} for rows in read["positive"]]
     return {
         "name": name,
         "images": str(images or root / name),
         "database": read["database"],
         "queries": [{"file": file} for file in read["queries"]],
-        "protocols": protocols or {"all": entries},
+        "protocols": protocols or {"all": [{"positive": rows} for rows in read["positive"]]},
         "metrics": metrics,
         "empty": empty,
         "rules": rules,

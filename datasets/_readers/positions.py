@@ -35,18 +35,21 @@ def load(
     those within `threshold`.
     """
     found = places.find(root, name, facts, f"{stem}.mat")
+    read: dict[str, Any]
     if found is not None:
         [path] = found
-        return ground_truth.once(
+        read = ground_truth.once(
             found, f"dbstruct-1 {threshold:g}", lambda held: mat(held[0], path, threshold)
         )
+        return read
     lists = [f"{names}_imageNames_{kind}.txt" for kind in ("index", "query")]
     paths = places.find(root, name, facts, f"{stem}.npz", *lists) if names is not None else None
     if paths is None:
         return None
-    return ground_truth.once(
+    read = ground_truth.once(
         paths, f"patchnetvlad-1 {threshold:g}", lambda held: npz(held, paths, threshold)
     )
+    return read
 
 
 def mat(content: bytes, where: Path, threshold: float) -> dict[str, Any]:
@@ -54,8 +57,9 @@ def mat(content: bytes, where: Path, threshold: float) -> dict[str, Any]:
 
     MATLAB 5 files only: these hold no code, and scipy reads no other.
     """
+    file: Any = io.BytesIO(content)  # scipy-stubs before 1.18 know names of files only
     try:
-        held = loadmat(io.BytesIO(content), variable_names=["dbStruct"])
+        held = loadmat(file, variable_names=["dbStruct"])
     except Exception as error:  # a truncated file can raise anything
         raise BenchError(
             f"{where} cannot be read as a MATLAB 5 file: {numpy_files.said(error)}."
