@@ -107,9 +107,9 @@ def build(results: Path, *, easy: bool = False, html: bool = False) -> list[Path
         blocks += _studies(studies, name, files)
         blocks += _details(chosen, name)
         blocks.append(literature.dataset_tables(published_rows, name, chosen))
-        of_costs, drawn = cost.section(chosen, name)
+        of_costs, charts = cost.section(chosen, name)
         blocks += of_costs
-        files |= drawn
+        files |= charts
     blocks += [approximate.section(shown), ablation.section(parts)]
     unmeasured = [name for name in literature.datasets(published_rows) if name not in by_dataset]
     blocks += _published_only(published_rows, unmeasured)

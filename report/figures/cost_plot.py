@@ -59,7 +59,7 @@ def rules_of(run: Run) -> str:
 
 
 def _uses_labels(run: Run) -> bool:
-    return run.card.get("rerank", {}).get("candidates") == "official"
+    return bool(run.card.get("rerank", {}).get("candidates") == "official")
 
 
 def _rule_words(runs: Sequence[Run], rules: Sequence[str]) -> list[str]:
@@ -108,7 +108,7 @@ def quality(runs: Sequence[Run], title: str) -> dict[str, bytes]:
     rules = list(dict.fromkeys(rules_of(run) for run in drawn))
     named = drawn[:MOST_NAMED]
     lines = -(-len(named) // 2)
-    costs = {
+    costs: dict[str, list[Timed | None]] = {
         "time of a query, ms (p50, batch 1)": [run.cost.query_ms for run in drawn],
         "bytes per image": [Timed(run.cost.image_bytes, run.cost.image_bytes) for run in drawn],
     }
@@ -158,7 +158,8 @@ def _panel(
             axes.step(*zip(*best, strict=True), where="post", color=colour, linestyle=dash, lw=1.1)
         wide = [(value, *cost.interval) for _, cost, value in there if cost.interval is not None]
         if wide:
-            axes.hlines(*np.array(wide).T, colors="0.6", linewidth=1.0, zorder=1)
+            y, low, high = np.array(wide).T
+            axes.hlines(y, low, high, colors="0.6", linewidth=1.0, zorder=1)
         for marked, face in ((False, colour), (True, "white")):
             at = [(cost.p50, value) for run, cost, value in there if bool(run.marks) == marked]
             if at:
@@ -193,8 +194,9 @@ def _number(axes: Axes, drawn: Sequence[Run], costs: Sequence[Timed | None]) -> 
         )
         dx, dy = next(free, PLACES[0])
         taken.append((x + 2 * dx, y + dy))
+        point = axes.transData.inverted().transform(place)
         axes.annotate(
-            str(number), axes.transData.inverted().transform(place), xytext=(dx, dy),
+            str(number), (point[0], point[1]), xytext=(dx, dy),
             textcoords="offset points", fontsize=7.5, va="center",
             ha="left" if dx > 0 else "right",
         )  # fmt: skip

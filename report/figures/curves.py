@@ -147,7 +147,7 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     found: dict[str, Any] = {}
     for axes in panels:
         for handle in axes.get_legend_handles_labels()[0]:
-            found.setdefault(handle.get_gid(), handle)
+            found.setdefault(str(handle.get_gid()), handle)
     handles = [found[name] for name in sorted(found)]
     longest = max((len(handle.get_label()) for handle in handles), default=0)
     figure.legend(

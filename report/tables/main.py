@@ -240,8 +240,8 @@ def _headings(groups: Sequence[Sequence[Run]]) -> list[str]:
     leaves = []
     for members in groups:
         hidden = (*OF_METHOD, *NOT_IDENTITY)
-        card = {k: v for k, v in members[0].card.items() if k not in hidden}
-        leaves.append({p: v for p, v in flat(card).items() if not p.endswith("truth_sha256")})
+        shown = {k: v for k, v in members[0].card.items() if k not in hidden}
+        leaves.append({p: v for p, v in flat(shown).items() if not p.endswith("truth_sha256")})
     differs = [
         path
         for path in dict.fromkeys(path for each in leaves for path in each)

@@ -79,11 +79,11 @@ def table(found: Sequence[Pair]) -> str:
         one = line[0]
         cells = [escape(one.run.name), text.code(one.run.card8), _said(one.row)]
         for column in columns:
-            pair = next((p for p in line if (p.protocol, p.metric) == column), None)
-            if pair is None:
+            same = next((p for p in line if (p.protocol, p.metric) == column), None)
+            if same is None:
                 cells += ["–", "–", "–"]
             else:
-                cells += [_measured(pair.score), pair.digits, f"{pair.difference:+}"]
+                cells += [_measured(same.score), same.digits, f"{same.difference:+}"]
         rows.append([*cells, one.differs])
     return text.table(heads, rows, range(3, len(heads) - 1))
 
