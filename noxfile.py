@@ -100,8 +100,8 @@ def lint(session: nox.Session) -> None:
 
 @session
 def types(session: nox.Session) -> None:
-    """Check types with mypy, strict for bench."""
-    run(session, "mypy")
+    """Check types with mypy, strict: bench, methods, datasets and report."""
+    run(session, "tests.typed_tree", *session.posargs)
 
 
 @nox.session(default=False)
