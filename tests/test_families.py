@@ -256,7 +256,10 @@ def test_numbers_of_numpy_beside_the_state_are_read(tmp_path: Path) -> None:
     assert torch.equal(read_state(tmp_path / "w.pyth")["w"], torch.ones(2))
 
 
-@pytest.mark.parametrize("name", ["_nets.resnet", "_nets.dolg", "_delg.port", "_nets.token_release"])
+NAMED = ["_nets.resnet", "_nets.dolg", "_delg.port", "_nets.token_release"]
+
+
+@pytest.mark.parametrize("name", NAMED)
 def test_names_in_files(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"bench.methods.{name}"))
     assert result.attempted > 0
