@@ -333,6 +333,18 @@ class Shortlist:
     score: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Ranks and shortlist of every distinct list; `of` says which is that of each protocol.
+
+    Protocols share one list until a stage that uses labels parts them.
+    """
+
+    ranks: tuple[LabelledRanks, ...]
+    shortlist: tuple[Shortlist, ...]
+    of: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Settings:
     """How descriptors are computed; the defaults are written here and nowhere else.

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     "__main__",
     "commands",
-    "training pipeline sheets report/",
+    "training",
+    "pipeline sheets report/",
     "methods/ cluster measure records",
     "describe datasets/ acquire",
     "datasets",
@@ -22,6 +23,7 @@ FLOORS = [
     "contract store published_weights rerank scoring",
     "weights nn plugins system",
     "images",
+    "stage",
     "errors types facts report",
 ]
 

@@ -11,10 +11,10 @@ import pytest
 from bench import datasets
 from bench.data.dataset_json import parse
 from bench.errors import BenchError
-from bench.records import replay
 from bench.rerank import suppression, verification
 from bench.scoring import card, scores
 from bench.search import areas, exact
+from bench.stage import one_list
 from bench.store.matrix import from_array
 from bench.types import (
     NO_ROW,
@@ -102,7 +102,7 @@ def test_recall_after_suppression_is_that_of_the_whole_ranking(seed: int) -> Non
         scores.labelled_rows([protocol]),
         depth,
     )
-    [ranks] = replay.final_ranks(found.ranks, found.shortlist, [protocol], None, groups)
+    [ranks] = suppression.scored(one_list(found.ranks, found.shortlist, 1), groups)
     table = scores.score(ranks, [protocol], n_rows)["all"]
     whole = np.concatenate([database, added])
     for k, name in ((1, R1), (5, R5)):

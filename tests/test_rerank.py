@@ -10,6 +10,7 @@ from bench.records.words import say
 from bench.rerank import verification
 from bench.scoring.scores import labelled_rows, score
 from bench.search import exact
+from bench.stage import follow, one_list
 from bench.store.matrix import from_array
 from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
 
@@ -95,7 +96,7 @@ def test_labelled_images_follow_their_list() -> None:
     ranks = LabelledRanks(
         rows(0, 3), rows(1, 2, 5), rows(3, 20, 4), np.array([0.7, 0.1, 0.5]), rows(1, 0, 0)
     )
-    after = verification.follow(ranks, verification.reorder(LIST, INLIERS, [rows()], first(5)))
+    after = follow(ranks, verification.reorder(LIST, INLIERS, [rows()], first(5)))
     assert after.rank.tolist() == [1, 20, 0]
     assert after.score is ranks.score
 
@@ -144,8 +145,9 @@ def test_scores_are_those_of_full_lists(
     counted = np.full(found.shortlist.row.shape, verification.NOT_VERIFIED)
     for query, marked in enumerate(mask):
         counted[query, marked] = inliers[query, found.shortlist.row[query, marked]]
-    after = verification.ranks_under(found.ranks, found.shortlist, counted, protocols, stage)
-    scores = score(after, protocols, 60)
+    before = one_list(found.ranks, found.shortlist, len(protocols))
+    after = verification.verified(before, [counted], protocols, stage)
+    scores = score([after.ranks[at] for at in after.of], protocols, 60)
 
     for protocol in protocols:
         for query, truth in enumerate(protocol.truth):

@@ -13,7 +13,7 @@ import pytest
 
 from bench import datasets
 from bench.errors import BenchError
-from bench.records import record, replay
+from bench.records import record
 from bench.records.verify import verify
 from bench.rerank import verification
 from bench.scoring import card as cards
@@ -95,7 +95,11 @@ def test_a_run_is_re_ranked_and_verified(
     assert about["pairs"] == np.count_nonzero(arrays["shortlist_inliers"] >= 0)
     assert np.any((arrays["shortlist_inliers"] > 0) & (arrays["shortlist_inliers"] < 6))
     assert verify(path)[0] == []
-    assert card["rerank"]["local"]["least_inliers"] == replay.stage_of(card).least_inliers == 6
+    assert (
+        card["rerank"]["local"]["least_inliers"]
+        == verification.listed_by(card["rerank"]).least_inliers
+        == 6
+    )
 
     # The list is whole (49 images), so the full re-ranked list follows from what is stored.
     headline = card["metrics"][0]
@@ -146,7 +150,7 @@ def test_another_way_of_matching_has_the_same_features(
     )
     other = record.read(made(cli, again, "--limit", "6", "--rerank"))
     assert sorted((workspace.cache / "local").iterdir()) == stores, "nothing is described again"
-    assert replay.stage_of(other["card"]).inlier_weight == 0.1
+    assert verification.listed_by(other["card"]["rerank"]).inlier_weight == 0.1
     assert other["card"]["rerank"]["order"] == {"name": "similarity", "few_inliers": 8}
     assert other["card_sha256"] != one["card_sha256"]
 

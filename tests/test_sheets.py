@@ -82,7 +82,8 @@ def test_the_list_of_a_re_ranked_record_is_the_one_that_is_scored() -> None:
     ranks = LabelledRanks(np.array([0, 2]), np.array([0, 3]), np.array([2, 0]),
                           np.array([0.7, 0.9]), np.array([0, 0]))  # fmt: skip
     dataset: Any = SimpleNamespace(protocols=(protocol,), areas=None, groups=None)
-    arrays = record.arrays_of(ranks, Shortlist(row, score), dataset, inliers)
+    arrays = record.arrays_of(ranks, Shortlist(row, score), dataset)
+    arrays["shortlist_inliers"] = inliers
     card: Any = {"rerank": {"candidates": "deployable", "depth": 3, "local": {}}}
     (after,) = replay.scored_ranks(arrays, card, (protocol,))
     assert after.rank.tolist() == [0, 2]

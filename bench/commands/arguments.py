@@ -42,6 +42,18 @@ def parse(commands: Mapping[str, str], given: Sequence[str]) -> argparse.Namespa
     return top.parse_args(given)
 
 
+def _add_stage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--stage",
+        action="append",
+        default=[],
+        metavar="NAME[:value,key=value]",
+        help="apply a stage to the lists, in the order given: aqe:K,alpha=A searches again with "
+        "a mean of the query and the first K rows; rerank:RULE verifies pairs; FILE.py:… is a "
+        "stage of your own (bench/rerank/README.md)",
+    )
+
+
 def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
     top = Parser(prog="python -m bench", description=DESCRIPTION)
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
@@ -89,6 +101,7 @@ def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
         metavar="A,B,...",
         help="factors of the image pyramid (default: the method's own)",
     )
+    _add_stage(run)
     run.add_argument(
         "--rerank",
         nargs="?",
@@ -229,6 +242,13 @@ def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
         type=Path,
         metavar="FILE",
         help="rows added after the database; negatives for every query",
+    )
+    _add_stage(evaluate)
+    evaluate.add_argument(
+        "--export",
+        type=Path,
+        metavar="FILE.npz",
+        help="write the lists, and the queries that were searched with, after every stage",
     )
     evaluate.add_argument(
         "--name",

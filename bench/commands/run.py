@@ -40,6 +40,7 @@ def run_methods(given: argparse.Namespace) -> int:
         allow_partial=given.allow_partial,
         force=given.force,
         allow_missing=given.allow_missing,
+        stages=tuple(given.stage),
         rerank=given.rerank,
         ransac=given.ransac,
         local_precision=given.local_precision,
@@ -111,6 +112,8 @@ def evaluate(given: argparse.Namespace) -> int:
         search=given.search,
         measure=given.measure,
         command=given.line,
+        stages=tuple(given.stage),
+        export=given.export,
     )
     path = brought.score_brought(
         given.dataset,

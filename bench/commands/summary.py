@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from bench.errors import first_few
+from bench.rerank import stages
 from bench.scoring.card import is_compressed, name_of
 
 _SHORT = {"easy": "E", "medium": "M", "hard": "H"}
@@ -80,6 +81,8 @@ def _marks(record: dict[str, Any]) -> list[str]:
         marks.append("chance" if "chance" in weights["source"] else "untrained")
     if "rerank" in record["card"]:
         marks.append(f"re-ranked, {record['card']['rerank']['candidates']} candidates")
+    if record["card"].get("stages"):
+        marks.append(stages.words(record["card"]["stages"]))
     if is_compressed(record["card"]):
         marks.append(f"compressed: {name_of(record['card']['compression'])}")
     if record["card"]["search"] != "exact":

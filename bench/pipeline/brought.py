@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zipfile
 from collections.abc import Sequence
@@ -15,13 +16,16 @@ from numpy.typing import NDArray
 from bench import datasets
 from bench.errors import BenchError
 from bench.pipeline.options import Options
-from bench.pipeline.score import BROUGHT, check_search, finish, searched_as
+from bench.pipeline.score import BROUGHT, Taken, chain_of, check_search, searched_as, write
+from bench.pipeline.space import How
+from bench.pipeline.walk import Chain, Described, Walked, walk
+from bench.rerank import stages
 from bench.scoring import card
-from bench.search import exact
 from bench.store import matrix, shards
 from bench.store.matrix import Matrix, from_array
 from bench.system import machine
-from bench.types import Image, MethodInfo
+from bench.system.paths import write_bytes
+from bench.types import Dataset, Image, MethodInfo
 
 Part = Literal["database", "queries", "distractors"]
 
@@ -139,36 +143,61 @@ def score_brought(
     check_rows(asked, dataset.queries, "queries")
     added = [read(path, "distractors") for path in distractors]
     check_dim([brought, asked, *added])
-    n_rows = matrix.count_rows([brought, *added])
     check_search(dataset, options)
-    searched = searched_as(options, brought.shape[1], n_rows, str(brought.open().dtype))
+    rows = matrix.count_rows(added) if added else 0
+    dim, n_rows = brought.shape[1], brought.shape[0] + rows
+    chain = chain_of(options, [stages.parse(text) for text in options.stages])
+    chain = chain.fit_to(dataset, rows, dim)
+    searched = searched_as(options, dim, n_rows, str(brought.open().dtype))
     sources = [(path.stem, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
-
-    def make_card(found: exact.Found) -> card.Card:
-        least, most = found.norms
-        unit = max(abs(least - 1), abs(most - 1)) < UNIT_NORM_TOLERANCE
-        made = card.make(dataset, None, unit_norm=unit, distractors=sources)
-        return made | searched
-
-    info = MethodInfo(
-        name="brought",
-        variant=label,
-        version="0",
-        dim=brought.shape[1],
-        weights={
-            "source": BROUGHT,
-            "licence": BROUGHT,
-            "sha256": None,
-            "training_set": BROUGHT,
-            "trained": None,
-        },
-    )
-    timing: dict[str, Any] = {"phases_s": {}, "latency": None}
     device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
+    given = Described(dataset, [brought, *added], [asked])
     try:
-        return finish(dataset, [brought, *added], [asked], make_card, info, options, timing, device)
+        walked = walk(given, chain, How(options.memory_budget_mib << 20, device))
+        least, most = walked.norms
+        made = card.make(
+            dataset,
+            None,
+            unit_norm=max(abs(least - 1), abs(most - 1)) < UNIT_NORM_TOLERANCE,
+            distractors=sources,
+            stages=[stage.entry() for stage in chain.stages],
+            **searched,
+        )
+        if options.export is not None:
+            export(options.export, walked, dataset, chain)
+        taken = Taken(device=device)
+        return write(walked, given, made, _brought(label, dim), options, chain, taken)
     finally:
         shards.release()
+
+
+def _brought(label: str, dim: int) -> MethodInfo:
+    """Return the method of descriptors that nobody states anything about."""
+    facts = {"source": BROUGHT, "licence": BROUGHT, "sha256": None, "training_set": BROUGHT}
+    return MethodInfo("brought", label, "0", dim, weights={**facts, "trained": None})
+
+
+def export(path: Path, walked: Walked, dataset: Dataset, chain: Chain) -> None:
+    """Write lists and queries after the search and after every stage as an .npz.
+
+    `search_rows` and `search_scores` (n_queries, depth) are the list of the search; `stage0_rows`,
+    `stage0_scores` and, where the stage searched with others, `stage0_queries` (n_queries, dim)
+    follow; a list that differs by protocol has its name behind it. A row of -1 fills a list.
+    """
+    out: dict[str, Any] = {"stages": np.array([stage.name for stage in chain.stages])}
+    for name, ranking in [("search", walked.before)] + [
+        (f"stage{place}", step.ranking) for place, step in enumerate(walked.steps)
+    ]:
+        for at, listed in enumerate(ranking.shortlist):
+            protocol = dataset.protocols[ranking.of.index(at)].name
+            end = f"_{protocol}" if len(ranking.shortlist) > 1 else ""
+            out |= {f"{name}_rows{end}": listed.row, f"{name}_scores{end}": listed.score}
+    for place, step in enumerate(walked.steps):
+        if step.queries is not None:
+            out[f"stage{place}_queries"] = step.queries
+    packed = io.BytesIO()
+    np.savez_compressed(packed, allow_pickle=False, **out)
+    write_bytes(path, packed.getvalue())
 
 
 def check_label(label: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from bench.describe import engine, probe
 from bench.pipeline.plan import Plan, jobs, room_needed
 from bench.records.words import sentence
+from bench.rerank import stages
 from bench.scoring import card
 from bench.store import room
 
@@ -35,8 +36,10 @@ def describe_plan(planned: Plan, forecast: Forecast | None = None) -> list[str]:
             f"{job.phase.removeprefix('describe ')}: {len(job.work.listed.images)} images, "
             f"{job.images} to describe, {size} in the store"
         )
-    if planned.options.rerank is not None:
+    if "rerank" in planned.card:
         out.append(f"re-ranking: {sentence('candidates_rule', planned.card)}")
+    if planned.card.get("stages"):
+        out.append(f"stages: {stages.words(planned.card['stages'])}")
     for word in ("compression", "search"):
         if planned.card[word] not in ("none (float32)", "exact"):
             out.append(f"{word}: {sentence(word, planned.card)}")

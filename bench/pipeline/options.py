@@ -29,6 +29,7 @@ class Options:
     allow_partial: bool = False
     force: bool = False
     allow_missing: bool = False
+    stages: tuple[str, ...] = ()
     rerank: Candidates | None = None
     ransac: Mode = "fast"
     local_precision: Precision = "float32"
@@ -38,3 +39,4 @@ class Options:
     measure: Measure = "none"
     command: str = ""
     image_url: str | None = None
+    export: Path | None = None

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench import datasets, methods
 from bench.describe import engine, extract, loading
+from bench.errors import BenchError
 from bench.pipeline import distractors
 from bench.pipeline.options import Options
-from bench.pipeline.score import check_search, searched_as
-from bench.rerank import verification
+from bench.pipeline.score import chain_of, check_search, searched_as
+from bench.pipeline.walk import Chain
+from bench.rerank import stages, verification
 from bench.scoring import card
+from bench.stage import Stage
 from bench.store import room
 from bench.system.paths import cache_root
 from bench.types import Dataset, Preprocess
@@ -28,6 +31,7 @@ class Plan:
     card: card.Card
     options: Options
     method: str  # as it was named
+    chain: Chain = field(default_factory=Chain)
 
     def database_lists(self) -> list[tuple[str, Dataset]]:
         """Return what is searched, in order of rows: the data set, then its distractors."""
@@ -56,11 +60,8 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     rule = with_query_crop(loaded.rule, options.query_crop)
     rule = with_size(rule, options.max_side, options.scales)
     loaded = replace(loaded, rule=rule)
-    said = None
-    if options.rerank is not None:
-        local_rule = methods.local_of(loaded.method, loaded.info)
-        stage = verification.stage_of(options.rerank, local_rule)
-        said = verification.card_of(stage, local_rule, options.ransac, options.local_precision)
+    chain = chain_of(options, _stages(options, loaded))
+    chain = chain.fit_to(dataset, sum(len(one.database) for one in added), loaded.info.dim)
     n_rows = sum(len(one.database) for one in (dataset, *added))
     made = card.make(
         dataset,
@@ -68,12 +69,39 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
         unit_norm=True,
         precision=engine.precision(loaded),
         distractors=[(one.name, len(one.database)) for one in added],
-        rerank=said,
+        stages=[stage.entry() for stage in chain.stages],
         **searched_as(options, loaded.info.dim, n_rows),
     )
     if added:
         made["distractors"] |= distractors.on_card(added)
-    return Plan(dataset, added, loaded, made, options, method_name)
+    return Plan(dataset, added, loaded, made, options, method_name, chain)
+
+
+def _stages(options: Options, loaded: engine.Loaded) -> list[Stage]:
+    """Return the stages of a run in order; geometric verification is the method's."""
+    texts = options.stages
+    if options.rerank is not None:
+        if any(stages.split(text)[0] == stages.VERIFICATION for text in texts):
+            raise BenchError("--rerank is --stage rerank at the end; give one of them.")
+        texts = (*texts, f"{stages.VERIFICATION}:{options.rerank}")
+    return [
+        _verification(text, options, loaded)
+        if stages.split(text)[0] == stages.VERIFICATION
+        else stages.parse(text)
+        for text in texts
+    ]
+
+
+def _verification(text: str, options: Options, loaded: engine.Loaded) -> Stage:
+    """Return the stage of `rerank[:RULE]`, with the local features of the method."""
+    _, rule, rest = stages.split(text)
+    candidates = rule or "deployable"
+    if rest or candidates not in verification.RULES:
+        raise BenchError(f"--stage {text!r} is written rerank:RULE; RULE is one of "
+                         f"{', '.join(verification.RULES)}.")  # fmt: skip
+    local_rule = methods.local_of(loaded.method, loaded.info)
+    stage = verification.stage_of(candidates, local_rule)
+    return verification.Verification(stage, local_rule, options.ransac, options.local_precision)
 
 
 def with_query_crop(rule: Preprocess, query_crop: str | None) -> Preprocess:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from bench.describe import engine, extract
 from bench.measure import latency
+from bench.pipeline.local import features_of
 from bench.pipeline.plan import Plan, jobs, room_needed
-from bench.pipeline.score import finish
-from bench.pipeline.verify_pairs import reranking
+from bench.pipeline.score import Taken, write
+from bench.pipeline.space import How
+from bench.pipeline.walk import Described, walk
 from bench.search import exact, missing
 from bench.search.missing import Missing
 from bench.store import shards
@@ -52,60 +55,77 @@ def run(planned: Plan, hired: AbstractContextManager[Cluster | None] | None = No
 def _run(planned: Plan, cluster: Cluster | None) -> Path:
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
     memory.reset_peaks(loaded.device)
-    phases: dict[str, float] = {}
-    described: list[list[Matrix]] = []
-    faults: list[str] = []
-    from_store = 0
-    all_jobs = jobs(planned)
-    rows: list[dict[int, str]] = [{} for _ in all_jobs]
+    lists = _describe(planned, cluster)
+    absent = Missing(_end_to_end(lists.gone[:-1], lists.jobs), lists.gone[-1])
+    missing.check(absent, dataset)
+    phases = dict(lists.phases_s)
+    measured = None
+    if options.measure != "none":
+        start = time.perf_counter()
+        usable = [image for row, image in enumerate(dataset.database) if row not in lists.gone[0]]
+        measured = latency.measure(loaded, dataset.folder, usable, options.measure)
+        phases["latency"] = time.perf_counter() - start
+    needed = {need.role for stage in planned.chain.stages for need in stage.needs()}
+    given = Described(
+        dataset,
+        [part for parts in lists.parts[:-1] for part in parts],
+        lists.parts[-1],
+        absent,
+        features_of(planned, lists.gone, cluster) if "local" in needed else None,
+    )
+    hand_out = exact.here if cluster is None else cluster.hand_out
+    how = How(options.memory_budget_mib << 20, loaded.device, hand_out)
+    walked = walk(given, planned.chain, how)
+    taken = Taken(
+        phases,
+        {
+            "images_from_store": lists.from_store,
+            "latency": measured and measured.latency,
+            "extraction": engine.about(loaded),
+        },
+        measured,
+        loaded.device,
+        [image for _, one in planned.database_lists() for image in one.database],
+        None if cluster is None else cluster.about,
+    )
+    return write(walked, given, planned.card, loaded.info, options, planned.chain, taken)
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """What was described: per list its parts and the images without a descriptor."""
+
+    jobs: Sequence[extract.Job]
+    parts: Sequence[list[Matrix]]
+    gone: Sequence[dict[int, str]]
+    from_store: int
+    phases_s: Mapping[str, float]
+
+
+def _describe(planned: Plan, cluster: Cluster | None) -> _Lists:
+    """Describe what is not in the store; all images that cannot be decoded are named at the end."""
+    options, all_jobs = planned.options, jobs(planned)
+    gone: list[dict[int, str]] = [{} for _ in all_jobs]
     said = room_needed(planned, all_jobs)
     count = sum(job.images for job in all_jobs)
     if count:
         print(f"to describe: {count} images; to write: {said}", file=sys.stderr, flush=True)
-    for job, found in zip(all_jobs, rows, strict=True):
+    parts, faults, from_store, phases = [], list[str](), 0, {}
+    for job, found in zip(all_jobs, gone, strict=True):
         start = time.perf_counter()
         try:
-            parts, kept = extract.finish(job, found if options.allow_missing else None, cluster)
+            rows, kept = extract.finish(job, found if options.allow_missing else None, cluster)
         except extract.BrokenImagesError as error:  # all of them are named, of all lists
             faults += error.faults
             continue
-        described.append(parts)
+        parts.append(rows)
         from_store += kept
         phases[job.phase] = time.perf_counter() - start
     if faults:
         total = sum(len(job.work.listed.images) for job in all_jobs)
         advice = ", or score without them: --allow-missing, which marks the result"
         raise extract.BrokenImagesError(faults, total, advice)
-    absent = Missing(_end_to_end(rows[:-1], all_jobs), rows[-1])
-    missing.check(absent, dataset)
-    measured = None
-    if options.measure != "none":
-        start = time.perf_counter()
-        usable = [image for row, image in enumerate(dataset.database) if row not in rows[0]]
-        measured = latency.measure(loaded, dataset.folder, usable, options.measure)
-        phases["latency"] = time.perf_counter() - start
-    taken = {
-        "phases_s": phases,
-        "images_from_store": from_store,
-        "latency": measured and measured.latency,
-        "extraction": engine.about(loaded),
-    }
-    return finish(
-        dataset,
-        [part for parts in described[:-1] for part in parts],
-        described[-1],
-        lambda _: planned.card,
-        loaded.info,
-        options,
-        taken,
-        loaded.device,
-        None if options.rerank is None else reranking(planned, rows, cluster),
-        measured,
-        absent,
-        [image for _, one in planned.database_lists() for image in one.database],
-        None if cluster is None else cluster.about,
-        exact.here if cluster is None else cluster.hand_out,
-    )
+    return _Lists(all_jobs, parts, gone, from_store, phases)
 
 
 def _end_to_end(rows: Sequence[dict[int, str]], all_jobs: Sequence[extract.Job]) -> dict[int, str]:

@@ -1,152 +1,113 @@
-"""From descriptors to a record: search, score, write. The same for a run and for `evaluate`."""
+"""From a walk to a record: scores, costs, what was done; the same for a run and for `evaluate`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bench.errors import BenchError
-from bench.measure import costs
+from bench.measure import costs, timing
 from bench.pipeline.options import Options
+from bench.pipeline.walk import Chain, Described, Walked
 from bench.records import record, replay
-from bench.rerank import suppression, verification
-from bench.rerank.verification import Reranking
 from bench.scoring import card
 from bench.scoring.intervals import intervals_of
-from bench.scoring.scores import labelled_rows, score, ties_of
-from bench.search import areas, compress, exact, faiss_index, missing
+from bench.scoring.scores import score, ties_of
+from bench.search import compress, faiss_index, missing
+from bench.stage import Stage
 from bench.store import matrix
 from bench.system import machine
 from bench.system.hashing import plain
-from bench.system.progress import Progress
-from bench.types import (
-    Dataset,
-    Image,
-    MethodInfo,
-    Shortlist,
-)
+from bench.types import Dataset, Image, MethodInfo
 
 SEED = 0
 BROUGHT = "not stated: descriptors were brought"
 
 
-def finish(
-    dataset: Dataset,
-    parts: list[matrix.Matrix],
-    query_parts: list[matrix.Matrix],
-    make_card: Callable[[exact.Found], card.Card],
+@dataclass(frozen=True)
+class Taken:
+    """What was done before the walk, as a record keeps it.
+
+    `phases_s` are seconds by phase; `timing` has the other entries of the record's section;
+    `measured` is what describing costs, where that was measured; `device` is None where nothing
+    ran on one; `searched` are the images of the rows; `nodes` gives the machines of a cluster.
+    """
+
+    phases_s: Mapping[str, float] = field(default_factory=dict)
+    timing: Mapping[str, Any] = field(default_factory=lambda: {"latency": None})
+    measured: costs.Measured | None = None
+    device: str | None = None
+    searched: Sequence[Image] = ()
+    nodes: Callable[[], list[dict[str, Any]]] | None = None
+
+
+def chain_of(options: Options, stages: Sequence[Stage] = ()) -> Chain:
+    """Return the chain that the options name, with stages that were made before."""
+    return Chain(
+        compress.parse(options.compression),
+        faiss_index.parse(options.search),
+        tuple(stages),
+        options.shortlist,
+        options.force,
+    )
+
+
+def write(
+    walked: Walked,
+    given: Described,
+    stated: card.Card,
     info: MethodInfo,
     options: Options,
-    timing: dict[str, Any],
-    device: str | None,
-    reranking: Reranking | None = None,
-    measured: costs.Measured | None = None,
-    absent: missing.Missing = missing.NOTHING,
-    searched: Sequence[Image] = (),
-    nodes: Callable[[], list[dict[str, Any]]] | None = None,
-    hand_out: exact.HandOut = exact.here,
+    chain: Chain,
+    taken: Taken,
 ) -> Path:
-    """Rank, re-rank where asked, score, write the record of descriptors; return its path.
-
-    `timing` needs `phases_s` (what was done before) and `latency`; `device` is None where nothing
-    ran on one; `measured` is what describing costs, where that was measured. Images `absent` have
-    rows in `parts` and `query_parts`, which are not looked at; `searched` are those of `parts`.
-    `nodes` gives what the record keeps of the machines of a cluster; `hand_out` says who searches.
-    """
-    phases = timing["phases_s"]
-    depth = options.shortlist
-    if reranking is not None:
-        depth = max(depth, verification.depth_needed(reranking.stage, dataset.protocols))
-    if dataset.groups is not None:
-        depth = max(depth, suppression.depth_needed(dataset.groups, dataset.protocols))
-    choice = compress.parse(options.compression)
-    n_rows = matrix.count_rows(parts)
-    parts = missing.without(parts, absent.database)
-    query_parts = missing.without(query_parts, absent.queries)
-    counted: card.Card = {}
-    if absent:  # a compression or an index must fit the rows that there are
-        dim, left = parts[0].shape[1], matrix.count_rows(parts)
-        counted = searched_as(options, dim, left)
-    if choice is not None:
-        start = time.perf_counter()
-        parts = compress.compress(parts, choice, force=options.force)
-        phases[f"compress to {choice.name}"] = time.perf_counter() - start
-    exact = _search(
-        dataset, parts, query_parts, depth, options, phases, device, absent, n_rows, hand_out
+    """Score what a walk found, measure the search, write the record; return its path."""
+    dataset, absent, start = given.dataset, given.absent, time.perf_counter()
+    scores = score(
+        walked.ranks, dataset.protocols, len(dataset.database), SEED, unanswered=absent.queries
     )
-    found, about, index = _approximately(
-        dataset, parts, query_parts, depth, options, phases, exact, absent, n_rows
-    )
-    if (reranking is not None or dataset.groups is not None) and about is not None:
-        _check_candidates(found.shortlist, depth, parts)
-    verified = None
-    if reranking is not None:
-        mask = verification.chosen(found.shortlist, dataset.protocols, reranking.stage)
-        verified = reranking.verify(found.shortlist, mask, phases)
-    start = time.perf_counter()
-    ranks = replay.final_ranks(
-        found.ranks,
-        found.shortlist,
-        dataset.protocols,
-        None if reranking is None or verified is None else (reranking.stage, verified.inliers),
-        dataset.groups,
-    )
-    scores = score(ranks, dataset.protocols, len(dataset.database), SEED, unanswered=absent.queries)
-    phases["score"] = time.perf_counter() - start
-    phases |= {phase: round(seconds, 4) for phase, seconds in phases.items()}
-    content = {
+    phases = {**taken.phases_s, **walked.phases_s, "score": time.perf_counter() - start}
+    content: dict[str, Any] = {
         "run_id": record.new_run_id(),
         "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "command": options.command,
-        "card": missing.on_card(make_card(found) | counted, absent),
+        "card": missing.on_card(stated | _counted(walked, absent, options), absent),
         "method": plain(info),
         "scores": record.scores_to_json(scores),
         "intervals": intervals_of(dataset.protocols, len(dataset.database)),
-        "ties": ties_of(found.ranks),
-        "timing": timing,
-        "memory": {
-            "peak_resident_bytes": machine.peak_resident_bytes(),
-            "peak_device_bytes": None if device is None else machine.peak_device_bytes(device),
-        },
-        "bytes_per_image": parts[0].row_bytes(),
+        "ties": ties_of(walked.before.ranks[0]),
+        "timing": {"phases_s": {k: round(s, 4) for k, s in phases.items()}, **taken.timing},
+        "memory": {"peak_resident_bytes": 0, "peak_device_bytes": None},
+        "bytes_per_image": walked.parts[0].row_bytes(),
         "partial": dataset.limit is not None or dataset.absent is not None or bool(absent),
-        "machine": machine.describe(device) | ({} if nodes is None else {"nodes": nodes()}),
+        "machine": machine.describe(taken.device)
+        | ({} if taken.nodes is None else {"nodes": taken.nodes()}),
         "libraries": machine.libraries(),
         "source": machine.source(),
         "seed": SEED,
     }
     if absent:
-        content["missing"] = missing.listed(absent, searched or dataset.database, dataset.queries)
-    if verified is not None:
-        content["rerank"] = dict(verified.about)
-    budget = options.memory_budget_mib << 20
+        searched = taken.searched or dataset.database
+        content["missing"] = missing.listed(absent, searched, dataset.queries)
+    content |= _of_stages(walked, chain)
+    if walked.retrieved is not None:
+        content["approximate"] = _loss(walked, dataset, options, absent)
     costs.add(
         content,
-        parts,
-        query_parts,
+        walked.parts,
+        walked.queries,
         options.shortlist,
-        budget,
-        device,
+        options.memory_budget_mib << 20,
+        taken.device,
         options.measure,
-        measured,
-        index,
+        taken.measured,
+        walked.retrieved,
     )
-    inliers = None if verified is None else verified.inliers
-    arrays = record.arrays_of(found.ranks, found.shortlist, dataset, inliers)
-    if about is not None:
-        content["approximate"] = about
-        arrays |= {
-            "exact_rank": exact.ranks.rank,
-            "exact_shortlist_row": exact.shortlist.row,
-        }
-    return record.write(options.output, content, arrays)
+    return record.write(options.output, content, _arrays(walked, dataset, chain))
 
 
 def searched_as(options: Options, dim: int, n_rows: int, given: str = "float32") -> card.Card:
@@ -170,106 +131,63 @@ def check_search(dataset: Dataset, options: Options) -> None:
         )
 
 
-def _search(
-    dataset: Dataset,
-    parts: list[matrix.Matrix],
-    query_parts: list[matrix.Matrix],
-    depth: int,
-    options: Options,
-    phases: dict[str, float],
-    device: str | None,
-    absent: missing.Missing,
-    n_rows: int,
-    hand_out: exact.HandOut,
-) -> exact.Found:
-    """Search exactly; `n_rows` counts the rows of `parts` and those that are absent from them."""
-    wanted = labelled_rows(dataset.protocols)
-    rows = _query_rows(query_parts)
-    labelled = missing.labels_without(wanted, absent, n_rows)
-    budget, total = options.memory_budget_mib << 20, 0
-    jobs = areas.jobs(missing.areas_without(dataset.areas, absent), parts, labelled)
-    for job in jobs:
-        passes = exact.passes(job.parts, len(job.queries), job.labelled, depth, budget)
-        total += passes * len(job.number)
-    with Progress("search", total, "rows") as progress:
-        searched = [
-            (
-                job,
-                exact.search(
-                    job.parts,
-                    rows[job.queries],
-                    job.labelled,
-                    depth,
-                    budget,
-                    progress.advance,
-                    (device if hand_out is exact.here else None) or "cpu",
-                    None if hand_out is exact.here else 1,
-                    hand_out,
-                ),
-            )
-            for job in jobs
-        ]
-    phases["search"] = progress.seconds
-    found = searched[0][1] if dataset.areas is None else areas.join(searched, len(rows))
-    ranks, shortlist = missing.restore(
-        found.ranks, found.shortlist, wanted, absent, n_rows, depth, dataset.areas
-    )
-    return replace(found, ranks=ranks, shortlist=shortlist)
+def _counted(walked: Walked, absent: missing.Missing, options: Options) -> card.Card:
+    """Return what changes on a card where a compression or an index has fewer rows to fit."""
+    if not absent:
+        return {}
+    dim, left = walked.parts[0].shape[1], matrix.count_rows(list(walked.parts))
+    return searched_as(options, dim, left)
 
 
-def _check_candidates(shortlist: Shortlist, depth: int, parts: list[matrix.Matrix]) -> None:
-    """Refuse to re-rank lists that an index cut short of the candidates."""
-    found, wanted = shortlist.row.shape[1], min(depth, matrix.count_rows(parts))
-    if found < wanted:
-        raise BenchError(
-            f"re-ranking needs lists of {wanted} images, and the index found only {found} for some "
-            "query; look into more lists (nprobe) or ask for a longer list (k)."
-        )
+def _of_stages(walked: Walked, chain: Chain) -> dict[str, Any]:
+    """Return what a record says of its stages: of re-ranking alone, or of each of a chain."""
+    said = [dict(step.about) for step in walked.steps]
+    for about, step in zip(said, walked.steps, strict=True):
+        if step.ms_per_query:
+            about["ms_per_query"] = timing.summarise(timing.in_blocks(step.ms_per_query))
+    if replay.alone(chain.stages):
+        return {"rerank": said[0]}
+    named = zip(chain.stages, said, strict=True)
+    return {"stages": [{"stage": stage.name, **about} for stage, about in named]} if said else {}
 
 
-def _query_rows(query_parts: list[matrix.Matrix]) -> NDArray[np.float64]:
-    queries = np.concatenate([np.asarray(part.open()) for part in query_parts])
-    matrix.check_block(query_parts, 0, queries)
-    rows: NDArray[np.float64] = queries.astype(np.float64)
-    return rows
-
-
-def _approximately(
-    dataset: Dataset,
-    parts: list[matrix.Matrix],
-    query_parts: list[matrix.Matrix],
-    depth: int,
-    options: Options,
-    phases: dict[str, float],
-    exact_found: exact.Found,
-    absent: missing.Missing,
-    n_rows: int,
-) -> tuple[exact.Found, dict[str, Any] | None, faiss_index.Retrieved | None]:
-    """Return what is found, and of an approximate search its part of the record and its lists."""
+def _loss(
+    walked: Walked, dataset: Dataset, options: Options, absent: missing.Missing
+) -> dict[str, Any]:
+    """Return what a record says of an approximate search: what it lost and took."""
+    assert walked.retrieved is not None
+    assert walked.exact is not None
+    seconds = walked.retrieved.seconds | {"exact_search": walked.phases_s["search"]}
     index = faiss_index.parse(options.search)
-    if index is None:
-        return exact_found, None, None
-    start = time.perf_counter()
-    got = faiss_index.retrieve(index, parts, _query_rows(query_parts))
-    wanted = labelled_rows(dataset.protocols)
-    labelled = missing.labels_without(wanted, absent, n_rows)
-    ranks, shortlist = missing.restore_retrieved(
-        *faiss_index.ranks_of(got.lists, labelled, depth), wanted, absent, n_rows
-    )
-    phases["approximate search"] = time.perf_counter() - start
-    seconds = got.seconds | {"exact_search": phases["search"]}
-    about = {
+    assert index is not None
+    return {
         "index": index.name,
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
-        "index_bytes": got.index_bytes,
+        "index_bytes": walked.retrieved.index_bytes,
         **faiss_index.loss(
             dataset.protocols,
             len(dataset.database),
-            ranks,
-            shortlist,
-            exact_found.ranks.rank,
-            exact_found.shortlist.row,
+            walked.before.ranks[0],
+            walked.before.shortlist[0],
+            walked.exact.ranks[0].rank,
+            walked.exact.shortlist[0].row,
             absent.queries,
         ),
     }
-    return exact.Found(ranks, shortlist, exact_found.norms), about, got
+
+
+def _arrays(walked: Walked, dataset: Dataset, chain: Chain) -> record.Arrays:
+    """Return the arrays of the record: of the search, of every stage, of an exact search beside."""
+    arrays = record.arrays_of(walked.before.ranks[0], walked.before.shortlist[0], dataset)
+    names = [protocol.name for protocol in dataset.protocols]
+    if replay.alone(chain.stages):
+        arrays["shortlist_inliers"] = walked.steps[0].arrays["inliers"][0]
+    else:
+        before = walked.before
+        for place, (stage, step) in enumerate(zip(chain.stages, walked.steps, strict=True)):
+            arrays |= replay.arrays_of(place, step, before, names, stage.searches_again)
+            before = step.ranking
+    if walked.exact is not None:
+        arrays["exact_rank"] = walked.exact.ranks[0].rank
+        arrays["exact_shortlist_row"] = walked.exact.shortlist[0].row
+    return arrays

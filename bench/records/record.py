@@ -62,13 +62,11 @@ def arrays_of(
     ranks: LabelledRanks,
     shortlist: Shortlist,
     dataset: Dataset,
-    inliers: NDArray[np.int64] | None = None,
 ) -> Arrays:
     """Return what the .npz holds; every ragged list is a flat array and an array of offsets.
 
-    Ranks and shortlist are those before re-ranking; `inliers` says, per place of the shortlist,
-    what re-ranking found there (-1: no candidate), so that the ranks after it follow. Areas and
-    groups of the data set are there if it has them.
+    Ranks and shortlist are those of the search; what stages made of them `bench.records.replay`
+    adds. Areas and groups of the data set are there if it has them.
     """
     arrays: Arrays = {
         "labelled_offsets": ranks.offsets,
@@ -79,8 +77,6 @@ def arrays_of(
         "shortlist_row": shortlist.row,
         "shortlist_score": shortlist.score,
     }
-    if inliers is not None:
-        arrays["shortlist_inliers"] = inliers
     if dataset.areas is not None:
         arrays["database_area"], arrays["query_area"] = (
             dataset.areas.database,

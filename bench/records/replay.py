@@ -1,49 +1,126 @@
-"""The ranks that a record's scores come from: the search's, after each stage on the card."""
+"""The ranks that a record's scores come from: the search's, after each stage on the card.
+
+What a record keeps of a stage is enough to do it again without descriptors: of one that reorders a
+list a number per place, of one that searches again the ranks and the list it got. Arrays are called
+`stage0_strength`, `stage1_labelled_rank` and so on, with the protocol's name behind it where lists
+differ by protocol. Re-ranking alone keeps `shortlist_inliers`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from bench.records.record import Arrays, ranks_of
 from bench.rerank import suppression, verification
+from bench.rerank.stages import VERIFICATION
 from bench.scoring.card import Card
-from bench.types import LabelledRanks, Protocol, Rows, Shortlist
+from bench.stage import Stage, Step, one_list, reordered
+from bench.types import LabelledRanks, Protocol, Ranking, Shortlist
+
+SEARCHED = ("labelled_rank", "labelled_score", "labelled_tied", "shortlist_row", "shortlist_score")
 
 
-def scored_ranks(
-    arrays: Arrays, card: Card, protocols: tuple[Protocol, ...]
-) -> list[LabelledRanks]:
-    """Return the ranks that are scored, one per protocol: see `final_ranks`."""
-    reranked = (stage_of(card), arrays["shortlist_inliers"]) if "rerank" in card else None
-    return final_ranks(*ranks_of(arrays), protocols, reranked, arrays.get("database_group"))
+def alone(stages: Sequence[Stage]) -> bool:
+    """Return whether the only stage is geometric verification, which has fields of its own."""
+    return [stage.name for stage in stages] == [VERIFICATION]
 
 
-def final_ranks(
-    ranks: LabelledRanks,
-    shortlist: Shortlist,
-    protocols: Sequence[Protocol],
-    reranked: tuple[verification.Stage, Rows] | None,
-    groups: Rows | None,
-) -> list[LabelledRanks]:
-    """Return the ranks that are scored, one per protocol: after re-ranking, after suppression.
+def entries(card: Card) -> list[Mapping[str, Any]]:
+    """Return the stages of a card in order of application."""
+    if "rerank" in card:
+        return [{"stage": VERIFICATION, **card["rerank"]}]
+    return list(card.get("stages", ()))
 
-    `ranks` and `shortlist` are those of the search, `reranked` is a stage and its inliers, `groups`
-    are those of the data set.
-    """
-    lists, out = [shortlist] * len(protocols), [ranks] * len(protocols)
-    if reranked is not None:
-        stage, inliers = reranked
-        lists = verification.lists_under(shortlist, inliers, protocols, stage)
-        out = [verification.follow(ranks, one) for one in lists]
-    if groups is not None:
-        pairs = zip(out, lists, strict=True)
-        out = [suppression.follow(one, listed, groups) for one, listed in pairs]
+
+def arrays_of(
+    place: int, step: Step, before: Ranking, names: Sequence[str], searched: bool
+) -> Arrays:
+    """Return what a record keeps of a stage; `names` are those of the protocols."""
+    if searched:
+        ranks, listed = step.ranking.ranks[0], step.ranking.shortlist[0]
+        values = (ranks.rank, ranks.score, ranks.tied, listed.row, listed.score)
+        return {f"stage{place}_{key}": value for key, value in zip(SEARCHED, values, strict=True)}
+    out: Arrays = {}
+    for name, arrays in step.arrays.items():
+        for at, array in enumerate(arrays):
+            out[_name(place, name, before, names, at)] = array
     return out
 
 
-def stage_of(card: Card) -> verification.Stage:
-    """Return which images of a list a re-ranked card says were re-ranked, and how."""
-    said = card["rerank"]
-    fields = {"least_inliers", "inlier_weight"} & set(said["local"])
-    chosen = {field: said["local"][field] for field in fields}
-    return verification.Stage(said["candidates"], said["depth"], **chosen)
+def _name(place: int, name: str, before: Ranking, names: Sequence[str], at: int) -> str:
+    one = len(before.shortlist) == 1
+    return f"stage{place}_{name}" + ("" if one else f"_{names[before.of.index(at)]}")
+
+
+def rankings(arrays: Arrays, card: Card, protocols: Sequence[Protocol]) -> list[Ranking]:
+    """Return the ranking of the search, and then that after each stage.
+
+    Raises LookupError where an array is missing, ValueError where one has another shape.
+    """
+    out = [one_list(*ranks_of(arrays), len(protocols))]
+    for place, entry in enumerate(entries(card)):
+        out.append(_after(place, entry, arrays, out[-1], protocols))
+    return out
+
+
+def of_stage(
+    place: int, arrays: Arrays, before: Ranking, protocols: Sequence[Protocol]
+) -> dict[str, list[NDArray[Any]]]:
+    """Return the arrays of a stage that reorders, by name: one for every distinct list.
+
+    Raises ValueError where one has not the shape of its list, LookupError where one is missing.
+    """
+    if "shortlist_inliers" in arrays:
+        return {"inliers": [arrays["shortlist_inliers"]]}
+    names, start = [protocol.name for protocol in protocols], f"stage{place}_"
+    ends = [""] if len(before.shortlist) == 1 else [f"_{names[i]}" for i in _firsts(before)]
+    keys = [key.removeprefix(start) for key in arrays if key.startswith(start)]
+    out = {
+        key.removesuffix(ends[0]): [
+            arrays[f"{start}{key.removesuffix(ends[0])}{end}"] for end in ends
+        ]
+        for key in keys
+        if key.endswith(ends[0])
+    }
+    for name, found in out.items():
+        for array, listed in zip(found, before.shortlist, strict=True):
+            if array.shape != listed.row.shape:
+                raise ValueError(f"the {name} of stage {place} is not one number per place")
+    return out
+
+
+def _firsts(before: Ranking) -> list[int]:
+    return [before.of.index(at) for at in range(len(before.shortlist))]
+
+
+def _after(
+    place: int,
+    entry: Mapping[str, Any],
+    arrays: Arrays,
+    before: Ranking,
+    protocols: Sequence[Protocol],
+) -> Ranking:
+    if f"stage{place}_labelled_rank" in arrays:
+        rank, score, tied, row, listed = (arrays[f"stage{place}_{key}"] for key in SEARCHED)
+        first = before.ranks[0]
+        if rank.shape != first.rank.shape:
+            raise ValueError(f"the ranks of stage {place} are not those of the labelled images")
+        ranks = LabelledRanks(first.offsets, first.row, rank, score, tied)
+        return one_list(ranks, Shortlist(row, listed), len(protocols))
+    kept = of_stage(place, arrays, before, protocols)
+    if entry["stage"] == VERIFICATION:
+        return verification.verified(
+            before, kept["inliers"], protocols, verification.listed_by(entry)
+        )
+    return reordered(before, kept["strength"])
+
+
+def scored_ranks(
+    arrays: Arrays, card: Card, protocols: Sequence[Protocol]
+) -> tuple[LabelledRanks, ...]:
+    """Return the ranks that are scored, one per protocol: after all stages, after suppression."""
+    last = rankings(arrays, card, protocols)[-1]
+    return suppression.scored(last, arrays.get("database_group"))

@@ -14,6 +14,7 @@ from bench.errors import BenchError
 from bench.records import costs
 from bench.records import record as records
 from bench.records.text import LONGEST, clean
+from bench.rerank import stages
 from bench.scoring.card import NO_RERANKING, WHOLE, is_compressed, name_of
 from bench.system.hashing import sha256_json
 
@@ -94,7 +95,9 @@ class Run:
         card, said = self.card, []
         if card["crop_rule"] == WHOLE:
             said.append("whole query")
-        if card["candidates_rule"] != NO_RERANKING:
+        if card.get("stages"):
+            said.append(stages.words(card["stages"]))
+        elif card["candidates_rule"] != NO_RERANKING:
             labels = card.get("rerank", {}).get("candidates") == "official"
             said.append("re-ranked by labels" if labels else "re-ranked")
         if is_compressed(card):

@@ -29,6 +29,7 @@ SENTENCES = {
     "precision": {"not-stated": "not stated: descriptors were brought"},
     "candidates_rule": {
         "none": "none: the list of the global descriptors is not re-ranked",
+        "in-stages": "one of the stages",
         "official": (
             "official: of each protocol the first {depth} that it does not ignore (uses labels)"
         ),

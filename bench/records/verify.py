@@ -8,6 +8,7 @@ truth in the card, ties, and the order of ranks from the stored scores.
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ import numpy as np
 from bench import datasets, plugins
 from bench.errors import BenchError
 from bench.records import record, replay
-from bench.rerank import suppression, verification
+from bench.rerank import stages, suppression, verification
 from bench.scoring import card as cards
 from bench.scoring import intervals
 from bench.scoring.intervals import intervals_of
 from bench.scoring.scores import score, ties_of
 from bench.search import faiss_index, missing
+from bench.stage import one_list
 from bench.system.hashing import sha256_json
 from bench.types import NO_ROW, NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
 
@@ -44,9 +46,10 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         faults += _rank_faults(ranks, shortlist, card)
         faults += _approximate_faults(held, ranks, arrays)
         faults += missing.faults(card, held.get("missing", ()), ranks)
+        faults += _stage_faults(card, arrays, protocols)
         inliers = arrays.get("shortlist_inliers")
         n_seen = _rows_seen(card, arrays)
-        faults += _rerank_faults(card, shortlist, inliers, protocols, n_seen)
+        faults += _rerank_faults(card, ranks, shortlist, inliers, protocols, n_seen)
         groups = arrays.get("database_group")
         if not faults:
             faults += _area_faults(card, arrays, ranks, shortlist)
@@ -76,6 +79,9 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         faults.append("the record and its card disagree on whether it is partial")
     count = sum(len(table) for table in held["scores"].values())
     notes = [f"{count} scores over {len(protocols)} protocols recomputed from stored ranks"]
+    for entry in card["stages"]:
+        told = "strengths as stated" if stages.known(entry) else "not known here, as stated"
+        notes.append(f"stage {entry['stage']}: {told}")
     fault, note = _ground_truth(card)
     return faults + fault, notes + note
 
@@ -98,8 +104,6 @@ def _card_faults(
     card: cards.Card, protocols: tuple[Protocol, ...], ranks: LabelledRanks
 ) -> list[str]:
     faults = []
-    for stage in card["stages"]:
-        faults.append(f"the card has a stage {stage.get('stage')!r}, which this version lacks")
     for rule, known in (("junk_rule", cards.JUNK_RULE), ("tie_rule", cards.TIE_RULE)):
         if card[rule] != known:
             faults.append(f"the card's {rule} is {card[rule]!r}, and ranks are made by {known!r}")
@@ -195,8 +199,39 @@ def _loss_differences(
     return _differences(stored, again, "approximate")
 
 
+def _stage_faults(
+    card: cards.Card, arrays: record.Arrays, protocols: tuple[Protocol, ...]
+) -> list[str]:
+    """Check that the arrays of every stage of a chain fit the card, and follow from one ranking."""
+    named = {int(found[1]) for key in arrays if (found := re.match(r"stage(\d+)_", key))}
+    if named != set(range(len(card["stages"]))):
+        return [f"arrays of {len(named)} stages are stored, and the card has {len(card['stages'])}"]
+    if card["stages"] and "rerank" in card:
+        return ["the card has stages, and a re-ranking beside them"]
+    if not card["stages"]:
+        return []
+    made = replay.rankings(arrays, card, protocols)
+    for place, entry in enumerate(card["stages"]):
+        before, after = made[place], made[place + 1]
+        faults, kept = [], {}
+        if f"stage{place}_labelled_rank" in arrays:
+            _check_form(after.ranks[0], after.shortlist[0])
+            faults = _rank_faults(after.ranks[0], after.shortlist[0], card)
+        else:
+            kept = replay.of_stage(place, arrays, before, protocols)
+        stage = stages.known(entry)
+        if stage is not None:
+            faults += stage.faults(kept, before, protocols)
+        elif entry["stage"] in stages.STAGES:
+            faults += ["its entry on the card is none of that stage"]
+        if faults:
+            return [f"stage {place + 1}, {entry['stage']}: {fault}" for fault in faults]
+    return []
+
+
 def _rerank_faults(
     card: cards.Card,
+    ranks: LabelledRanks,
     shortlist: Shortlist,
     inliers: Rows | None,
     protocols: tuple[Protocol, ...],
@@ -206,23 +241,22 @@ def _rerank_faults(
     if "rerank" not in card:
         if inliers is not None:
             return ["inliers are stored, but the card is of no re-ranking"]
-        if card["candidates_rule"] != cards.NO_RERANKING:
+        chained = any(entry["stage"] == stages.VERIFICATION for entry in card["stages"])
+        if card["candidates_rule"] != (cards.IN_STAGES if chained else cards.NO_RERANKING):
             return ["the card names a rule for candidates, but nothing of how they are re-ranked"]
         return []
-    stage = replay.stage_of(card)
-    if card["candidates_rule"] != stage.candidates:
-        return ["the card names another rule for candidates than its re-ranking has"]
     if inliers is None:
         return ["the card is of a re-ranking, but no inliers are stored"]
-    if inliers.dtype != np.int64 or inliers.shape != shortlist.row.shape:
-        raise ValueError("inliers must be int64, one for each place of the shortlist")
-    if shortlist.row.shape[1] < min(n_seen, verification.depth_needed(stage, protocols)):
+    stage = stages.known({"stage": stages.VERIFICATION, **card["rerank"]})
+    listed_by = verification.listed_by(card["rerank"])
+    if card["candidates_rule"] != listed_by.candidates:
+        return ["the card names another rule for candidates than its re-ranking has"]
+    if shortlist.row.shape[1] < min(n_seen, verification.depth_needed(listed_by, protocols)):
         return ["the shortlist is too short for its candidates"]
-    least = np.where(verification.chosen(shortlist, protocols, stage), 0, verification.NOT_VERIFIED)
-    most = np.where(least == 0, card["rerank"]["local"]["max_features"], verification.NOT_VERIFIED)
-    if np.any((inliers < least) | (inliers > most)):
-        return ["the stored inliers are not those of the candidates"]
-    return []
+    if stage is None:
+        return ["the card's re-ranking is none that this version knows"]
+    before = one_list(ranks, shortlist, len(protocols))
+    return stage.faults({"inliers": [inliers]}, before, protocols)
 
 
 def _area_faults(

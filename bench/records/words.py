@@ -9,7 +9,8 @@ from typing import Any
 from bench.records.rows import Card, Run, flat
 from bench.records.sentences import SENTENCES, WITH_NUMBERS
 from bench.records.text import clean, code, escape, folded
-from bench.scoring.card import CROPPED, NO_RERANKING, is_compressed, name_of
+from bench.rerank import stages
+from bench.scoring.card import CROPPED, IN_STAGES, NO_RERANKING, is_compressed, name_of
 from bench.scoring.metrics import metric
 from bench.system.hashing import canonical_json
 from bench.system.identity import elided
@@ -70,6 +71,7 @@ LABELS = {
     "rerank.local.upright": "upright maps only",
     "rerank.local.least_inliers": "fewer inliers count as none",
     "rerank.local.inlier_weight": "similarity that a doubling of inliers is worth",
+    "stages": "stages",
     "tie_rule": "ties",
     "compression": "compression",
     "search": "search",
@@ -183,7 +185,8 @@ def gist(card: Card) -> str:
     limit = leaves.get("limit")
     missing = len(leaves.get("missing.database", [])) + len(leaves.get("missing.queries", []))
     rule = str(card["candidates_rule"])
-    reranked = "" if rule == NO_RERANKING else f"; re-ranked, {clean(rule)}"
+    reranked = "" if rule in (NO_RERANKING, IN_STAGES) else f"; re-ranked, {clean(rule)}"
+    reranked += f"; {clean(stages.words(card['stages']))}" if card.get("stages") else ""
     changed = f"; compressed: {name_of(card['compression'])}" if is_compressed(card) else ""
     if card["search"] != "exact":
         changed += f"; approximate: {name_of(card['search'])}"
@@ -303,6 +306,7 @@ def _metrics(value: Any, _: Card) -> str:
 
 _SAY: dict[str, Callable[[Any, Card], str]] = {
     **WITH_NUMBERS,
+    "stages": lambda value, _: stages.words(value) or "none",
     "preprocess.query_cap": _query_cap,
     "preprocess.max_side_px": lambda value, _: f"{_number(value)} px",
     "preprocess.scales": _scales,

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Shortlist
+from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Ranking, Rows, Shortlist
 
 
 def depth_needed(groups: Rows, protocols: Sequence[Protocol]) -> int:
@@ -37,6 +37,14 @@ def places_kept(rows: Rows, groups: Rows) -> Rows:
     inside = rows < len(groups)
     group = np.where(inside, groups[np.where(inside, rows, 0)], groups.max() + 1 + rows)
     return np.sort(np.unique(group, return_index=True)[1]).astype(np.int64)
+
+
+def scored(last: Ranking, groups: Rows | None) -> tuple[LabelledRanks, ...]:
+    """Return the ranks that are scored, one per protocol: those of a ranking, suppressed."""
+    pairs = [(last.ranks[at], last.shortlist[at]) for at in last.of]
+    if groups is None:
+        return tuple(ranks for ranks, _ in pairs)
+    return tuple(follow(ranks, listed, groups) for ranks, listed in pairs)
 
 
 def follow(ranks: LabelledRanks, listed: Shortlist, groups: Rows) -> LabelledRanks:

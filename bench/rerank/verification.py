@@ -22,24 +22,27 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from bench import stage as contract
+from bench.errors import BenchError
 from bench.rerank import geometry
 from bench.rerank.geometry import Mode
+from bench.stage import Arrays, Cost, Need, Shape, Space, Step, follow
 from bench.system.hashing import plain
 from bench.system.progress import Progress
 from bench.types import (
     NO_ROW,
-    LabelledRanks,
     LocalFeatures,
     LocalRule,
     Precision,
     Protocol,
+    Ranking,
     Rows,
     Shortlist,
 )
@@ -47,6 +50,7 @@ from bench.types import (
 DEPTH = 100
 FEW = 8  # inliers that count as one doubling where they are added to the similarity
 NOT_VERIFIED = -1
+UNLIKE_ANY = -1.5  # images without a descriptor have scores below that of any two unit vectors
 Candidates = Literal["official", "deployable"]
 RULES: tuple[Candidates, ...] = ("official", "deployable")
 
@@ -78,30 +82,137 @@ def stage_of(candidates: Candidates, rule: LocalRule) -> Stage:
     return Stage(candidates, least_inliers=rule.least_inliers, inlier_weight=rule.inlier_weight)
 
 
-@dataclass(frozen=True, eq=False)
-class Verified:
-    """Inliers of every place of a shortlist, and what a record says of how they were found.
-
-    `inliers` is int64 (n_queries, depth), NOT_VERIFIED where the image is no candidate.
-    """
-
-    inliers: Rows
-    about: Mapping[str, Any]
-
-
 @dataclass(frozen=True)
-class Reranking:
-    """A stage, and the function (shortlist, mask of its candidates, phases_s) that verifies."""
+class Verification:
+    """Geometric verification as a stage of a chain (`bench.stage.Stage`)."""
 
     stage: Stage
-    verify: Callable[[Shortlist, NDArray[np.bool_], dict[str, float]], Verified]
+    rule: LocalRule
+    mode: Mode
+    precision: Precision
+
+    name: ClassVar[str] = "rerank"
+    code: ClassVar[int] = 1
+    searches_again: ClassVar[bool] = False
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """Return whether labels choose the candidates."""
+        return frozenset({"labels"} if self.stage.candidates == "official" else ())
+
+    def needs(self) -> tuple[Need, ...]:
+        """Return the local features of queries and database."""
+        return (Need("local", lists=("database", "queries")),)
+
+    def fit_to(self, shape: Shape) -> contract.Stage:
+        """Return the stage: lists shorter than its candidates are verified as far as they go."""
+        return self
+
+    def entry(self) -> Mapping[str, Any]:
+        """Return what `card.rerank` holds, under the name of the stage."""
+        return {"stage": self.name, **card_of(self.stage, self.rule, self.mode, self.precision)}
+
+    def depth(self, wanted: int, protocols: Sequence[Protocol]) -> int:
+        """Return the length of list that holds all candidates."""
+        return max(wanted, depth_needed(self.stage, protocols))
+
+    def cost(self, shape: Shape) -> Cost:
+        """Return the least that it takes: trials of RANSAC on every pair."""
+        pairs = shape.queries * self.stage.depth
+        return Cost(0, 100.0 * geometry.TRIALS * pairs)
+
+    def apply(self, before: Ranking, space: Space, depth: int) -> Step:
+        """Verify the candidates of every list, and order them by what is found."""
+        protocols, inliers, phases = space.protocols, [], {"re-rank": 0.0}
+        masks = [
+            chosen(listed, [p for p, of in zip(protocols, before.of, strict=True) if of == i],
+                   self.stage)
+            for i, listed in enumerate(before.shortlist)
+        ]  # fmt: skip
+        lists = zip(before.shortlist, masks, strict=True)
+        rows = np.unique(np.concatenate([listed.row[mask] for listed, mask in lists]))
+        local = space.local(np.flatnonzero(np.any([m.any(axis=1) for m in masks], axis=0)), rows)
+        query_ms = np.zeros(len(space.queries))
+        start = time.perf_counter()
+        for listed, mask in zip(before.shortlist, masks, strict=True):
+            found, ms = count_inliers(
+                listed, mask, local.of_query, local.of_row, self.rule, self.mode
+            )
+            inliers.append(found)
+            query_ms += ms
+        phases["re-rank"] = time.perf_counter() - start
+        about = {
+            "pairs": int(sum(mask.sum() for mask in masks)),
+            "features_per_image": local.features_per_image,
+            "bytes_per_image": local.bytes_per_image,
+        }
+        after = verified(before, inliers, protocols, self.stage)
+        return Step(after, {"inliers": tuple(inliers)}, tuple(query_ms.tolist()), None, about,
+                    {**local.phases_s, **phases})  # fmt: skip
+
+    def faults(self, arrays: Arrays, before: Ranking, protocols: Sequence[Protocol]) -> list[str]:
+        """Check that exactly the candidates of the rule were verified."""
+        for at, (listed, inliers) in enumerate(
+            zip(before.shortlist, arrays["inliers"], strict=True)
+        ):
+            if inliers.dtype != np.int64 or inliers.shape != listed.row.shape:
+                raise ValueError("inliers must be int64, one for each place of the shortlist")
+            mine = [p for p, of in zip(protocols, before.of, strict=True) if of == at]
+            candidates = chosen(listed, mine, self.stage)
+            missing = listed.score < UNLIKE_ANY
+            least = np.where(candidates & ~missing, 0, NOT_VERIFIED)
+            most = np.where(candidates, self.rule.max_features, NOT_VERIFIED)
+            if np.any((inliers < least) | (inliers > most)):
+                return ["the stored inliers are not those of the candidates"]
+        return []
+
+    def words(self, entry: Mapping[str, Any]) -> str:
+        """Return its name with the rule of candidates."""
+        return f"re-ranked, {self.stage.candidates} candidates"
 
 
-def card_of(
-    stage: Stage, rule: LocalRule, mode: Mode, precision: Precision
-) -> tuple[str, dict[str, Any]]:
-    """Return what a card says of the stage: the rule of candidates, and all that can move it."""
-    return stage.candidates, {
+def make(first: str | None, options: Mapping[str, str]) -> Verification:
+    """Refuse what has no method: a run makes this stage itself."""
+    raise BenchError(
+        "--stage rerank verifies local features, which a method computes; it is for `run`."
+    )
+
+
+def of_entry(entry: Mapping[str, Any]) -> Verification:
+    """Return the stage of an entry of a card, of this version or an older one."""
+    known = {field.name for field in fields(LocalRule)} & entry["local"].keys()
+    rule = LocalRule(**{name: entry["local"][name] for name in known})
+    return Verification(listed_by(entry), rule, entry["ransac"], entry["local_precision"])
+
+
+def listed_by(entry: Mapping[str, Any]) -> Stage:
+    """Return which images of a list an entry says were re-ranked, and how."""
+    stated = {"least_inliers", "inlier_weight"} & set(entry["local"])
+    chosen = {name: entry["local"][name] for name in stated}
+    return Stage(entry["candidates"], entry["depth"], **chosen)
+
+
+def verified(
+    before: Ranking, inliers: Sequence[Rows], protocols: Sequence[Protocol], stage: Stage
+) -> Ranking:
+    """Return the ranking after re-ranking: a list for each protocol where labels chose."""
+    lists = [
+        reorder(before.shortlist[at], inliers[at], ignored_of(stage, protocol), stage)
+        for at, protocol in zip(before.of, protocols, strict=True)
+    ]
+    if stage.candidates == "deployable":
+        first = [before.of.index(at) for at in range(len(before.ranks))]
+        lists = [lists[place] for place in first]
+        ranks = tuple(follow(*pair) for pair in zip(before.ranks, lists, strict=True))
+        return Ranking(ranks, tuple(lists), before.of)
+    pairs = zip((before.ranks[at] for at in before.of), lists, strict=True)
+    ranks = tuple(follow(*pair) for pair in pairs)
+    return Ranking(ranks, tuple(lists), tuple(range(len(lists))))
+
+
+def card_of(stage: Stage, rule: LocalRule, mode: Mode, precision: Precision) -> dict[str, Any]:
+    """Return what a card says of the stage: all that can move it."""
+    return {
         "candidates": stage.candidates,
         "depth": stage.depth,
         "order": stage.order,
@@ -193,38 +304,3 @@ def reorder(
         new = old[np.argsort(-strength[query, old], kind="stable")]
         row[query, old], score[query, old] = shortlist.row[query, new], shortlist.score[query, new]
     return Shortlist(row, score)
-
-
-def follow(ranks: LabelledRanks, after: Shortlist) -> LabelledRanks:
-    """Return the ranks of the labelled images once their shortlist has the order of `after`.
-
-    An image in the list has its place there as rank; the others keep theirs, being behind it.
-    """
-    rank = ranks.rank.copy()
-    for query, listed in enumerate(after.row):
-        part = ranks.of_query(query)
-        inside = np.flatnonzero(np.isin(ranks.row[part], listed))
-        order = np.argsort(listed)
-        at = np.searchsorted(listed, ranks.row[part][inside], sorter=order)
-        rank[part.start + inside] = order[at]
-    return replace(ranks, rank=rank)
-
-
-def lists_under(
-    shortlist: Shortlist, inliers: Rows, protocols: Sequence[Protocol], stage: Stage
-) -> list[Shortlist]:
-    """Return the lists after re-ranking, one per protocol."""
-    return [
-        reorder(shortlist, inliers, ignored_of(stage, protocol), stage) for protocol in protocols
-    ]
-
-
-def ranks_under(
-    ranks: LabelledRanks,
-    shortlist: Shortlist,
-    inliers: Rows,
-    protocols: Sequence[Protocol],
-    stage: Stage,
-) -> list[LabelledRanks]:
-    """Return the ranks after re-ranking, one per protocol."""
-    return [follow(ranks, one) for one in lists_under(shortlist, inliers, protocols, stage)]

@@ -26,6 +26,7 @@ JUNK_RULE = "removed"
 AREA_RULE = "own-area"
 SUPPRESSION_RULE = "first-of-group"
 NO_RERANKING = "none"
+IN_STAGES = "in-stages"  # verification in a chain with another stage
 CROPPED, WHOLE, NO_BOXES = "box", "whole", "no-boxes"
 NOT_STATED = "not-stated"
 UNCOMPRESSED = "none (float32)"
@@ -84,7 +85,7 @@ def make(
     unit_norm: bool,
     precision: str = NOT_STATED,
     distractors: Sequence[tuple[str, int]] = (),
-    rerank: tuple[str, Mapping[str, Any]] | None = None,
+    stages: Sequence[Mapping[str, Any]] = (),
     compression: str | Mapping[str, Any] = UNCOMPRESSED,
     search: str | Mapping[str, Any] = "exact",
 ) -> Card:
@@ -92,9 +93,9 @@ def make(
 
     `preprocess` is None where descriptors were brought and nobody can say how they were made.
     `precision` is that of the network, as `bench.describe.engine.precision` names it.
-    `distractors` names each added set and its number of rows. `rerank` is what
-    `bench.rerank.verification.card_of` says of a stage that changes the list; `compression` and
-    `search` are the codes of `bench.search.compress` and `bench.search.faiss_index`.
+    `distractors` names each added set and its number of rows. `stages` are the entries of the
+    stages, in order of application; verification of pairs alone has fields of its own.
+    `compression` and `search` are the codes of `bench.search`.
     """
     crop = {"box": CROPPED, "whole": WHOLE}[dataset.crop]
     if dataset.crop == "box" and all(query.box is None for query in dataset.queries):
@@ -119,7 +120,7 @@ def make(
         "preprocess": None if preprocess is None else plain(preprocess),
         "descriptors": "unit-norm" if unit_norm else "as-given",
         "precision": precision,
-        "candidates_rule": NO_RERANKING if rerank is None else rerank[0],
+        "candidates_rule": NO_RERANKING,
         "tie_rule": TIE_RULE,
         "compression": plain(compression),
         "search": plain(search),
@@ -142,9 +143,19 @@ def make(
         }
     if dataset.absent is not None:
         card["absent"] = dict(zip(("database", "queries"), dataset.absent, strict=True))
-    if rerank is not None:
-        card["rerank"] = plain(dict(rerank[1]))
-    return card
+    return card | _of_stages(stages)
+
+
+def _of_stages(stages: Sequence[Mapping[str, Any]]) -> Card:
+    """Return what a card says of its stages; nothing without any."""
+    listed: list[dict[str, Any]] = [plain(dict(stage)) for stage in stages]
+    names = [entry["stage"] for entry in listed]
+    if names == ["rerank"]:
+        entry = {key: value for key, value in listed[0].items() if key != "stage"}
+        return {"candidates_rule": entry["candidates"], "rerank": entry}
+    if not names:
+        return {}
+    return {"stages": listed} | ({"candidates_rule": IN_STAGES} if "rerank" in names else {})
 
 
 def current(card: Mapping[str, Any]) -> Card:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -139,11 +139,26 @@ def code(index: Index | None, dim: int, n_rows: int) -> str | dict[str, Any]:
     }
 
 
-def retrieve(index: Index, parts: Sequence[Matrix], queries: Float64) -> Retrieved:
-    """Build the index over the parts, search it, and return a list per query, (rows, scores).
+@dataclass(frozen=True, eq=False)
+class Built:
+    """An index over `rows` rows of `dim` numbers, and the seconds that building it took."""
 
-    Everything runs in one thread, so that the same rows give the same lists. The index lies in
-    memory; one that would not fit is refused.
+    index: Index
+    faiss: Any
+    rows: int
+    dim: int
+    seconds: Mapping[str, float]
+
+
+def retrieve(index: Index, parts: Sequence[Matrix], queries: Float64) -> Retrieved:
+    """Build the index over the parts, search it, and return a list per query, (rows, scores)."""
+    return ask(build(index, parts), queries)
+
+
+def build(index: Index, parts: Sequence[Matrix]) -> Built:
+    """Return the index over the parts; one that would not fit into memory is refused.
+
+    Everything runs in one thread, so that the same rows give the same lists.
     """
     import faiss
 
@@ -161,15 +176,23 @@ def retrieve(index: Index, parts: Sequence[Matrix], queries: Float64) -> Retriev
                 built.add(rows)
                 progress.advance(len(rows))
         seconds["add"] = progress.seconds
-        with Progress("search the index", len(queries), "queries") as progress:
-            lists, query_ms = [], []
-            for query in queries:
-                start = time.perf_counter()
-                lists.append(_ask(built, query, min(index.k, n_rows)))
-                query_ms.append(1e3 * (time.perf_counter() - start))
-                progress.advance()
-        seconds["search"] = progress.seconds
-    return Retrieved(lists, _index_bytes(index, dim, n_rows), seconds, query_ms)
+    return Built(index, built, n_rows, dim, seconds)
+
+
+def ask(built: Built, queries: Float64) -> Retrieved:
+    """Return a list per query, (rows, scores); each query is asked alone, in one thread."""
+    index, lists, query_ms = built.index, [], []
+    with (
+        quantise.one_thread(),
+        Progress("search the index", len(queries), "queries") as progress,
+    ):
+        for query in queries:
+            start = time.perf_counter()
+            lists.append(_ask(built.faiss, query, min(index.k, built.rows)))
+            query_ms.append(1e3 * (time.perf_counter() - start))
+            progress.advance()
+    seconds = {**built.seconds, "search": progress.seconds}
+    return Retrieved(lists, _index_bytes(index, built.dim, built.rows), seconds, query_ms)
 
 
 def _empty(faiss: Any, index: Index, dim: int) -> Any:

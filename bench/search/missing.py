@@ -24,8 +24,10 @@ from bench.types import (
     NOT_RETRIEVED,
     Areas,
     Dataset,
+    GroundTruth,
     Image,
     LabelledRanks,
+    Protocol,
     Rows,
     Shortlist,
 )
@@ -109,6 +111,34 @@ def labels_without(labelled: Sequence[Rows], missing: Missing, n_rows: int) -> l
         for query, rows in enumerate(labelled)
         if query not in missing.queries
     ]
+
+
+def numbers_without(rows: Collection[int], count: int) -> Rows:
+    """Return which of the first `count` numbers are not among `rows`, ascending."""
+    return np.flatnonzero(_there(rows, count)).astype(np.int64)
+
+
+def protocols_without(
+    protocols: Sequence[Protocol], missing: Missing, n_rows: int
+) -> tuple[Protocol, ...]:
+    """Return the protocols of the rows and queries that have a descriptor, numbered as these."""
+    if not missing:
+        return tuple(protocols)
+    there, asked = _there(missing.database, n_rows), range(len(protocols[0].truth))
+    place, kept = np.cumsum(there) - 1, [i for i in asked if i not in missing.queries]
+
+    def of(truth: GroundTruth) -> GroundTruth:
+        lists = (truth.positive, truth.ignored)
+        return GroundTruth(*(place[rows[there[rows]]] for rows in lists))
+
+    return tuple(
+        replace(
+            protocol,
+            truth=tuple(of(protocol.truth[i]) for i in kept),
+            asked=None if protocol.asked is None else tuple(protocol.asked[i] for i in kept),
+        )
+        for protocol in protocols
+    )
 
 
 def areas_without(areas: Areas | None, missing: Missing) -> Areas | None:

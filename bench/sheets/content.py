@@ -113,14 +113,12 @@ def open_record(path: Path, protocol: str | None) -> Opened:
         chosen = protocol or ("medium" if "medium" in names else names[0])
         at = names.index(chosen)
         ranks = replay.scored_ranks(arrays, card, stated)[at]
-        _, before = record.ranks_of(arrays)
+        made = replay.rankings(arrays, card, stated)
+        last, before = made[-1], made[0].shortlist[0]
+        listed = last.shortlist[last.of[at]]
         found = arrays.get("shortlist_inliers")
-        listed = before
         inliers: list[dict[int, int]] = [{} for _ in before.row]
         if found is not None and "rerank" in card:
-            stage = replay.stage_of(card)
-            ignored = verification.ignored_of(stage, stated[at])
-            listed = verification.reorder(before, found, ignored, stage)
             inliers = [_verified(*pair) for pair in zip(before.row, found, strict=True)]
         headline = held["scores"][chosen][card["metrics"][0]]
         values = np.array(headline["per_query"], dtype=np.float64)

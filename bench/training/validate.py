@@ -10,16 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from bench import datasets
 from bench.describe import engine, extract, loading
 from bench.errors import BenchError, first_few
-from bench.records import replay
+from bench.pipeline.space import How
+from bench.pipeline.walk import Chain, Described, walk
 from bench.scoring import metrics
-from bench.scoring.scores import labelled_rows, score
-from bench.search import areas, exact
+from bench.scoring.scores import score
 from bench.store.matrix import Matrix, from_array
 from bench.system.progress import Progress
 from bench.training import checkpoint
@@ -52,18 +51,8 @@ class Validation:
             file.unlink(missing_ok=True)
         database = describe(loaded, self.dataset, self.dataset.database, "database")
         asked = describe(loaded, self.dataset, datasets.shown_queries(self.dataset), "queries")
-        rows = asked.open().astype(np.float64)
-        wanted = labelled_rows(self.dataset.protocols)
-        searched = [
-            (job, exact.search(job.parts, rows[job.queries], job.labelled, DEPTH))
-            for job in areas.jobs(self.dataset.areas, [database], wanted)
-        ]
-        found = searched[0][1]
-        if self.dataset.areas is not None:
-            found = areas.join(searched, len(rows))
-        ranks = replay.final_ranks(
-            found.ranks, found.shortlist, self.dataset.protocols, None, self.dataset.groups
-        )
+        given = Described(self.dataset, [database], [asked])
+        ranks = walk(given, Chain(), How(device=self.device)).ranks
         scores = score(ranks, self.dataset.protocols, len(self.dataset.database))
         means = [scores[p.name][p.metrics[0]].mean for p in self.dataset.protocols]
         return dict(zip(self.columns, means, strict=True))

@@ -2,7 +2,7 @@
 
 Cao, Araujo, Sim, "Unifying Deep Local and Global Features for Image Search", ECCV 2020: section
 3.2 (GeM and whitening of the last stage), 3.3 (autoencoder and attention on the third stage). A
-family is a ResNet with its own strides, paddings and epsilons: `_delg_slim` and `_delg_keras`.
+family is a ResNet with its own strides, paddings and epsilons: `slim` and `keras`.
 """
 
 from __future__ import annotations

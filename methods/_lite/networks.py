@@ -92,7 +92,7 @@ class Lite(nn.Module):
 
 
 class DelgHead(nn.Module):
-    """DELG: GeM and whitening; beside it attention, and local features (`_lite_local`)."""
+    """DELG: GeM and whitening; beside it attention, and local features (`_lite/local`)."""
 
     dim = DIM
 

@@ -153,7 +153,7 @@ class Delg(Training):
     The map at stride 16 is frozen, so nothing local reaches the trunk. Of the global branch a layer
     after the whitening is trained, on unit vectors, where the rate of the class weights suits it as
     well; without a bias the two are one layer in the final file. The autoencoder only serves the
-    attention; what is shipped instead of it are the features of `_lite_local`.
+    attention; what is shipped instead of it are the features of `_lite/local`.
     """
 
     pairs = True

@@ -1,0 +1,136 @@
+"""What a stage searches: the rows and queries that have a descriptor, by area, exactly or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from bench.search import areas, exact, faiss_index
+from bench.search.areas import Job
+from bench.search.faiss_index import Built, Retrieved
+from bench.stage import Float64, Group, Local, one_list
+from bench.store.matrix import Matrix, take
+from bench.system.progress import Progress
+from bench.types import Areas, Protocol, Ranking, Rows
+
+Features = Callable[[Rows, Rows], Local]
+
+
+@dataclass(frozen=True)
+class How:
+    """How is searched: memory, the device of the fast product, and who counts the pieces."""
+
+    memory_bytes: int = 256 << 20
+    device: str | None = None
+    hand_out: exact.HandOut = exact.here
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What an exact search found, and the seconds it took."""
+
+    found: exact.Found
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class SearchSpace:
+    """The `bench.stage.Space` of a run: nothing in it is missing, and an area is a group.
+
+    `labelled` are the rows to rank of every query; `row_of` and `query_of` number its rows and
+    queries in the data set; `index`, where there is one, answers in place of the exact search.
+    """
+
+    parts: Sequence[Matrix]
+    queries: Float64
+    labelled: Sequence[Rows]
+    protocols: Sequence[Protocol]
+    row_of: Rows
+    query_of: Rows
+    areas: Areas | None = None
+    how: How = field(default_factory=How)
+    index: Built | None = None
+    features: Features | None = None
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Return the queries that search the same rows, and these rows."""
+        return tuple(Group(job.queries, job.number) for job in self._jobs)
+
+    @cached_property
+    def _jobs(self) -> list[Job]:
+        return areas.jobs(self.areas, self.parts, self.labelled)
+
+    def rows(self, numbers: Rows) -> Float64:
+        """Return database rows as they are searched (n, dim)."""
+        return take(list(self.parts), numbers)
+
+    def local(self, queries: Rows, rows: Rows) -> Local:
+        """Return the local features of queries and rows."""
+        assert self.features is not None, "a stage that needs local features says so in `needs`"
+        of = self.features(self.query_of[queries], self.row_of[rows])
+        return Local(
+            lambda query: of.of_query(int(self.query_of[query])),
+            lambda row: of.of_row(int(self.row_of[row])),
+            of.features_per_image,
+            of.bytes_per_image,
+            of.phases_s,
+        )
+
+    def search(self, queries: Float64, depth: int) -> Ranking:
+        """Search with other queries, exactly or with the run's index."""
+        if self.index is not None:
+            return self.approximately(queries, depth)[0]
+        found = self.exactly(queries, depth, "search again").found
+        return one_list(found.ranks, found.shortlist, len(self.protocols))
+
+    def exactly(self, queries: Float64, depth: int, phase: str = "search") -> Timed:
+        """Search exactly, area by area."""
+        how, here = self.how, self.how.hand_out is exact.here
+        total = sum(
+            len(job.number)
+            * exact.passes(job.parts, len(job.queries), job.labelled, depth, how.memory_bytes)
+            for job in self._jobs
+        )
+        with Progress(phase, total, "rows") as progress:
+            searched = [
+                (
+                    job,
+                    exact.search(
+                        job.parts,
+                        queries[job.queries],
+                        job.labelled,
+                        depth,
+                        how.memory_bytes,
+                        progress.advance,
+                        (how.device if here else None) or "cpu",
+                        None if here else 1,
+                        how.hand_out,
+                    ),
+                )
+                for job in self._jobs
+            ]
+        found = searched[0][1] if self.areas is None else areas.join(searched, len(queries))
+        return Timed(found, progress.seconds)
+
+    def approximately(self, queries: Float64, depth: int) -> tuple[Ranking, Retrieved]:
+        """Search with the index; also what each query took."""
+        assert self.index is not None
+        got = faiss_index.ask(self.index, queries)
+        ranks, shortlist = faiss_index.ranks_of(got.lists, self.labelled, depth)
+        return one_list(ranks, shortlist, len(self.protocols)), got
+
+    def neighbours(self, numbers: Rows, k: int, group: Group) -> tuple[Rows, Float64]:
+        """Return the `k` other rows of a group nearest to each of `numbers`, and their scores."""
+        parts = next(job.parts for job in self._jobs if job.number is group.rows)
+        nothing = [np.empty(0, dtype=np.int64)] * len(numbers)
+        memory = self.how.memory_bytes
+        listed = exact.search(parts, self.rows(numbers), nothing, k + 1, memory).shortlist
+        row = group.rows[listed.row]
+        other = row != numbers[:, None]
+        other[other.all(axis=1), -1] = False  # its copies filled the list
+        keep = np.nonzero(other)[1].reshape(len(numbers), -1)[:, :k]
+        return np.take_along_axis(row, keep, 1), np.take_along_axis(listed.score, keep, 1)

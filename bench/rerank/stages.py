@@ -1,0 +1,107 @@
+"""The list of stages: what `--stage` knows by name, and files of the user's own.
+
+A new stage is one module and one line here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, unknown
+from bench.rerank import verification
+from bench.stage import Stage
+
+# By name: the module, with `make` for what a user wrote and `of_entry` for an entry of a card.
+STAGES: dict[str, Any] = {
+    "rerank": verification,
+}
+VERIFICATION = "rerank"  # needs the local features of a method, so the plan of a run makes it
+
+
+def parse(text: str) -> Stage:
+    """Return the stage of `NAME[:value,key=value,…]`, or of `FILE.py[:value,key=value,…]`."""
+    name, first, options = split(text)
+    if name.endswith(".py"):
+        return _from_file(Path(name), first, options)
+    if name not in STAGES:
+        raise unknown("stage", name, STAGES)
+    stage: Stage = STAGES[name].make(first, options)
+    return stage
+
+
+def split(text: str) -> tuple[str, str | None, dict[str, str]]:
+    """Return name, first value and options of the text of a stage.
+
+    >>> split("aqe:10,alpha=3")
+    ('aqe', '10', {'alpha': '3'})
+    """
+    found = re.fullmatch(r"(?P<name>.*?\.py|[^:]*)(?::(?P<rest>.*))?", text)
+    name, rest = (found["name"], found["rest"]) if found else (text, None)
+    first, options = None, {}
+    for place, word in enumerate((rest or "").split(",") if rest else ()):
+        key, equals, value = word.partition("=")
+        if not equals and place == 0:
+            first = word
+        elif not equals or not key or key in options:
+            raise BenchError(f"--stage {text!r}: {word!r} is not KEY=VALUE, or is there twice.")
+        else:
+            options[key] = value
+    return name, first, options
+
+
+def known(entry: Mapping[str, Any]) -> Stage | None:
+    """Return the stage of an entry of a card, None where it is not ours or makes no sense.
+
+    Nothing is loaded by a name from a record: a file of a user's own is not known.
+    """
+    module = STAGES.get(str(entry.get("stage")))
+    try:
+        stage: Stage | None = None if module is None else module.of_entry(entry)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
+    return stage
+
+
+def words(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Return the stages of a card in words, in the order of application."""
+    return "; then ".join(map(_words, entries))
+
+
+def _words(entry: Mapping[str, Any]) -> str:
+    stage = known(entry)
+    if stage is not None:
+        return stage.words(entry)
+    rest = ", ".join(f"{key} {value}" for key, value in entry.items() if key != "stage")
+    return f"{entry.get('stage')}{f', {rest}' if rest else ''}"
+
+
+def _from_file(path: Path, first: str | None, options: Mapping[str, str]) -> Stage:
+    """Load a stage of the user's own: the file has a function `make(first, options)`."""
+    if not path.is_file():
+        raise BenchError(f"the stage file {path} does not exist.")
+    spec = importlib.util.spec_from_file_location(f"_bench_stage_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        stage: Stage = module.make(first, options)
+        lacking = [name for name in _ATTRIBUTES if not hasattr(stage, name)]
+    except BenchError:
+        raise
+    except Exception as error:
+        what = " ".join(str(error).split())
+        raise BenchError(f"the stage file {path} fails: {type(error).__name__}: {what}.") from error
+    if lacking:
+        raise BenchError(f"the stage of {path} lacks {', '.join(lacking)}: see bench/stage.py.")
+    if stage.name in STAGES:
+        raise BenchError(f"the stage of {path} is called {stage.name!r}, as one of ours is.")
+    return stage
+
+
+_ATTRIBUTES = ("name", "code", "uses", "searches_again", "needs", "fit_to", "entry", "depth",
+               "cost", "apply", "faults", "words")  # fmt: skip
