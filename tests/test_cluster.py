@@ -77,6 +77,16 @@ def test_bytes_ranks_and_scores_are_those_of_the_local_engine(
             assert node["images_per_s"] > 0
 
 
+def test_a_stage_searches_on_the_cluster_as_here(
+    raylets: clusters.Raylets, pictures: Path, local: Path, tmp_path: Path
+) -> None:
+    run = ["run", "--method", "random-unit", "--stage", "aqe:3,alpha=1"]
+    for place, where in (("here", []), ("there", on(raylets))):
+        clusters.ended(clusters.start(tmp_path / place, *run, *where))
+    assert len(clusters.results(tmp_path / "here")) == 1
+    assert clusters.results(tmp_path / "here") == clusters.results(tmp_path / "there")
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_workers_nodes_and_the_driver_may_die_at_any_time(
     raylets: clusters.Raylets, pictures: Path, local: Path, tmp_path: Path, seed: int

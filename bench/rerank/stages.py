@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, unknown
-from bench.rerank import verification
+from bench.rerank import expansion, verification
 from bench.stage import Stage
 
 # By name: the module, with `make` for what a user wrote and `of_entry` for an entry of a card.
 STAGES: dict[str, Any] = {
+    "aqe": expansion,
     "rerank": verification,
 }
 VERIFICATION = "rerank"  # needs the local features of a method, so the plan of a run makes it
