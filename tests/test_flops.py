@@ -152,6 +152,7 @@ def test_a_parameter_that_a_network_hands_to_a_module_stops_nothing() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.filterwarnings("ignore:Guards may run slower")  # torch, of Python 3.13.0
 def test_torch_script_and_compiled_parts_are_counted_as_what_they_do() -> None:
     network = nn.Sequential(nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten())
     network.append(nn.Linear(3 * 7 * 9, 5)).eval()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.describe import fusion, loading, speedup
+from bench.describe import engine, fusion, loading, speedup
 from bench.errors import BenchError
 from bench.types import Settings
 
@@ -307,8 +309,6 @@ def test_nothing_to_compile_is_one_sentence(cli: Any, refused: Any) -> None:
 
 
 def test_a_compiler_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.describe import engine
-
     def fail(self: Any, *given: Any, **how: Any) -> None:
         def forward(*given: Any) -> Any:
             raise torch._dynamo.exc.BackendCompilerFailed(fail, RuntimeError("no g++"), None)
@@ -337,19 +337,27 @@ def test_precision_is_in_the_card_the_key_and_the_record(cli: Any, workspace: An
     assert len(list((workspace.cache / "descriptors").iterdir())) == 4
 
 
-def test_tf32_is_off_unless_asked() -> None:
-    for asked in (True, False):
-        loading.load("random-unit", device="cpu", settings=Settings(tf32=asked))
-        assert torch.backends.cudnn.allow_tf32 is asked
-        assert torch.backends.cuda.matmul.allow_tf32 is asked
+@pytest.mark.parametrize("asked", [True, False])
+def test_tf32_is_as_asked_while_describing_and_put_back(asked: bool) -> None:
+    flags = ((torch.backends.cudnn, "allow_tf32"), (torch.backends.cuda.matmul, "allow_tf32"))
+    before = [getattr(place, name) for place, name in flags]
+    loaded = loading.load("random-unit", device="cpu", settings=Settings(tf32=asked))
+    seen: list[bool] = []
+
+    def describe(batch: torch.Tensor) -> torch.Tensor:
+        seen.extend(getattr(place, name) for place, name in flags)
+        return torch.ones(len(batch), loaded.info.dim)
+
+    method = SimpleNamespace(describe=describe)
+    engine.describe(replace(loaded, method=method), [np.zeros((8, 8, 3), dtype=np.uint8)])
+    assert seen == [asked, asked]
+    assert [getattr(place, name) for place, name in flags] == before
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
 def test_a_gpu_answers_as_the_processor_does(precision: Any) -> None:
-    from bench.describe import engine
-
     pixels = [np.random.default_rng(i).integers(0, 256, (96, 128, 3), np.uint8) for i in range(4)]
     usual = engine.describe(loading.load("delg.untrained", device="cpu"), pixels)
     settings = Settings(precision=precision)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -227,7 +227,7 @@ def on_batch(loaded: Loaded, pixels: Sequence[Pixels], work: Callable[[Any], Res
     name = f"{loaded.info.name}.{loaded.info.variant}"
     shape = "x".join(str(n) for n in (len(pixels), *pixels[0].shape))
     try:
-        with _casting(loaded):
+        with rounding(loaded.settings), _casting(loaded):
             return work(pyramid.to_batch(pixels, loaded.rule, loaded.device, _layout(loaded)))
     except BenchError as error:
         raise BenchError(f"the method {name}: {error}") from error
@@ -246,6 +246,21 @@ def on_batch(loaded: Loaded, pixels: Sequence[Pixels], work: Callable[[Any], Res
         raise BenchError(
             f"the method {name} failed on a batch of {shape}: {plugins.fault(error)}."
         ) from error
+
+
+@contextmanager
+def rounding(settings: Settings) -> Iterator[None]:
+    """Let a GPU round the factors of float32 products to TF32 if the settings say so, else not.
+
+    torch has this as a setting of the process, which is put back.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = settings.tf32
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def _casting(loaded: Loaded) -> Any:

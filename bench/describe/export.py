@@ -82,9 +82,9 @@ def export(
         raise BenchError(f"--output {output}: descriptors are written as .npz.")
     extract.check_files(folder, wanted)
     row_bytes = 4 * loaded.info.dim
-    job = extract.prepare(loaded, folder, wanted, "describe", force=force)
-    written = len(wanted) * row_bytes + room.FILE_BYTES
-    room.check_room([job.need(row_bytes), room.Need(output.parent, written, str(output))])
-    parts, _ = extract.finish(job, by=by)
-    write(output, wanted, parts)
-    shards.release()
+    with shards.in_use():
+        job = extract.prepare(loaded, folder, wanted, "describe", force=force)
+        written = len(wanted) * row_bytes + room.FILE_BYTES
+        room.check_room([job.need(row_bytes), room.Need(output.parent, written, str(output))])
+        parts, _ = extract.finish(job, by=by)
+        write(output, wanted, parts)

@@ -32,8 +32,6 @@ def load(
     settings = settings or Settings()
     place = machine.pick_device(device)
     _check(settings, place)
-    torch.backends.cuda.matmul.allow_tf32 = settings.tf32  # GPUs would round on their own
-    torch.backends.cudnn.allow_tf32 = settings.tf32
     info, method, rule = methods.load(text, weights, place)
     if weights is not None and info.weights.get("sha256") is None and Path(weights).is_file():
         digest = file_hashes.of_files([Path(weights)], cache_root())[0]
@@ -62,7 +60,8 @@ def ready(
         return [rows, *(() if local is None else local(batch))]
 
     half = engine.HALF[settings.precision]
-    done = speedup.quicken(inner, answer, device, half, settings.compiled, settings.tf32)
+    with engine.rounding(settings):
+        done = speedup.quicken(inner, answer, device, half, settings.compiled, settings.tf32)
     if settings.compiled and not done.parts:
         raise BenchError(
             f"--compile: nothing of the method {name} can be traced and compiled; leave the "

@@ -152,7 +152,7 @@ def score_brought(
     sources = [(path.stem, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
     device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
     given = Described(dataset, [brought, *added], [asked])
-    try:
+    with shards.in_use():
         walked = walk(given, chain, How(options.memory_budget_mib << 20, device))
         least, most = walked.norms
         made = card.make(
@@ -167,8 +167,6 @@ def score_brought(
             export(options.export, walked, dataset, chain)
         taken = Taken(device=device)
         return write(walked, given, made, _brought(label, dim), options, chain, taken)
-    finally:
-        shards.release()
 
 
 def _brought(label: str, dim: int) -> MethodInfo:

@@ -45,11 +45,8 @@ def run(planned: Plan, hired: AbstractContextManager[Cluster | None] | None = No
     `hired` gives the cluster that describes and searches, for as long as the run lasts
     (`bench.cluster.dispatch.crew`); without it this process does.
     """
-    try:
-        with hired or nullcontext() as cluster:
-            return _run(planned, cluster)
-    finally:
-        shards.release()
+    with shards.in_use(), hired or nullcontext() as cluster:
+        return _run(planned, cluster)
 
 
 def _run(planned: Plan, cluster: Cluster | None) -> Path:

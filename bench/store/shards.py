@@ -21,7 +21,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -273,7 +273,7 @@ _used: dict[Path, int] = {}
 
 
 def use(folder: Path) -> None:
-    """Hold a store until `release` or the end of this process; the date of the lock is its use."""
+    """Hold a store until the end of `in_use`, or of this process; the lock's date is its use."""
     while folder not in _used:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -296,10 +296,20 @@ def use(folder: Path) -> None:
             _used[folder] = lock
 
 
-def release() -> None:
-    """Let go of all stores that this process holds."""
-    while _used:
-        os.close(_used.popitem()[1])
+@contextlib.contextmanager
+def in_use() -> Iterator[None]:
+    """Let go, at the end, of all stores that `use` holds from now on."""
+    before = set(_used)
+    try:
+        yield
+    finally:
+        release(before)
+
+
+def release(kept: Collection[Path] = ()) -> None:
+    """Let go of the stores that this process holds, but for those kept."""
+    for folder in _used.keys() - set(kept):
+        os.close(_used.pop(folder))
 
 
 @contextlib.contextmanager
