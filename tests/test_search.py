@@ -282,7 +282,7 @@ def test_a_coarse_product_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         bits = array.astype(np.float32).view(np.uint32)
         return ((bits + 0x1000) & np.uint32(0xFFFFE000)).view(np.float32)
 
-    def product_on(device: str, fast_queries: np.ndarray) -> exact.Product:
+    def product_on(device: str, fast_queries: np.ndarray) -> Any:
         calls.append(device)
         return lambda rows: coarse(fast_queries) @ coarse(rows).T
 

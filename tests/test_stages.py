@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -325,6 +326,48 @@ def test_missing_images_take_no_part(cli, tiny: Path) -> None:
     assert verify(path)[0] == []
     arrays = record.read_arrays(path, record.read(path))
     assert not np.any(np.isin(arrays["stage0_shortlist_row"][0], [2, 7]))
+
+
+@pytest.mark.parametrize(
+    "how", [(), ("--stage", "aqe:3,alpha=3"), ("--stage", "aqe:2,alpha=1", "--rerank=official")]
+)
+def test_a_record_is_made_again_from_stored_descriptors(
+    cli, workspace, tmp_path: Path, how: tuple[str, ...]
+) -> None:
+    method = "delg.untrained" if "--rerank=official" in how else "random-unit"
+    path = path_of(cli("run", "--method", method, "--limit", "8", *how))
+    said = cli("verify", "--descriptors", path)
+    assert said.status == 0, said.out + said.err
+    assert "made again from stored descriptors" in said.out
+
+    content = record.read(path)
+    arrays = record.read_arrays(path, content)
+    name = "stage0_shortlist_score" if how else "shortlist_score"
+    arrays[name] = arrays[name] * (1 - 1e-12)  # the same order, and not the same bits
+    target = tmp_path / path.name
+    said = cli("verify", "--descriptors", sign(content, arrays, target))
+    assert f"{name} is not what the stored descriptors give" in said.out
+
+    shutil.rmtree(workspace.cache / "descriptors")
+    said = cli("verify", "--descriptors", path)
+    assert said.status == 1
+    assert "are not in the store; make them with" in said.err
+    assert not list((workspace.cache / "descriptors").glob("*/shard-*.npy")), "nothing is described"
+
+
+def test_an_edited_parameter_is_found_from_descriptors(cli, workspace, tmp_path: Path) -> None:
+    path = path_of(cli("run", "--method", "random-unit", "--stage", "aqe:3,alpha=3"))
+    content = record.read(path)
+    arrays = record.read_arrays(path, content)
+    content["card"]["stages"][0]["k"] = 4
+    forged = sign(content, arrays, tmp_path / "forged.json")
+    assert verify(forged)[0] == [], "the stored ranks and scores agree"
+    assert "DIFFERS: stage0_" in cli("verify", "--descriptors", forged).out
+
+
+def test_brought_descriptors_are_in_no_store(cli, refused, town) -> None:
+    path = path_of(cli(*town(12)))
+    assert "was not made by `run`" in refused(cli("verify", "--descriptors", path))
 
 
 # --- files of one's own -------------------------------------------------------------------------

@@ -313,6 +313,12 @@ def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
     made["verify"].add_argument("record", nargs="+", type=Path, help="path of a record's .json")
     options.compare(made["compare"])
     made["verify"].add_argument(
+        "--descriptors",
+        action="store_true",
+        help="also search and apply the stages again from the stored descriptors, to the bit; "
+        "nothing is described",
+    )
+    made["verify"].add_argument(
         "--contribution",
         action="store_true",
         help="also check that it may be added to the results: its place, its commit, stale or not",

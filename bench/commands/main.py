@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from bench.commands import run
@@ -93,6 +94,9 @@ def _verify(given: argparse.Namespace) -> int:
     for path in given.record:
         try:
             faults, notes = (sensitivity.verify if sensitivity.is_study(path) else verify)(path)
+            if given.descriptors:
+                faults += _from_descriptors(path)
+                notes.append("ranks and stages made again from stored descriptors")
             if given.contribution:
                 faults += contribution.faults(path, record.read(path))
         except BenchError as error:
@@ -105,6 +109,24 @@ def _verify(given: argparse.Namespace) -> int:
         print(f"{path}: {'differs' if faults else 'match'}")
         failed = failed or int(bool(faults))
     return failed
+
+
+def _from_descriptors(path: Path) -> list[str]:
+    """Return in what a record differs from what its stored descriptors give."""
+    from bench.commands.arguments import parse
+    from bench.pipeline import again
+    from bench.records import record
+
+    command = str(record.read(path)["command"])
+    words = shlex.split(command)
+    if words[:4] != ["python", "-m", "bench", "run"]:
+        raise BenchError(
+            f"{path.name} was not made by `run`, so that no store has its descriptors; evaluate "
+            f"them again: {command!r}."
+        )
+    options = parse({verb: text for verb, (text, _) in _COMMANDS.items()}, words[3:])
+    options.line = command
+    return again.faults(path, run.options_of(options))
 
 
 def _weights(given: argparse.Namespace) -> int:

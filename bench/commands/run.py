@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bench.cluster.dispatch import Cluster
     from bench.cluster.forecast import Kind
     from bench.pipeline.dry_run import Forecast
+    from bench.pipeline.options import Options
     from bench.pipeline.plan import Plan
 
 
@@ -23,10 +24,37 @@ def run_methods(given: argparse.Namespace) -> int:
     from bench.cluster import connect
     from bench.commands import summary
     from bench.pipeline import dry_run, plan, run
-    from bench.pipeline.options import Options
     from bench.records import record
 
-    options = Options(
+    options = options_of(given)
+    failed = 0
+    thought = bool(given.cluster)  # one that need not be there
+    if thought and (given.engine == "local" or not given.dry_run or given.ray_address):
+        raise BenchError("--cluster is for --dry-run --engine ray, without --ray-address.")
+    with connect.engine("local" if thought else given.engine, given.ray_address) as ray:
+        for dataset in given.dataset or ["mini"]:
+            for method in given.method:
+                try:
+                    planned = plan.plan(method, dataset, options)
+                    if given.dry_run:
+                        forecast = _forecast(planned, given.cluster, ray)
+                        print("\n".join(dry_run.describe_plan(planned, forecast)))
+                        continue
+                    path = run.run(planned, _hired(planned, ray))
+                except BenchError as error:
+                    failed = say_error(error)
+                    continue
+                held = record.read(path)
+                print("\n".join([*summary.latency(held), *summary.lines(held)]))
+                print(path)
+    return failed
+
+
+def options_of(given: argparse.Namespace) -> Options:
+    """Return the options of `run`."""
+    from bench.pipeline.options import Options
+
+    return Options(
         output=given.output,
         weights=given.weights,
         device=given.device,
@@ -51,27 +79,6 @@ def run_methods(given: argparse.Namespace) -> int:
         command=given.line,
         image_url=given.image_url,
     )
-    failed = 0
-    thought = bool(given.cluster)  # one that need not be there
-    if thought and (given.engine == "local" or not given.dry_run or given.ray_address):
-        raise BenchError("--cluster is for --dry-run --engine ray, without --ray-address.")
-    with connect.engine("local" if thought else given.engine, given.ray_address) as ray:
-        for dataset in given.dataset or ["mini"]:
-            for method in given.method:
-                try:
-                    planned = plan.plan(method, dataset, options)
-                    if given.dry_run:
-                        forecast = _forecast(planned, given.cluster, ray)
-                        print("\n".join(dry_run.describe_plan(planned, forecast)))
-                        continue
-                    path = run.run(planned, _hired(planned, ray))
-                except BenchError as error:
-                    failed = say_error(error)
-                    continue
-                held = record.read(path)
-                print("\n".join([*summary.latency(held), *summary.lines(held)]))
-                print(path)
-    return failed
 
 
 def _forecast(planned: Plan, kinds: Sequence[Kind], ray: Any) -> Forecast | None:

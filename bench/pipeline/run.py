@@ -52,9 +52,8 @@ def run(planned: Plan, hired: AbstractContextManager[Cluster | None] | None = No
 def _run(planned: Plan, cluster: Cluster | None) -> Path:
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
     memory.reset_peaks(loaded.device)
-    lists = _describe(planned, cluster)
-    absent = Missing(_end_to_end(lists.gone[:-1], lists.jobs), lists.gone[-1])
-    missing.check(absent, dataset)
+    lists = describe(planned, cluster)
+    given = described(planned, lists, cluster)
     phases = dict(lists.phases_s)
     measured = None
     if options.measure != "none":
@@ -62,14 +61,6 @@ def _run(planned: Plan, cluster: Cluster | None) -> Path:
         usable = [image for row, image in enumerate(dataset.database) if row not in lists.gone[0]]
         measured = latency.measure(loaded, dataset.folder, usable, options.measure)
         phases["latency"] = time.perf_counter() - start
-    needed = {need.role for stage in planned.chain.stages for need in stage.needs()}
-    given = Described(
-        dataset,
-        [part for parts in lists.parts[:-1] for part in parts],
-        lists.parts[-1],
-        absent,
-        features_of(planned, lists.gone, cluster) if "local" in needed else None,
-    )
     hand_out = exact.here if cluster is None else cluster.hand_out
     how = How(options.memory_budget_mib << 20, loaded.device, hand_out)
     walked = walk(given, planned.chain, how)
@@ -89,7 +80,7 @@ def _run(planned: Plan, cluster: Cluster | None) -> Path:
 
 
 @dataclass(frozen=True)
-class _Lists:
+class Lists:
     """What was described: per list its parts and the images without a descriptor."""
 
     jobs: Sequence[extract.Job]
@@ -99,7 +90,21 @@ class _Lists:
     phases_s: Mapping[str, float]
 
 
-def _describe(planned: Plan, cluster: Cluster | None) -> _Lists:
+def described(planned: Plan, lists: Lists, by: extract.Doer | None) -> Described:
+    """Return what is searched; `by` describes local features, where a stage needs them."""
+    absent = Missing(_end_to_end(lists.gone[:-1], lists.jobs), lists.gone[-1])
+    missing.check(absent, planned.dataset)
+    needed = {need.role for stage in planned.chain.stages for need in stage.needs()}
+    return Described(
+        planned.dataset,
+        [part for parts in lists.parts[:-1] for part in parts],
+        lists.parts[-1],
+        absent,
+        features_of(planned, lists.gone, by) if "local" in needed else None,
+    )
+
+
+def describe(planned: Plan, by: extract.Doer | None) -> Lists:
     """Describe what is not in the store; all images that cannot be decoded are named at the end."""
     options, all_jobs = planned.options, jobs(planned)
     gone: list[dict[int, str]] = [{} for _ in all_jobs]
@@ -111,7 +116,7 @@ def _describe(planned: Plan, cluster: Cluster | None) -> _Lists:
     for job, found in zip(all_jobs, gone, strict=True):
         start = time.perf_counter()
         try:
-            rows, kept = extract.finish(job, found if options.allow_missing else None, cluster)
+            rows, kept = extract.finish(job, found if options.allow_missing else None, by)
         except extract.BrokenImagesError as error:  # all of them are named, of all lists
             faults += error.faults
             continue
@@ -122,7 +127,7 @@ def _describe(planned: Plan, cluster: Cluster | None) -> _Lists:
         total = sum(len(job.work.listed.images) for job in all_jobs)
         advice = ", or score without them: --allow-missing, which marks the result"
         raise extract.BrokenImagesError(faults, total, advice)
-    return _Lists(all_jobs, parts, gone, from_store, phases)
+    return Lists(all_jobs, parts, gone, from_store, phases)
 
 
 def _end_to_end(rows: Sequence[dict[int, str]], all_jobs: Sequence[extract.Job]) -> dict[int, str]:

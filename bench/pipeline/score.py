@@ -107,7 +107,7 @@ def write(
         taken.measured,
         walked.retrieved,
     )
-    return record.write(options.output, content, _arrays(walked, dataset, chain))
+    return record.write(options.output, content, arrays_of(walked, dataset, chain))
 
 
 def searched_as(options: Options, dim: int, n_rows: int, given: str = "float32") -> card.Card:
@@ -176,7 +176,7 @@ def _loss(
     }
 
 
-def _arrays(walked: Walked, dataset: Dataset, chain: Chain) -> record.Arrays:
+def arrays_of(walked: Walked, dataset: Dataset, chain: Chain) -> record.Arrays:
     """Return the arrays of the record: of the search, of every stage, of an exact search beside."""
     arrays = record.arrays_of(walked.before.ranks[0], walked.before.shortlist[0], dataset)
     names = [protocol.name for protocol in dataset.protocols]

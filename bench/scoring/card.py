@@ -143,10 +143,10 @@ def make(
         }
     if dataset.absent is not None:
         card["absent"] = dict(zip(("database", "queries"), dataset.absent, strict=True))
-    return card | _of_stages(stages)
+    return card | of_stages(stages)
 
 
-def _of_stages(stages: Sequence[Mapping[str, Any]]) -> Card:
+def of_stages(stages: Sequence[Mapping[str, Any]]) -> Card:
     """Return what a card says of its stages; nothing without any."""
     listed: list[dict[str, Any]] = [plain(dict(stage)) for stage in stages]
     names = [entry["stage"] for entry in listed]

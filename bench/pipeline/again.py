@@ -1,0 +1,85 @@
+"""A record's chain walked again from stored descriptors: `verify --descriptors`.
+
+Nothing is described: where the store lacks rows, the sentence names the command that makes them.
+Method, data set and stages are those that the record states, looked up among known ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import datasets, methods
+from bench.describe import extract
+from bench.errors import BenchError
+from bench.pipeline import plan as plans
+from bench.pipeline.options import Options
+from bench.pipeline.run import describe, described
+from bench.pipeline.score import arrays_of
+from bench.pipeline.space import How
+from bench.pipeline.walk import walk
+from bench.records import record, replay
+from bench.rerank import stages
+from bench.scoring import card
+from bench.search import missing
+from bench.stage import Stage
+from bench.store import shards
+from bench.system.progress import Progress
+
+
+def faults(path: Path, options: Options) -> list[str]:
+    """Return which arrays of the record at `path` are not those that stored descriptors give.
+
+    `options` are those of the record's command. Raises BenchError where the store lacks rows, or
+    where the record names what is not known here.
+    """
+    held = record.read(path)
+    planned = _plan(held, options)
+
+    def refuse(job: extract.Job, progress: Progress) -> tuple[int, list[str]]:
+        if job.images:
+            raise BenchError(
+                f"{job.images} images of {job.phase} are not in the store; make them with "
+                f"{held['command']!r}."
+            )
+        return 0, []
+
+    with shards.in_use():
+        given = described(planned, describe(planned, refuse), refuse)
+        how = How(options.memory_budget_mib << 20, planned.loaded.device)
+        walked = walk(given, planned.chain, how)
+    fresh = missing.on_card(planned.card, given.absent)
+    if card.card_id(fresh) != held["card_id"]:
+        return [f"its card is {held['card_id'][:8]}, and its command gives {card.short(fresh)}"]
+    stored = record.read_arrays(path, held)
+    again = arrays_of(walked, planned.dataset, planned.chain)
+    return [
+        f"{name} is not what the stored descriptors give"
+        for name in sorted(stored.keys() | again.keys())
+        if name not in stored
+        or name not in again
+        or not np.array_equal(stored[name], again[name], equal_nan=stored[name].dtype.kind == "f")
+    ]
+
+
+def _plan(held: Mapping[str, Any], options: Options) -> plans.Plan:
+    """Return the plan of a record: its method on its data set, with the stages of its card."""
+    method, name = held["method"], held["card"]["dataset"]["name"]
+    if method["name"] not in methods.names():
+        raise BenchError(f"no method {method['name']!r} is known here.")
+    if name not in datasets.names() and name.partition(".")[0] not in datasets.names():
+        raise BenchError(f"no data set {name!r} is known here.")
+    chain: list[Stage] = []
+    for entry in replay.entries(held["card"]):
+        stage = stages.known(entry)
+        if stage is None:
+            raise BenchError(f"the stage {entry['stage']!r} of the card is not known here.")
+        chain.append(stage)
+    bare = replace(options, stages=(), rerank=None, measure="none", force=False)
+    planned = plans.plan(f"{method['name']}.{method['variant']}", name, bare)
+    made = planned.card | card.of_stages([stage.entry() for stage in chain])
+    return replace(planned, card=made, chain=replace(planned.chain, stages=tuple(chain)))
