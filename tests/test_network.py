@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -311,7 +312,9 @@ def test_nothing_to_compile_is_one_sentence(cli: Any, refused: Any) -> None:
 def test_a_compiler_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: Any, *given: Any, **how: Any) -> None:
         def forward(*given: Any) -> Any:
-            raise torch._dynamo.exc.BackendCompilerFailed(fail, RuntimeError("no g++"), None)
+            kind = torch._dynamo.exc.BackendCompilerFailed
+            given = (fail, RuntimeError("no g++"), None)  # older ones take no third
+            raise kind(*given[: len(inspect.signature(kind).parameters)])
 
         self.forward = forward
 

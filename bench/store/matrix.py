@@ -191,7 +191,8 @@ def _fill(out: NDArray[Any], part: Matrix, low: int, high: int) -> None:
 def _read_at(file: FileIO, layout: _Layout, low: int, out: NDArray[Any]) -> None:
     """Read rows of a C-ordered file from row `low` on, as many as `out` has."""
     file.seek(layout.offset + low * out[0].nbytes)
-    left = memoryview(out.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+    plain: Any = out.reshape(-1).view(np.uint8)
+    left = memoryview(plain)
     while left:
         count = file.readinto(left)
         if not count:
