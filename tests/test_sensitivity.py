@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -286,3 +287,21 @@ def test_the_command_of_a_configuration_has_the_options_of_the_study(tmp_path: P
     assert (given.weights, given.device) == ("my weights.pth", "cpu")
     assert settings_of(given) == settings
     assert sensitivity._shared(Options()) == []
+
+
+def test_a_stage_is_a_factor_and_studies_without_one_are_as_before(cli, workspace) -> None:
+    given = ("sensitivity", "--method", "random-unit", "--output", workspace.results)
+    plain = cli(*given)
+    assert plain.status == 0, plain.err
+    path = Path(plain.out.splitlines()[-1])
+    before = sensitivity.read(path)
+    assert all("stages" not in each for each in before["configurations"])
+    said = cli(*given, "--stage", "aqe:3,alpha=3", "--stage", "aqe:5,alpha=1")
+    assert "2 of them to run" in said.out
+    after = sensitivity.read(path)
+    assert after["configurations"][: len(before["configurations"])] == before["configurations"]
+    assert [each.get("stages") for each in after["configurations"][-2:]] == [
+        "aqe:3,alpha=3", "aqe:5,alpha=1",
+    ]  # fmt: skip
+    assert re.search(r"stage +aqe:3,alpha=3", said.out)
+    assert sensitivity.verify(path)[0] == []

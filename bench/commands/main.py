@@ -189,7 +189,12 @@ def _sensitivity(given: argparse.Namespace) -> int:
         command=given.line,
     )
     path = sensitivity.study(
-        given.method, given.dataset, options, grid=given.grid, dry_run=given.dry_run
+        given.method,
+        given.dataset,
+        options,
+        grid=given.grid,
+        stages=given.stage,
+        dry_run=given.dry_run,
     )
     if path is not None:
         from bench.report.tables.sensitivity import lines

@@ -81,6 +81,13 @@ def sensitivity(made: argparse.ArgumentParser) -> None:
         help="folder of the results (default: results/ of the checkout)",
     )
     made.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+    made.add_argument(
+        "--stage",
+        action="append",
+        default=[],
+        metavar="NAME[:value,key=value]",
+        help="also try this stage alone, for instance aqe:10,alpha=3; may be repeated",
+    )
 
 
 def train(made: argparse.ArgumentParser) -> None:

@@ -44,12 +44,16 @@ SHOWN = {"own": "crop", "relative": "crop-relative"}
 
 @dataclass(frozen=True)
 class Configuration:
-    """One choice of each factor: `max_side_px` None is no cap, `candidates` "none" as it says."""
+    """One choice of each factor: `max_side_px` None is no cap, "none" is as it says.
+
+    `stages` is the text of one stage.
+    """
 
     query_crop: str
     max_side_px: int | None
     scales: tuple[float, ...]
     candidates: str = NONE
+    stages: str = NONE
 
     def options(self, options: Options) -> Options:
         """Return the options of the run of this configuration."""
@@ -59,6 +63,7 @@ class Configuration:
             max_side=NONE if self.max_side_px is None else str(self.max_side_px),
             scales=self.scales,
             rerank=None if self.candidates == NONE else self.candidates,  # type: ignore[arg-type]
+            stages=() if self.stages == NONE else (self.stages,),
             measure="none",
         )
 
@@ -67,13 +72,20 @@ class Configuration:
         side = NONE if self.max_side_px is None else str(self.max_side_px)
         out = ["--query-crop", self.query_crop, "--max-side", side]
         out += ["--scales", ",".join(map(repr, self.scales))]
+        out += [] if self.stages == NONE else ["--stage", self.stages]
         return out + ([] if self.candidates == NONE else ["--rerank", self.candidates])
 
+    def stated(self) -> dict[str, Any]:
+        """Return the choices as a study holds them; without a stage as before there were any."""
+        return {k: v for k, v in plain(self).items() if (k, v) != ("stages", NONE)}
 
-def configurations(base: plan.Plan, *, grid: bool, with_candidates: bool) -> list[Configuration]:
+
+def configurations(
+    base: plan.Plan, *, grid: bool, with_candidates: bool, stages: Sequence[str] = ()
+) -> list[Configuration]:
     """Return the default first, then every choice alone, then, for `grid`, all together.
 
-    Re-ranking is varied alone only.
+    Re-ranking and stages are varied alone only.
     """
     rule = base.loaded.rule
     boxed = any(query.box is not None for query in base.dataset.queries)
@@ -88,6 +100,7 @@ def configurations(base: plan.Plan, *, grid: bool, with_candidates: bool) -> lis
     out += [replace(default, scales=each) for each in pyramids]
     if with_candidates:
         out += [replace(default, candidates=each) for each in verification.RULES]
+    out += [replace(default, stages=each) for each in stages]
     if grid:
         out += [Configuration(*each) for each in itertools.product(crops, caps, pyramids)]
     return list(dict.fromkeys(out))
@@ -109,12 +122,14 @@ def study(
     options: Options,
     *,
     grid: bool = False,
+    stages: Sequence[str] = (),
     dry_run: bool = False,
     say: Callable[[str], None] = print,
 ) -> Path | None:
     """Run what is not there yet, and write the study; return its path, or None after a dry run."""
     base = plan.plan(method, dataset, options)
-    chosen = configurations(base, grid=grid, with_candidates=hasattr(base.loaded.method, "local"))
+    local = hasattr(base.loaded.method, "local")
+    chosen = configurations(base, grid=grid, with_candidates=local, stages=stages)
     folder = options.output / FOLDER
     plans = []
     for each in chosen:
@@ -234,7 +249,7 @@ def _write(
         card, scores = _scores(path, ids)
         entries.append(
             {
-                **plain(each),
+                **each.stated(),
                 **card,
                 "record": path.relative_to(folder).as_posix(),
                 "scores": scores,

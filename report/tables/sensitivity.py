@@ -22,6 +22,7 @@ FACTORS = {
     "scales": "scales",
     "formula": "formula",
     "candidates": "re-ranking",
+    "stages": "stage",
 }
 CROPS = {"crop": "box, own cap", "crop-relative": "box, relative cap", "whole": "whole image"}
 HINT = """\
@@ -85,7 +86,8 @@ def parse(held: Mapping[str, Any], file: PurePosixPath) -> Study:
     changed = [name for name in FACTORS if name != "formula"]
     factors: dict[str, list[Point]] = {name: [] for name in FACTORS}
     for one in every:
-        differs = [name for name in changed if one[name] != default[name]]
+        one = {"stages": "none", **one}  # which studies without any do not state
+        differs = [name for name in changed if one[name] != default.get(name, "none")]
         for name in changed:
             if set(differs) <= {name}:
                 factors[name].append(Point(_words(name, one[name]), _of(one, headline)))
@@ -205,6 +207,8 @@ def _words(factor: str, value: Any) -> str:
         return "as it is" if value is None else f"longest side {value:,} px"
     if factor == "scales":
         return " ".join(f"{round(scale, 2):g}" for scale in value)
+    if factor == "stages":
+        return str(value)
     return {"none": "none", "deployable": "first 100", "official": "first 100, labels used"}[value]
 
 
@@ -213,6 +217,8 @@ def _together(one: Mapping[str, Any], formula: str) -> str:
     words += [f"scales {_words('scales', one['scales'])}", metric_label(formula)]
     if one["candidates"] != "none":
         words.append(f"re-ranked: {_words('candidates', one['candidates'])}")
+    if one.get("stages", "none") != "none":
+        words.append(str(one["stages"]))
     return "; ".join(words)
 
 
