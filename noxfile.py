@@ -36,6 +36,10 @@ def run(session: nox.Session, *command: str) -> None:
     mark = ENVIRONMENT / "installed.sha256"
     digest = hashlib.sha256(sys.version.encode() + LOCK.read_bytes()).hexdigest()
     if not mark.is_file() or mark.read_text(encoding="ascii") != digest:
+        if ENVIRONMENT.exists() and ENVIRONMENT != ROOT / ".venv-nox" and not mark.is_file():
+            session.error(
+                f"{ENVIRONMENT} holds no finished environment of ours; delete it, or name another."
+            )
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         session.run(sys.executable, "-m", "virtualenv", "--quiet", str(ENVIRONMENT), external=True)
         install = ("pip", "install", "--quiet", "--require-hashes", "-r", str(LOCK))

@@ -251,7 +251,8 @@ def reordered(before: Ranking, strengths: Sequence[Float64]) -> Ranking:
     float64 where there is none; ranks of images behind the list stay.
     """
     lists = []
-    for listed, strength in zip(before.shortlist, strengths, strict=True):
+    for listed, stated in zip(before.shortlist, strengths, strict=True):
+        strength = np.asarray(stated, dtype=np.float64)
         key = np.where(np.isnan(strength) | (listed.row == NO_ROW), np.inf, -strength)
         order = np.argsort(key, axis=1, kind="stable")
         score = np.where(np.isinf(key), np.finfo(np.float64).min, strength)

@@ -370,6 +370,60 @@ def test_brought_descriptors_are_in_no_store(cli, refused, town) -> None:
     assert "was not made by `run`" in refused(cli("verify", "--descriptors", path))
 
 
+def test_codes_and_an_index_are_made_again(cli, workspace) -> None:
+    given = ("run", "--method", "random-unit", "--compression", "pq4x4", "--search", "ivf4,nprobe4")
+    path = path_of(cli(*given, "--stage", "aqe:2,alpha=1"))
+    said = cli("verify", "--descriptors", path)
+    assert said.status == 0, said.out + said.err
+
+
+@pytest.mark.parametrize(
+    "command", ["python -m bench run --help", 'python -m bench run "', "rm -rf /", "", "--version"]
+)
+def test_a_hostile_command_is_one_sentence(cli, refused, tmp_path: Path, command: str) -> None:
+    path = path_of(cli("run", "--method", "random-unit"))
+    content = record.read(path)
+    content["command"] = command
+    forged = sign(content, record.read_arrays(path, content), tmp_path / "forged.json")
+    said = cli("verify", "--descriptors", forged)
+    refused(said)
+    assert "usage" not in said.out
+
+
+def test_a_list_of_a_stage_that_leaves_its_area_is_found(cli, town, tmp_path: Path) -> None:
+    areas = {"database": [0] * 60 + [1] * 60, "queries": [0, 1, 0, 1, 0, 1]}
+    truth = [{"positive": [60 * area, 60 * area + 5]} for area in areas["queries"]]
+    path = path_of(cli(*town(13, areas=areas, protocols={"all": truth}),
+                       "--stage", "aqe:4,alpha=1"))  # fmt: skip
+
+    def elsewhere(content: Any, arrays: Any) -> None:
+        listed = set(arrays["stage0_shortlist_row"][0].tolist())
+        other = next(row for row in range(119, 60, -1) if row not in listed)
+        last = np.flatnonzero(arrays["stage0_shortlist_row"][0] >= 0)[-1]
+        labelled = {int(row) for row in arrays["labelled_row"]}
+        assert int(arrays["stage0_shortlist_row"][0, last]) not in labelled
+        arrays["stage0_shortlist_row"][0, last] = other
+
+    assert any("leaves its area" in fault for fault in forged(elsewhere, path, tmp_path))
+
+
+def test_protocols_whose_names_end_alike_are_replayed(cli, tmp_path: Path) -> None:
+    from bench.records import replay
+    from bench.stage import one_list
+    from bench.types import GroundTruth, LabelledRanks, Protocol, Ranking, Shortlist
+
+    nothing = np.zeros(0, dtype=np.int64)
+    truth = (GroundTruth(nothing, nothing),)
+    protocols = [Protocol(name, truth, ("map.trapezoid.junk-removed",)) for name in ("a", "b_a")]
+    ranks = LabelledRanks(np.zeros(2, np.int64), nothing, nothing, np.zeros(0), nothing)
+    listed = Shortlist(np.array([[1, 0]]), np.array([[0.5, 0.4]]))
+    before = Ranking((ranks, ranks), (listed, listed), (0, 1))
+    arrays = {"stage1_inliers_a": np.array([[1, 2]]), "stage1_inliers_b_a": np.array([[3, 4]])}
+    kept = replay.of_stage(1, arrays, before, protocols)
+    assert [array.tolist() for array in kept["inliers"]] == [[[1, 2]], [[3, 4]]]
+    assert one_list(ranks, listed, 2).of == (0, 0)
+
+
 # --- files of one's own -------------------------------------------------------------------------
 
 
@@ -393,9 +447,48 @@ def test_the_stage_of_the_readme_runs(cli, town, tmp_path: Path) -> None:
     assert out["stage0_rows"][0].tolist() == row[np.argsort(-strength, kind="stable")].tolist()
 
 
+def test_a_stage_file_may_hold_a_dataclass(cli, town, tmp_path: Path) -> None:
+    code = (
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "import numpy as np\n"
+        "from bench.stage import Simple, Step, reordered\n"
+        "@dataclass(frozen=True)\nclass Turned(Simple):\n    k: int\n    name = 'turned'\n"
+        "    def entry(self): return {'stage': 'turned', 'k': self.k}\n"
+        "    def words(self, entry): return 'turned'\n"
+        "    def apply(self, before, space, depth):\n"
+        "        places = before.shortlist[0].row.shape\n"
+        "        up = np.broadcast_to(np.arange(places[1], dtype=np.uint64), places)\n"
+        "        return Step(reordered(before, [up]), {'strength': (up,)})\n"
+        "def make(first, options): return Turned(3)\n"
+    )
+    (tmp_path / "turned.py").write_text(code, encoding="utf-8")
+    said = cli(*town(14), "--stage", tmp_path / "turned.py", "--export", tmp_path / "out.npz")
+    assert verify(path_of(said))[0] == []
+    out = np.load(tmp_path / "out.npz")
+    assert out["stage0_rows"].tolist() == out["search_rows"][:, ::-1].tolist()
+
+
+OWN = (
+    "from bench.stage import Simple\nclass S(Simple):\n    name = 'own'\n"
+    "    def words(self, entry): return ''\n    def apply(self, *given): pass\n"
+)
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
+        (OWN + "    def entry(self): return {}\ndef make(f, o): return S()", "does not say"),
+        (OWN + "    def entry(self): return {'stage': 'aqe'}\ndef make(f, o): return S()", "say"),
+        (
+            OWN + "    def entry(self): return {'stage': float('nan')}\ndef make(f, o): return S()",
+            "fails",
+        ),
+        (
+            OWN.replace("'own'", "'aqe'")
+            + "    def entry(self): return {}\ndef make(f, o): return S()",
+            "none of ours",
+        ),
         ("x = 1", "AttributeError"),
         ("raise ValueError('broken')", "broken"),
         ("def make(first, options): return object()", "lacks name"),

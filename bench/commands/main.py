@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -94,7 +96,7 @@ def _verify(given: argparse.Namespace) -> int:
     for path in given.record:
         try:
             faults, notes = (sensitivity.verify if sensitivity.is_study(path) else verify)(path)
-            if given.descriptors:
+            if given.descriptors and not faults:
                 faults += _from_descriptors(path)
                 notes.append("ranks and stages made again from stored descriptors")
             if given.contribution:
@@ -118,13 +120,18 @@ def _from_descriptors(path: Path) -> list[str]:
     from bench.records import record
 
     command = str(record.read(path)["command"])
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            verbs = {verb: text for verb, (text, _) in _COMMANDS.items()}
+            options = parse(verbs, words[3:])
+    except (ValueError, SystemExit):
+        raise BenchError(f"the command of {path.name} is no command line.") from None
     if words[:4] != ["python", "-m", "bench", "run"]:
         raise BenchError(
             f"{path.name} was not made by `run`, so that no store has its descriptors; evaluate "
             f"them again: {command!r}."
         )
-    options = parse({verb: text for verb, (text, _) in _COMMANDS.items()}, words[3:])
     options.line = command
     return again.faults(path, run.options_of(options))
 

@@ -19,7 +19,7 @@ from bench.errors import BenchError
 from bench.pipeline import plan as plans
 from bench.pipeline.options import Options
 from bench.pipeline.run import describe, described
-from bench.pipeline.score import arrays_of
+from bench.pipeline.score import arrays_of, counted
 from bench.pipeline.space import How
 from bench.pipeline.walk import walk
 from bench.records import record, replay
@@ -52,7 +52,8 @@ def faults(path: Path, options: Options) -> list[str]:
         given = described(planned, describe(planned, refuse), refuse)
         how = How(options.memory_budget_mib << 20, planned.loaded.device)
         walked = walk(given, planned.chain, how)
-    fresh = missing.on_card(planned.card, given.absent)
+    searched = planned.card | counted(walked, given.absent, planned.options)
+    fresh = missing.on_card(searched, given.absent)
     if card.card_id(fresh) != held["card_id"]:
         return [f"its card is {held['card_id'][:8]}, and its command gives {card.short(fresh)}"]
     stored = record.read_arrays(path, held)

@@ -147,6 +147,10 @@ def score_brought(
     rows = matrix.count_rows(added) if added else 0
     dim, n_rows = brought.shape[1], brought.shape[0] + rows
     chain = chain_of(options, [stages.parse(text) for text in options.stages])
+    if needed := [stage.name for stage in chain.stages if stage.needs()]:
+        raise BenchError(f"--stage {needed[0]} needs more than descriptors; it is for `run`.")
+    if options.export is not None and (options.export.is_dir() or options.export.suffix != ".npz"):
+        raise BenchError(f"--export {options.export}: it is the path of an .npz file.")
     chain = chain.fit_to(dataset, rows, dim)
     searched = searched_as(options, dim, n_rows, str(brought.open().dtype))
     sources = [(path.stem, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
@@ -163,10 +167,11 @@ def score_brought(
             stages=[stage.entry() for stage in chain.stages],
             **searched,
         )
+        taken = Taken(device=device)
+        written = write(walked, given, made, _brought(label, dim), options, chain, taken)
         if options.export is not None:
             export(options.export, walked, dataset, chain)
-        taken = Taken(device=device)
-        return write(walked, given, made, _brought(label, dim), options, chain, taken)
+        return written
 
 
 def _brought(label: str, dim: int) -> MethodInfo:

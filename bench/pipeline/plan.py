@@ -61,6 +61,8 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     rule = with_size(rule, options.max_side, options.scales)
     loaded = replace(loaded, rule=rule)
     chain = chain_of(options, _stages(options, loaded))
+    if unmet := [s.name for s in chain.stages if any(n.role != "local" for n in s.needs())]:
+        raise BenchError(f"--stage {unmet[0]} needs descriptors that a run does not make.")
     chain = chain.fit_to(dataset, sum(len(one.database) for one in added), loaded.info.dim)
     n_rows = sum(len(one.database) for one in (dataset, *added))
     made = card.make(

@@ -75,7 +75,7 @@ def write(
         "run_id": record.new_run_id(),
         "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "command": options.command,
-        "card": missing.on_card(stated | _counted(walked, absent, options), absent),
+        "card": missing.on_card(stated | counted(walked, absent, options), absent),
         "method": plain(info),
         "scores": record.scores_to_json(scores),
         "intervals": intervals_of(dataset.protocols, len(dataset.database)),
@@ -131,7 +131,7 @@ def check_search(dataset: Dataset, options: Options) -> None:
         )
 
 
-def _counted(walked: Walked, absent: missing.Missing, options: Options) -> card.Card:
+def counted(walked: Walked, absent: missing.Missing, options: Options) -> card.Card:
     """Return what changes on a card where a compression or an index has fewer rows to fit."""
     if not absent:
         return {}

@@ -162,16 +162,23 @@ def study(
 def verify(path: Path) -> tuple[list[str], list[str]]:
     """Return (what does not hold, what was checked) of a study; its records are read again."""
     held = read(path)
-    faults = []
-    for each in held["configurations"]:
-        file = path.parent.parent / each["record"]
-        card, scores = _scores(file, held["formulas"])
-        stated = {"card_id": card["card_id"], **each}  # which older studies lack
-        if any(stated[key] != value for key, value in card.items()):
-            faults.append(f"{each['record']} has another card than the study says")
-        if not record.same(scores, each["scores"]):
-            faults.append(f"the means of {each['record']} are not those of the study")
+    try:
+        faults = [fault for each in held["configurations"] for fault in _faults(path, held, each)]
+    except (LookupError, TypeError) as error:
+        raise BenchError(f"{path} is not a study of sensitivity: {error!r}.") from None
     return faults, [f"{len(held['configurations'])} configurations recomputed from their records"]
+
+
+def _faults(path: Path, held: dict[str, Any], each: dict[str, Any]) -> list[str]:
+    """Return what of one configuration of a study does not follow from its record."""
+    faults = []
+    card, scores = _scores(path.parent.parent / each["record"], held["formulas"])
+    stated = {"card_id": card["card_id"], **each}  # which older studies lack
+    if any(stated[key] != value for key, value in card.items()):
+        faults.append(f"{each['record']} has another card than the study says")
+    if not record.same(scores, each["scores"]):
+        faults.append(f"the means of {each['record']} are not those of the study")
+    return faults
 
 
 def read(path: Path) -> dict[str, Any]:

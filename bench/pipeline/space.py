@@ -125,6 +125,9 @@ class SearchSpace:
 
     def neighbours(self, numbers: Rows, k: int, group: Group) -> tuple[Rows, Float64]:
         """Return the `k` other rows of a group nearest to each of `numbers`, and their scores."""
+        if not len(numbers):
+            empty = (0, min(k, len(group.rows) - 1))
+            return np.empty(empty, dtype=np.int64), np.empty(empty)
         parts = next(job.parts for job in self._jobs if job.number is group.rows)
         nothing = [np.empty(0, dtype=np.int64)] * len(numbers)
         memory = self.how.memory_bytes

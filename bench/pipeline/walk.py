@@ -65,6 +65,15 @@ class Chain:
             out.append(max(self.depth, stage.depth(out[-1], dataset.protocols)))
         return out[::-1]
 
+    def needed(self, place: int, dataset: Dataset) -> int:
+        """Return the least length of the list of the search (0) or of a stage (1, 2, …)."""
+        if place < len(self.stages):
+            after = self.lengths(dataset)[place + 1]
+            return self.stages[place].depth(after, dataset.protocols)
+        if dataset.groups is None:
+            return 0
+        return suppression.depth_needed(dataset.groups, dataset.protocols)
+
     def fit_to(self, dataset: Dataset, added: int, dim: int) -> Chain:
         """Return the chain for a data set with `added` distractors; refuse what does not fit."""
         areas, rows = dataset.areas, [len(dataset.database)]
@@ -122,16 +131,21 @@ def walk(given: Described, chain: Chain, how: How) -> Walked:
         space = replace(space, index=faiss_index.build(chain.index, parts))
         found, retrieved = space.approximately(space.queries, lengths[0])
         phases["approximate search"] = time.perf_counter() - start
-        _check_length(found, lengths[0], chain, given.dataset, count_rows(parts))
+        _check_length(found, chain.needed(0, given.dataset), count_rows(parts))
     before = last = whole.ranking(found, lengths[0])
     steps = []
-    for stage, length in zip(chain.stages, lengths[1:], strict=True):
+    for place, (stage, length) in enumerate(zip(chain.stages, lengths[1:], strict=True), start=1):
         if stage.searches_again and len(found.shortlist) > 1:
             raise BenchError(
                 f"--stage {stage.name} searches again, after lists that differ by protocol; put "
                 "it before the stage that uses labels."
             )
         step = stage.apply(found, space, length)
+        if stage.searches_again and chain.index is not None:
+            needed = chain.needed(place, given.dataset)
+            _check_length(step.ranking, needed, count_rows(parts))
+        if not stage.searches_again and not step.arrays:
+            raise BenchError(f"the stage {stage.name} gives no number per place for the record.")
         kept = length if stage.searches_again else last.shortlist[0].row.shape[1]
         steps.append(whole.step(step, found, last, kept))
         found, last, phases = step.ranking, steps[-1].ranking, {**phases, **step.phases_s}
@@ -179,12 +193,12 @@ def _query_rows(parts: list[Matrix]) -> Float64:
     return rows
 
 
-def _check_length(found: Ranking, depth: int, chain: Chain, dataset: Dataset, n_rows: int) -> None:
+def _check_length(found: Ranking, needed: int, n_rows: int) -> None:
     """Refuse stages and suppression on lists that an index cut short."""
-    length, wanted = found.shortlist[0].row.shape[1], min(depth, n_rows)
-    if length < wanted and (chain.stages or dataset.groups is not None):
+    length, wanted = found.shortlist[0].row.shape[1], min(needed, n_rows)
+    if length < wanted:
         raise BenchError(
-            f"re-ranking needs lists of {wanted} images, and the index found only {length} for "
+            f"what follows needs lists of {wanted} images, and the index found only {length} for "
             "some query; look into more lists (nprobe) or ask for a longer list (k)."
         )
 
@@ -207,7 +221,10 @@ class _Whole:
     def step(self, step: Step, found: Ranking, before: Ranking, depth: int) -> Step:
         """Return a step in the numbering of the data set; `found` and `before` are what it got."""
         arrays = {
-            name: tuple(map(self._places, some, found.shortlist, before.shortlist))
+            name: tuple(
+                self._places(np.asarray(array, np.float64) if name == "strength" else array, *lists)
+                for array, *lists in zip(some, found.shortlist, before.shortlist, strict=True)
+            )
             for name, some in step.arrays.items()
         }
         return replace(step, ranking=self.ranking(step.ranking, depth), arrays=arrays)

@@ -78,13 +78,9 @@ def of_stage(
     names, start = [protocol.name for protocol in protocols], f"stage{place}_"
     ends = [""] if len(before.shortlist) == 1 else [f"_{names[i]}" for i in _firsts(before)]
     keys = [key.removeprefix(start) for key in arrays if key.startswith(start)]
-    out = {
-        key.removesuffix(ends[0]): [
-            arrays[f"{start}{key.removesuffix(ends[0])}{end}"] for end in ends
-        ]
-        for key in keys
-        if key.endswith(ends[0])
-    }
+    longest = sorted(ends, key=len, reverse=True)  # one protocol's name may end another's
+    stated = {key.removesuffix(next((e for e in longest if key.endswith(e)), "")) for key in keys}
+    out = {name: [arrays[f"{start}{name}{end}"] for end in ends] for name in stated}
     for name, found in out.items():
         for array, listed in zip(found, before.shortlist, strict=True):
             if array.shape != listed.row.shape:

@@ -46,14 +46,16 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
         faults += _rank_faults(ranks, shortlist, card)
         faults += _approximate_faults(held, ranks, arrays)
         faults += missing.faults(card, held.get("missing", ()), ranks)
-        faults += _stage_faults(card, arrays, protocols)
         inliers = arrays.get("shortlist_inliers")
         n_seen = _rows_seen(card, arrays)
         faults += _rerank_faults(card, ranks, shortlist, inliers, protocols, n_seen)
         groups = arrays.get("database_group")
         if not faults:
             faults += _area_faults(card, arrays, ranks, shortlist)
-            faults += _group_faults(card, groups, shortlist, protocols, n_seen)
+            faults += _stage_faults(held, arrays, protocols, n_seen)
+            last = replay.rankings(arrays, card, protocols)[-1].shortlist if not faults else ()
+            for listed in last or (shortlist,):
+                faults += _group_faults(card, groups, listed, protocols, n_seen)
         if not faults:
             after = replay.scored_ranks(arrays, card, protocols)
             n_rows = card["dataset"]["database"]
@@ -200,9 +202,10 @@ def _loss_differences(
 
 
 def _stage_faults(
-    card: cards.Card, arrays: record.Arrays, protocols: tuple[Protocol, ...]
+    held: dict[str, Any], arrays: record.Arrays, protocols: tuple[Protocol, ...], n_seen: int
 ) -> list[str]:
     """Check that the arrays of every stage of a chain fit the card, and follow from one ranking."""
+    card = held["card"]
     named = {int(found[1]) for key in arrays if (found := re.match(r"stage(\d+)_", key))}
     if named != set(range(len(card["stages"]))):
         return [f"arrays of {len(named)} stages are stored, and the card has {len(card['stages'])}"]
@@ -213,14 +216,21 @@ def _stage_faults(
     made = replay.rankings(arrays, card, protocols)
     for place, entry in enumerate(card["stages"]):
         before, after = made[place], made[place + 1]
-        faults, kept = [], {}
-        if f"stage{place}_labelled_rank" in arrays:
-            _check_form(after.ranks[0], after.shortlist[0])
-            faults = _rank_faults(after.ranks[0], after.shortlist[0], card)
+        faults, kept, searched = [], {}, f"stage{place}_labelled_rank" in arrays
+        if searched:
+            ranks, listed = after.ranks[0], after.shortlist[0]
+            _check_form(ranks, listed)
+            faults = _rank_faults(ranks, listed, card) or _area_faults(card, arrays, ranks, listed)
+            faults = faults or missing.faults(card, held.get("missing", ()), ranks)
         else:
             kept = replay.of_stage(place, arrays, before, protocols)
         stage = stages.known(entry)
         if stage is not None:
+            if stage.searches_again != searched:
+                return [f"the arrays of stage {place + 1} are not those of {entry['stage']}"]
+            least = min(n_seen, stage.depth(1, protocols))
+            if any(one.row.shape[1] < least for one in before.shortlist):
+                faults += [f"the list before it is shorter than {least}"]
             faults += stage.faults(kept, before, protocols)
         elif entry["stage"] in stages.STAGES:
             faults += ["its entry on the card is none of that stage"]

@@ -105,9 +105,10 @@ class QueryExpansion:
 
 def of_entry(entry: Mapping[str, Any]) -> QueryExpansion:
     """Return the stage of an entry of a card."""
-    if type(entry["k"]) is not int:
-        raise TypeError("k is no whole number")
-    return QueryExpansion(entry["k"], float(entry["alpha"]))
+    k, alpha = entry["k"], float(entry["alpha"])
+    if type(k) is not int or k < 1 or not 0 <= alpha <= LARGEST_ALPHA:
+        raise ValueError("k must be a number of rows, and alpha an exponent")
+    return QueryExpansion(k, alpha)
 
 
 def make(first: str | None, options: Mapping[str, str]) -> QueryExpansion:

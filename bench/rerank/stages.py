@@ -5,8 +5,10 @@ A new stage is one module and one line here.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,14 @@ from typing import Any
 from bench.errors import BenchError, unknown
 from bench.rerank import expansion, verification
 from bench.stage import Stage
+from bench.system.hashing import canonical_json
 
 # By name: the module, with `make` for what a user wrote and `of_entry` for an entry of a card.
 STAGES: dict[str, Any] = {
     "aqe": expansion,
     "rerank": verification,
 }
+NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 VERIFICATION = "rerank"  # needs the local features of a method, so the plan of a run makes it
 
 
@@ -62,7 +66,7 @@ def known(entry: Mapping[str, Any]) -> Stage | None:
     module = STAGES.get(str(entry.get("stage")))
     try:
         stage: Stage | None = None if module is None else module.of_entry(entry)
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return None
     return stage
 
@@ -84,14 +88,18 @@ def _from_file(path: Path, first: str | None, options: Mapping[str, str]) -> Sta
     """Load a stage of the user's own: the file has a function `make(first, options)`."""
     if not path.is_file():
         raise BenchError(f"the stage file {path} does not exist.")
-    spec = importlib.util.spec_from_file_location(f"_bench_stage_{path.stem}", path)
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    spec = importlib.util.spec_from_file_location(f"_bench_stage_{digest}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look a module up while it runs
     try:
         spec.loader.exec_module(module)
         stage: Stage = module.make(first, options)
         lacking = [name for name in _ATTRIBUTES if not hasattr(stage, name)]
+        entry = {} if lacking else dict(stage.entry())
+        canonical_json(entry)
     except BenchError:
         raise
     except Exception as error:
@@ -99,8 +107,13 @@ def _from_file(path: Path, first: str | None, options: Mapping[str, str]) -> Sta
         raise BenchError(f"the stage file {path} fails: {type(error).__name__}: {what}.") from error
     if lacking:
         raise BenchError(f"the stage of {path} lacks {', '.join(lacking)}: see bench/stage.py.")
-    if stage.name in STAGES:
-        raise BenchError(f"the stage of {path} is called {stage.name!r}, as one of ours is.")
+    if stage.name in STAGES or not re.fullmatch(NAME, stage.name):
+        raise BenchError(
+            f"the stage of {path} is called {stage.name!r}; a name has letters, digits, '.', '_' "
+            "and '-', and is none of ours."
+        )
+    if entry.get("stage") != stage.name:
+        raise BenchError(f"the entry of {path} does not say {{'stage': {stage.name!r}, …}}.")
     return stage
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+LONGEST = 1000  # characters of a sentence
 NOT_STATED = "not stated: descriptors were brought"
 
 # By path of the card: sentence and code.
@@ -119,7 +120,7 @@ def code_of(path: str, value: Any) -> Any:
     Where the sentence holds numbers that nothing else on the card says, the code is an object: its
     `name`, and the numbers.
     """
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > LONGEST:
         return value
     known = SENTENCES.get(path, {}).get(value)
     if known is not None:
