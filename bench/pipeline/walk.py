@@ -131,7 +131,7 @@ def walk(given: Described, chain: Chain, how: How) -> Walked:
         space = replace(space, index=faiss_index.build(chain.index, parts))
         found, retrieved = space.approximately(space.queries, lengths[0])
         phases["approximate search"] = time.perf_counter() - start
-        _check_length(found, chain.needed(0, given.dataset), count_rows(parts))
+        _check_length(found, chain, 0, given.dataset, count_rows(parts))
     before = last = whole.ranking(found, lengths[0])
     steps = []
     for place, (stage, length) in enumerate(zip(chain.stages, lengths[1:], strict=True), start=1):
@@ -142,8 +142,7 @@ def walk(given: Described, chain: Chain, how: How) -> Walked:
             )
         step = stage.apply(found, space, length)
         if stage.searches_again and chain.index is not None:
-            needed = chain.needed(place, given.dataset)
-            _check_length(step.ranking, needed, count_rows(parts))
+            _check_length(step.ranking, chain, place, given.dataset, count_rows(parts))
         if not stage.searches_again and not step.arrays:
             raise BenchError(f"the stage {stage.name} gives no number per place for the record.")
         kept = length if stage.searches_again else last.shortlist[0].row.shape[1]
@@ -193,12 +192,14 @@ def _query_rows(parts: list[Matrix]) -> Float64:
     return rows
 
 
-def _check_length(found: Ranking, needed: int, n_rows: int) -> None:
-    """Refuse stages and suppression on lists that an index cut short."""
-    length, wanted = found.shortlist[0].row.shape[1], min(needed, n_rows)
+def _check_length(found: Ranking, chain: Chain, place: int, dataset: Dataset, n_rows: int) -> None:
+    """Refuse lists that an index cut short of what the next stage, or suppression, needs."""
+    length, wanted = found.shortlist[0].row.shape[1], min(chain.needed(place, dataset), n_rows)
     if length < wanted:
+        names = [stage.name for stage in chain.stages[place : place + 1]]
+        what = names[0].replace("rerank", "re-ranking") if names else "suppression"
         raise BenchError(
-            f"what follows needs lists of {wanted} images, and the index found only {length} for "
+            f"{what} needs lists of {wanted} images, and the index found only {length} for "
             "some query; look into more lists (nprobe) or ask for a longer list (k)."
         )
 
