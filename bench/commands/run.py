@@ -28,10 +28,10 @@ def run_methods(given: argparse.Namespace) -> int:
 
     options = options_of(given)
     failed = 0
-    thought = bool(given.cluster)  # one that need not be there
-    if thought and (given.engine == "local" or not given.dry_run or given.ray_address):
+    hypothetical = bool(given.cluster)
+    if hypothetical and (given.engine == "local" or not given.dry_run or given.ray_address):
         raise BenchError("--cluster is for --dry-run --engine ray, without --ray-address.")
-    with connect.engine("local" if thought else given.engine, given.ray_address) as ray:
+    with connect.engine("local" if hypothetical else given.engine, given.ray_address) as ray:
         for dataset in given.dataset or ["mini"]:
             for method in given.method:
                 try:

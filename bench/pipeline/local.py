@@ -17,7 +17,7 @@ from bench.types import Image, LocalFeatures, Rows
 def features_of(
     planned: Plan, absent: Sequence[dict[int, str]], by: extract.Doer | None = None
 ) -> Features:
-    """Return what gives the local features of queries and rows, described where they are not there.
+    """Return a function that reads local features, and computes those that the store lacks.
 
     `absent` are the images without a descriptor, list by list, the queries last; `by` describes.
     """

@@ -70,7 +70,7 @@ class SearchSpace:
 
     def local(self, queries: Rows, rows: Rows) -> Local:
         """Return the local features of queries and rows."""
-        assert self.features is not None, "a stage that needs local features says so in `needs`"
+        assert self.features is not None, "the stage does not state this need in `needs`"
         of = self.features(self.query_of[queries], self.row_of[rows])
         return Local(
             lambda query: of.of_query(int(self.query_of[query])),

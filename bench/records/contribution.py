@@ -25,7 +25,7 @@ def faults(path: Path, held: Mapping[str, Any]) -> list[str]:
 
 
 def _place(path: Path, held: Mapping[str, Any]) -> list[str]:
-    """Check that it lies where a run would have written it, in this version or an older one."""
+    """Check that the record is where a run of this or an older version writes it."""
     method = f"{held['method']['name']}.{held['method']['variant']}"
     places = [
         ("runs", held["card"]["dataset"]["name"], method, f"{held[key][:8]}-{held['run_id']}.json")

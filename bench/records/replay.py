@@ -1,9 +1,9 @@
 """The ranks that a record's scores come from: the search's, after each stage on the card.
 
-What a record keeps of a stage is enough to do it again without descriptors: of one that reorders a
-list a number per place, of one that searches again the ranks and the list it got. Arrays are called
-`stage0_strength`, `stage1_labelled_rank` and so on, with the protocol's name behind it where lists
-differ by protocol. Re-ranking alone keeps `shortlist_inliers`.
+A record stores enough to repeat a stage without descriptors. For a stage that reorders a list it
+stores one number per place; for a stage that searches again it stores the ranks and the list. The
+arrays are called `stage0_strength`, `stage1_labelled_rank` and so on; where lists differ by
+protocol, the name of the protocol follows. Re-ranking alone keeps `shortlist_inliers`.
 """
 
 from __future__ import annotations
