@@ -505,3 +505,40 @@ def test_texts_of_stages_are_read() -> None:
     assert stages.split("a/b.py:3,x=1") == ("a/b.py", "3", {"x": "1"})
     assert stages.split("rerank") == ("rerank", None, {})
     assert stages.words([]) == ""
+
+
+# --- what a stage sees of images without a descriptor -------------------------------------------
+
+
+def test_ground_truth_is_numbered_without_what_is_missing() -> None:
+    from bench.search import missing
+    from bench.types import GroundTruth, Protocol
+
+    truth = tuple(GroundTruth(np.array(p), np.array(i)) for p, i in (([1, 4], [2]), ([0], [3])))
+    whole = Protocol("all", truth, ("map.trapezoid.junk-removed",), asked=(True, False))
+    gone = missing.Missing({1: "broken", 3: "broken"}, {})
+    (left,) = missing.protocols_without([whole], gone, 5)  # 0 2 4 become 0 1 2
+    assert [t.positive.tolist() for t in left.truth] == [[2], [0]]
+    assert [t.ignored.tolist() for t in left.truth] == [[1], []]
+    (left,) = missing.protocols_without([whole], missing.Missing({}, {0: "broken"}), 5)
+    assert [t.positive.tolist() for t in left.truth] == [[0]]
+    assert left.asked == (False,)
+
+
+def test_local_features_are_those_of_the_images_of_the_data_set() -> None:
+    from bench.pipeline.space import SearchSpace
+    from bench.stage import Local
+    from bench.store.matrix import from_array
+
+    asked: list[list[int]] = []
+
+    def features(queries: np.ndarray, rows: np.ndarray) -> Local:
+        asked.extend([queries.tolist(), rows.tolist()])
+        return Local(lambda query: ("query", query), lambda row: ("row", row), 1.0, 1.0)
+
+    parts = [from_array(np.eye(3, dtype=np.float32), "x")]
+    space = SearchSpace(parts, np.eye(3)[:2], [np.arange(1)] * 2, (), np.array([0, 2, 4]),
+                        np.array([1, 3]), features=features)  # fmt: skip
+    local = space.local(np.array([1]), np.array([0, 2]))
+    assert asked == [[3], [0, 4]]
+    assert (local.of_query(1), local.of_row(1)) == (("query", 3), ("row", 2))
