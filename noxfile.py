@@ -105,7 +105,7 @@ def lint(session: nox.Session) -> None:
 @session
 def types(session: nox.Session) -> None:
     """Check types with mypy, strict: bench, methods, datasets and report."""
-    run(session, "tests.typed_tree", *session.posargs)
+    run(session, "tests.support.typed_tree", *session.posargs)
 
 
 @nox.session(default=False)

@@ -26,22 +26,22 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.delg_models import files, variables
-from tests.hosts import host, streets
-from tests.remote import own, quick, remote
-from tests.signed import held, recorded
-from tests.truths import lay
+from tests.support.checkout import ROOT
+from tests.support.delg_models import files, variables
+from tests.support.hosts import host, streets
+from tests.support.remote import own, quick, remote
+from tests.support.signed import held, recorded
+from tests.support.truths import lay
 
 # Fixtures of the modules beside this one, for every file.
 __all__ = [
     "files", "held", "host", "lay", "own", "quick", "recorded", "remote", "streets", "variables",
 ]  # fmt: skip
 
-ROOT = Path(__file__).resolve().parent.parent
 TEST_DATA = os.environ.get("RETRIEVAL_BENCH_TEST_DATA")
 
 
-collect_ignore = ["delg_graph.py"]  # a program on TensorFlow, not for this process
+collect_ignore = ["support/delg_graph.py"]  # a program on TensorFlow, not for this process
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,10 @@ def refused() -> Callable[[Said], str]:
 
 @pytest.fixture(scope="session")
 def oracle() -> ModuleType:
-    """Return tests/oracle.py, which imports nothing of the project."""
-    spec = importlib.util.spec_from_file_location("_test_oracle", ROOT / "tests" / "oracle.py")
+    """Return tests/support/oracle.py, which imports nothing of the project."""
+    spec = importlib.util.spec_from_file_location(
+        "_test_oracle", ROOT / "tests" / "support" / "oracle.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -164,8 +166,8 @@ def oracle() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def made() -> ModuleType:
-    """Return tests/reports.py, which makes records by hand."""
-    return importlib.import_module("tests.reports")
+    """Return tests/support/reports.py, which makes records by hand."""
+    return importlib.import_module("tests.support.reports")
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ around the logit of the mean, with the standard error of the bootstrap times sqr
 plain bootstrap takes the k landmarks for all there are, and with eleven of them its percentile
 interval holds the truth 84 to 92 times in 100 instead of 95 (Cameron, Gelbach, Miller, REStat 2008,
 on few clusters; Efron, Tibshirani, An Introduction to the Bootstrap, 1993). The logit keeps both
-ends within 0..1, and the longer arm on the side where scores can still go. tests/test_interval.py
-simulates the coverage.
+ends within 0..1, and the longer arm on the side where scores can still go.
+tests/scoring/test_intervals.py simulates the coverage.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from bench.describe import extract, loading
 from bench.store import shards
 from bench.system.paths import write_bytes
 from bench.system.progress import Progress
-from tests import clusters
+from tests.support import clusters
 
 IMAGES, BATCH_S, WAIT_S = 960, 0.25, 20.0  # 30 shards
 

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from tests import clusters
 from tests.perf.simulated import on_the_wire
+from tests.support import clusters
+from tests.support.checkout import ROOT
 
 pytestmark = pytest.mark.skipif(clusters.MISSING, reason=clusters.REASON)
 
@@ -38,7 +39,7 @@ def raylets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clusters.Rayle
 
 def simulate(place: Path, where: str, rows: int, raylets: list[int]) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(clusters.ROOT))
+        patch.setenv("PYTHONPATH", str(ROOT))
         program = ["tests/perf/simulated.py"]
         running = clusters.start(place, where, rows, *raylets, program=program)
         out, _ = clusters.ended(running, patience_s=7200)

@@ -22,8 +22,8 @@ from bench.pipeline.brought import read
 from bench.scoring import scores
 from bench.search import exact
 from bench.store.matrix import blocks
+from tests.support.checkout import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 DIM = int(os.environ.get("RETRIEVAL_BENCH_PERF_DIM", "512"))
 DATABASE, QUERIES, DISTRACTORS = 4_993, 70, 1_001_001
 ROUNDS = max(2, 2048 // DIM)

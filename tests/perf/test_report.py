@@ -12,7 +12,7 @@ import pytest
 
 from bench.records import rows
 from bench.report.tables import main, markdown
-from tests.reports import make_card, make_record, store
+from tests.support.reports import make_card, make_record, store
 
 MANY, FEW, QUERIES = 400, 100, 70
 

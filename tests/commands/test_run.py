@@ -1,0 +1,310 @@
+"""The command line from end to end: run, verify, help, the last lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.commands import main as command_line
+from bench.commands import summary
+from tests.support.checkout import ROOT
+from tests.support.commands import HEADLINE, RANDOM, only
+
+# --- run ----------------------------------------------------------------------------------------
+
+
+def test_a_run_on_the_bundled_photographs_from_end_to_end(workspace, cli) -> None:
+    said = cli(*RANDOM, "--measure", "sample")
+    assert said.status == 0, said.err
+    path, held = only(workspace.records())
+    means = {p: 100 * t[HEADLINE]["mean"] for p, t in held["scores"].items()}
+    lines = said.out.splitlines()
+    assert lines[-1] == str(path)
+    assert lines[-3] == (
+        f">> mini: mAP E: {means['easy']:.2f}, M: {means['medium']:.2f}, "
+        f"H: {means['hard']:.2f} (chance)"
+    )
+    number = r"\d+\.\d\d"
+    three = rf"\[{number}, {number}, {number}\]"
+    assert re.fullmatch(
+        rf">> mini: mP@k\[1, 5, 10\] E: {three}, M: {three}, H: {three} \(chance\)", lines[-2]
+    )
+    assert path.is_relative_to(workspace.results / "runs" / "mini" / "random-unit.seed0")
+    assert held["command"] == (
+        "python -m bench run --method random-unit --device cpu --measure sample --output "
+        f"{workspace.results}"
+    )
+    assert held["method"]["weights"]["trained"] is False
+    assert held["partial"] is False
+    assert held["machine"]["device"] == "cpu"
+    assert set(held["timing"]["phases_s"]) == {
+        "describe database", "describe queries", "latency", "search", "score",
+    }  # fmt: skip
+    assert held["timing"]["images_from_store"] == 0
+    assert held["card"]["crop_rule"] == "box"
+    verified = cli("verify", path)
+    assert verified.status == 0
+    assert verified.out.splitlines() == [
+        f"{path}: 30 scores over 3 protocols recomputed from stored ranks",
+        f"{path}: lists and ground truth are those of mini here",
+        f"{path}: match",
+    ]
+
+
+def test_a_second_run_takes_everything_from_the_store_and_scores_the_same(workspace, cli) -> None:
+    assert cli(*RANDOM).status == 0
+    assert cli(*RANDOM, "--batch-size", "3", "--memory-budget", "1").status == 0
+    first, second = (json.loads(p.read_text()) for p in workspace.records())
+    assert {first["timing"]["images_from_store"], second["timing"]["images_from_store"]} == {0, 64}
+    assert first["scores"] == second["scores"]
+    assert first["ranks"]["sha256"] == second["ranks"]["sha256"]
+    assert first["card_sha256"] == second["card_sha256"]
+
+
+def test_variants_and_data_sets_are_repeatable(workspace, cli) -> None:
+    said = cli("run", "--method", "random-unit.seed1", "--method", "random-unit.seed2",
+               "--dataset", "mini", "--limit", "6", "--device", "cpu")  # fmt: skip
+    assert said.status == 0
+    assert [p.parent.name for p in workspace.records()] == [
+        "random-unit.seed1",
+        "random-unit.seed2",
+    ]
+    assert said.out.count("(chance) (partial: first 6 images)") == 4
+    for path in workspace.records():
+        held = json.loads(path.read_text())
+        assert held["partial"] is True
+        assert held["card"]["limit"] == held["card"]["dataset"]["database"] == 6
+        assert cli("verify", path).status == 0
+
+
+def test_the_crop_of_the_query_is_another_card(workspace, cli) -> None:
+    for crop in ("whole", "crop", "crop-relative"):
+        assert cli(*RANDOM, "--query-crop", crop).status == 0
+    assert cli(*RANDOM, "--no-crop").status == 0
+    records = [json.loads(p.read_text()) for p in workspace.records()]
+    rules = {r["card"]["crop_rule"] for r in records}
+    assert rules == {"box", "whole"}
+    assert len({r["card_sha256"] for r in records}) == 3
+    assert len({r["card"]["dataset"]["revision"] for r in records}) == 1
+    for path in workspace.records():
+        assert cli("verify", path).status == 0
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(workspace, cli) -> None:
+    said = cli(*RANDOM, "--dry-run")
+    assert said.status == 0
+    assert re.search(r"database: 49 images, 49 to describe, [0-9.]+ kB in the store", said.out)
+    assert workspace.records() == []
+    assert not workspace.results.exists()
+    assert not list(workspace.cache.rglob("*.npy"))
+    assert cli(*RANDOM).status == 0
+    assert "database: 49 images, 0 to describe" in cli(*RANDOM, "--dry-run").out
+
+
+@pytest.mark.parametrize("depth", [0, 1, 49, 1000])
+def test_the_length_of_the_shortlist_changes_no_score(workspace, cli, depth: int) -> None:
+    assert cli(*RANDOM, "--limit", "20").status == 0
+    assert cli(*RANDOM, "--limit", "20", "--shortlist", depth).status == 0
+    records = [json.loads(p.read_text()) for p in workspace.records()]
+    assert records[0]["scores"] == records[1]["scores"]
+    for path, held in zip(workspace.records(), records, strict=True):
+        with np.load(path.with_name(held["ranks"]["file"])) as arrays:
+            assert arrays["shortlist_row"].shape[1] in (20, min(depth, 20))
+        assert cli("verify", path).status == 0
+
+
+def test_what_works_is_done_where_something_fails(workspace, cli) -> None:
+    said = cli(*RANDOM, "--method", "random-unit.seed9", "--method", "no-such",
+               "--dataset", "mini", "--dataset", "minny", "--limit", "3")  # fmt: skip
+    assert said.status == 1
+    assert len(workspace.records()) == 1
+    assert len(said.errors) == 5
+    assert said.errors[0].startswith("error: no variant of random-unit is called 'seed9'; did you")
+    assert said.errors[1].startswith("error: no method is called 'no-such'. Known: ")
+    assert said.errors[2].startswith("error: no data set is called 'minny'; did you mean mini?")
+
+
+def test_a_run_writes_nothing_into_the_checkout_or_the_home(workspace, process) -> None:
+    home = workspace.folder / "home"
+    home.mkdir()
+
+    def listed() -> set[str]:
+        return {str(p) for p in (ROOT / "results").rglob("*")}
+
+    before = listed()
+    said = process(*RANDOM, "--output", workspace.results, env={"HOME": str(home)})
+    assert said.status == 0, said.err
+    assert "Warning" not in said.err
+    assert len(workspace.records()) == 1
+    assert [p.name for p in home.iterdir()] == []
+    assert listed() == before
+
+
+# --- verify -------------------------------------------------------------------------------------
+
+
+def test_verify_of_several_records_tells_all_and_fails_if_one_does(workspace, cli) -> None:
+    assert cli(*RANDOM).status == 0
+    path, _ = only(workspace.records())
+    changed = workspace.folder / "changed.json"
+    changed.write_text(path.read_text().replace('"mean": 0.', '"mean": 0.9', 1))
+    said = cli("verify", path, changed, workspace.folder / "absent.json", path)
+    assert said.status == 1
+    assert said.out.count(": match") == 2
+    assert len(said.errors) == 2
+    assert "was changed after it was written" in said.errors[0]
+    assert cli("verify", path).status == 0
+
+
+# --- ends ---------------------------------------------------------------------------------------
+
+
+def test_help_and_list_name_everything(cli) -> None:
+    said = cli("--help")
+    assert said.status == 0
+    for verb in ("run", "list", "evaluate", "verify", "report", "doctor", "extract"):
+        assert verb in said.out
+        assert cli(verb, "--help").status == 0
+    said = cli("list")
+    assert said.status == 0
+    assert "random-unit.seed0: seed 0" in said.out
+    assert re.search(r"^  mini: Real photographs", said.out, re.MULTILINE)
+
+
+def test_a_reader_that_stops_early_is_no_error(process, workspace) -> None:
+    code = "import sys, subprocess; from bench.commands.main import main; sys.exit(main(['list']))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    running = subprocess.Popen(
+        [sys.executable, "-u", "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    running.stdout.close()
+    err = running.stderr.read()
+    running.stderr.close()
+    assert running.wait(timeout=60) in (0, 1)
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_says_how_to_go_on(workspace, tmp_path: Path) -> None:
+    method = tmp_path / "endless.py"
+    method.write_text(
+        '"""Endless."""\nimport time\nVARIANTS = {"x": "x"}\n'
+        "def load(variant, weights, device):\n"
+        "    print('loading', flush=True)\n    time.sleep(60)\n"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-m", "bench", "run", "--method", str(method), "--device", "cpu",
+         "--output", str(workspace.results)],
+        cwd=ROOT, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stdout.readline() == "loading\n"
+    time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "stopped; run the same command again to go on from here:\n  python -m bench run" in err
+    assert "Traceback" not in err
+
+
+def test_what_cannot_happen_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only errors of ours are sentences; a fault in the program shows where it is."""
+
+    def fails(given: Any) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(command_line._COMMANDS, "list", ("", fails))
+    with pytest.raises(ZeroDivisionError):
+        command_line.main(["list"])
+
+
+# --- the last lines -----------------------------------------------------------------------------
+
+
+def record_of(metrics: list[str], protocols: dict[str, list[float | None]], **more: Any) -> Any:
+    """Return as much of a record as the last lines look at."""
+    return {
+        "card": {
+            "dataset": {"name": "x"},
+            "metrics": metrics,
+            "limit": more.get("limit"),
+            "compression": "none (float32)",
+            "search": "exact",
+        },
+        "ties": {"labelled": 0, "largest_group": 1},
+        "method": {"weights": {"trained": more.get("trained"), "source": more.get("source", "")}},
+        "scores": {
+            name: {m: {"mean": mean} for m, mean in zip(metrics, means, strict=True)}
+            for name, means in protocols.items()
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        (
+            record_of(
+                [HEADLINE, "mp@1.clipped.junk-removed", "mp@10.clipped.junk-removed"],
+                {"easy": [0.8481, 0.97057, 0.5], "hard": [0.38474, 1.0, 0.0]},
+            ),
+            [
+                ">> x: mAP E: 84.81, H: 38.47",
+                ">> x: mP@k[1, 10] E: [97.06, 50.00], H: [100.00, 0.00]",
+            ],
+        ),
+        (record_of([HEADLINE], {"easy": [None], "own": [0.5]}), [">> x: mAP E: n/a, own: 50.00"]),
+        (
+            record_of(["map.finite-sum.junk-removed"], {"p": [0.5]}),
+            [">> x: map.finite-sum.junk-removed p: 50.00"],
+        ),
+        (
+            record_of(
+                [f"recall@{k}.any-hit.junk-removed" for k in (1, 5, 10)],
+                {"p": [0.9878, 0.9973, 0.9986]},
+            ),
+            ["R@1: 98.8, R@5: 99.7, R@10: 99.9"],
+        ),
+        (
+            record_of(["recall@1.any-hit.junk-removed"], {"day": [1.0], "night": [None]}),
+            ["day: R@1: 100.0", "night: R@1: n/a"],
+        ),
+        (
+            record_of([HEADLINE], {"p": [0.1]}, trained=False, source="untrained", limit=5),
+            [">> x: mAP p: 10.00 (untrained) (partial: first 5 images)"],
+        ),
+    ],
+)
+def test_the_last_lines(held, expected: list[str]) -> None:
+    assert summary.lines(held) == expected
+
+
+def test_wrong_options_are_one_sentence(cli, refused) -> None:
+    assert "--metod" in refused(cli("run", "--metod", "gem"))
+    assert "sideways" in refused(cli("run", "--method", "gem", "--query-crop", "sideways"))
+    assert "--queries" in refused(cli("evaluate", "--dataset", "mini", "--database", "x.npy"))
+
+
+def test_ties_are_said_before_the_scores(workspace, cli, small_file: Path) -> None:
+    data = json.loads(small_file.read_text(encoding="utf-8"))
+    rows = np.ones((len(data["database"]), 4), dtype=np.float32)
+    np.save(workspace.folder / "same.npy", rows)
+    np.save(workspace.folder / "q.npy", rows[: len(data["queries"])])
+    said = cli(
+        "evaluate", "--dataset", small_file, "--database", workspace.folder / "same.npy",
+        "--queries", workspace.folder / "q.npy", "--output", workspace.folder / "out",
+    )  # fmt: skip
+    assert said.status == 0, said.err
+    first, second = said.out.splitlines()[:2]
+    assert re.match(rf"ties: \d+ labelled images .* at most {len(rows)} have the same", first)
+    assert second.startswith(">> ")

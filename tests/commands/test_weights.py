@@ -1,0 +1,223 @@
+"""The command `weights`: files fetched, verified and listed, and the facts of plug-ins."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import contract, methods, published_weights
+from bench.errors import BenchError
+from bench.types import Checkpoint
+from tests.support.checkout import ROOT
+from tests.support.remote import (
+    CONTENT,
+    OTHER,
+    PAGE,
+    Remote,
+    kept,
+    write_method,
+)
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+# --- use ----------------------------------------------------------------------------------------
+
+
+def test_a_run_uses_the_file_of_the_cache(
+    workspace, cli, refused, own: Path, remote: Remote
+) -> None:
+    given = ("run", "--method", own, "--limit", "2", "--device", "cpu")
+    text = refused(cli(*given))
+    assert f"`python -m bench weights get {own}` downloads it from {remote.url}; or" in text
+    assert cli("weights", "get", own).status == 0
+    path = workspace.cache / "weights" / "own" / "a" / "net.pth"
+    for variant in (own, f"{own}:b"):
+        said = cli("run", "--method", variant, "--limit", "2", "--dry-run")
+        assert f", {path}, 1500000 bytes\n" in said.out
+    assert cli(*given).status == 0
+
+    mine = workspace.folder / "mine.pth"
+    mine.write_bytes(b"x")
+    said = cli(*given, "--weights", mine, "--dry-run")
+    assert f", {mine}, 1 bytes\n" in said.out
+    assert ", none\n" in cli("run", "--method", f"{own}:plain", "--dry-run").out
+    output = workspace.folder / "x.npz"
+    images = ROOT / "datasets" / "mini-data" / "jpg"
+    extract = ("extract", "--method", own, "--images", images, "--output", output)
+    assert cli(*extract).status == 0
+
+    path.write_bytes(OTHER)
+    assert "is not the file that was downloaded" in refused(cli(*given))
+    assert "is not the file that was downloaded" in refused(cli(*extract, "--force"))
+    assert "is not the file that was downloaded" in refused(cli("weights", "get", own))
+    path.unlink()
+    assert cli("weights", "get", own).status == 0
+    assert cli(*given).status == 0
+
+
+def test_a_file_saved_by_hand_is_used_after_its_hash_is_recorded(workspace, cli, refused) -> None:
+    own = write_method(workspace.folder, manual="Baidu, code abcd", size_bytes=len(CONTENT))
+    text = refused(cli("run", "--method", own))
+    assert text.endswith(
+        "no program can download it, so get it from Baidu, code abcd, and give --weights PATH."
+    )
+    path = workspace.cache / "weights" / "own" / "a" / "net.pth"
+    text = refused(cli("weights", "get", own))
+    assert f"get it from Baidu, code abcd, then save it as {path} and run this again" in text
+    path.write_bytes(PAGE)
+    assert "is a web page and not the file" in refused(cli("weights", "get", own))
+    path.write_bytes(CONTENT[:-1])
+    assert "has 1499999 bytes and should have 1500000" in refused(cli("weights", "get", own))
+    path.write_bytes(CONTENT)
+    assert "has no recorded hash yet" in refused(cli("run", "--method", own))
+    assert (
+        cli("weights", "verify", own).out == f"{own}: no hash recorded; `weights get` records it\n"
+    )
+    assert cli("weights", "get", own).status == 0
+    assert kept(workspace.cache) == CONTENT
+    assert cli("run", "--method", own, "--dry-run").status == 0
+    assert cli("weights", "verify", own).status == 0
+
+
+def test_several_are_fetched_though_one_fails(workspace, cli, own: Path, remote: Remote) -> None:
+    said = cli("weights", "get", f"{own}:plain", "gem", own)
+    assert said.status == 1
+    assert said.errors == [
+        "error: own.plain needs no published file; variants of own that do: own.a, own.b.",
+        "error: gem.lite0 needs no published file; variants of gem that do: none.",
+    ]
+    assert kept(workspace.cache) == CONTENT
+
+
+# --- verify and list ----------------------------------------------------------------------------
+
+
+def test_verify_says_what_became_of_the_files(workspace, cli, own: Path, remote: Remote) -> None:
+    path = workspace.cache / "weights" / "own" / "a" / "net.pth"
+    said = cli("weights", "verify", own)
+    assert (said.status, said.out) == (1, f"{own}: missing\n")
+    assert cli("weights", "get", own).status == 0
+    said = cli("weights", "verify", own)
+    assert (said.status, said.out) == (0, f"{own}: ok\n")
+    path.write_bytes(CONTENT[:-1] + b"x")
+    said = cli("weights", "verify", own, f"{own}:b", "gem")
+    assert said.status == 1
+    changed = "CHANGED: not the bytes that were downloaded"
+    assert said.out == f"{own}: {changed}\n{own}:b: {changed}\n"
+    assert len(said.errors) == 1
+    path.with_name("net.pth.json").write_text("{}")
+    said = cli("weights", "verify", own)
+    assert said.status == 1
+    assert said.errors == [
+        f"error: {path}.json is damaged; delete it to have the hash recorded again."
+    ]
+
+
+def test_verify_without_names_takes_what_is_in_the_cache(workspace, cli) -> None:
+    said = cli("weights", "verify")
+    assert (said.status, said.out) == (0, "no weights are in the cache\n")
+    file = methods.published("dolg.r101-storedp")
+    path = published_weights.path_of(file)
+    assert path == workspace.cache / "weights" / "dolg" / "r101" / "r101_dolg_512.pt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    published_weights.get(file)
+    said = cli("weights", "verify")
+    assert (said.status, said.out) == (0, "dolg.r101: ok\n")
+    path.unlink()
+    said = cli("weights", "verify")
+    assert (said.status, said.out) == (1, "dolg.r101: missing\n")
+
+
+def test_the_listing_of_what_is_published(workspace, cli) -> None:
+    said = cli("weights", "list")
+    assert said.status == 0
+    blocks = dict(re.findall(r"^(\S+)\n((?:  .*\n)+)", said.out, flags=re.MULTILINE))
+    assert set(blocks) == {
+        f"{entry.name}.{variant}" for entry in methods.entries() for variant in entry.files
+    }
+    for facts in blocks.values():
+        for key in ("file", "licence", "training set", "sha256: not published", "in the cache: no"):
+            assert f"  {key}" in facts
+        assert "  from: https://" in facts or "  by hand: " in facts
+    path = published_weights.path_of(methods.published("token.r50"))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    published_weights.get(methods.published("token.r50"))
+    listed = cli("weights", "list").out
+    assert f"  in the cache: {path}\n" in listed
+    assert f"  sha256: {hashlib.sha256(CONTENT).hexdigest()}, of the first download\n" in listed
+    path.with_name(f"{path.name}.json").write_text("[")
+    said = cli("weights", "list")
+    assert said.status == 0
+    assert "is damaged" in said.out
+
+
+@pytest.mark.parametrize("arguments", [[], ["nope"], ["get"], ["list", "x"]])
+def test_wrong_usage(workspace, cli, refused, arguments: list[str]) -> None:
+    assert " --help`." in refused(cli("weights", *arguments))
+
+
+# --- the facts of plug-ins ----------------------------------------------------------------------
+
+
+def test_what_the_shipped_methods_publish() -> None:
+    found = {f"{e.name}.{v}": file for e in methods.entries() for v, file in e.files.items()}
+    assert {"dolg.r101", "dolg.r50", "token.r101", "solar.r101-token", "delg.r50-port"} <= set(
+        found
+    )
+    assert not {"gem.lite0", "delg.lite0", "random-unit.seed0"} & set(found)
+    paths: dict[Path, Checkpoint] = {}
+    for file in found.values():
+        other = paths.setdefault(published_weights.path_of(file), file)
+        assert (other.url, other.manual) == (file.url, file.manual), "two files in one place"
+        assert file.url is None or file.url.startswith("https://")
+
+
+FACTS = {"file": "a.pth", "licence": "MIT", "training_set": "x", "url": "https://x.org/a"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["a"], r"WEIGHTS is \['a'\], and should be a mapping from variant"),
+        ({"b": FACTS}, "WEIGHTS: no variant is called 'b'"),
+        ({"a": "x"}, "WEIGHTS of a is 'x', and should be a mapping"),
+        ({"a": {**FACTS, "urls": "x"}}, "no key is called 'urls'; did you mean url"),
+        ({"a": {**FACTS, "file": None}}, "file is None, and should be a string"),
+        ({"a": {**FACTS, "file": "../a.pth"}}, "file is '../a.pth', and should be a plain"),
+        ({"a": {**FACTS, "file": ".hidden"}}, "should be a plain file name"),
+        ({"a": {**FACTS, "licence": ""}}, "licence is '', and should be a string"),
+        ({"a": {k: v for k, v in FACTS.items() if k != "licence"}}, "has no 'licence'"),
+        ({"a": {**FACTS, "url": "file:///etc/passwd"}}, "url is 'file:///etc/passwd', and should"),
+        ({"a": {**FACTS, "url": "https://x.org/a b"}}, "should be an address"),
+        ({"a": {**FACTS, "url": "https://x.org/ä"}}, "should be an address"),
+        ({"a": {**FACTS, "url": None}}, "has neither 'url' nor 'manual'"),
+        ({"a": {**FACTS, "size_bytes": "12"}}, "size_bytes is '12', and should be a positive int"),
+        ({"a": {**FACTS, "size_bytes": True}}, "size_bytes is True"),
+        ({"a": {**FACTS, "sha256": "A" * 64}}, "sha256 is 'AAA"),
+        ({"../a": FACTS}, "a variant in WEIGHTS is '../a', and should be usable"),
+    ],
+)
+def test_wrong_facts_are_one_sentence(given: Any, says: str) -> None:
+    with pytest.raises(BenchError, match=says) as caught:
+        contract.checkpoints(given, "own", ["a", "../a"])
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("the method 'own'")
+
+
+def test_a_method_with_wrong_facts_is_named_in_the_listing(
+    workspace, monkeypatch: pytest.MonkeyPatch, cli
+) -> None:
+    from bench.methods import token
+
+    monkeypatch.setattr(token, "WEIGHTS", {"r101": {}})
+    said = cli("weights", "list")
+    assert said.status == 0
+    assert "token: the method 'token': WEIGHTS of r101 has no 'file'" in said.out
+    assert "dolg.r101\n" in said.out
+    assert "token: the method 'token': WEIGHTS" in cli("list").out

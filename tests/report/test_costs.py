@@ -1,0 +1,309 @@
+"""Costs in the report: never two machines in one table, and pictures that say what they show."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from bench.records import costs
+from bench.records import record as records
+from bench.records import rows as runs_of
+from bench.report.build import build
+from bench.report.figures import cost_plot
+from bench.report.tables import cost
+from tests.support import reports as made
+from tests.support.checkout import ROOT
+
+Record = dict[str, Any]
+
+
+def timed(p50: float, reach: float = 0.1) -> dict[str, Any]:
+    """Return p50, p95 and an interval of a tenth to both sides."""
+    ends = [p50 * (1 - reach), p50 * (1 + reach)]
+    return {"p50": p50, "p95": 2 * p50, "p50_interval": ends, "n": 45, "rounds": 5}
+
+
+def measured(record: Record, describe: float = 100.0, **machine: Any) -> Record:
+    """Return a record with everything that is measured now."""
+    full = copy.deepcopy(record)
+    full["timing"]["latency"] = {
+        "measure": "sample", "batch": 1, "images": 9, "warm_up": 11, "image_px": [640, 480],
+        "precision": machine.pop("precision", "float32"), "threads": machine.pop("threads", 2),
+        "load_average": 0.5,
+        "decode_ms": timed(5.0), "preprocess_ms": timed(0.1 * describe),
+        "network_ms": timed(0.9 * describe), "describe_ms": timed(describe),
+        "scales": [{"scale": 1.0, "network_ms": timed(0.9 * describe)}],
+        "throughput": {"images_per_s": 1500 / describe, "batch": 8, "stopped": "no gain",
+                       "tried": [{"batch": 1, "images_per_s": 1000 / describe}]},
+        "flops_per_image": 2_350_000_000,
+    }  # fmt: skip
+    full["timing"]["search"] = {
+        "measure": "sample", "rows": 60, "dim": 256, "shortlist": 60, "queries": 9, "warm_up": 1,
+        "ms_per_query": timed(2.0),
+    }  # fmt: skip
+    peaks = {"resident_bytes": 7 * 10**8, "device_allocated_bytes": None,
+             "device_reserved_bytes": None}  # fmt: skip
+    full["memory"] = {
+        "peak_resident_bytes": 9 * 10**8, "peak_device_bytes": None,
+        "peak_device_reserved_bytes": None, "parameters": 3_371_000, "parameter_bytes": 13_484_000,
+        "batch_1": peaks, "best_batch": None, "index_rows": 60, "index_bytes": 61440,
+    }  # fmt: skip
+    full["machine"] |= machine
+    return full
+
+
+def run_of(record: Record) -> Any:
+    return runs_of.parse(made.hashed(record), PurePosixPath(f"runs/{record['run_id']}.json"))
+
+
+def test_the_costs_of_a_record_are_read_and_older_ones_have_gaps() -> None:
+    record = measured(made.make_record(), describe=80.0)
+    now = costs.of_record(record)
+    assert now.machine == "a processor, processor not known, 2 cores, 2 threads, float32"
+    assert now.query_ms.p50 == 80.0 + 5.0 + 2.0
+    assert now.query_ms.interval == pytest.approx((0.9 * 87, 1.1 * 87))
+    record["rerank"] = {"ms_per_query": {"p50": 300.0, "p95": 400.0}}
+    assert costs.of_record(record).query_ms.p50 == 387.0
+    assert (now.images_per_s, now.batch) == (18.75, 8)
+    assert (now.flops, now.parameters) == (2_350_000_000, 3_371_000)
+    assert (now.batch_1_bytes, now.resident_bytes) == (7 * 10**8, 9 * 10**8)
+    old = costs.of_record(made.make_record())
+    assert old.describe == costs.Timed(12.34, 23.45)
+    assert old.query_ms is old.images_per_s is old.flops is old.batch_1_bytes is None
+    assert list(old.phases) == ["decode"]
+    nothing = made.make_record()
+    nothing["timing"]["latency"] = None
+    assert costs.of_record(nothing).describe is None
+
+
+def test_on_a_gpu_the_memory_of_the_device_is_shown() -> None:
+    record = measured(made.make_record(), device="cuda", device_name="a card")
+    record["memory"] |= {"peak_device_bytes": 2 * 10**9, "peak_device_reserved_bytes": 3 * 10**9}
+    record["memory"]["batch_1"] |= {"device_allocated_bytes": 10**9}
+    shown = cost.table([run_of(record)])
+    assert "| 1,000 |" in shown
+    assert "| 2,000 (3,000) |" in shown
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"device_name": "another processor"},
+        {"processor": "another"},
+        {"threads": 1},
+        {"precision": "bf16"},
+        {"cores": 64},
+        {"tf32": True},
+    ],
+)
+def test_timings_of_two_machines_are_never_in_one_table(other: dict[str, Any]) -> None:
+    one = run_of(measured(made.make_record(number=1), describe=11.1))
+    two = run_of(measured(made.make_record("delg", number=2), describe=77.7, **other))
+    blocks, files = cost.section([one, two], "mini")
+    tables = [block for block in blocks if block.startswith("| method")]
+    assert len(tables) == sum(block.startswith("### Costs") for block in blocks) == 2
+    for table in tables:
+        assert ("11.1" in table) != ("77.7" in table)
+    assert {name for name in files if name.endswith(".png")} == {
+        "figures/mini-phases-1.png", "figures/mini-phases-2.png",
+    }  # fmt: skip
+
+
+def test_a_table_has_the_costs_of_every_method_with_their_spread() -> None:
+    fast = run_of(measured(made.make_record("gem", number=1), describe=20.0))
+    slow = run_of(measured(made.make_record("delg", number=2, means=(0.9, 0.7, 0.5)), 4000.0))
+    head, _, group, first, second = cost.table([slow, fast]).splitlines()
+    assert head.startswith("| method | mAP medium, % | describe p50, ms | p95, ms | throughput")
+    assert "re-rank" not in head
+    assert "on the device" not in head
+    assert group.startswith("| **card `")
+    cells = [cell.strip() for cell in first.split("|")[1:]]
+    assert cells[:10] == [
+        "gem.lite0", "60.00", "20.0 (18.0 to 22.0)", "40.0", "75.0 at batch 8",
+        "5.00 (4.50 to 5.50)", "2.00 (1.80 to 2.20)", "700", "900", "3.37",
+    ]  # fmt: skip
+    assert cells[10:13] == ["2.35", "1,024", "0.061"]
+    assert "4,000 (3,600 to 4,400)" in second
+    assert "| 0.375 at batch 8 |" in second
+
+
+def test_operations_that_could_not_be_counted_are_not_a_gap() -> None:
+    unknown = measured(made.make_record(number=1))
+    unknown["timing"]["latency"]["flops_per_image"] = None
+    older = made.make_record("delg", number=2)  # counted nothing
+    rows = cost.table([run_of(unknown), run_of(older)]).splitlines()
+    place = [cell.strip() for cell in rows[0].split("|")].index("GFLOPs per image")
+    cells = {row.split("|")[1].strip(): row.split("|")[place].strip() for row in rows[3:]}
+    assert cells == {"gem.lite0": "not counted", "delg.lite0": "–"}
+
+
+def test_a_run_without_scores_or_without_timings_is_shown_as_such() -> None:
+    unscored = run_of(measured(made.make_record("fast", means=(None,) * 3, number=1)))
+    untimed = made.make_record("none", number=2)
+    untimed["timing"]["latency"] = None
+    blocks, files = cost.section([unscored, run_of(untimed)], "mini")
+    (table,) = [block for block in blocks if block.startswith("| method")]
+    assert "| fast.lite0 | 100 (90.0 to 110)" in table  # no score in the table: no such column
+    assert "none.lite0" not in table
+    assert not any("-cost" in name for name in files)
+    assert cost.section([run_of(untimed)], "mini") == ([], {})
+
+
+def test_cards_in_one_table_have_a_heading_each() -> None:
+    whole = made.make_card(crop_rule="whole")
+    table = cost.table(
+        [
+            run_of(measured(made.make_record(number=1))),
+            run_of(measured(made.make_record(card=whole, number=2))),
+        ]
+    )
+    assert len(re.findall(r"^\| \*\*card `[0-9a-f]{8}`\*\*", table, re.MULTILINE)) == 2
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    assert cost_plot.front([]) == []
+    assert cost_plot.front([(1, 1), (1, 2), (2, 2), (3, 1), (3, 3)]) == [(1, 2), (3, 3)]
+
+
+def test_rivals_differ_in_what_is_their_own_and_in_nothing_else() -> None:
+    def rule(**changes: Any) -> str:
+        return cost_plot.rules_of(run_of(made.make_record(card=made.make_card(**changes))))
+
+    same = {"compression": "pq64", "search": "approximate", "preprocess.max_side_px": 480}
+    for key, value in same.items():
+        assert rule(**{key: value}) == rule()
+    deployable = {"candidates_rule": "deployable", "rerank": {"candidates": "deployable"}}
+    assert rule(**deployable) == rule()
+    official = {"candidates_rule": "official", "rerank": {"candidates": "official"}}
+    assert rule(**official) != rule()
+    for key, value in (
+        ("crop_rule", "whole"),
+        ("limit", 5),
+        ("dataset.revision", "9" * 64),
+        ("distractors.count", 10),
+        ("junk_rule", "none"),
+    ):
+        assert rule(**{key: value}) != rule()
+
+
+def pictures(count: int, **changes: Any) -> dict[str, bytes]:
+    cards = [made.make_card(), made.make_card(crop_rule="whole")]
+    chosen = [
+        run_of(
+            measured(
+                made.make_record(
+                    f"m{i}<$&>", number=i + 1, means=(0.5, 0.3 + 0.6 * i / count, 0.2),
+                    card=cards[i % 2], **changes,
+                ),
+                describe=10.0 * (1 + (7 * i) % count),
+            )
+        )
+        for i in range(count)
+    ]  # fmt: skip
+    drawn = cost_plot.quality(chosen, "mini on <a> $machine$")
+    return {**drawn, **{f"phases-{k}": v for k, v in cost_plot.phases(chosen, "mini").items()}}
+
+
+def test_pictures_are_the_same_bytes_each_time_and_name_what_they_show() -> None:
+    one, two = pictures(5), pictures(5)
+    assert one == two
+    assert set(one) == {"png", "svg", "phases-png", "phases-svg"}
+    assert one["png"].startswith(b"\x89PNG")
+    text = one["svg"].decode()
+    for words in ("time of a query, ms", "bytes per image", "whole"):
+        assert words in text
+    assert "m4&lt;$&amp;&gt;.lite0" in text
+    assert "<date>" not in text
+    assert "mathdefault" not in text
+    for phase in ("decode", "preprocess", "network", "search"):
+        assert f"<!-- {phase} -->" in one["phases-svg"].decode()
+
+
+def test_many_runs_are_drawn_and_the_best_of_them_named() -> None:
+    text = pictures(30)["svg"].decode()
+    assert "6 more points have no number" in text
+    assert text.count("lite0") == cost_plot.MOST_NAMED
+
+
+def test_what_was_not_learned_is_on_no_front_and_hollow(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    true = cost_plot.front
+
+    def watched(points: Any) -> Any:
+        asked.append(len(points))
+        return true(points)
+
+    monkeypatch.setattr(cost_plot, "front", watched)
+    pictures(4)
+    assert asked == [2, 2, 2, 2]  # two panels, two rules
+    asked.clear()
+    hollow = pictures(4, trained=False)["svg"].decode()
+    assert asked == [0, 0, 0, 0]
+    assert "#ffffff" in hollow
+    assert "(untrained)" in hollow
+
+
+def test_partial_runs_and_single_runs_give_no_picture_of_quality() -> None:
+    card = made.make_card(limit=5)
+    part = [run_of(measured(made.make_record(card=card, number=i, partial=True))) for i in (1, 2)]
+    assert cost_plot.quality(part, "mini") == {}
+    assert cost_plot.quality([run_of(measured(made.make_record()))], "mini") == {}
+
+
+def test_the_report_has_the_costs_and_is_the_same_each_time(tmp_path: Path) -> None:
+    for i, name in enumerate(("gem", "delg"), start=1):
+        path = made.store(tmp_path, measured(made.make_record(name, number=i), describe=50.0 * i))
+        records.read(path)  # the schema takes what is measured
+    first = {path: path.read_bytes() for path in build(tmp_path)}
+    assert {path: path.read_bytes() for path in build(tmp_path)} == first
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "### Costs: mini on a processor" in report
+    for target in re.findall(r"\]\((figures/[^)]+)\)", report):
+        assert (tmp_path / target).is_file()
+    assert (tmp_path / "figures" / "mini-cost.svg").is_file()
+    assert (tmp_path / "figures" / "mini-phases.svg").is_file()
+
+
+# --- the keys and their definitions -------------------------------------------------------------
+
+
+def leaves(node: Any, definitions: Any, path: str = "") -> set[str]:
+    """Return the dotted keys of a part of the schema; values in milliseconds are leaves."""
+    if "$ref" in node:
+        name = node["$ref"].removeprefix("#/$defs/")
+        return {path} if name == "percentiles" else leaves(definitions[name], definitions, path)
+    if "oneOf" in node:
+        return set().union(*(leaves(one, definitions, path) for one in node["oneOf"]))
+    if node.get("type") == "array" and "properties" in node.get("items", {}):
+        return leaves(node["items"], definitions, f"{path}[]")
+    if "properties" in node:
+        return set().union(
+            *(
+                leaves(part, definitions, f"{path}.{key}".removeprefix("."))
+                for key, part in node["properties"].items()
+            )
+        )
+    return set() if node.get("type") == "null" else {path}
+
+
+def test_every_key_of_costs_is_documented_and_no_other() -> None:
+    schema = json.loads((ROOT / "results" / "record.schema.json").read_text(encoding="utf-8"))
+    there = set()
+    for section in ("timing", "memory", "rerank"):
+        there |= leaves(schema["properties"][section], schema["$defs"], section)
+    there |= {f"<times>.{key}" for key in schema["$defs"]["percentiles"]["properties"]}
+    readme = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    text = readme.split("## Costs")[1].split("\n## ")[0]
+    documented = set(re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE))
+    machine = {name for name in documented if name.startswith("machine.")}
+    assert documented - machine - {"bytes_per_image"} == there
+    from bench.system.machine import describe
+
+    nodes = {name for name in machine if name.startswith("machine.nodes")}
+    assert nodes  # of a cluster only: what a run on one keeps is tested with it
+    assert machine - nodes == {f"machine.{key}" for key in describe("cpu")}

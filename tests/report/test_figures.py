@@ -1,0 +1,196 @@
+"""Pictures of the report: what is drawn from which records, and what is left out."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.records import record, rows
+from bench.report.figures import curves, figures, plot
+from tests.support.checkout import ROOT
+
+HEADLINE = "map.trapezoid.junk-removed"
+
+
+def loaded(folder: Path, made: ModuleType, *records: dict[str, Any]) -> list[Any]:
+    found, left_out = rows.load(made.results_of(folder, *records))
+    assert left_out == []
+    return list(found)
+
+
+def per_query(entry: dict[str, Any], values: list[float | None]) -> None:
+    for metric in entry["scores"].values():
+        metric[HEADLINE]["per_query"] = values
+
+
+def test_recall_curves_are_the_recalls_of_the_records() -> None:
+    found, _ = rows.load(ROOT / "results")
+    assert found, "there are committed records"
+    for run in found:
+        if run.dataset != "mini":
+            continue
+        drawn = figures.recall_curves(ROOT / "results", run)
+        held = record.read(ROOT / "results" / run.file)["scores"]
+        for protocol, values in drawn.items():
+            assert np.all(np.diff(values) >= 0)
+            for k in (1, 5, 10):
+                stored = held[protocol][f"recall@{k}.any-hit.junk-removed"]["mean"]
+                assert values[curves.K.tolist().index(k)] == pytest.approx(stored, abs=1e-12)
+
+
+def test_a_picture_is_drawn_only_from_what_was_measured(tmp_path: Path, made: ModuleType) -> None:
+    chosen = loaded(tmp_path, made, made.make_record())
+    drawn = figures.of_dataset(tmp_path, chosen, chosen, "mini")
+    assert [picture.stem for picture in drawn] == ["mini"]  # no ranks, no pair, no distractors
+
+
+def test_the_pair_is_the_two_best_methods_of_the_same_questions(
+    tmp_path: Path, made: ModuleType
+) -> None:
+    other = made.make_card(dataset={**made.make_card()["dataset"], "revision": "e" * 64})
+    records = [
+        made.make_record("best", "a", (0.9, 0.9, 0.9), number=1),
+        made.make_record("best", "a", (0.9, 0.89, 0.9), made.WHOLE, number=2),
+        made.make_record("second", "b", (0.8, 0.8, 0.8), made.WHOLE, number=3),
+        made.make_record("third", "c", (0.7, 0.7, 0.7), number=4),
+        made.make_record("elsewhere", "d", (0.95, 0.95, 0.95), other, number=5),
+        made.make_record("chance", "e", (1, 1, 1), source="chance", number=6),
+        made.make_record("part", "f", (1, 1, 1), partial=True, number=7),
+    ]
+    pair = figures._two_best(figures._serious(loaded(tmp_path, made, *records)))
+    assert [run.name for run in pair] == ["best.a", "second.b"]
+
+
+def test_the_caption_of_differences_says_in_what_cards_differ(
+    tmp_path: Path, made: ModuleType
+) -> None:
+    records = [
+        made.make_record("one", "a", (0.9, 0.9, 0.9), number=1),
+        made.make_record("two", "b", (0.8, 0.8, 0.8), made.WHOLE, number=2),
+    ]
+    per_query(records[0], [1.0, None, 0.5])
+    per_query(records[1], [0.0, 0.5, 0.5])
+    chosen = loaded(tmp_path, made, *records)
+    (picture,) = figures._differences(tmp_path, chosen, "x")
+    assert "**Their cards differ**" in picture.caption
+    assert "scales: " in picture.caption
+    assert records[0]["run_id"] in picture.caption
+    svg = picture.files["svg"].decode()
+    assert "better 1, equal 1, worse 0" in svg
+    assert "mean +50.00" in svg
+
+
+def test_the_differences_are_those_of_two_rows_that_may_be_compared(
+    tmp_path: Path, made: ModuleType
+) -> None:
+    """The best row of all stands under a heading of its own: its queries are whole."""
+    records = [
+        made.make_record("one", "a", (0.9, 0.9, 0.9), made.WHOLE, number=1),
+        made.make_record("two", "b", (0.8, 0.8, 0.8), number=2),
+        made.make_record("two", "b", (0.8, 0.79, 0.8), made.make_card(precision="bf16"), number=3),
+        made.make_record("six", "c", (0.7, 0.7, 0.7), number=4),
+    ]
+    for each in records:
+        per_query(each, [0.5, 0.5, 0.5])
+    (picture,) = figures._differences(tmp_path, loaded(tmp_path, made, *records), "x")
+    assert "of two.b minus that of six.c" in picture.caption
+    assert "under one heading" in picture.caption
+
+
+def test_a_name_is_followed_by_how_its_lists_were_made(tmp_path: Path, made: ModuleType) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "": {},
+        ", whole query": {"crop_rule": "whole"},
+        ", re-ranked": {"candidates_rule": "deployable"},
+        ", pq8x8": {"compression": {"name": "pq8x8", "bytes": 8}},
+        ", hnsw32": {"search": {"name": "hnsw32", "list": 10}},
+    }
+    for number, (words, change) in enumerate(changes.items(), start=1):
+        record_of = made.make_record(card=made.make_card(**change), number=number)
+        (run,) = loaded(tmp_path / str(number), made, record_of)
+        assert run.stages == words
+        assert plot.titled(run) == f"gem.lite0{words}"
+
+
+def test_lines_over_distractors_join_what_differs_in_them_alone(
+    tmp_path: Path, made: ModuleType
+) -> None:
+    million = {"count": 1_001_001, "sources": ["revisitop1m"]}
+    far = made.make_card(distractors=million)
+    records = [
+        made.make_record("a", "x", (0.9, 0.8, 0.7), number=1),
+        made.make_record("a", "x", (0.7, 0.6, 0.5), far, number=2),
+        made.make_record("b", "x", (0.9, 0.8, 0.7), made.WHOLE, number=3),
+        made.make_record("b", "x", (0.7, 0.6, 0.5), far, number=4),
+    ]
+    shown = loaded(tmp_path, made, *records)
+    near = [run for run in shown if run.dataset == "mini"]
+    (picture,) = figures._distractors(shown, near, "mini", "x")
+    svg = picture.files["svg"].decode()
+    assert "a.x -->" in svg
+    assert "b.x -->" not in svg, "its card differs in more"
+    assert "1,001,061" in svg
+    rest = [run for run in shown if run.dataset != "mini"]
+    assert figures._distractors(shown, rest, "mini+r1m", "x") == []
+
+
+def test_many_rows_keep_the_best_of_every_card(tmp_path: Path, made: ModuleType) -> None:
+    records = [
+        made.make_record("m", f"v{i}", (i / 100, i / 100, i / 100), (made.WHOLE, None)[i % 7 > 0],
+                         number=i)
+        for i in range(40)
+    ]  # fmt: skip
+    chosen = loaded(tmp_path, made, *records)
+    kept = figures.bands(chosen, 8)
+    assert [run.variant for run in kept] == ["v39", "v38", "v37", "v36", "v35", "v28", "v21", "v14"]
+    assert [len({run.card_id for run in part}) for part in (kept[:4], kept[4:])] == [1, 1]
+    assert len(figures.bands(chosen, 60)) == 40
+
+
+def test_lines_of_one_name_have_a_place_each_in_the_legend(
+    tmp_path: Path, made: ModuleType
+) -> None:
+    values = {"easy": np.linspace(0, 1, len(curves.K))}
+    svg = curves.recall([("same", values), ("same", values)], ["easy"], "mini")["svg"].decode()
+    assert svg.count("<!-- same -->") == 2
+
+
+def test_nothing_is_cut_off_at_the_edge_of_a_picture() -> None:
+    """The frame of every committed picture is white; so is that of one with wide labels."""
+    wide = plot.Figure(figsize=(plot.WIDTH, 2), layout="constrained")
+    axes = wide.add_subplot()
+    axes.barh(range(3), [1, 2, 3])
+    axes.set_yticks(range(3), ["WWW iii MMM " * n for n in (2, 3, 4)])
+    found = {"wide": io.BytesIO(plot.encoded(wide)["png"])}
+    found |= {file.name: file for file in sorted((ROOT / "results" / "figures").glob("*.png"))}
+    assert len(found) > 5
+    for name, file in found.items():
+        with Image.open(file) as picture:
+            grey = np.asarray(picture.convert("L"))
+        for side in (grey[0], grey[-1], grey[:, 0], grey[:, -1]):
+            assert side.min() > 250, name
+
+
+def test_names_are_cut_where_they_say_least() -> None:
+    from bench.report.figures import plot
+
+    names = {plot.shortened(f"{'a' * 80}.r101-{i}") for i in range(9)}
+    assert len(names) == 9
+    assert {len(name) for name in names} == {plot.LONGEST_NAME}
+
+
+def test_damaged_ranks_are_named_and_cost_one_line_only(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "results" / "runs", tmp_path / "runs")
+    chosen = [run for run in rows.newest(rows.load(tmp_path)[0])[0] if run.dataset == "mini"]
+    victim = figures.ranked(chosen)[0]
+    (tmp_path / victim.file).with_suffix(".npz").write_bytes(b"torn")
+    (picture,) = figures._recall(tmp_path, chosen, "mini", "x")
+    assert "cannot be read" in picture.caption
+    assert victim.name in picture.caption.replace("\\", "")

@@ -1,0 +1,99 @@
+"""Published numbers: their file is read strictly, and the README describes it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.report.build import build
+from bench.report.tables import published
+from tests.support.published import FILE, GOOD, load_text, rows
+
+
+def test_a_good_file_is_read(tmp_path: Path) -> None:
+    (row,) = load_text(tmp_path, GOOD)
+    assert row.values == {("roxford5k", "medium", "map"): "80.50"}
+    assert row.scales == (Decimal("0.7071"), Decimal(1), Decimal("1.4142"))
+    assert (row.part, row.dim, row.size_cap, row.note) == ("main", 512, "1024", None)
+    assert row.source == published.Source("a paper")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("dim = 512", "dims = 512", "unknown keys dims"),
+        ("dim = 512", 'dim = "512"', "dim is '512'"),
+        ("dim = 512", "dim = true", "dim is True"),
+        ('"80.50"', "80.50", "write the printed digits as a string"),
+        ('"80.50"', '"180.50"', "more than 100 %"),
+        ('"80.50"', '"-1"', "write the printed digits"),
+        ('"80.50"', '"٨٠"', "write the printed digits"),
+        ('"roxford5k.medium.map"', '"roxford5k.map"', "dataset.protocol.metric"),
+        ('"roxford5k.medium.map"', "roxford5k.medium.map", "dataset.protocol.metric"),
+        ('crop = "whole"', 'crop = "yes"', "crop is 'yes'; allowed are box, not stated, whole"),
+        ('crop = "whole"', "", "the key crop is missing"),
+        ('tag = "img"', 'tag = "image"', "tag is 'image'"),
+        ('tag = "img"', 'tag = "img"\nverdict = "fine"', "origin and verdict"),
+        ('tag = "img"', 'tag = "img"\npart = "leaderboard"', "origin and verdict"),
+        ('source = "paper"', 'source = "book"', "source is 'book'"),
+        ('size_cap = "1024"', 'size_cap = "1k"', "size_cap is '1k'"),
+        ('scales = ["0.7071", "1", "1.4142"]', "scales = [1.0]", "scales is 1.0"),
+        ('scales = ["0.7071", "1", "1.4142"]', 'scales = "1"', "not a list"),
+        ('variant = "R101"', 'variant = " "', "variant is ' ', not a text"),
+        ('[row.values]\n"roxford5k.medium.map" = "80.50"', "", "neither values nor costs"),
+        ("[row.values]\n", '[row.costs]\n"latency" = "1"\n[row.values]\n', "end in its unit"),
+    ],
+)
+def test_a_bad_row_is_one_sentence_that_names_it(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    assert old in GOOD
+    with pytest.raises(BenchError, match="row one: ") as caught:
+        load_text(tmp_path, GOOD.replace(old, new))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (GOOD + GOOD.split("[source.paper]")[1].split('"a paper"')[1], "a second row with this id"),
+        (GOOD.replace('id = "one"', 'id = "One"'), "row One: id is 'One'"),
+        (GOOD.replace('id = "one"\n', ""), "row number 1: the key id is missing"),
+        (GOOD.replace("schema = 1", "schema = 2"), "schema = 1"),
+        (GOOD.replace("schema = 1", "schema = 1\nextra = 1"), "extra"),
+        (GOOD.replace('text = "a paper"', 'name = "a paper"'), "source paper"),
+        (GOOD.replace('"a paper"', '"a paper"\nurl = "ftp://x"'), "url is 'ftp://x'"),
+        ("schema = ", "cannot be read"),
+        ("schema = 1\nrow = 3", "sources are written"),
+        ("schema = 1\nrow = [3]", "row 1: it is not a table"),
+        (GOOD.split("[row.values]")[0] + "values = 3", "row one: values is not a table"),
+    ],
+)
+def test_a_bad_file_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(BenchError) as caught:
+        load_text(tmp_path, text)
+    assert says in str(caught.value)
+
+
+def test_a_bad_file_stops_the_report(tmp_path: Path) -> None:
+    (tmp_path / "published.toml").write_text("schema = 7", encoding="utf-8")
+    with pytest.raises(BenchError, match="schema = 1"):
+        build(tmp_path)
+
+
+def test_the_readme_describes_the_format(tmp_path: Path) -> None:
+    readme = FILE.with_name("README.md").read_text(encoding="utf-8")
+    (row,) = load_text(tmp_path, readme.split("```toml\n")[1].split("```")[0])
+    real = rows()[row.id]
+    assert (row.crop, row.scales, row.dim, row.tag) == (
+        real.crop, real.scales, real.dim, real.tag,
+    )  # fmt: skip
+    assert set(row.values.items()) < set(real.values.items())
+    for word in (*published._KEYS - {"values", "costs"}, *published.TAGS, *published.PARTS):
+        assert f"`{word}`" in readme, word
+    for unit in published.UNITS:
+        assert f"`_{unit}`" in readme, unit

@@ -1,0 +1,140 @@
+"""The shape of the project: imports point one way, and the README's tree is the tree."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.checkout import ROOT
+
+# Packages from the top; one imports from those below, and nothing of its own floor. `methods/`,
+# `datasets/` and `report/` are the folders, `methods` and `datasets` their front doors in bench/.
+FLOORS = [
+    "__main__",
+    "commands",
+    "training",
+    "pipeline sheets report/",
+    "methods/ cluster measure records",
+    "describe datasets/ acquire",
+    "datasets",
+    "methods search data",
+    "contract store published_weights rerank scoring",
+    "weights nn plugins system",
+    "images",
+    "stage",
+    "errors types facts report",
+]
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return names
+
+
+def package_of(module: str) -> str:
+    """Return the package of a module such as "bench.report.tables.main"."""
+    _, first, *rest = module.split(".")
+    inside = rest and (
+        (ROOT / first / rest[0]).is_dir() or (ROOT / first / f"{rest[0]}.py").exists()
+    )
+    return f"{first}/" if inside and first in ("methods", "datasets", "report") else first
+
+
+def test_imports_point_one_way_package_by_package() -> None:
+    floor = {package: i for i, packages in enumerate(FLOORS) for package in packages.split()}
+    files = [(package_of(".".join(path.relative_to(ROOT).with_suffix("").parts)), path)
+             for path in (ROOT / "bench").rglob("*.py")]  # fmt: skip
+    for folder in ("methods", "datasets", "report"):
+        files += [(f"{folder}/", path) for path in (ROOT / folder).rglob("*.py")]
+    assert {package for package, _ in files} == {*floor, "__init__"}
+    for package, path in files:
+        named = {name for name in imported(path) if name.startswith("bench.")}
+        for other in {package_of(name) for name in named} & floor.keys() - {package}:
+            assert floor[other] > floor[package], f"{path} imports {other} from above or beside"
+
+
+def test_only_the_command_line_knows_most_packages() -> None:
+    every = " ".join(FLOORS).split()
+    for package in {path.parent for path in (ROOT / "bench").rglob("*.py")}:
+        known = {package_of(n) for path in package.rglob("*.py") for n in imported(path)
+                 if n.startswith("bench.")}  # fmt: skip
+        if package.name not in ("bench", "commands"):
+            assert len(known) < 0.6 * len(every), package
+
+
+def test_metrics_imports_numpy_and_nothing_of_ours() -> None:
+    foreign = {name.split(".")[0] for name in imported(ROOT / "bench" / "scoring" / "metrics.py")}
+    assert "bench" not in foreign
+    assert foreign - set(sys.stdlib_module_names) == {"numpy"}
+
+
+def test_plug_ins_do_not_import_each_other() -> None:
+    for folder in ("methods", "datasets"):
+        for path in (ROOT / folder).glob("[!_]*.py"):
+            for name in imported(path):
+                for other in ("methods", "datasets"):
+                    plug_in = re.match(rf"bench\.{other}\.([a-z].*)", name)
+                    assert not plug_in, f"{path.name} imports {name}"
+
+
+def test_import_does_nothing_and_commands_without_a_network_need_no_torch() -> None:
+    modules = "bench.commands.main, bench.pipeline.score, bench.records.verify"
+    check = f"import {modules}, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-W", "error", "-c", check], cwd=ROOT, check=True)
+
+
+def test_files_stay_short() -> None:
+    for folder in ("bench", "methods", "datasets", "report"):
+        for path in (ROOT / folder).rglob("*.py"):
+            lines = len(path.read_text(encoding="utf-8").splitlines())
+            assert lines <= 400, f"{path} has {lines} lines"
+
+
+def tree() -> str:
+    """Return the tree for the README: every folder of code with its first docstring line."""
+    source = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+    sessions = re.findall(r"@(?:nox\.)?session.*\ndef (\w+)", source)
+    lines = [f"noxfile.py            sessions: {' '.join(sessions)}"]
+    for top, words in {
+        "requirements": "the locked versions",
+        "bench": "the program; modules beside the packages are front doors and contracts",
+        "methods": "one file per method, and shared code",
+        "datasets": "one file per data set, and shared code; mini-data/ holds photographs",
+        "report": "reads results/ only; build.py writes the report",
+        "results": "records, and what is made from them: see results/README.md",
+        "tests": "pytest; tests/perf measures speed as ratios within one run",
+    }.items():
+        lines.append(f"{top + '/':<22}{words}")
+        for path in sorted((ROOT / top).glob("*/__init__.py")) if top != "tests" else ():
+            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            lines.append(f"  {path.parent.name + '/':<20}{text.splitlines()[0]}")
+    return "\n".join(lines)
+
+
+def test_the_tree_in_the_readme_is_the_tree() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.split("## The tree")[1].split("```")[1].strip() == tree()
+
+
+def test_the_metric_table_of_the_readme_is_the_table() -> None:
+    from bench.scoring import metrics
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.split("## What exactly is measured")[1]
+    listed = re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE)
+    assert set(listed) == {family.replace("{k}", "k") for family in metrics.families()}
+
+
+def test_the_sessions_of_the_readme_are_those_of_the_noxfile() -> None:
+    source = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+    sessions = set(re.findall(r"@(?:nox\.)?session.*\ndef (\w+)", source))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = re.search(r"sessions: ([a-z ]+)", readme)
+    assert listed is not None
+    assert set(listed.group(1).split()) == sessions
