@@ -48,6 +48,11 @@ def load(name: str) -> Dataset:
     return load_variant(*find(name))
 
 
+def load_known(name: str) -> Dataset:
+    """Return a data set by a name that data state: of a plug-in alone, never of a file."""
+    return load_variant(*find(plugins.known(KIND, name)))
+
+
 def is_own(name: str) -> bool:
     """Tell whether `name` is the path of a dataset.json, or of a folder that may hold one."""
     path = Path(name).expanduser()

@@ -82,6 +82,14 @@ def load(
     return info, cast(Method, method), rule
 
 
+def known(name: str, variant: str) -> str:
+    """Return "name.variant" of a method that data state; refuse a path or an unknown name."""
+    text = plugins.known(KIND, f"{name}.{variant}")
+    if split(text) != (name, variant):
+        raise BenchError(f"{name!r} and {variant!r} are not the name and variant of a method.")
+    return text
+
+
 def weights_of(text: str, weights: str | None) -> str | None:
     """Return what `load` of a method is given: `weights`, or the variant's published file."""
     _, _, variant, files = _find(text)

@@ -75,6 +75,29 @@ def is_path(name: str) -> bool:
     return name.endswith(".py") or "/" in name or "\\" in name
 
 
+def is_name(text: str) -> bool:
+    """Tell whether a text that data state can be the name of something, and no path or code.
+
+    >>> is_name("gem.resnet50.a1_in1k"), is_name("gem.pyramid"), is_name("own.py:large")
+    (True, True, False)
+    """
+    plain = text.isprintable() and not text.startswith((".", "-", "~"))
+    return plain and not re.search(r"[/\\]|\.py(?!\w)", text, re.IGNORECASE)
+
+
+def known(kind: Kind, text: str) -> str:
+    """Return "name" or "name.variant" as data state it, where a known plug-in has that name.
+
+    Raises BenchError for any other, a path above all: what data name is never read or run.
+    """
+    if not is_name(text):
+        raise BenchError(f"{text!r} is not the name of a {kind.noun}; a record names no files.")
+    names = find(kind)
+    if text not in names and split(text)[0] not in names:
+        raise unknown(kind.noun, text, names)
+    return text
+
+
 def split(text: str) -> tuple[str, str | None]:
     """Split "name.variant" at the first dot, or "file.py:variant"; no variant means the default.
 

@@ -323,6 +323,15 @@ def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
         action="store_true",
         help="also check that it may be added to the results: its place, its commit, stale or not",
     )
+    made["verify"].add_argument(
+        "--dataset",
+        metavar="PATH",
+        help="the data set, where it is a dataset.json of your own; it must have the revision on "
+        "the card",
+    )
+    made["verify"].add_argument(
+        "--weights", metavar="PATH", help="weights, where --descriptors needs a file of your own"
+    )
     weights = made["weights"].add_subparsers(dest="action", required=True, metavar="ACTION")
     for action, (text, count) in WEIGHTS_ACTIONS.items():
         acting = weights.add_parser(action, help=text, description=text)

@@ -95,9 +95,12 @@ def _verify(given: argparse.Namespace) -> int:
     failed = 0
     for path in given.record:
         try:
-            faults, notes = (sensitivity.verify if sensitivity.is_study(path) else verify)(path)
+            if sensitivity.is_study(path):
+                faults, notes = sensitivity.verify(path)
+            else:
+                faults, notes = verify(path, given.dataset)
             if given.descriptors and not faults:
-                faults += _from_descriptors(path)
+                faults += _from_descriptors(path, given)
                 notes.append("ranks and stages made again from stored descriptors")
             if given.contribution:
                 faults += contribution.faults(path, record.read(path))
@@ -113,8 +116,11 @@ def _verify(given: argparse.Namespace) -> int:
     return failed
 
 
-def _from_descriptors(path: Path) -> list[str]:
-    """Return in what a record differs from what its stored descriptors give."""
+def _from_descriptors(path: Path, given: argparse.Namespace) -> list[str]:
+    """Return in what a record differs from what its stored descriptors give.
+
+    Of the command that the record states no path is used: those are options of `verify`.
+    """
     from bench.commands.arguments import parse
     from bench.pipeline import again
     from bench.records import record
@@ -133,7 +139,12 @@ def _from_descriptors(path: Path) -> list[str]:
             f"them again: {command!r}."
         )
     options.line = command
-    return again.faults(path, run.options_of(options))
+    if options.weights is not None and given.weights is None:
+        raise BenchError(
+            f"{path.name} was made with weights from a file; name that file with --weights."
+        )
+    options.weights = given.weights
+    return again.faults(path, run.options_of(options), given.dataset)
 
 
 def _weights(given: argparse.Namespace) -> int:
@@ -213,9 +224,13 @@ def _sensitivity(given: argparse.Namespace) -> int:
 
 def _compare(given: argparse.Namespace) -> int:
     from bench.commands.compare import lines
-    from bench.records import compare
+    from bench.records import compare, lists
 
-    entries = compare.load(compare.find(given.result, given.dataset, given.results))
+    name, own = lists.named(given.dataset)
+    paths = compare.find(given.result, name, given.results)
+    entries = compare.load(paths)
+    for entry in entries if own else ():
+        lists.dataset_of(entry.card, own, entry.path.name)
     differing = compare.check(entries, given.across_cards)
     pairs = compare.compare(entries, given.protocol, given.metric)
     if given.json:

@@ -162,7 +162,12 @@ def compare(made: argparse.ArgumentParser) -> None:
         help="path of a record's .json, or METHOD[.VARIANT] for its newest record on --dataset; "
         "two or more, later ones minus earlier ones",
     )
-    made.add_argument("--dataset", metavar="NAME", help="data set of methods given by name")
+    made.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="data set of methods given by name; of the path of a dataset.json, the revision is "
+        "compared with that of every record",
+    )
     made.add_argument("--protocol", metavar="NAME", help="one protocol (default: all)")
     made.add_argument(
         "--metric", metavar="ID", help="a metric's id or label (default: the headline)"
@@ -260,7 +265,10 @@ def sheet(sheet: argparse.ArgumentParser) -> None:
         help="path of a record's .json; without one, the rows of --dataset in the report",
     )
     sheet.add_argument(
-        "--dataset", metavar="NAME", help="the data set, where the card's name does not find it"
+        "--dataset",
+        metavar="NAME",
+        help="the data set, or the path of a dataset.json of your own; it must have the revision "
+        "on the card",
     )
     sheet.add_argument("--against", type=Path, metavar="RECORD", help="a second record to compare")
     chosen = sheet.add_mutually_exclusive_group()

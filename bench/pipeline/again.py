@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import datasets, methods
+from bench import datasets, methods, plugins
 from bench.describe import extract
 from bench.errors import BenchError
 from bench.pipeline import plan as plans
@@ -22,7 +22,7 @@ from bench.pipeline.run import describe, described
 from bench.pipeline.score import arrays_of, counted
 from bench.pipeline.space import How
 from bench.pipeline.walk import walk
-from bench.records import record, replay
+from bench.records import lists, record, replay
 from bench.rerank import stages
 from bench.scoring import card
 from bench.search import missing
@@ -31,14 +31,15 @@ from bench.store import shards
 from bench.system.progress import Progress
 
 
-def faults(path: Path, options: Options) -> list[str]:
+def faults(path: Path, options: Options, own: str | None = None) -> list[str]:
     """Return which arrays of the record at `path` are not those that stored descriptors give.
 
-    `options` are those of the record's command. Raises BenchError where the store lacks rows, or
-    where the record names what is not known here.
+    `options` are those of the record's command, but for the paths in them, which are the user's:
+    `own` is the path of the data set. Raises BenchError where the store lacks rows, or where the
+    record names what is not known here.
     """
     held = record.read(path)
-    planned = _plan(held, options)
+    planned = _plan(held, options, own, path.name)
 
     def refuse(job: extract.Job, progress: Progress) -> tuple[int, list[str]]:
         if job.images:
@@ -67,13 +68,14 @@ def faults(path: Path, options: Options) -> list[str]:
     ]
 
 
-def _plan(held: Mapping[str, Any], options: Options) -> plans.Plan:
+def _plan(held: Mapping[str, Any], options: Options, own: str | None, where: str) -> plans.Plan:
     """Return the plan of a record: its method on its data set, with the stages of its card."""
     method, name = held["method"], held["card"]["dataset"]["name"]
-    if method["name"] not in methods.names():
-        raise BenchError(f"no method {method['name']!r} is known here.")
-    if name not in datasets.names() and name.partition(".")[0] not in datasets.names():
-        raise BenchError(f"no data set {name!r} is known here.")
+    full = methods.known(method["name"], method["variant"])
+    if own is not None:
+        lists.dataset_of(held["card"], own, where)
+    for stated in (*options.distractors, *([] if own else [name])):
+        plugins.known(datasets.KIND, stated)
     chain: list[Stage] = []
     for entry in replay.entries(held["card"]):
         stage = stages.known(entry)
@@ -81,6 +83,6 @@ def _plan(held: Mapping[str, Any], options: Options) -> plans.Plan:
             raise BenchError(f"the stage {entry['stage']!r} of the card is not known here.")
         chain.append(stage)
     bare = replace(options, stages=(), rerank=None, measure="none", force=False)
-    planned = plans.plan(f"{method['name']}.{method['variant']}", name, bare)
+    planned = plans.plan(full, own or name, bare)
     made = planned.card | card.of_stages([stage.entry() for stage in chain])
     return replace(planned, card=made, chain=replace(planned.chain, stages=tuple(chain)))

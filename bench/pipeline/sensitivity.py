@@ -15,7 +15,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -172,6 +172,9 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
 def _faults(path: Path, held: dict[str, Any], each: dict[str, Any]) -> list[str]:
     """Return what of one configuration of a study does not follow from its record."""
     faults = []
+    parts = PurePosixPath(each["record"]).parts
+    if ".." in parts or parts[0] in ("/", "\\"):
+        raise BenchError(f"{path} names the record {each['record']!r}, which is not below it.")
     card, scores = _scores(path.parent.parent / each["record"], held["formulas"])
     stated = {"card_id": card["card_id"], **each}  # which older studies lack
     if any(stated[key] != value for key, value in card.items()):

@@ -23,6 +23,7 @@ import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import plugins
 from bench.errors import BenchError
 from bench.scoring.card import Card, card_id, current, short
 from bench.scoring.scores import Score, Scores
@@ -145,6 +146,7 @@ def write(results: Path, record: dict[str, Any], arrays: Arrays) -> Path:
     }
     full["sha256"] = sha256_json(full)
     check(full, "the new record")
+    check_names(full, "the new record")
     write_bytes(folder / f"{stem}.npz", content)
     text = json.dumps(full, indent=1, ensure_ascii=True, allow_nan=False)
     write_bytes(folder / f"{stem}.json", f"{text}\n".encode("ascii"))
@@ -184,6 +186,7 @@ def read(path: Path) -> dict[str, Any]:
 def _checked(record: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return a record whose checksums are right, its card as this version writes cards."""
     check(record, str(path))
+    check_names(record, str(path))
     rest = {key: value for key, value in record.items() if key != "sha256"}
     if sha256_json(rest) != record["sha256"]:
         raise BenchError(f"{path} was changed after it was written: its sha256 does not fit.")
@@ -259,6 +262,19 @@ def _fraction(value: Any) -> bool:
 def _validator() -> Any:
     schema = json.loads((ROOT / "results" / "record.schema.json").read_text(encoding="utf-8"))
     return jsonschema.Draft202012Validator(schema)
+
+
+def check_names(record: dict[str, Any], where: str) -> None:
+    """Refuse a record that names files where it names a method, a variant or a data set."""
+    method, dataset = record["method"], record["card"]["dataset"]
+    stated = {
+        "method.name": method["name"],
+        "method.variant": f"{method['name']}.{method['variant']}",
+        "card.dataset.name": dataset["name"],
+    }
+    for place, name in stated.items():
+        if not plugins.is_name(name):
+            raise BenchError(f"{where} names {name!r} at {place}, which is no name but a path.")
 
 
 def same(one: Any, other: Any) -> bool:

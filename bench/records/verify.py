@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from bench import datasets, plugins
 from bench.errors import BenchError
-from bench.records import record, replay
+from bench.records import lists, record, replay
 from bench.rerank import stages, suppression, verification
 from bench.scoring import card as cards
 from bench.scoring import intervals
@@ -30,8 +29,10 @@ from bench.types import NO_ROW, NOT_RETRIEVED, LabelledRanks, Protocol, Rows, Sh
 TOLERANCE = 1e-9
 
 
-def verify(path: Path) -> tuple[list[str], list[str]]:
+def verify(path: Path, own: str | None = None) -> tuple[list[str], list[str]]:
     """Return (what does not hold, what was checked or could not be) for the record at `path`.
+
+    `own` is the name or path of the data set where the user gives one (`bench.records.lists`).
 
     Raises BenchError where the record or its arrays cannot be read or their checksums are wrong.
     """
@@ -84,7 +85,7 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
     for entry in card["stages"]:
         told = "strengths as stated" if stages.known(entry) else "not known here, as stated"
         notes.append(f"stage {entry['stage']}: {told}")
-    fault, note = _ground_truth(card)
+    fault, note = _ground_truth(card, own, path.name)
     return faults + fault, notes + note
 
 
@@ -334,19 +335,19 @@ def _group_faults(
     return []
 
 
-def _ground_truth(card: cards.Card) -> tuple[list[str], list[str]]:
+def _ground_truth(card: cards.Card, own: str | None, where: str) -> tuple[list[str], list[str]]:
     """Compare what the card says of lists and labels with the data set here, if there is one."""
     name = card["dataset"]["name"]
     if "absent" in card:
         return [], ["ground truth not compared: it is that of the images that were there"]
-    if name not in datasets.names() and plugins.split(name)[0] not in datasets.names():
+    if own is None and not lists.is_known(card):
         return [], [f"ground truth not compared: no data set {name} is known here"]
     try:
-        here = datasets.load(name)
+        here = lists.dataset_of(card, own, where)
     except BenchError as error:
+        if own is not None:
+            raise
         return [], [f"ground truth not compared: {error}"]
-    if card["limit"] is not None:
-        here = datasets.limited(here, card["limit"])
     stated, fresh = cards.identity(card), cards.identity(cards.make(here, None, unit_norm=True))
     if any(stated[key] != fresh[key] for key in ("dataset", "protocols")):
         return [f"lists and ground truth are not those of {name} here"], []

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from bench import datasets
 from bench.errors import BenchError, unknown
-from bench.records import record, replay
+from bench.records import lists, record, replay
 from bench.rerank import verification
 from bench.rerank.suppression import places_kept
-from bench.scoring import card as cards
 from bench.scoring.metrics import junk_removed
 from bench.types import (
     NO_ROW,
@@ -155,25 +154,12 @@ def _verified(row: Rows, inliers: Rows) -> dict[int, int]:
 def dataset_of(opened: Opened, named: str | None) -> Dataset:
     """Return the data set of a record as it is here; its lists and labels must be the record's.
 
-    `named` is its name or path where the name on the card does not find it.
+    `named` is its name or path where the user gives one (`bench.records.lists`).
     """
-    stated = opened.held["card"]["dataset"]
-    name = named or stated["name"]
-    if named is None and not {name, name.partition(".")[0]} & {*datasets.names()}:
-        raise BenchError(
-            f"no data set {name} is known here; where it is a folder of your own, name its "
-            "dataset.json with --dataset."
-        )
-    dataset = datasets.load(name)
-    if (limit := opened.held["card"]["limit"]) is not None:
-        dataset = datasets.limited(dataset, limit)
-    here = cards.make(dataset, None, unit_norm=True)["dataset"]
-    if any(here[key] != stated[key] for key in ("name", "revision", "database", "queries")):
-        raise BenchError(
-            f"{opened.path.name} was made with {stated['name']}, revision "
-            f"{stated['revision'][:8]}, and {name} here is {here['name']}, revision "
-            f"{here['revision'][:8]}; a sheet would show other images than those that were scored."
-        )
+    card, where = opened.held["card"], opened.path.name
+    dataset = lists.dataset_of(card, named, where)
+    if named is None:
+        lists.check_revision(card, dataset, dataset.name, where)
     dataset, _ = datasets.placed(dataset)
     files = [dataset.folder / image.path for image in (*dataset.queries, *dataset.database)]
     if not any(file.is_file() for file in files):

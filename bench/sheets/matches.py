@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import datasets
+from bench import datasets, methods
 from bench.describe import engine, loading, local_store
 from bench.errors import BenchError
 from bench.images import decode
@@ -100,7 +100,8 @@ def pairs(
 def _method(opened: Opened, weights: str | None, device: str | None) -> engine.Loaded:
     """Load the record's method with the preprocessing on its card; refuse another model."""
     stated = opened.held["method"]
-    loaded = loading.load(opened.name, weights, device)
+    known = methods.known(stated["name"], stated["variant"])
+    loaded = loading.load(known, weights, device)
     info = loaded.info
     for what, here, there in (
         ("version", info.version, stated["version"]),

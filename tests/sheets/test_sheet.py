@@ -215,7 +215,7 @@ def test_what_is_refused_is_one_sentence(
     assert "are not on this machine" in refused(cli("sheet", path, *named))
     small["protocols"]["easy"][0]["positive"] = [1, 3]
     town.write_text(json.dumps(small), encoding="utf-8")
-    assert "other images than those that were scored" in refused(cli("sheet", path, *named))
+    assert "other lists or labels" in refused(cli("sheet", path, *named))
     assert not page.exists()
 
 
