@@ -12,8 +12,8 @@ from bench import datasets, methods, plugins
 from bench.commands.main import main
 from bench.errors import BenchError
 from bench.records import lists, record, rows
-from tests.commands import only
-from tests.signed import sign
+from tests.support.commands import only
+from tests.support.signed import sign
 
 EVIL = 'from pathlib import Path\nPath(__file__).with_name("ran").touch()\n'
 
