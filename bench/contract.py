@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, Union
 
 from bench.errors import BenchError, first_few, unknown
+from bench.images import resize
 from bench.system.hashing import canonical_json
 from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess
 
@@ -107,7 +108,9 @@ def preprocess(given: Any, label: str) -> Preprocess:
 
     Lists are taken for tuples and whole numbers for floats; nothing else is converted.
     """
-    rule = dataclasses.replace(Preprocess(), **_fields(Preprocess, given, label, "preprocess"))
+    values = _fields(Preprocess, given, label, "preprocess")
+    values |= _exact(values, label)
+    rule = dataclasses.replace(Preprocess(), **values)
     if rule.max_side_px is not None and rule.max_side_px < 1:
         raise _wrong(label, "preprocess max_side_px", rule.max_side_px, "at least 1, or None")
     _check_scales(label, "preprocess", rule.scales)
@@ -118,7 +121,31 @@ def preprocess(given: Any, label: str) -> Preprocess:
             f"{label}: preprocess scale_sampling 'scale-factor' always rounds a side down; "
             "say so with scale_size 'floor'."
         )
+    if rule.scale_sampling == "opencv" and rule.scale_size != "round":
+        raise _wrong(label, "preprocess scale_size of 'opencv'", rule.scale_size, "'round'")
+    if not 0 < rule.combine_power <= 100:
+        raise _wrong(label, "preprocess combine_power", rule.combine_power, "above 0, at most 100")
+    if rule.combine_power != 1.0 and rule.combine != "power-mean":
+        raise _wrong(label, "preprocess combine_power", rule.combine_power, "1 without power-mean")
     return rule
+
+
+def _exact(values: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """Return what a rule of one exact size leaves no choice in; check the rule."""
+    if "resize" not in values:
+        return {}
+    try:
+        rule = resize.canonical(values["resize"])
+    except BenchError as error:
+        raise BenchError(f"{label}: preprocess resize: {error}") from None
+    if not resize.is_exact(rule):
+        return {"resize": rule}
+    for key, only in (("max_side_px", None), ("query_cap", "own")):
+        if values.get(key, only) != only:
+            raise _wrong(
+                label, f"preprocess {key} of the exact size {rule}", values[key], repr(only)
+            )
+    return {"resize": rule, "max_side_px": None, "query_cap": "own"}
 
 
 def _fields(kind: type, given: Any, label: str, name: str) -> dict[str, Any]:
@@ -207,6 +234,10 @@ def _typed(value: Any, hint: Any, where: Callable[[], str], key: str) -> Any:
         if value is None or type(value) is int:
             return value
         raise _wrong(where(), key, value, "an int or None")
+    if hint is str:
+        if isinstance(value, str):
+            return value
+        raise _wrong(where(), key, value, "a string")
     if hint in (int, bool):
         if type(value) is hint:
             return value

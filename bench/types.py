@@ -120,14 +120,21 @@ class Preprocess:
     query_cap       the cap of a cropped query: the same as for the database ("own"), or times
                     longest crop side / longest image side ("relative"), so that an object keeps
                     the scale it has in the database
+    resize          what follows the cap, in the grammar of `bench.images.resize`: "native" for
+                    nothing, one rule ("pillow-bilinear:322x322", height before width), or two
+                    joined by + ("shorter:512+multiple-of-14")
     mean, std       per channel, in the order of `channels`, on pixel values 0..255:
                     (pixel - mean) / std
     scales          factors of the image pyramid; descriptors of all scales are combined
     scale_size      rounding of a scaled side: "round" (half to even) or "floor"
     scale_sampling  bilinear, not antialiased; source position from the ratio of sizes
                     ("size-ratio"), from 1 / scale ("scale-factor"), or the corner rule of
-                    TensorFlow 1 ("legacy-corner")
-    combine         unit descriptors of the scales are summed and normalised ("sum-of-units")
+                    TensorFlow 1 ("legacy-corner"); antialiased where an image shrinks
+                    ("antialias"); OpenCV on uint8, areas below scale 1, bilinear above ("opencv")
+    combine         how unit descriptors of the scales become one, brought to unit norm: their sum
+                    ("sum-of-units"), their mean of powers ("power-mean"; negative entries count
+                    as 0), or the maximum of every entry ("maximum")
+    combine_power   exponent of the power mean
     """
 
     channels: Literal["rgb", "bgr"] = "rgb"
@@ -136,12 +143,16 @@ class Preprocess:
     max_side_px: int | None = 1024
     cap_filter: Literal["bilinear", "thumbnail-lanczos"] = "bilinear"
     query_cap: Literal["own", "relative"] = "relative"
+    resize: str = "native"
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     scales: tuple[float, ...] = (1.0,)
     scale_size: Literal["round", "floor"] = "round"
-    scale_sampling: Literal["size-ratio", "scale-factor", "legacy-corner"] = "size-ratio"
-    combine: Literal["sum-of-units"] = "sum-of-units"
+    scale_sampling: Literal[
+        "size-ratio", "scale-factor", "legacy-corner", "antialias", "opencv"
+    ] = "size-ratio"
+    combine: Literal["sum-of-units", "power-mean", "maximum"] = "sum-of-units"
+    combine_power: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -207,6 +218,12 @@ class Method(Interface):
     default. `describe` takes a float32 tensor (n, 3, height, width), normalised as `preprocess`
     says, on the device that `load` was given, and returns a float tensor (n, dim); it must
     not change its input. The harness brings the rows to unit norm.
+
+    Optional: `refusal(height, width)` returns a sentence why an image of this size, as the network
+    sees it, cannot be described, or None; such an image is treated like one that cannot be decoded.
+    `whiten(rows)` returns (n, dim) of the unit rows that the scales were combined to, where
+    `describe` returns another number of columns. `timm_resize` is the rule of resizing that timm
+    has for the network.
     """
 
     version: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +107,11 @@ def load(recipe: Recipe, read: Read, folder: Path) -> engine.Loaded:
             weights = str(folder / Path(weights).name)
             _copy(str(recipe.weights), Path(weights), read, recipe.weights_sha256)
     torch.set_num_threads(recipe.threads)
-    loaded = loading.load(text, weights, recipe.device, recipe.settings)
+    loaded = loading.load(
+        text, weights, recipe.device, recipe.settings, lambda _own, _method: recipe.rule
+    )
     check(recipe.same, same_of(text, loaded))
-    return replace(loaded, rule=recipe.rule)
+    return loaded
 
 
 def check(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:

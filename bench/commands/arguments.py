@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from bench.commands import options
-from bench.commands.values import Parser, above_zero, natural, positive, scales, side
+from bench.commands import options, pixels
+from bench.commands.values import Parser, above_zero, natural, positive
 from bench.errors import unknown
 from bench.measure.timing import Measure
 from bench.pipeline.options import Options
@@ -74,32 +74,6 @@ def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
         action="append",
         metavar="NAME",
         help="a data set, or the path of a dataset.json; repeatable (default: mini)",
-    )
-    run.add_argument(
-        "--query-crop",
-        choices=["whole", "crop", "crop-relative"],
-        help="what of a boxed query is shown: the whole image; its box under the method's size "
-        "cap; its box under the cap times longest crop side / longest image side (default: the "
-        "box, under the method's own rule)",
-    )
-    run.add_argument(
-        "--no-crop",
-        action="store_const",
-        const="whole",
-        dest="query_crop",
-        help="the same as --query-crop whole",
-    )
-    run.add_argument(
-        "--max-side",
-        type=side,
-        metavar="PX",
-        help="longest side of an image in pixels, or none (default: the method's own)",
-    )
-    run.add_argument(
-        "--scales",
-        type=scales,
-        metavar="A,B,...",
-        help="factors of the image pyramid (default: the method's own)",
     )
     _add_stage(run)
     run.add_argument(
@@ -169,6 +143,7 @@ def _parsers(commands: Mapping[str, str]) -> tuple[Parser, dict[str, Parser]]:
     sensitivity = made["sensitivity"]
     options.sensitivity(sensitivity)
     for describing in (run, extract, made["check"], sensitivity):
+        pixels.add(describing)
         describing.add_argument(
             "--weights", metavar="PATH", help="weights to use instead of the variant's own"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,8 +45,8 @@ def check(
     `pair` loads the method in float32 and in bfloat16.
     """
     dataset = datasets.load("mini")
-    sample = _sample(dataset)
     try:
+        sample = _sample(dataset, loaded)
         together = engine.describe(loaded, sample)
     except BenchError as error:
         yield "FAILS", str(error)
@@ -66,13 +67,24 @@ def check(
         yield "FAILS", f"mini in float32 and bfloat16: {error}"
 
 
-def _sample(dataset: Dataset) -> list[Pixels]:
-    """Return a few photographs of one shape, uint8 (160, 224, 3)."""
-    chosen = []
-    for image in dataset.database[:SAMPLES]:
-        with Pillow.open(dataset.folder / image.path) as stored:
-            chosen.append(np.array(stored.convert("RGB").resize(SAMPLE_SIZE)))
-    return chosen
+def _sample(dataset: Dataset, loaded: engine.Loaded) -> list[Pixels]:
+    """Return a few photographs of one shape, 224 x 160 pixels before the rule of the method.
+
+    A method that takes no such size, and has no rule that resizes, gets squares of a larger one.
+    """
+    uncapped = replace(loaded.rule, max_side_px=None)
+    for size in (SAMPLE_SIZE, (224, 224), (320, 320), (384, 384), (518, 518)):
+        with tempfile.TemporaryDirectory() as folder:
+            chosen = []
+            for number, image in enumerate(dataset.database[:SAMPLES]):
+                path = Path(folder) / f"{number}.png"
+                with Pillow.open(dataset.folder / image.path) as stored:
+                    stored.convert("RGB").resize(size).save(path)
+                chosen.append(decode.load(path, None, uncapped))
+        shape = engine.seen(loaded.rule, (chosen[0].shape[0], chosen[0].shape[1]))
+        if (why := engine.refusal(loaded, shape)) is None:
+            return chosen
+    raise BenchError(f"the method takes none of the usual sizes: an image {why}.")
 
 
 def _judged(what: str, off: float, tolerance: float) -> Finding:
@@ -100,7 +112,12 @@ def _odd_images(loaded: engine.Loaded) -> Iterator[Finding]:
         for name, small in write_odd_images(Path(folder)):
             path = Path(folder) / name
             try:
-                rows = engine.describe(loaded, [decode.load(path, None, loaded.rule)])
+                pixels = decode.load(path, None, loaded.rule)
+                shape = engine.seen(loaded.rule, (pixels.shape[0], pixels.shape[1]))
+                if (why := engine.refusal(loaded, shape)) is not None:
+                    yield "note", f"{name} is refused: it {why}"
+                    continue
+                rows = engine.describe(loaded, [pixels])
             except BenchError as error:
                 text = str(error).replace(f"{folder}/", "")
                 yield ("note" if small else "FAILS"), f"{name} is refused: {text}"

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.commands import run
+from bench.commands import pixels, run
 from bench.commands.shared import say_error, settings_of
 from bench.errors import BenchError, unknown
 from bench.system import interrupt
@@ -169,9 +169,13 @@ def _check(given: argparse.Namespace) -> int:
 
     def load(precision: Literal["float32", "bf16"]) -> Any:
         chosen = replace(settings, precision=precision)
-        return loading.load(given.method, given.weights, given.device, chosen)
+        return loading.load(
+            given.method, given.weights, given.device, chosen, pixels.of(given).rule
+        )
 
-    loaded = loading.load(given.method, given.weights, given.device, settings)
+    loaded = loading.load(
+        given.method, given.weights, given.device, settings, pixels.of(given).rule
+    )
     info, failed = loaded.info, 0
     for state, text in check(loaded, lambda: (load("float32"), load("bf16"))):
         print(f"{state:>5}  {text}", flush=True)
@@ -204,6 +208,7 @@ def _sensitivity(given: argparse.Namespace) -> int:
         weights=given.weights,
         device=given.device,
         settings=settings_of(given),
+        pixels=pixels.of(given),
         command=given.line,
     )
     path = sensitivity.study(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from bench.commands import pixels
 from bench.commands.shared import say_error, settings_of
 from bench.errors import BenchError
 
@@ -59,9 +61,7 @@ def options_of(given: argparse.Namespace) -> Options:
         weights=given.weights,
         device=given.device,
         settings=settings_of(given),
-        query_crop=given.query_crop,
-        max_side=given.max_side,
-        scales=given.scales,
+        pixels=pixels.of(given),
         shortlist=given.shortlist,
         memory_budget_mib=given.memory_budget_mib,
         limit=given.limit,
@@ -140,14 +140,18 @@ def extract(given: argparse.Namespace) -> int:
     from bench.cluster import connect
     from bench.describe import export, loading
 
+    chosen = pixels.of(given)
     if given.images is not None:
         folder, wanted = export.images_in(given.images)
     else:
         folder, wanted = export.images_of(
             given.dataset, given.which, allow_partial=given.allow_partial
         )
+    if chosen.query_crop == "whole":
+        wanted = tuple(replace(image, box=None) for image in wanted)
     with connect.engine(given.engine, given.ray_address) as ray:
-        loaded = loading.load(given.method, given.weights, given.device, settings_of(given))
+        settings = settings_of(given)
+        loaded = loading.load(given.method, given.weights, given.device, settings, chosen.rule)
         write = partial(export.export, loaded, folder, wanted, given.output, force=given.force)
         if ray is None:
             write()

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from bench import plugins
 from bench.describe import prefetch, pyramid, speedup
 from bench.errors import BenchError
-from bench.images import decode
+from bench.images import decode, resize
 from bench.system import memory
 from bench.system.progress import Progress
 from bench.types import Image, Method, MethodInfo, Preprocess, Settings
@@ -55,11 +55,17 @@ def shapes(folder: Path, wanted: Sequence[Image], rule: Preprocess) -> list[Shap
         return list(pool.map(one, wanted))
 
 
-def plan(known: Sequence[Shape | None], most: int, most_pixels: int) -> list[list[int]]:
+def plan(
+    known: Sequence[Shape | None],
+    most: int,
+    most_pixels: int,
+    decoded: Sequence[Shape | None] | None = None,
+) -> list[list[int]]:
     """Return positions in batches: one shape each, at most `most`, at most `most_pixels` together.
 
     An image with more pixels than that is a batch alone, and so is one of unknown shape. Shapes
-    come in the order of their first image, and within a shape images keep theirs.
+    come in the order of their first image, and within a shape images keep theirs. `decoded` has the
+    shapes before resizing on the device: of those pixels `DECODED` times as many may be together.
     """
     groups: dict[tuple[Shape | None, int], list[int]] = {}
     for position, shape in enumerate(known):
@@ -67,6 +73,8 @@ def plan(known: Sequence[Shape | None], most: int, most_pixels: int) -> list[lis
     batches = []
     for (shape, _), members in groups.items():
         pixels = shape[0] * shape[1] if shape else most_pixels
+        for before in map((decoded or known).__getitem__, members):
+            pixels = max(pixels, before[0] * before[1] // DECODED if before else 0)
         wide = max(1, min(most, most_pixels // pixels))
         batches += [members[low : low + wide] for low in range(0, len(members), wide)]
     return batches
@@ -74,6 +82,7 @@ def plan(known: Sequence[Shape | None], most: int, most_pixels: int) -> list[lis
 
 # Processors gain nothing from wider batches of photographs, which take memory.
 PIXELS_OF_GPU, PIXELS_OF_PROCESSOR = 4_000_000, 1_000_000
+DECODED = 16  # 3 bytes a pixel wait as decoded, and the network's maps take far more
 HALF = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Pixels = NDArray[np.uint8]
@@ -155,7 +164,8 @@ def results(
     """
     settings, most_pixels = loaded.settings, batch_pixels(loaded)
     known = shapes(folder, wanted, loaded.rule)
-    planned = plan(known, settings.batch_size, most_pixels)
+    shown = [None if shape is None else seen(loaded.rule, shape) for shape in known]
+    planned = plan(shown, settings.batch_size, most_pixels, known)
     sizes = [shape[0] * shape[1] if shape else most_pixels for shape in known]
     fits: dict[tuple[int, ...], int] = {}
     lots = prefetch.decoded(folder, wanted, loaded.rule, planned, sizes, settings.workers)
@@ -165,11 +175,32 @@ def results(
             for position, image in zip(batch, images, strict=True):
                 if isinstance(image, str):
                     faults[position] = image
+                    continue
+                shape = seen(loaded.rule, (image.shape[0], image.shape[1]))
+                if (why := refusal(loaded, shape)) is not None:
+                    faults[position] = f"{folder / wanted[position].path} {why}."
                 else:  # of the planned shape, unless a header said other than the pixels
-                    groups.setdefault(image.shape, []).append((position, image))
+                    groups.setdefault(shape, []).append((position, image))
             for members in groups.values():
                 yield from _fitting(loaded, members, work, fits)
             progress.advance(len(batch))
+
+
+def seen(rule: Preprocess, shape: Shape) -> Shape:
+    """Return the shape that the network sees at scale 1 of a decoded image."""
+    return resize.sized(resize.of_floats(rule.resize), shape)
+
+
+def refusal(loaded: Loaded, shape: Shape) -> str | None:
+    """Return why the method takes no image of this shape at one of the scales; None if it does."""
+    judge: Any = getattr(loaded.method, "refusal", None)
+    if judge is None:
+        return None
+    for scale in loaded.rule.scales:
+        height, width = pyramid.scaled_size(shape, scale, loaded.rule)
+        if (why := judge(height, width)) is not None:
+            return f"is {width} x {height} pixels for the network: {why}"
+    return None
 
 
 def _fitting(
@@ -215,7 +246,11 @@ def _rows(loaded: Loaded) -> Callable[[Any], NDArray[np.float32]]:
     """Return the function from a batch to descriptors (n, dim) float32."""
 
     def work(batch: Any) -> NDArray[np.float32]:
-        rows = pyramid.describe_pyramid(loaded.method.describe, batch, loaded.rule, loaded.info.dim)
+        dim, whiten = loaded.info.dim, getattr(loaded.method, "whiten", None)
+        before = dim if whiten is None else None
+        rows = pyramid.describe_pyramid(loaded.method.describe, batch, loaded.rule, before)
+        if whiten is not None:
+            rows = pyramid.whitened(rows, whiten, dim)
         out: NDArray[np.float32] = rows.cpu().numpy()
         return out
 

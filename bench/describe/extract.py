@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bench.describe import engine
+from bench.describe import engine, pixels
 from bench.errors import BenchError, first_few
 from bench.store import file_hashes, reuse, room, shards
 from bench.store.matrix import Matrix
@@ -292,6 +292,7 @@ def key_of(loaded: engine.Loaded, listed: Listed) -> dict[str, Any]:
             "weights_sha256": info.weights.get("sha256"),
         },
         "preprocess": _rule_that_matters(loaded.rule, wanted),
+        **({"pixels": paths} if (paths := pixels.codes(loaded.rule)) else {}),
         "precision": engine.precision(loaded),
         "compiled": loaded.settings.compiled,
         "device": loaded.device.split(":")[0],

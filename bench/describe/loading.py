@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,17 @@ import torch
 from bench import methods
 from bench.describe import engine, footprint, speedup
 from bench.errors import BenchError
+from bench.images import resize
 from bench.store import file_hashes
 from bench.system import machine
 from bench.system.paths import cache_root
 from bench.types import Method, MethodInfo, Preprocess, Settings
+
+Pixels = Callable[[Preprocess, Method], Preprocess]
+
+# Sides of samples for networks that take few sizes: multiples of 14, 16 and 32, then squares.
+LARGER = ((196, 252), (112, 112), (192, 256), (224, 224), (256, 256), (320, 320), (336, 336),
+          (384, 384), (512, 512), (518, 518))  # fmt: skip
 
 
 def load(
@@ -24,15 +32,18 @@ def load(
     weights: str | None = None,
     device: str | None = None,
     settings: Settings | None = None,
+    pixels: Pixels | None = None,
 ) -> engine.Loaded:
     """Return the method "name", "name.variant" or "file.py:variant" ready on a device.
 
-    `device` is None for a GPU where there is one, `settings` for the defaults.
+    `device` is None for a GPU where there is one, `settings` for the defaults. `pixels` gives the
+    rule to describe by, of the method's own and the method; None: its own.
     """
     settings = settings or Settings()
     place = machine.pick_device(device)
     _check(settings, place)
     info, method, rule = methods.load(text, weights, place)
+    rule = rule if pixels is None else pixels(rule, method)
     if weights is not None and info.weights.get("sha256") is None and Path(weights).is_file():
         digest = file_hashes.of_files([Path(weights)], cache_root())[0]
         info = replace(info, weights={**info.weights, "sha256": digest})  # so that stores differ
@@ -60,14 +71,27 @@ def ready(
         return [rows, *(() if local is None else local(batch))]
 
     half = engine.HALF[settings.precision]
+    shape = _sample_shape(engine.Loaded(method, info, rule, device, settings))
     with engine.rounding(settings):
-        done = speedup.quicken(inner, answer, device, half, settings.compiled, settings.tf32)
+        done = speedup.quicken(inner, answer, device, half, settings.compiled, settings.tf32, shape)
     if settings.compiled and not done.parts:
         raise BenchError(
             f"--compile: nothing of the method {name} can be traced and compiled; leave the "
             "option out."
         )
     return engine.Loaded(method, info, rule, device, settings, done, parameters=held)
+
+
+def _sample_shape(loaded: engine.Loaded) -> tuple[int, int]:
+    """Return the first size of a sample that the method takes, as its rule shows it."""
+    for size in (speedup.SAMPLE_SIZE, *LARGER):
+        try:
+            shape = resize.sized(resize.parse(loaded.rule.resize), size)
+        except resize.TooSmallError:
+            continue
+        if engine.refusal(loaded, shape) is None:
+            return shape
+    return speedup.SAMPLE_SIZE
 
 
 def _check(settings: Settings, device: str) -> None:

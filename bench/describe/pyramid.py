@@ -1,11 +1,14 @@
-"""From pixels to one unit descriptor per image, on the device: normalise, scale, describe, sum.
+"""From pixels to one unit descriptor per image, on the device: normalise, scale, describe, combine.
 
-The three sampling rules of `Preprocess.scale_sampling` are bilinear without antialiasing, and
+Three of the sampling rules of `Preprocess.scale_sampling` are bilinear without antialiasing, and
 differ in where an output pixel looks (for sides `n` in, `m` out, at position `i`):
 
 size-ratio      (i + 0.5) * n / m - 0.5    OpenCV on floats; DOLG, DELG's PyTorch port
 scale-factor    (i + 0.5) / scale - 0.5    torch's `scale_factor`, m = floor(n * scale); Token
 legacy-corner   i * n / m                  TensorFlow 1; DELG's released models
+
+"antialias" is size-ratio with a filter as wide as the shrinking asks for; "opencv" works on whole
+grey values (`bench.images.opencv`).
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from bench.describe import resample
 from bench.errors import BenchError
+from bench.images import opencv, resize
 from bench.types import Preprocess
 
 
@@ -30,17 +35,40 @@ def to_batch(
     device: str | torch.device,
     layout: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """Return images of one shape as one normalised batch, (pixel - mean) / std per channel.
+    """Return images as one normalised batch, (pixel - mean) / std per channel, then resized.
 
     In: at least one uint8 array (height, width, 3), channels as `bench.images.decode.load` left
-    them. Out: float32 (n, 3, height, width) on `device`, in memory as `layout` says; a row does not
-    depend on the others. What is uploaded is the bytes, once for all scales.
+    them, of one shape after the rule's resizing of floats. Out: float32 (n, 3, height, width) on
+    `device`, in memory as `layout` says; a row does not depend on the others. What is uploaded is
+    the bytes, once for all scales.
     """
+    steps = resize.of_floats(rule.resize)
+    if not steps:
+        return _normalised(pixels, rule, device, layout)
+    alone = [
+        resample.resized(_normalised([one], rule, device, torch.contiguous_format), steps)
+        for one in pixels
+    ]
+    return torch.cat(alone).contiguous(memory_format=layout)
+
+
+def _normalised(
+    pixels: Sequence[NDArray[np.uint8]],
+    rule: Preprocess,
+    device: str | torch.device,
+    layout: torch.memory_format,
+) -> Tensor:
     stacked = torch.from_numpy(np.stack(pixels)).to(device)
     batch = stacked.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)
+    mean, std = _statistics(rule, device)
+    return batch.sub_(mean).div_(std)
+
+
+def _statistics(rule: Preprocess, device: str | torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and std (1, 3, 1, 1)."""
     mean = torch.tensor(rule.mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
     std = torch.tensor(rule.std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
-    return batch.sub_(mean).div_(std)
+    return mean, std
 
 
 def at_scale(batch: Tensor, scale: float, rule: Preprocess) -> Tensor:
@@ -58,11 +86,33 @@ def at_scale(batch: Tensor, scale: float, rule: Preprocess) -> Tensor:
         raise BenchError(
             f"an image of {batch.shape[-1]} x {batch.shape[-2]} pixels vanishes at scale {scale}."
         )
-    rounded: Callable[[float], int] = round if rule.scale_size == "round" else math.floor
-    height, width = (max(1, rounded(side * scale)) for side in batch.shape[-2:])
+    height, width = scaled_size((batch.shape[-2], batch.shape[-1]), scale, rule)
     if rule.scale_sampling == "legacy-corner":
         return _legacy_corner(batch, height, width)
-    return functional.interpolate(batch, size=(height, width), mode="bilinear", align_corners=False)
+    if rule.scale_sampling == "opencv":
+        return _opencv(batch, scale, rule)
+    return functional.interpolate(
+        batch,
+        size=(height, width),
+        mode="bilinear",
+        align_corners=False,
+        antialias=rule.scale_sampling == "antialias",
+    )
+
+
+def scaled_size(size: tuple[int, int], scale: float, rule: Preprocess) -> tuple[int, int]:
+    """Return the size (height, width) of an image at a scale, each side at least 1."""
+    rounded: Callable[[float], int] = round if rule.scale_size == "round" else math.floor
+    height, width = (side if scale == 1.0 else max(1, rounded(side * scale)) for side in size)
+    return height, width
+
+
+def _opencv(batch: Tensor, scale: float, rule: Preprocess) -> Tensor:
+    """Resize whole grey values, which the normalised batch still holds to rounding."""
+    mean, std = _statistics(rule, batch.device)
+    grey = (batch * std + mean).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    small = [opencv.scaled(np.ascontiguousarray(one), scale) for one in grey]
+    return _normalised(small, rule, batch.device, torch.contiguous_format)
 
 
 def _legacy_corner(batch: Tensor, height: int, width: int) -> Tensor:
@@ -91,7 +141,7 @@ def _corner_positions(size: int, out: int, device: torch.device) -> tuple[Tensor
 def describe_pyramid(
     describe: Callable[[Tensor], Any], batch: Tensor, rule: Preprocess, dim: int | None = None
 ) -> Tensor:
-    """Return the descriptors of a batch: unit rows, summed over the scales, unit again.
+    """Return the descriptors of a batch: unit rows, combined over the scales, unit again.
 
     `batch` is float32 (n, 3, height, width) from `to_batch`; the result is float32 (n, dim) with
     rows of Euclidean norm 1, on the device of the batch. What `describe` returns is checked at
@@ -104,10 +154,32 @@ def describe_pyramid(
             where = f"at scale {scale:g} of {batch.shape[-1]} x {batch.shape[-2]} pixels"
             wanted = dim if total is None else int(total.shape[1])
             unit = _unit(_checked(rows, len(batch), wanted, where), where)
-            total = unit if total is None else total + unit
+            total = _powered(unit, rule) if total is None else _added(total, unit, rule)
         if total is None:
             raise BenchError("the preprocessing names no scale; `scales` needs at least one.")
-        return total if len(rule.scales) == 1 else _unit(total, "as the sum over the scales")
+        if len(rule.scales) == 1:
+            return unit
+        if rule.combine == "power-mean":
+            total = (total / len(rule.scales)).pow(1 / rule.combine_power)
+        return _unit(total, "as combined over the scales")
+
+
+def whitened(rows: Tensor, whiten: Callable[[Tensor], Any], dim: int) -> Tensor:
+    """Return unit rows (n, dim) from combined ones by a method's `whiten`, checked likewise."""
+    with torch.inference_mode():
+        where = "after whitening"
+        return _unit(_checked(whiten(rows), len(rows), dim, where), where)
+
+
+def _powered(unit: Tensor, rule: Preprocess) -> Tensor:
+    return unit.clamp_min(0).pow(rule.combine_power) if rule.combine == "power-mean" else unit
+
+
+def _added(total: Tensor, unit: Tensor, rule: Preprocess) -> Tensor:
+    """Return what is known of the scales so far, with one more."""
+    if rule.combine == "maximum":
+        return torch.maximum(total, unit)
+    return total + _powered(unit, rule)
 
 
 def _checked(rows: Any, count: int, dim: int | None, where: str) -> Tensor:

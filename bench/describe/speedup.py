@@ -29,7 +29,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bench.describe import fusion
 
-SAMPLE_SHAPE = (2, 3, 96, 128)
+SAMPLE_SIZE = (96, 128)
 TOLERANCE = 2e-5  # relative to the largest entry of an answer
 
 Answer = Callable[[Tensor], list[Tensor]]
@@ -79,14 +79,16 @@ def quicken(
     half: torch.dtype | None = None,
     compiled: bool = False,
     tf32: bool = False,
+    size: tuple[int, int] = SAMPLE_SIZE,
 ) -> Quickened:
     """Replace modules of `network` by faster ones that answer alike; return what was done.
 
-    `answer` runs the method on a batch and gives what it returned. A step that fails, or after
+    `answer` runs the method on a batch and gives what it returned; the batch is of images of `size`
+    (height, width). A step that fails, or after
     which the method would answer otherwise (in float32), is undone.
     """
     draw = torch.Generator().manual_seed(0)
-    sample = torch.randn(SAMPLE_SHAPE, generator=draw).to(device)
+    sample = torch.randn((2, 3, *size), generator=draw).to(device)
     done = Quickened()
     try:
         before, _ = _observe(network, answer, sample)

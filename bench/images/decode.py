@@ -1,9 +1,10 @@
 """One image, decoded exactly as a `Preprocess` says: orientation, colour, crop, size cap.
 
 The order is that of the programs whose numbers are being reproduced: decode, apply the EXIF
-orientation where the rule asks for it, convert to RGB, crop, shrink. A query box is therefore in
-pixels of the image after the rule's orientation, as in programs on OpenCV, which turns an image
-while loading it; programs on Pillow do not turn it, and use the same numbers on the stored pixels.
+orientation where the rule asks for it, convert to RGB, crop, shrink to the cap, resize. A query box
+is therefore in pixels of the image after the rule's orientation, as in programs on OpenCV, which
+turns an image while loading it; programs on Pillow do not turn it, and use the same numbers on the
+stored pixels.
 (A TIFF is always turned: Pillow does so itself.)
 
 Files are not trusted: a missing, truncated or foreign file ends in a `BenchError` that names it.
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from bench.errors import BenchError
+from bench.images import resize
 from bench.types import Box, Preprocess
 
 # Formats of photographs that Pillow decodes itself; the others may start foreign programs.
@@ -31,6 +33,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
 
 def load(path: Path, box: Box | None, rule: Preprocess) -> NDArray[np.uint8]:
     """Return the pixels of one image as `rule` wants them, before normalisation and scales.
+
+    Rules of resizing that work on floats come later, on the device; an image that is too small for
+    them is refused here.
 
     Result: uint8 (height, width, 3), C-contiguous and writable, channels in the order of the
     rule. `box` is (left, top, right, bottom), right and bottom exclusive, or None for the whole
@@ -45,6 +50,9 @@ def load(path: Path, box: Box | None, rule: Preprocess) -> NDArray[np.uint8]:
     if box is not None:
         shown = whole.crop(_corners(whole.size, box, rule, path))
     shown = _shrink(shown, _cap(shown.size, whole.size, rule), rule)
+    if rule.resize != resize.NATIVE:
+        _sized(resize.parse(rule.resize), (shown.height, shown.width), path)
+        shown = resize.applied(shown, rule.resize)
     pixels = np.array(shown, dtype=np.uint8)
     return np.ascontiguousarray(pixels[:, :, ::-1]) if rule.channels == "bgr" else pixels
 
@@ -58,7 +66,8 @@ def header_size(path: Path) -> tuple[int, int]:
 def shape(path: Path, box: Box | None, rule: Preprocess) -> tuple[int, int]:
     """Return (height, width) of what `load` will return, from the header of the file alone.
 
-    Where the file says more of itself after its pixels, `load` may know better.
+    An image that is too small for the rule's resizing is refused. Where the file says more of
+    itself after its pixels, `load` may know better.
     """
     with _decoding(path), Image.open(path, formats=FORMATS) as stored:
         size = stored.size
@@ -70,7 +79,16 @@ def shape(path: Path, box: Box | None, rule: Preprocess) -> tuple[int, int]:
         left, top, right, bottom = _corners(size, box, rule, path)
         shown = right - left, bottom - top
     width, height = _capped(shown, _cap(shown, size, rule), rule)
-    return height, width
+    _sized(resize.parse(rule.resize), (height, width), path)
+    return resize.sized(resize.of_bytes(rule.resize), (height, width))
+
+
+def _sized(steps: tuple[resize.Step, ...], size: resize.Size, path: Path) -> resize.Size:
+    """Return the size after the steps; name the file of an image that is too small for them."""
+    try:
+        return resize.sized(steps, size)
+    except resize.TooSmallError as error:
+        raise resize.TooSmallError(f"{path} is too small: {error}.") from None
 
 
 def _rgb(image: Image.Image, format_: str | None, path: Path) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.describe.pixels import Chosen
 from bench.measure.timing import Measure
 from bench.rerank.geometry import Mode
 from bench.rerank.verification import Candidates
@@ -20,9 +21,7 @@ class Options:
     weights: str | None = None
     device: str | None = None
     settings: Settings = field(default_factory=Settings)
-    query_crop: str | None = None
-    max_side: str | None = None
-    scales: tuple[float, ...] | None = None
+    pixels: Chosen = field(default_factory=Chosen)
     shortlist: int = 100
     memory_budget_mib: int = 256
     limit: int | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from bench import datasets, methods
 from bench.describe import engine, extract, loading
@@ -18,7 +17,7 @@ from bench.scoring import card
 from bench.stage import Stage
 from bench.store import room
 from bench.system.paths import cache_root
-from bench.types import Dataset, Preprocess
+from bench.types import Dataset
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
         dataset = datasets.available(dataset)
     if options.limit is not None:
         dataset = datasets.limited(dataset, options.limit)
-    if options.query_crop == "whole":
+    if options.pixels.query_crop == "whole":
         dataset = replace(dataset, crop="whole")
     dataset, _ = datasets.placed(dataset)
     wanted = [*dataset.database, *dataset.queries]
@@ -56,10 +55,9 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     added = distractors.load(options.distractors, dataset, options.limit)
     if any(one.limit is not None for one in added):
         dataset = replace(dataset, limit=options.limit)
-    loaded = loading.load(method_name, options.weights, options.device, options.settings)
-    rule = with_query_crop(loaded.rule, options.query_crop)
-    rule = with_size(rule, options.max_side, options.scales)
-    loaded = replace(loaded, rule=rule)
+    loaded = loading.load(
+        method_name, options.weights, options.device, options.settings, options.pixels.rule
+    )
     chain = chain_of(options, _stages(options, loaded))
     if unmet := [s.name for s in chain.stages if any(n.role != "local" for n in s.needs())]:
         raise BenchError(f"--stage {unmet[0]} needs descriptors that a run does not make.")
@@ -67,7 +65,7 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     n_rows = sum(len(one.database) for one in (dataset, *added))
     made = card.make(
         dataset,
-        rule,
+        loaded.rule,
         unit_norm=True,
         precision=engine.precision(loaded),
         distractors=[(one.name, len(one.database)) for one in added],
@@ -104,21 +102,6 @@ def _verification(text: str, options: Options, loaded: engine.Loaded) -> Stage:
     local_rule = methods.local_of(loaded.method, loaded.info)
     stage = verification.stage_of(candidates, local_rule)
     return verification.Verification(stage, local_rule, options.ransac, options.local_precision)
-
-
-def with_query_crop(rule: Preprocess, query_crop: str | None) -> Preprocess:
-    """Return the rule with the cap that `--query-crop` names for cropped queries."""
-    caps: dict[str | None, Any] = {"crop": "own", "crop-relative": "relative"}
-    return replace(rule, query_cap=caps[query_crop]) if query_crop in caps else rule
-
-
-def with_size(
-    rule: Preprocess, max_side: str | None, scales: tuple[float, ...] | None
-) -> Preprocess:
-    """Return the rule with the size cap ("none": no cap) and the scales that were asked for."""
-    if max_side is not None:
-        rule = replace(rule, max_side_px=None if max_side == "none" else int(max_side))
-    return rule if scales is None else replace(rule, scales=scales)
 
 
 def jobs(planned: Plan) -> list[extract.Job]:

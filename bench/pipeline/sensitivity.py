@@ -20,7 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.describe import engine
+from bench.describe.pixels import Chosen
 from bench.errors import BenchError
+from bench.images import resize
 from bench.pipeline import plan, run
 from bench.pipeline.dry_run import describe_plan
 from bench.pipeline.options import Options
@@ -38,6 +41,7 @@ FOLDER = "sensitivity"
 NONE = "none"
 CAPS = (512, 1024)
 PYRAMIDS = ((1.0,), (0.70710677, 1.0, 1.4142135), (0.35355338, 0.5, 0.70710677, 1.0, 1.4142135))
+FACTORS_OF_SIZE = (0.7, 1.4)
 CUTS = (100, 10)  # places, in the formulas that look at the first; 10 where there are few images
 SHOWN = {"own": "crop", "relative": "crop-relative"}
 
@@ -46,7 +50,7 @@ SHOWN = {"own": "crop", "relative": "crop-relative"}
 class Configuration:
     """One choice of each factor: `max_side_px` None is no cap, "none" is as it says.
 
-    `stages` is the text of one stage.
+    `stages` is the text of one stage, `resize` a rule of `bench.images.resize`.
     """
 
     query_crop: str
@@ -54,14 +58,18 @@ class Configuration:
     scales: tuple[float, ...]
     candidates: str = NONE
     stages: str = NONE
+    resize: str = resize.NATIVE
 
     def options(self, options: Options) -> Options:
         """Return the options of the run of this configuration."""
         return replace(
             options,
-            query_crop=self.query_crop,
-            max_side=NONE if self.max_side_px is None else str(self.max_side_px),
-            scales=self.scales,
+            pixels=Chosen(
+                self.query_crop,
+                self._side(),
+                self.scales,
+                None if self.resize == resize.NATIVE else self.resize,
+            ),
             rerank=None if self.candidates == NONE else self.candidates,  # type: ignore[arg-type]
             stages=() if self.stages == NONE else (self.stages,),
             measure="none",
@@ -69,15 +77,24 @@ class Configuration:
 
     def arguments(self) -> list[str]:
         """Return the options as the command line of `run` has them."""
-        side = NONE if self.max_side_px is None else str(self.max_side_px)
-        out = ["--query-crop", self.query_crop, "--max-side", side]
+        side = self._side()
+        out = ["--query-crop", self.query_crop]
+        out += [] if side is None else ["--max-side", side]
+        out += [] if self.resize == resize.NATIVE else ["--resize", self.resize]
         out += ["--scales", ",".join(map(repr, self.scales))]
         out += [] if self.stages == NONE else ["--stage", self.stages]
         return out + ([] if self.candidates == NONE else ["--rerank", self.candidates])
 
     def stated(self) -> dict[str, Any]:
-        """Return the choices as a study holds them; without a stage as before there were any."""
-        return {k: v for k, v in plain(self).items() if (k, v) != ("stages", NONE)}
+        """Return the choices as a study holds them; neutral ones as before there were any."""
+        neutral = (("stages", NONE), ("resize", resize.NATIVE))
+        return {k: v for k, v in plain(self).items() if (k, v) not in neutral}
+
+    def _side(self) -> str | None:
+        """Return the value of --max-side; None where the size is exact."""
+        if resize.is_exact(self.resize):
+            return None
+        return NONE if self.max_side_px is None else str(self.max_side_px)
 
 
 def configurations(
@@ -91,19 +108,45 @@ def configurations(
     boxed = any(query.box is not None for query in base.dataset.queries)
     crops = ["crop", "crop-relative", "whole"] if boxed else ["whole"]
     crop = "whole" if base.dataset.crop == "whole" or not boxed else SHOWN[rule.query_cap]
-    default = Configuration(crop, rule.max_side_px, rule.scales)
+    default = Configuration(crop, rule.max_side_px, rule.scales, resize=rule.resize)
     caps = list(dict.fromkeys([rule.max_side_px, *_caps(rule)]))
+    sizes = [rule.resize]
+    if resize.is_exact(rule.resize):
+        crops, caps = [c for c in crops if c != "crop-relative"], [None]
+        sizes += other_sizes(base.loaded)
     pyramids = [rule.scales, *(p for p in PYRAMIDS if not _near(p, rule.scales))]
     out = [default]
     out += [replace(default, query_crop=each) for each in crops]
     out += [replace(default, max_side_px=each) for each in caps]
+    out += [replace(default, resize=each) for each in sizes]
     out += [replace(default, scales=each) for each in pyramids]
     if with_candidates:
         out += [replace(default, candidates=each) for each in verification.RULES]
     out += [replace(default, stages=each) for each in stages]
     if grid:
-        out += [Configuration(*each) for each in itertools.product(crops, caps, pyramids)]
+        out += [
+            Configuration(crop, cap, scales, resize=size)
+            for crop, cap, scales, size in itertools.product(crops, caps, pyramids, sizes)
+        ]
     return list(dict.fromkeys(out))
+
+
+def other_sizes(loaded: engine.Loaded) -> list[str]:
+    """Return rules as that of a method of one exact size, smaller and larger, that it takes.
+
+    Sides stay multiples of the patches or strides that usual networks have.
+    """
+    first, *rest = loaded.rule.resize.split("+")
+    name, _, sides = first.partition(":")
+    height, width = map(int, sides.split("x"))
+    unit = next(n for n in (14, 32, 16, 1) if height % n == 0 and width % n == 0)
+    out = []
+    for factor in FACTORS_OF_SIZE:
+        new = [max(1, round(side * factor / unit)) * unit for side in (height, width)]
+        text = "+".join([f"{name}:{new[0]}x{new[1]}", *rest])
+        if engine.refusal(loaded, resize.sized(resize.parse(text), (new[0], new[1]))) is None:
+            out.append(text)
+    return out
 
 
 def formulas(protocol: Protocol, n_rows: int) -> list[str]:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bench.errors import BenchError
+from bench.images import resize
 from bench.records.rows import Card, Run, flat
 from bench.records.sentences import SENTENCES, WITH_NUMBERS
 from bench.records.text import clean, code, escape, folded
@@ -40,12 +42,14 @@ LABELS = {
     "preprocess.max_side_px": "size cap, longest side",
     "preprocess.cap_filter": "filter of the size cap",
     "preprocess.query_cap": "cap of a cropped query",
+    "preprocess.resize": "resizing, height x width",
     "preprocess.mean": "mean per channel",
     "preprocess.std": "standard deviation per channel",
     "preprocess.scales": "scales",
     "preprocess.scale_size": "rounding of a scaled side",
     "preprocess.scale_sampling": "sampling of a scaled image",
     "preprocess.combine": "descriptors of the scales",
+    "preprocess.combine_power": "exponent of the mean of powers",
     "descriptors": "descriptors",
     "precision": "precision of the network",
     "candidates_rule": "re-ranking",
@@ -120,8 +124,14 @@ _WORDS = {
         "size-ratio": "by the ratio of the sizes",
         "scale-factor": "by the scale factor",
         "legacy-corner": "by the corner rule of TensorFlow 1",
+        "antialias": "by the ratio of the sizes, antialiased",
+        "opencv": "whole grey values, as OpenCV does it",
     },
-    "preprocess.combine": {"sum-of-units": "unit descriptors are summed and normalised"},
+    "preprocess.combine": {
+        "sum-of-units": "unit descriptors are summed and normalised",
+        "power-mean": "the mean of powers of unit descriptors is normalised",
+        "maximum": "the maximum of every entry of unit descriptors is normalised",
+    },
     "empty": {"skip": "left out of the mean", "miss": "counts as zero"},
 }
 
@@ -178,6 +188,8 @@ def gist(card: Card) -> str:
             f"scales {say('preprocess.scales', leaves.get('preprocess.scales'), card)}; "
             + ("no size cap" if cap is None else f"size cap {say('', cap, card)} px")
         )
+        rule = str(leaves.get("preprocess.resize", resize.NATIVE))
+        pixels += "" if rule == resize.NATIVE else f"; resized: {resized(rule)}"
         if cap is not None and card["crop_rule"] == CROPPED:
             relative = leaves.get("preprocess.query_cap") == "relative"
             pixels += ", for a crop relative to its image" if relative else ", for a crop its own"
@@ -204,6 +216,23 @@ def stated(card: Card) -> dict[str, Any]:
     leaves = flat(elided(card))
     leaves.pop("schema", None)
     return leaves
+
+
+def resized(rule: str) -> str:
+    """Return a rule of resizing in words; the rule itself where this version does not know it."""
+    try:
+        return resize.words(rule)
+    except BenchError:
+        return clean(rule)
+
+
+def size(leaves: Mapping[str, Any], card: Card) -> str:
+    """Return the size of images in words: cap and resizing."""
+    rule = str(leaves.get("preprocess.resize", resize.NATIVE))
+    if rule == resize.NATIVE:
+        return say("preprocess.max_side_px", leaves["preprocess.max_side_px"], card)
+    cap = leaves["preprocess.max_side_px"]
+    return resized(rule) if cap is None else f"{_number(cap)} px, then {resized(rule)}"
 
 
 def full(card: Card, sha256: str) -> str:
@@ -310,5 +339,6 @@ _SAY: dict[str, Callable[[Any, Card], str]] = {
     "preprocess.query_cap": _query_cap,
     "preprocess.max_side_px": lambda value, _: f"{_number(value)} px",
     "preprocess.scales": _scales,
+    "preprocess.resize": lambda value, _: resized(str(value)),
     "metrics": _metrics,
 }

@@ -29,7 +29,11 @@ class Introduced:
 
 
 # Append only: an entry is never changed or removed, and fields of version 0.1 never enter.
-INTRODUCED: tuple[Introduced, ...] = (Introduced("", "stages", []),)
+INTRODUCED: tuple[Introduced, ...] = (
+    Introduced("", "stages", []),
+    Introduced("preprocess", "resize", "native"),
+    Introduced("preprocess", "combine_power", 1.0),
+)
 
 # Objects whose keys are others' own (plug-ins, data sets): nothing below them is ours.
 FOREIGN = ("config", "weights", "rules")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bench.records.rows import Run
 from bench.records.text import clean, code, escape
-from bench.records.words import say
+from bench.records.words import say, size
 from bench.report.tables.published import NOT_STATED, PublishedRow
 from bench.scoring.card import CROPPED, NO_BOXES, WHOLE
 
@@ -130,7 +130,7 @@ def _scales(run: Run, row: PublishedRow) -> str:
 def _cap(run: Run) -> str:
     if "preprocess.max_side_px" not in run.leaves:
         return NOT_STATED
-    return say("preprocess.max_side_px", run.leaves["preprocess.max_side_px"], run.card)
+    return size(run.leaves, run.card)
 
 
 def _training(run: Run) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.records.rows import ORDER, Card, Run, Score, flat, protocols
-from bench.records.words import label, metric_label, say
+from bench.records.words import label, metric_label, say, size
 from bench.report.tables.differences import crop_of
 from bench.scoring.card import (
     CROPPED,
@@ -159,16 +159,14 @@ def printed(value: float | None) -> str:
 def treatment(run: Run) -> dict[str, str]:
     """Return in words, in plain text, how a run treats images and descriptors."""
     leaves = run.leaves
-    own = {
-        key: say(f"preprocess.{key}", leaves[f"preprocess.{key}"], run.card)
-        for key in ("max_side_px", "scales")
-        if f"preprocess.{key}" in leaves
-    }
+    stated = "preprocess.scales" in leaves
     return {
         "dim": f"{run.dim:,}",
         "query crop": _crop(run),
-        "size cap": own.get("max_side_px", NOT_STATED),
-        "scales": own.get("scales", NOT_STATED),
+        "size cap": size(leaves, run.card) if stated else NOT_STATED,
+        "scales": say("preprocess.scales", leaves["preprocess.scales"], run.card)
+        if stated
+        else NOT_STATED,
         "re-ranking": reranking(run.card),
         "precision": run.precision,
         "compression": say("compression", run.card["compression"], run.card),

@@ -9,7 +9,7 @@ from functools import partial
 from bench.records import text
 from bench.records.rows import Run
 from bench.records.text import code, escape
-from bench.records.words import by_label, full, gist, metric_label, say, what_differs
+from bench.records.words import by_label, full, gist, metric_label, say, size, what_differs
 from bench.report.tables.differences import crop_of
 from bench.report.tables.main import printed
 
@@ -137,6 +137,8 @@ def _scored(run: Run, protocol: str) -> str:
 def _treatment(run: Run, field: str) -> str:
     path = f"preprocess.{field}"
     held = run.leaves
+    if field == "max_side_px" and path in held:
+        return escape(size(held, run.card))
     return escape(say(path, held[path], run.card)) if path in held else "not stated"
 
 

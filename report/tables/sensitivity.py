@@ -12,18 +12,20 @@ from bench.errors import BenchError
 from bench.records import text
 from bench.records.rows import in_order
 from bench.records.text import clean, escape
-from bench.records.words import metric_label
+from bench.records.words import metric_label, resized
 from bench.system.hashing import sha256_json
 
 NONE = "–"
 FACTORS = {
     "query_crop": "query crop",
     "max_side_px": "image size",
+    "resize": "resizing",
     "scales": "scales",
     "formula": "formula",
     "candidates": "re-ranking",
     "stages": "stage",
 }
+NEUTRAL = {"stages": "none", "resize": "native"}
 CROPS = {"crop": "box, own cap", "crop-relative": "box, relative cap", "whole": "whole image"}
 HINT = """\
 One choice changed at a time, everything else as the method and the data set have it. Every choice
@@ -86,8 +88,8 @@ def parse(held: Mapping[str, Any], file: PurePosixPath) -> Study:
     changed = [name for name in FACTORS if name != "formula"]
     factors: dict[str, list[Point]] = {name: [] for name in FACTORS}
     for one in every:
-        one = {"stages": "none", **one}  # which studies without any do not state
-        differs = [name for name in changed if one[name] != default.get(name, "none")]
+        one = NEUTRAL | one  # which studies without any do not state
+        differs = [name for name in changed if one[name] != (NEUTRAL | default)[name]]
         for name in changed:
             if set(differs) <= {name}:
                 factors[name].append(Point(_words(name, one[name]), _of(one, headline)))
@@ -209,12 +211,16 @@ def _words(factor: str, value: Any) -> str:
         return " ".join(f"{round(scale, 2):g}" for scale in value)
     if factor == "stages":
         return str(value)
+    if factor == "resize":
+        return resized(value)
     return {"none": "none", "deployable": "first 100", "official": "first 100, labels used"}[value]
 
 
 def _together(one: Mapping[str, Any], formula: str) -> str:
     words = [_words(name, one[name]) for name in ("query_crop", "max_side_px")]
     words += [f"scales {_words('scales', one['scales'])}", metric_label(formula)]
+    if one.get("resize", "native") != "native":
+        words.append(f"resized: {resized(one['resize'])}")
     if one["candidates"] != "none":
         words.append(f"re-ranked: {_words('candidates', one['candidates'])}")
     if one.get("stages", "none") != "none":

@@ -148,5 +148,5 @@ def test_wrong_descriptors_are_named(answer, says) -> None:
 def test_scales_that_cancel_are_named() -> None:
     answers = iter([torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0]])])
     rule = Preprocess(scales=(1.0, 0.5))
-    with pytest.raises(BenchError, match="zero vectors as the sum over the scales"):
+    with pytest.raises(BenchError, match="zero vectors as combined over the scales"):
         pyramid.describe_pyramid(lambda _: next(answers), torch.zeros(1, 3, 8, 8), rule)

@@ -46,8 +46,8 @@ FIRST = {
 GROWTH = [
     (
         "bench/types.py",
-        '    combine: Literal["sum-of-units"] = "sum-of-units"\n',
-        '    combine: Literal["sum-of-units"] = "sum-of-units"\n    resize: str = "native"\n',
+        "    combine_power: float = 1.0\n",
+        '    combine_power: float = 1.0\n    sharpen: str = "none"\n',
     ),
     (
         "bench/types.py",
@@ -62,7 +62,7 @@ GROWTH = [
     (
         "bench/system/identity.py",
         'Introduced("", "stages", []),',
-        ('Introduced("", "stages", []), Introduced("preprocess", "resize", "native"), '
+        ('Introduced("", "stages", []), Introduced("preprocess", "sharpen", "none"), '
         'Introduced("local", "max_ratio", 1.0), Introduced("method", "family", "none"),'),
     ),
     (
@@ -78,7 +78,7 @@ GROWTH = [
         '"the query is cropped to its box"',
     ),
 ]  # fmt: skip
-DEFAULT = ("bench/types.py", 'resize: str = "native"', 'resize: str = "pillow"')
+DEFAULT = ("bench/types.py", 'sharpen: str = "none"', 'sharpen: str = "unsharp-mask"')
 
 
 def grown(folder: Path, *edits: tuple[str, str, str]) -> Path:
