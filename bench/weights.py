@@ -9,7 +9,7 @@ import hashlib
 import json
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,11 @@ NUMBERS: list[Any] = [
 ]
 
 
+# NumPy's arrays, which some programs keep beside the state, for instance a learned whitening.
+_MAKE_ARRAY: Any = np.zeros(1).__reduce__()[0]
+ARRAYS: list[Any] = [_MAKE_ARRAY, (_MAKE_ARRAY, "numpy.core.multiarray._reconstruct"), np.ndarray]
+
+
 def state_sha256(state: Mapping[str, Tensor]) -> str:
     """Return the sha256 (64 hex digits) of names, dtypes, shapes and bytes, in order of names."""
     digest = hashlib.sha256()
@@ -57,6 +62,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Nothing is unpickled but tensors, numbers and plain containers. A state wrapped by a training
     program (see WRAPPERS) is unwrapped; what else is not a mapping of tensors is refused.
+    """
+    return state_in(read_checkpoint(path), path)
+
+
+def read_checkpoint(path: Path, allowed: Sequence[Any] = ()) -> Any:
+    """Return what a `.safetensors` file or a PyTorch checkpoint holds, tensors on the CPU.
+
+    Nothing is unpickled but tensors, numbers, plain containers and the classes in `allowed`, each
+    alone or as (class, its name in the file); ARRAYS are those of NumPy.
     """
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
@@ -76,8 +90,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remarks on how old files were pickled
-            with torch.serialization.safe_globals(NUMBERS):
-                loaded = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals([*NUMBERS, *allowed]):
+                return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch says at length how to switch the protection off; that is not advice to pass on.
         raise BenchError(
@@ -90,11 +104,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"the weights file {path} ({size} bytes) cannot be read: it is truncated, or in "
             "neither PyTorch's format nor safetensors."
         ) from error
-    return _unwrapped(loaded, path)
 
 
-def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """Return the mapping of tensors in what a checkpoint held."""
+def state_in(loaded: Any, path: Path) -> dict[str, Tensor]:
+    """Return the mapping of tensors in what `read_checkpoint` gave."""
     inner = loaded
     if isinstance(loaded, Mapping):
         inner = next((loaded[key] for key in WRAPPERS if key in loaded), loaded)
@@ -151,7 +164,7 @@ def load_strict(
     source: str,
     name_in_file: Callable[[str], str] = str,
 ) -> None:
-    """Load `state` into `network`; every name and shape must agree.
+    """Load `state` into `network`; every name and shape must agree, every number be finite.
 
     `source` names the weights in the error, which lists what is missing, unexpected or misshapen.
     `name_in_file` gives the name in `state` for a name of the network; the error speaks of those.
@@ -166,6 +179,13 @@ def load_strict(
         "missing": [name for name in own if name not in state],
         "unexpected": [name for name in state if name not in own],
         "of another shape": shapes,
+        "with NaN or infinity": [
+            name
+            for name in own
+            if name in state
+            and state[name].is_floating_point()
+            and not torch.isfinite(state[name]).all()
+        ],
     }
     if any(faults.values()):
         listed = "; ".join(f"{len(v)} {k}: {first_few(v)}" for k, v in faults.items() if v)

@@ -162,7 +162,8 @@ def _port(variant: str, weights: str | None, device: str) -> SimpleNamespace:
 
     depth = int(variant.removeprefix("r").removesuffix("-port"))
     release = families.Release(
-        f"delg.{variant}", "delg-port", depth, "feymanpriv/DELG", **PORT
+        f"delg.{variant}", "delg-port", depth, "feymanpriv/DELG", PORT["licence"],
+        PORT["training_set"],
     )  # fmt: skip
     assert weights is not None  # WEIGHTS names a file for the variant
     state = families.read(weights, release)

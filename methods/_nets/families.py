@@ -11,8 +11,10 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bench.errors import BenchError
@@ -25,15 +27,16 @@ from bench.weights import load_strict, origin, read_state
 class Family:
     """A kind of checkpoint.
 
-    marks       beginnings of keys; a file that has a key for each is of this family
-    variants    the method variant that takes it, per depth of the ResNet
-    classifier  keys of the training's classifiers, which the official test programs drop as well
+    marks     beginnings of keys; a file that has a key for each is of this family
+    variants  the method variants that take it, per depth of the backbone
+    unused    beginnings of keys that the descriptor does not need, which are dropped: classifiers
+              of the training, a re-ranker, layers after the last that counts
     """
 
     title: str
     marks: tuple[str, ...]
     variants: Mapping[int, str]
-    classifier: frozenset[str] = frozenset()
+    unused: tuple[str, ...] = ()
 
 
 # The first family whose marks are all there is taken.
@@ -42,13 +45,13 @@ FAMILIES = {
         "a DOLG checkpoint",
         ("globalmodel.", "fc_t."),
         {50: "dolg.r50", 101: "dolg.r101"},
-        frozenset({"desc_cls.weight", "desc_cls.t"}),
+        ("desc_cls.weight", "desc_cls.t"),
     ),
     "delg-port": Family(
         "a checkpoint of the DELG PyTorch port",
         ("globalmodel.", "globalmodel.head."),
         {50: "delg.r50-port", 101: "delg.r101-port"},
-        frozenset({"desc_cls.weight", "desc_cls.t", "att_cls.fc.weight", "att_cls.fc.bias"}),
+        ("desc_cls.weight", "desc_cls.t", "att_cls.fc.weight", "att_cls.fc.bias"),
     ),
     "token-2021": Family(
         "a Token checkpoint of December 2021, for a network with another tokenizer (a convolution) "
@@ -60,19 +63,19 @@ FAMILIES = {
         "a Token checkpoint of April 2022",
         ("backbone.block", "tr."),
         {50: "token.r50", 101: "token.r101"},
-        frozenset({"classifier.weight"}),
+        ("classifier.weight",),
     ),
     "solar-token": Family(
         "a SOLAR checkpoint of Token's authors",
         ("backbone.block", "pooling.f."),
         {101: "solar.r101-token"},
-        frozenset({"classifier.weight"}),
+        ("classifier.weight",),
     ),
     "delg-token": Family(
         "a DELG checkpoint of Token's authors",
         ("backbone.block", "attention.att_conv1."),
         {101: "delg.r101-token"},
-        frozenset({"classifier_block5.weight", "classifier_block4.weight"}),
+        ("classifier_block5.weight", "classifier_block4.weight"),
     ),
     "delg-keras": Family(
         "a DELG model converted from the TensorFlow 2 code",
@@ -92,15 +95,75 @@ FAMILIES = {
     "delg-lite0": Family("a file for delg.lite0", ("encode.", "whitening."), {}),
     "dolg-lite0": Family("a file for dolg.lite0", ("fc.", "fc_t."), {}),
     "token-lite0": Family("a file for token.lite0", ("tr.", "whitening."), {}),
+    "places": Family(
+        "a checkpoint of EigenPlaces or CosPlace, which cannot be told apart",
+        ("aggregation.1.p", "aggregation.3."),
+        {
+            16: "eigenplaces.vgg16-… or cosplace.vgg16-…",
+            **{
+                depth: f"eigenplaces.resnet{depth}-… or cosplace.resnet{depth}-…"
+                for depth in (18, 50, 101)
+            },
+            152: "cosplace.resnet152-…",
+        },
+    ),
+    "mixvpr": Family(
+        "a MixVPR checkpoint",
+        ("aggregator.mix.", "aggregator.row_proj."),
+        {50: "mixvpr.resnet50-4096, -512 or -128"},
+        ("backbone.model.layer4.", "backbone.model.fc."),
+    ),
+    "boq-resnet50": Family(
+        "a BoQ checkpoint of ResNet-50",
+        ("backbone.net.", "aggregator.boqs."),
+        {50: "boq.resnet50-16384"},
+    ),
+    "netvlad": Family(
+        "a NetVLAD checkpoint",
+        ("netvlad.score_proj.", "netvlad.centers"),
+        {16: "netvlad.pitts30k or netvlad.tokyotm"},
+    ),
+    "cirtorch-w": Family(
+        "a cirtorch checkpoint with whitening in the network",
+        ("features.", "pool.p", "whiten."),
+        {
+            depth: f"cirtorch.gl18-r{depth} or cirtorch.sfm120k-r{depth}-w"
+            for depth in (50, 101, 152)
+        },
+    ),
+    "cirtorch-lw": Family(
+        "a cirtorch checkpoint without whitening in the network",
+        ("features.", "pool.p"),
+        {101: "cirtorch.sfm120k-r101-lw"},
+    ),
+    "apgem": Family(
+        "a checkpoint of naver/deep-image-retrieval",
+        ("adpool.p", "layer1."),
+        {50: "apgem.r50 or apgem.r50-512", 101: "apgem.r101 or apgem.r101-lm18"},
+    ),
+    "cvnet": Family(
+        "a CVNet checkpoint",
+        ("encoder_q.stem.", "encoder_q.head."),
+        {depth: f"cvnet.r{depth} or superglobal.r{depth}" for depth in (50, 101)},
+        ("conv2ds.", "cv_learner."),
+    ),
     "pycls": Family("an ImageNet checkpoint of pycls without a descriptor", ("stem.", "s1."), {}),
     "resnet": Family("a plain ResNet without a descriptor", ("conv1.", "layer1.0."), {}),
 }  # fmt: skip
-_THIRD_STAGE = re.compile(r"(?:globalmodel\.s3\.b|backbone\.(?:block4|layer3)\.)(\d+)\.")
+_THIRD_STAGE = re.compile(
+    r"(?:(?:globalmodel|encoder_q)\.s3\.b|(?:backbone\.(?:model\.)?)?(?:block4|layer3)\."
+    r"|(?:features|backbone|backbone\.net)\.6\.)(\d+)\."
+)
+VGG = 16  # the depth of a file with the thirteen convolutions of VGG16
+_LAST_OF_VGG = re.compile(r"(?:features|backbone)\.28\.weight")
 
 
 @dataclass(frozen=True)
 class Release:
-    """A checkpoint as its authors publish it; `project` is the program whose layout it has."""
+    """A checkpoint as its authors publish it; `project` is the program whose layout it has.
+
+    `read` gives the state in a file: names and tensors.
+    """
 
     variant: str
     family: str
@@ -108,6 +171,7 @@ class Release:
     project: str
     licence: str
     training_set: str
+    read: Callable[[Path], dict[str, Tensor]] = read_state
 
 
 def family_of(state: Collection[str]) -> str | None:
@@ -119,17 +183,23 @@ def family_of(state: Collection[str]) -> str | None:
 
 
 def depth_of(state: Collection[str]) -> int | None:
-    """Return 50 or 101 by the blocks of the third stage, or None for another number of them."""
+    """Return the depth of a ResNet by the blocks of its third stage, VGG, or None for others."""
     blocks = {found[1] for key in state if (found := _THIRD_STAGE.match(key))}
+    if not blocks and any(_LAST_OF_VGG.fullmatch(key) for key in state):
+        return VGG
     return next((depth for depth, count in resnet.BLOCKS.items() if count == len(blocks)), None)
 
 
+def _backbone(depth: int) -> str:
+    return "VGG-16" if depth == VGG else f"ResNet-{depth}"
+
+
 def read(weights: str, release: Release) -> dict[str, Tensor]:
-    """Return the state in the file `weights`, without the training's classifiers.
+    """Return the state in the file `weights`, without what the family does not use.
 
     A file of another family or of another depth is refused.
     """
-    state = read_state(Path(weights))
+    state = release.read(Path(weights))
     wanted = FAMILIES[release.family]
     name, found, depth = Path(weights).name, family_of(state), depth_of(state)
     if found is not None and found != release.family:
@@ -140,10 +210,19 @@ def read(weights: str, release: Release) -> dict[str, Tensor]:
         )
     if found is not None and depth is not None and depth != release.depth:
         raise BenchError(
-            f"{name} is {wanted.title} of ResNet-{depth}; {release.variant} needs "
-            f"ResNet-{release.depth}.{_taker(wanted, depth)}"
+            f"{name} is {wanted.title} of {_backbone(depth)}; {release.variant} needs "
+            f"{_backbone(release.depth)}.{_taker(wanted, depth)}"
         )
-    return {key: tensor for key, tensor in state.items() if key not in wanted.classifier}
+    return _counted({k: v for k, v in state.items() if not k.startswith(wanted.unused)})
+
+
+def _counted(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state with the counts of batches that no file from before torch 0.4.1 has."""
+    if any(key.endswith(".num_batches_tracked") for key in state):
+        return state
+    means = [key for key in state if key.endswith(".running_mean")]
+    counts = {key.replace("running_mean", "num_batches_tracked") for key in means}
+    return state | {key: torch.zeros((), dtype=torch.int64) for key in counts}
 
 
 def load(
@@ -164,6 +243,30 @@ def load(
     source = f"file {name}, in the layout of {release.project}"
     known = backbones.facts(network, source, release.licence, release.training_set, True)
     return network.to(device), known | origin(Path(weights))
+
+
+def method(
+    network: Network,
+    facts: Mapping[str, Any],
+    config: Mapping[str, Any],
+    preprocess: Mapping[str, Any],
+) -> SimpleNamespace:
+    """Return a method whose `describe` is the network itself, which has `dim`.
+
+    A network may have `refusal(height, width)`: why it takes no image of that size, or None; and
+    `whitening`, a module for descriptors of all scales combined.
+    """
+    return SimpleNamespace(
+        version="1",
+        config=config,
+        weights=facts,
+        dim=network.dim,
+        preprocess=preprocess,
+        describe=network,
+        network=network,
+        refusal=getattr(network, "refusal", None),
+        whiten=getattr(network, "whitening", None),
+    )
 
 
 def _taker(family: Family, depth: int | None) -> str:

@@ -1,10 +1,11 @@
-"""ResNet-50 and -101 of timm, and the names that two families of checkpoints give their layers.
+"""ResNets of timm, and the names that families of checkpoints give their layers.
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, with stride 2 on the 3x3
 convolution of a stage's first block ("V1.5"). pycls (with STRIDE_1X1 off: DOLG, DELG's PyTorch
-port) and torchvision (Token and its baselines) build the same network: 7x7 stem of stride 2, 3x3
-max-pooling of stride 2, 3-4-6-3 or 3-4-23-3 bottlenecks, convolutions without bias, batch
-normalisation with epsilon 1e-5, a projection in the first block of every stage. Only names differ.
+port, CVNet) and torchvision (all others) build the same network: 7x7 stem of stride 2, 3x3
+max-pooling of stride 2, 3-4-6-3, 3-4-23-3 or 3-8-36-3 bottlenecks (ResNet-18: 2-2-2-2 pairs of 3x3
+convolutions), convolutions without bias, batch normalisation with epsilon 1e-5, a projection in the
+first block of every stage. Only names differ.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-BLOCKS = {50: 6, 101: 23}  # bottlenecks of the third stage; the other stages have 3, 4 and 3
+BLOCKS = {18: 2, 50: 6, 101: 23, 152: 36}  # of the third stage
+CHANNELS = {18: 512, 50: 2048, 101: 2048, 152: 2048}  # of the fourth
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -35,9 +37,17 @@ class ResNet(nn.Module):
     layer4: nn.Sequential
 
 
-def resnet(depth: int) -> ResNet:
-    """Return the convolutional part of ResNet-50 or -101, under timm's names."""
-    return cast(ResNet, timm.create_model(f"resnet{depth}", pretrained=False, num_classes=0))
+def resnet(depth: int, stages: int = 4) -> ResNet:
+    """Return the convolutional part of a ResNet, all four stages or three, under timm's names."""
+    model = cast(ResNet, timm.create_model(f"resnet{depth}", pretrained=False, num_classes=0))
+    if stages == 3:
+        model.layer4 = nn.Sequential()  # which changes nothing
+    return model
+
+
+def last(model: ResNet, batch: Tensor) -> Tensor:
+    """Return the output of the last stage that the model has, (n, channels, height, width)."""
+    return stages(model, batch)[1]
 
 
 def stages(model: ResNet, batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,3 +93,26 @@ def token(name: str) -> str:
     if found:
         return f"block{int(found[1]) + 1}.{found[2]}"
     return f"block1.{name.replace('conv1', '0').replace('bn1', '1')}"
+
+
+def sequential(name: str) -> str:
+    """Return the name of a layer of timm's where a program kept torchvision's layers in a list.
+
+    >>> sequential("conv1.weight"), sequential("bn1.bias"), sequential("layer4.0.bn1.weight")
+    ('0.weight', '1.bias', '7.0.bn1.weight')
+    """
+    found = re.fullmatch(r"layer(\d)\.(.+)", name)
+    if found:
+        return f"{int(found[1]) + 3}.{found[2]}"
+    return name.replace("conv1", "0").replace("bn1", "1")
+
+
+def renamed(name: str, prefix: str, rename: Callable[[str], str]) -> str | None:
+    """Return `prefix` and the renamed layer for a name below `backbone.`, None for any other.
+
+    >>> renamed("backbone.bn1.bias", "features.", sequential), renamed("fc.bias", "", sequential)
+    ('features.1.bias', None)
+    """
+    if name.startswith("backbone."):
+        return prefix + rename(name.removeprefix("backbone."))
+    return None
