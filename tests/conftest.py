@@ -258,7 +258,10 @@ def load(variant, weights, device):
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    """Make a data set of 600 images of eight pixels a side, and a method; return the folder."""
+    """Make a data set of 605 images of eight pixels a side, and a method; return the folder.
+
+    The queries are its first five images with a pixel of another colour.
+    """
     folder = tmp_path / "tiny"
     (folder / "jpg").mkdir(parents=True)
     draw = np.random.default_rng(0)
@@ -266,9 +269,12 @@ def tiny(tmp_path: Path) -> Path:
     for file in files:
         pixels = draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "jpg" / file, compress_level=0)
+        if file < "005":
+            pixels[0, 0] ^= 16
+            Image.fromarray(pixels).save(folder / "jpg" / f"q{file}", compress_level=0)
     data = {
         "name": "tiny", "images": "jpg", "database": files,
-        "queries": [{"file": file} for file in files[:5]],
+        "queries": [{"file": f"q{file}"} for file in files[:5]],
         "protocols": {"p": [{"positive": [i, i + 50]} for i in range(5)]},
     }  # fmt: skip
     (folder / "dataset.json").write_text(json.dumps(data), encoding="utf-8")

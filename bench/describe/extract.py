@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from bench.describe import engine, pixels
+from bench.describe import copies, engine, pixels
 from bench.errors import BenchError, first_few
 from bench.store import file_hashes, reuse, room, shards
 from bench.store.matrix import Matrix
@@ -82,7 +82,8 @@ class Work:
 class Job:
     """A store to be completed: the shards that are not there, and what its sidecars say.
 
-    Those `adopted` are not there either, but another store has them.
+    Those `adopted` are not there either, but another store has them. With `copied` nothing is
+    described: the rows are those of another store.
     """
 
     phase: str
@@ -91,19 +92,23 @@ class Job:
     todo: Sequence[int]
     adopted: Mapping[int, shards.Store]
     force: bool = False
+    copied: copies.Copied | None = None
 
     @property
     def images(self) -> int:
-        """Return how many images the missing shards hold."""
+        """Return how many images are to be described."""
         return sum(self.shard_sizes())
 
     def shard_sizes(self) -> list[int]:
-        """Return how many images each missing shard holds."""
+        """Return how many images are to be described for each missing shard."""
+        return [] if self.copied is not None else self._sizes()
+
+    def _sizes(self) -> list[int]:
         return [end - first for first, end in map(self.work.store.span, self.todo)]
 
     def images_to_describe(self) -> list[Image]:
-        """Return the images that the missing shards hold."""
-        spans = map(self.work.store.span, self.todo)
+        """Return the images that are to be described."""
+        spans = map(self.work.store.span, () if self.copied is not None else self.todo)
         return [image for first, end in spans for image in self.work.listed.images[first:end]]
 
     def need(self, row_bytes: int) -> room.Need:
@@ -112,7 +117,7 @@ class Job:
             return room.Need(self.work.store.folder, 0, self.phase)
         kept = self.work.store
         most = kept.per_shard * row_bytes + room.FILE_BYTES
-        new = self.images * row_bytes + len(self.todo) * room.FILE_BYTES
+        new = sum(self._sizes()) * row_bytes + len(self.todo) * room.FILE_BYTES
         listed = kept.folder / "images.jsonl"
         if not listed.is_file():
             new += sum(len(line) + 1 for line in self.work.listed.lines)
@@ -167,13 +172,24 @@ def prepare(
     *,
     force: bool = False,
     allow_missing: bool = False,
+    database: Job | None = None,
 ) -> Job:
-    """Return what there is to do to have the descriptors of `wanted`; nothing is done yet."""
+    """Return what there is to do to have the descriptors of `wanted`; nothing is done yet.
+
+    Where all of `wanted` are whole images of `database`, rows of that are copied.
+    """
     listed = look_at(folder, wanted)
     key = key_of(loaded, listed)
+    copied = None
+    if database is not None:
+        other = database.work.listed
+        rows = copies.rows_of(listed.images, listed.prints, other.images, other.prints)
+        if rows is not None:
+            copied = copies.Copied(database.work.store, rows)
+            key["rows_of"] = copied.store.key
     kept = shards.open_store(cache_root(), key, len(wanted), loaded.info.dim)
     work = Work(kept, loaded, listed, engine.rows_of, shards.write, allow_missing)
-    return job_of(phase, work, key, kept.shards(), force=force)
+    return replace(job_of(phase, work, key, kept.shards(), force=force), copied=copied)
 
 
 def job_of(
@@ -213,8 +229,11 @@ def fill(job: Job, by: Doer | None = None) -> int:
         reuse.take(kept, shard, job.adopted[shard])
     for shard in job.todo if job.force else ():
         kept.path(shard).with_suffix(".json").unlink(missing_ok=True)
-    with Progress(job.phase, job.images) as progress:
-        done, broken = (by or one_by_one)(job, progress)
+    if job.copied is None:
+        with Progress(job.phase, job.images) as progress:
+            done, broken = (by or one_by_one)(job, progress)
+    else:
+        done, broken = 0, copies.copy(kept, job.copied, job.todo)
     if broken and not job.work.allow_missing:
         raise BrokenImagesError(broken, kept.rows)
     return done

@@ -15,11 +15,15 @@ from bench.types import Image, LocalFeatures, Rows
 
 
 def features_of(
-    planned: Plan, absent: Sequence[dict[int, str]], by: extract.Doer | None = None
+    planned: Plan,
+    absent: Sequence[dict[int, str]],
+    by: extract.Doer | None = None,
+    copied: Rows | None = None,
 ) -> Features:
     """Return a function that reads local features, and computes those that the store lacks.
 
     `absent` are the images without a descriptor, list by list, the queries last; `by` describes.
+    `copied` has the database row of every query, where all are images of the database.
     """
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
     rule = methods.local_of(loaded.method, loaded.info)
@@ -52,9 +56,17 @@ def features_of(
                 of_rows.append((first, len(mine), found))
                 phases[f"local features, {what}"] = seconds
             first += len(one.database)
-        shown = datasets.shown_queries(dataset)
-        asked, seconds = kept("queries", dataset.folder, shown, queries, absent[-1])
+        if copied is None:
+            shown = datasets.shown_queries(dataset)
+            asked, seconds = kept("queries", dataset.folder, shown, queries, absent[-1])
+        else:
+            asked, seconds = kept(
+                "queries", dataset.folder, dataset.database, copied[queries], absent[0]
+            )
         phases["local features, queries"] = seconds
+
+        def of_query(query: int) -> LocalFeatures:
+            return asked.read(query if copied is None else int(copied[query]))
 
         def of_row(row: int) -> LocalFeatures:
             first, _, found = next(of for of in reversed(of_rows) if of[0] <= row)
@@ -62,7 +74,7 @@ def features_of(
 
         total = max(1, len(rows))
         return Local(
-            asked.read,
+            of_query,
             of_row,
             sum(n * found.features for _, n, found in of_rows) / total,
             sum(n * found.bytes for _, n, found in of_rows) / total,

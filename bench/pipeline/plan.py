@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from bench import datasets, methods
 from bench.describe import engine, extract, loading
@@ -107,19 +108,18 @@ def _verification(text: str, options: Options, loaded: engine.Loaded) -> Stage:
 def jobs(planned: Plan) -> list[extract.Job]:
     """Return what is to be described, the queries last; nothing is done yet."""
     dataset, options = planned.dataset, planned.options
-    lists = [(what, one.folder, one.database) for what, one in planned.database_lists()]
-    lists.append(("queries", dataset.folder, datasets.shown_queries(dataset)))
-    return [
-        extract.prepare(
-            planned.loaded,
-            folder,
-            wanted,
-            f"describe {what}",
-            force=options.force,
-            allow_missing=options.allow_missing,
-        )
-        for what, folder, wanted in lists
+    prepare = partial(
+        extract.prepare,
+        planned.loaded,
+        force=options.force,
+        allow_missing=options.allow_missing,
+    )
+    out = [
+        prepare(one.folder, one.database, f"describe {what}")
+        for what, one in planned.database_lists()
     ]
+    shown = datasets.shown_queries(dataset)
+    return [*out, prepare(dataset.folder, shown, "describe queries", database=out[0])]
 
 
 def room_needed(planned: Plan, all_jobs: Sequence[extract.Job]) -> str:

@@ -94,13 +94,15 @@ def described(planned: Plan, lists: Lists, by: extract.Doer | None) -> Described
     """Return what is searched; `by` describes local features, where a stage needs them."""
     absent = Missing(_end_to_end(lists.gone[:-1], lists.jobs), lists.gone[-1])
     missing.check(absent, planned.dataset)
+    copied = lists.jobs[-1].copied
+    rows = None if copied is None else copied.rows
     needed = {need.role for stage in planned.chain.stages for need in stage.needs()}
     return Described(
         planned.dataset,
         [part for parts in lists.parts[:-1] for part in parts],
         lists.parts[-1],
         absent,
-        features_of(planned, lists.gone, by) if "local" in needed else None,
+        features_of(planned, lists.gone, by, rows) if "local" in needed else None,
     )
 
 

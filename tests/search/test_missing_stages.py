@@ -134,8 +134,8 @@ def test_what_is_left_finds_what_it_would_without_them(
     data = json.loads((tiny / "dataset.json").read_text())
     (tiny / "dataset.json").write_text(json.dumps({**data, **changes}))
     less = without_them(tiny)
-    for row in GONE:
-        (tiny / "jpg" / f"{row:03}.png").write_bytes(b"")
+    for name in (*(f"{row:03}" for row in GONE), f"q{SILENT:03}"):
+        (tiny / "jpg" / f"{name}.png").write_bytes(b"")
     given = (
         "run",
         "--method",

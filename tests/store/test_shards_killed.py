@@ -227,7 +227,7 @@ def test_data_sets_with_the_same_list_share_a_store(workspace, cli, tiny: Path, 
     other = tiny.with_name("other")
     shutil.copytree(tiny / "jpg", other / "photos")
     data = json.loads((tiny / "dataset.json").read_text())
-    data |= {"name": "other", "images": "photos", "queries": [{"file": "300.png"}],
+    data |= {"name": "other", "images": "photos", "queries": [{"file": "q003.png"}],
              "protocols": {"q": [{"positive": [1]}]}}  # fmt: skip
     (other / "dataset.json").write_text(json.dumps(data))
     given = ("run", "--method", tiny / "halves.py", "--device", "cpu", "--measure", "none",
