@@ -9,7 +9,9 @@ It may have `FACTS` (`bench.facts`): what is known of it beforehand.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+import os
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -51,6 +53,12 @@ def load(name: str) -> Dataset:
 def load_known(name: str) -> Dataset:
     """Return a data set by a name that data state: of a plug-in alone, never of a file."""
     return load_variant(*find(plugins.known(KIND, name)))
+
+
+def say_notes(dataset: Dataset) -> None:
+    """Print to standard error how the lists of a data set were made, where that is worth a line."""
+    for text in dataset.notes:
+        print(f"{dataset.name}: {text}", file=sys.stderr, flush=True)
 
 
 def is_own(name: str) -> bool:
@@ -142,10 +150,9 @@ def placed(dataset: Dataset) -> tuple[Dataset, list[str]]:
     """Return the data set with the place of its images, and the files that are not here.
 
     An image that is not in the folder of the data set is looked for by name in its places. Two
-    files that could be meant are refused.
+    files that could be meant are refused. Images that have a place keep it.
     """
-    wanted = dict.fromkeys(image.file for image in (*dataset.database, *dataset.queries))
-    match = lookup(dataset, wanted)
+    match = lookup(dataset)
     if match.ambiguous:
         file, paths = next(iter(match.ambiguous.items()))
         raise BenchError(
@@ -165,10 +172,31 @@ def placed(dataset: Dataset) -> tuple[Dataset, list[str]]:
     return dataset, match.missing
 
 
-def lookup(dataset: Dataset, files: Iterable[str]) -> locate.Match:
-    """Find images by name; those in the folder of the data set are not among `found`."""
-    elsewhere = [file for file in files if not (dataset.folder / file).is_file()]
-    return locate.match(dataset.places, elsewhere)
+def lookup(dataset: Dataset) -> locate.Match:
+    """Find all images of a data set by name; `found` has those that are not in its folder.
+
+    One file serves one name (`bench.data.locate`). So it is asked of whole lists: of a part, the
+    file of a name that was left out would be free for another name.
+    """
+    places = {image.file: image.found for image in (*dataset.database, *dataset.queries)}
+    settled, elsewhere = {}, []
+    for file, found in places.items():
+        path = dataset.folder / (found or file)
+        if path.is_file():
+            settled[file] = path
+        else:
+            elsewhere.append(file)
+    if not elsewhere:
+        return locate.Match({}, [], {})
+    real = {os.path.realpath(path) for path in settled.values()}
+    respelt = {
+        file: path
+        for file, path in locate.alike(dataset.folder, elsewhere).items()
+        if os.path.realpath(path) not in real
+    }
+    wanted = [file for file in elsewhere if file not in respelt]
+    match = locate.match(dataset.places, wanted, settled | respelt)
+    return replace(match, found=respelt | match.found)
 
 
 def available(dataset: Dataset) -> Dataset:

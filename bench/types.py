@@ -85,7 +85,7 @@ class Dataset:
     queries that were left out because they are not on this machine. `rules` is what the card says
     of how positives were decided. `areas` is None where every query searches the whole database.
     `groups` has a number per database row, int64; where it is given, only the first row of each
-    group counts in a list.
+    group counts in a list. `notes` are lines on how the lists were made: what was left out of them.
     """
 
     name: str
@@ -104,6 +104,7 @@ class Dataset:
     rules: Mapping[str, Any] = field(default_factory=dict)
     areas: Areas | None = None
     groups: Rows | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

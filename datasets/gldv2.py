@@ -2,13 +2,14 @@
 
 import csv
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.data import locate
-from bench.datasets._readers import places, utm
+from bench.data import listing, locate
+from bench.datasets._readers import places
 from bench.errors import BenchError
-from bench.facts import Download, Facts
+from bench.facts import Download, Expected, Facts
 
 HOST = "https://s3.amazonaws.com/google-landmark"
 SOLUTION = "retrieval_solution_v2.1.csv"
@@ -48,6 +49,7 @@ FACTS = Facts(
     ),
     truth=(SOLUTION, "index.csv"),
     folders=("google-landmark", "GLDv2"),
+    expected={"": Expected(database=761757, queries=1129)},
     notes=(f"The md5 of every archive is at {HOST}/md5sum/index/md5.images_000.txt and so on.",),
 )
 
@@ -55,18 +57,21 @@ FACTS = Facts(
 def load(root: Path) -> dict[str, Any]:
     """Return the queries of the solution file among the images of the folder `index`.
 
-    The index is the column `id` of index.csv if that is there, else the folder. A query without
-    positives counts as zero.
+    The index is the column `id` of index.csv if that is there, else the folder with the positives
+    that it lacks. A query without positives counts as zero.
     """
     paths = places.find(root, "gldv2", FACTS, SOLUTION)
     if paths is None:
         raise places.missing(root, "gldv2", SOLUTION, FACTS)
-    ids = _index(root)
+    asked = _solution(paths[0])
+    ids, notes = _index(root, asked, paths[0])
     rows = {name: row for row, name in enumerate(ids)}
-    queries, usages, positive = _solution(paths[0], rows)
+    usages = [one.usage for one in asked]
+    positive = [[rows[name] for name in one.positive] for one in asked]
     read = {
         "database": [f"index/{_path(name)}" for name in ids],
-        "queries": [f"test/{_path(name)}" for name in queries],
+        "queries": [f"test/{_path(one.name)}" for one in asked],
+        "notes": notes,
     }
     protocols = {
         usage.lower(): places.split(positive, [one == usage for one in usages])
@@ -90,37 +95,50 @@ def _path(name: str) -> str:
     return f"{'/'.join(name[:3])}/{name}.jpg"
 
 
-def _index(root: Path) -> list[str]:
-    """Return the ids of the index images, sorted: those of index.csv, or of the folder."""
+@dataclass(frozen=True)
+class _Query:
+    """A query of the solution that is not ignored: id, usage, and the ids of its positives."""
+
+    name: str
+    usage: str
+    positive: tuple[str, ...]
+
+
+def _index(root: Path, asked: list[_Query], solution: Path) -> tuple[list[str], list[str]]:
+    """Return the ids of the index images, sorted, and notes.
+
+    They are those of index.csv, which must have every positive; or those of the folder, and the
+    positives that are absent from it, which are then images that are missing.
+    """
+    wanted = {name: one.name for one in asked for name in one.positive}
     listed = places.find(root, "gldv2", FACTS, "index.csv")
     if listed is not None:
-        return sorted(row["id"] for row in _table(listed[0], ("id",)))
+        ids = {row["id"] for row in _table(listed[0], ("id",))}
+        lacking = sorted(wanted.keys() - ids)
+        if lacking:
+            raise BenchError(
+                f"{solution}: {lacking[0]}, a positive of {wanted[lacking[0]]}, is not among the "
+                f"{len(ids)} images of {listed[0]}."
+            )
+        return sorted(ids), []
     for place in locate.folders(root, "gldv2", FACTS.folders):
-        names = utm.names(place, "index")
-        if names:
-            return sorted(Path(name).stem for name in names)
+        base = listing.holding([place], ["index"])
+        found = None if base is None else listing.images(base, "index")
+        if found is not None and found.files:
+            return sorted({Path(name).stem for name in found.files} | wanted.keys()), [*found.notes]
     raise places.missing(root, "gldv2", "index.csv or the folder index", FACTS)
 
 
-def _solution(path: Path, rows: dict[str, int]) -> tuple[list[str], list[str], list[list[int]]]:
-    """Return id, usage and positive rows of every query that is not ignored."""
-    queries, usages, positive = [], [], []
+def _solution(path: Path) -> list[_Query]:
+    """Return the queries that are not ignored."""
+    asked = []
     for row in _table(path, ("id", "images", "Usage")):
         if row["Usage"] not in (*USAGES, "Ignored"):
             raise BenchError(f"{path}: Usage of {row['id']} is {row['Usage']!r}.")
-        if row["Usage"] == "Ignored":
-            continue
-        wanted = dict.fromkeys(row["images"].split())
-        lacking = [name for name in wanted if name not in rows]
-        if lacking:
-            raise BenchError(
-                f"{path}: {lacking[0]}, a positive of {row['id']}, is not among the "
-                f"{len(rows)} images of the index."
-            )
-        queries.append(row["id"])
-        usages.append(row["Usage"])
-        positive.append([rows[name] for name in wanted])
-    return queries, usages, positive
+        if row["Usage"] != "Ignored":
+            positive = tuple(dict.fromkeys(row["images"].split()))
+            asked.append(_Query(row["id"], row["Usage"], positive))
+    return asked
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:

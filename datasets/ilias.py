@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from bench.data import locate
-from bench.datasets._readers import places, utm
+from bench.data import listing, locate
+from bench.datasets._readers import places
 from bench.errors import BenchError
 from bench.facts import Download, Facts
 
@@ -43,12 +43,12 @@ def load(root: Path) -> dict[str, Any]:
 def _objects(images: Path) -> dict[str, list[str]] | None:
     if not images.is_dir():
         return None
-    names = utm.names(images, ".")
+    found = listing.images(images)
     read = {
-        kind: [name for name in names if name.split("/")[1:2] == [folder]]
+        kind: [name for name in found.files if name.split("/")[1:2] == [folder]]
         for kind, folder in (("database", "pos"), ("queries", "query"))
     }
-    return read if all(read.values()) else None
+    return {**read, "notes": list(found.notes)} if all(read.values()) else None
 
 
 def _form(root: Path, images: Path, read: dict[str, list[str]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from bench import datasets, plugins
 from bench.acquire import downloads
-from bench.data import locate
+from bench.data import listing, locate
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
@@ -104,6 +104,8 @@ def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
 def _lists(dataset: Dataset, expected: Expected) -> Iterator[Finding]:
     """Compare counts and hashes of the lists, and the sums of the truth."""
     yield note(f"{dataset.name}: {dataset.variant}")
+    for text in dataset.notes:
+        yield note(f"{dataset.name}: {text}")
     for what, images in (("database", dataset.database), ("queries", dataset.queries)):
         names = [image.id if expected.names == "stem" else image.file for image in images]
         yield _compare(f"{dataset.name}: {what}", len(names), getattr(expected, what), "images")
@@ -139,7 +141,7 @@ def _texts(entry: Entry, facts: Facts) -> Iterator[Finding]:
         return
     kinds = ("_query.txt", "_good.txt", "_ok.txt", "_junk.txt")
     folder, names = next(
-        ((f, n) for f, n in locate.walk(entry.places()) if any(x.endswith(kinds[0]) for x in n)),
+        ((f, n) for f, n in listing.walk(entry.places()) if any(x.endswith(kinds[0]) for x in n)),
         (None, []),
     )
     if folder is None:
@@ -158,24 +160,38 @@ def _texts(entry: Entry, facts: Facts) -> Iterator[Finding]:
 
 
 def _presence(entry: Entry, loaded: list[Dataset], looked: Looked) -> Iterator[Finding]:
-    """Say which images are there, which are not, which are too many; per prefix where known."""
-    wanted = dict.fromkeys(
-        image.file for dataset in loaded for image in (*dataset.database, *dataset.queries)
-    )
-    first = loaded[0]
-    match = datasets.lookup(first, wanted)
-    gone = {*match.missing, *match.ambiguous}
-    looked.missing = match.missing
-    looked.found = {
-        file: match.found.get(file, first.folder / file) for file in wanted if file not in gone
-    }
-    for file, paths in list(match.ambiguous.items())[:5]:
+    """Say which images are there, which are not, which are too many; per prefix where known.
+
+    Each variant is looked up by itself, as a run does; a file that several name is there once.
+    """
+    wanted: dict[str, None] = {}
+    missing: dict[str, None] = {}
+    ambiguous: dict[str, list[Path]] = {}
+    shared: dict[str, Path] = {}
+    for dataset in loaded:
+        match = datasets.lookup(dataset)
+        files = dict.fromkeys(image.file for image in (*dataset.database, *dataset.queries))
+        wanted |= files
+        missing |= dict.fromkeys(match.missing)
+        ambiguous |= match.ambiguous
+        shared |= match.shared
+        for file in files:
+            if file not in missing and file not in ambiguous:
+                looked.found[file] = match.found.get(file, dataset.folder / file)
+    looked.missing = list(missing)
+    for file, paths in list(ambiguous.items())[:5]:
         yield problem(f"{file} lies in several places with different content: {first_few(paths)}")
-    if len(match.ambiguous) > 5:
-        yield problem(f"and {len(match.ambiguous) - 5} more such images")
-    if match.missing:
+    if len(ambiguous) > 5:
+        yield problem(f"and {len(ambiguous) - 5} more such images")
+    if shared:
+        file, path = next(iter(shared.items()))
         yield problem(
-            f"{len(match.missing)} of {len(wanted)} images are missing: {first_few(match.missing)}",
+            f"{len(shared)} images are missing although a file has their base name, as several "
+            f"names of the lists could mean it: {file} and {path}"
+        )
+    if missing:
+        yield problem(
+            f"{len(missing)} of {len(wanted)} images are missing: {first_few(looked.missing)}",
         )
     else:
         yield ok(f"all {len(wanted)} images are there")
@@ -202,7 +218,7 @@ def _extra(entry: Entry, wanted: set[str], looked: Looked) -> Iterator[Finding]:
         if i == 0 or any(path.is_relative_to(place) for path in looked.found.values())
     ]
     extra, odd = [], []
-    for folder, names in locate.walk(holding):
+    for folder, names in listing.walk(holding):
         for name in names:
             stem = locate.stem(name)
             if stem != name and stem in known:
@@ -303,7 +319,7 @@ def _without_lists(entry: Entry) -> Iterator[Finding]:
     known = set() if entry.facts is None else set(entry.facts.not_images)
     names = {
         locate.stem(name)
-        for _, names in locate.walk(entry.places())
+        for _, names in listing.walk(entry.places())
         for name in names
         if locate.stem(name) != name
     } - known
@@ -333,7 +349,7 @@ def _known(entry: Entry, facts: Facts, looked: Looked) -> Iterator[Finding]:
         yield note(f"the photographs {said} ({same} of {len(marked)} known files)")
     yield from _archives(entry, facts, missing=bool(looked.missing or not looked.found))
     tables = [
-        f / n for f, ns in locate.walk(entry.places()[:2]) for n in ns if n.endswith(".parquet")
+        f / n for f, ns in listing.walk(entry.places()[:2]) for n in ns if n.endswith(".parquet")
     ]
     if tables:
         yield problem(

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import datasets, plugins
 from bench.acquire.get import get as get_one
 from bench.acquire.verify import Looked, check
-from bench.data import locate
+from bench.data import listing, locate
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError
 from bench.system.paths import data_root, write_bytes
@@ -46,7 +46,7 @@ def presence(entry: Entry) -> Presence:
     try:
         dataset, missing = datasets.placed(datasets.load_variant(entry))
     except MissingDataError:
-        files = (name for _, names in locate.walk(entry.places()) for name in names)
+        files = (name for _, names in listing.walk(entry.places()) for name in names)
         return Presence(sum(locate.stem(name) != name for name in files), None)
     except BenchError as error:
         return Presence(0, None, str(error))
@@ -146,7 +146,7 @@ def where(name: str) -> list[str]:
     for pattern in () if facts is None else facts.truth:
         found = [
             folder / file
-            for folder, files in locate.walk(places)
+            for folder, files in listing.walk(places)
             for file in files
             if fnmatch(file, pattern)
         ]

@@ -128,6 +128,7 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
         rules=data.get("rules", {}),
         areas=_areas(data, len(database), len(queries), where),
         groups=_groups(data, len(database), metrics, where),
+        notes=tuple(data.get("notes", ())),
     )
 
 

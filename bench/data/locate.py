@@ -3,31 +3,38 @@
 People keep the same photographs flat, nested by landmark, under the name of another data set, as
 .jpg or as .png. So a file is found by its base name without the ending, below the folders that may
 belong to the data set; where several files share that, the one whose path agrees longest with the
-wanted one, read from the end, is meant; where that does not decide either, it is said.
+wanted one, read from the end, is meant; where that does not decide either, it is said. One file
+serves one name: a file that is itself the place of a listed name stands for no other, and a file
+that several names could mean goes to the one that agrees longest, or to none.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from bench.data.listing import IMAGES, walk
 from bench.errors import BenchError
 from bench.system.paths import write_bytes
 
 OWN_COPY = "own-copy.json"  # beside the data set: the folder that `data get --from` was given
-ENDINGS = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
 class Match:
-    """Where wanted files lie: `found` by wanted name; `ambiguous` ones lie in several places."""
+    """Where wanted files lie: `found` by wanted name; `ambiguous` ones lie in several places.
+
+    `shared` are missing, and a file that could be meant serves several names.
+    """
 
     found: dict[str, Path]
     missing: list[str]
     ambiguous: dict[str, list[Path]]
+    shared: dict[str, Path] = field(default_factory=dict)
 
 
 def folders(root: Path, name: str, others: Sequence[str] = ()) -> tuple[Path, ...]:
@@ -77,19 +84,31 @@ def find(places: Iterable[Path], file: str) -> Path | None:
     return None
 
 
-def match(places: Iterable[Path], files: Iterable[str]) -> Match:
-    """Find the wanted files, relative paths with forward slashes, below `places`."""
+def match(
+    places: Iterable[Path], files: Iterable[str], settled: Mapping[str, Path] | None = None
+) -> Match:
+    """Find the wanted files, relative paths with forward slashes, below `places`.
+
+    `settled` are the other names of the list, with their places: those files, and others that agree
+    better with these names, are not found for the wanted ones.
+    """
     wanted = list(files)
     index: dict[str, list[Path]] = {stem(file): [] for file in wanted}
+    rivals = {name: path for name, path in (settled or {}).items() if stem(name) in index}
+    closed = {os.path.realpath(path) for path in rivals.values()}
     for folder, names in walk(places):
         for name in names:
-            if (there := index.get(stem(name))) is not None:
+            there = index.get(stem(name))
+            if there is not None and os.path.realpath(folder / name) not in closed:
                 there.append(folder / name)
+    won, contested = _owners([*wanted, *rivals], index)
     result = Match({}, [], {})
     for file in wanted:
-        best = _nearest(file, index[stem(file)])
+        best = _nearest(file, won[file])
         if not best:
             result.missing.append(file)
+            if file in contested:
+                result.shared[file] = contested[file]
         elif len(best) == 1 or _same_bytes(best):
             result.found[file] = best[0]
         else:
@@ -97,46 +116,113 @@ def match(places: Iterable[Path], files: Iterable[str]) -> Match:
     return result
 
 
-def walk(places: Iterable[Path]) -> Iterator[tuple[Path, list[str]]]:
-    """Yield (folder, names of its files) below the places, in sorted order, nothing hidden.
+def alike(folder: Path, files: Iterable[str]) -> dict[str, Path]:
+    """Return the files in `folder` whose names differ from the wanted ones in spelling alone.
 
-    A folder that lies below two of the places comes once; links to folders are followed.
+    That is the Unicode form of letters (é as one character, or as e and an accent), and a backslash
+    where a path has `/`. A file that two names could mean is not among them.
     """
-    seen: set[str] = set()
-    for place in places:
-        for folder, inner, names in os.walk(place, followlinks=True):
-            real = os.path.realpath(folder)
-            inner[:] = sorted(name for name in inner if not name.startswith("."))
-            if real in seen:
-                inner[:] = []
-                continue
-            seen.add(real)
-            yield Path(folder), sorted(name for name in names if not name.startswith("."))
+    names: dict[Path, dict[str, list[str]]] = {}
+    found: dict[str, Path] = {}
+    for file in files:
+        path = _respelt(folder, file, names)
+        if path is not None and path.is_file():
+            found[file] = path
+    counts: dict[Path, int] = {}
+    for path in found.values():
+        counts[path] = counts.get(path, 0) + 1
+    return {file: path for file, path in found.items() if counts[path] == 1}
+
+
+def other_case(folder: Path, files: Iterable[str]) -> dict[str, str]:
+    """Return, of wanted files, the names in `folder` that differ in the case of letters alone."""
+    found = {}
+    for file in files:
+        place = folder / PurePosixPath(file).parent
+        try:
+            names = os.listdir(place)
+        except OSError:
+            continue
+        like = [name for name in names if name.casefold() == PurePosixPath(file).name.casefold()]
+        if like:
+            found[file] = str(PurePosixPath(file).with_name(like[0]))
+    return found
 
 
 def stem(file: str) -> str:
-    """Return the base name without the ending of an image; other endings stay."""
-    name = PurePosixPath(file).name
+    """Return the base name without the ending of an image, composed; other endings stay."""
+    name = unicodedata.normalize("NFC", PurePosixPath(file.replace("\\", "/")).name)
     base, ending = os.path.splitext(name)
-    return base if ending.lower() in ENDINGS else name
+    return base if ending.lower() in IMAGES else name
+
+
+def _respelt(folder: Path, file: str, names: dict[Path, dict[str, list[str]]]) -> Path | None:
+    """Return the path in `folder` of which each step is a spelling of that of `file`."""
+    parts = PurePosixPath(file.replace("\\", "/")).parts
+    if ".." in parts or "/" in parts:
+        return None
+    place = folder
+    for part in parts:
+        if place not in names:
+            by_form: dict[str, list[str]] = {}
+            for name in os.listdir(place) if place.is_dir() else ():
+                by_form.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+            names[place] = by_form
+        spellings = names[place].get(unicodedata.normalize("NFC", part), [])
+        if part not in spellings and len(spellings) != 1:
+            return None
+        place = place / (part if part in spellings else spellings[0])
+    return place
+
+
+def _agreement(file: str, path: Path) -> tuple[int, bool, bool]:
+    """Return how well a path agrees with a wanted file.
+
+    Folders that are the same, counted from the end; whether those are all that `file` has; whether
+    the names are the same to the ending.
+    """
+    parts = PurePosixPath(unicodedata.normalize("NFC", file.replace("\\", "/"))).parts
+    length = 0
+    for one, other in zip(reversed(parts[:-1]), reversed(path.parent.parts), strict=False):
+        if one != unicodedata.normalize("NFC", other):
+            break
+        length += 1
+    return length, length == len(parts) - 1, path.name == parts[-1]
+
+
+def _owners(
+    wanted: Sequence[str], index: dict[str, list[Path]]
+) -> tuple[dict[str, list[Path]], dict[str, Path]]:
+    """Return the files that each name may have, and a file of those that no single name may.
+
+    Of names with the same base a file goes to the one that it agrees with best.
+    """
+    sharing: dict[str, list[str]] = {}
+    for file in wanted:
+        sharing.setdefault(stem(file), []).append(file)
+    won: dict[str, list[Path]] = {file: [] for file in wanted}
+    contested: dict[str, Path] = {}
+    for base, files in sharing.items():
+        for path in index[base]:
+            if len(files) == 1:
+                won[files[0]].append(path)
+                continue
+            marks = {file: _agreement(file, path) for file in files}
+            best = max(marks.values())
+            winners = [file for file in files if marks[file] == best]
+            if len(winners) == 1:
+                won[winners[0]].append(path)
+            else:
+                contested |= dict.fromkeys(winners, path)
+    return won, contested
 
 
 def _nearest(file: str, candidates: list[Path]) -> list[Path]:
     """Return the candidates that agree longest with the wanted path, from its end."""
     if len(candidates) < 2:
         return candidates
-    parts = PurePosixPath(file).parts
-
-    def agreement(path: Path) -> tuple[int, bool]:
-        length = 0
-        for one, other in zip(reversed(parts[:-1]), reversed(path.parent.parts), strict=False):
-            if one != other:
-                break
-            length += 1
-        return length, path.name == parts[-1]
-
-    best = max(map(agreement, candidates))
-    return sorted(path for path in candidates if agreement(path) == best)
+    best = max(_agreement(file, path) for path in candidates)
+    return sorted(path for path in candidates if _agreement(file, path) == best)
 
 
 def _same_bytes(paths: list[Path]) -> bool:

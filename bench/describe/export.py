@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from bench import datasets
+from bench.data import listing
 from bench.describe import engine, extract
 from bench.errors import BenchError
 from bench.store import room, shards
 from bench.store.matrix import Matrix
 from bench.system.paths import write_bytes
 from bench.types import Image
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".jp2")
 
 
 def images_of(
@@ -28,6 +27,7 @@ def images_of(
     error says how many are not.
     """
     dataset, missing = datasets.placed(datasets.load(dataset_name))
+    datasets.say_notes(dataset)
     if which == "queries":
         datasets.check_queries(dataset)
     part = dataset.database if which == "database" else dataset.queries
@@ -43,17 +43,18 @@ def images_of(
 
 
 def images_in(folder: Path) -> tuple[Path, tuple[Image, ...]]:
-    """Return all images below a folder in sorted path order; ids are their paths inside it."""
+    """Return all images below a folder in sorted path order; ids are their paths inside it.
+
+    Standard error says which image files are left out.
+    """
     if not folder.is_dir():
         raise BenchError(f"there is no folder {folder}.")
-    files = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
-    if not files:
-        raise BenchError(f"{folder} holds no images ({', '.join(SUFFIXES)}).")
-    return folder, tuple(Image(file, file) for file in files)
+    found = listing.images(folder)
+    if not found.files:
+        raise BenchError(f"{folder} holds no images ({', '.join(listing.IMAGES)}).")
+    for note in found.notes:
+        print(f"{folder}: {note}", file=sys.stderr)
+    return folder, tuple(Image(file, file) for file in found.files)
 
 
 def write(output: Path, wanted: tuple[Image, ...], parts: list[Matrix]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from bench.data import locate
 from bench.describe import copies, engine, pixels
 from bench.errors import BenchError, first_few
 from bench.store import file_hashes, reuse, room, shards
@@ -22,6 +23,7 @@ from bench.system.paths import cache_root
 from bench.system.progress import Progress
 from bench.types import Image, Preprocess
 
+MOST_LOOKED_AT = 100  # missing files for which names in other letters are looked for
 CODE_VERSION = 2  # of the stages from file to descriptor; part of every key
 
 # What makes the array of a shard from its images; also a sentence for each position without one.
@@ -136,10 +138,13 @@ def check_files(folder: Path, wanted: Sequence[Image], *, allow_missing: bool = 
     if allow_missing:
         return
     if absent:
+        like = locate.other_case(folder, absent[:MOST_LOOKED_AT])
+        near = [f"{file} is {other} on the disk" for file, other in like.items()]
+        letters = f"Upper and lower case differ: {first_few(near)}. " if near else ""
         raise BenchError(
             f"{len(absent)} of {len(wanted)} images are missing in {folder}: {first_few(absent)}. "
-            "`data verify` of the data set, with --list FILE, names all of them; --allow-partial "
-            "uses those that are there."
+            f"{letters}`data verify` of the data set, with --list FILE, names all of them; "
+            "--allow-partial uses those that are there."
         )
 
 

@@ -137,6 +137,7 @@ def score_brought(
 ) -> Path:
     """Score descriptors that the user brings; no images are needed. Returns the record's path."""
     dataset = datasets.check_queries(datasets.load(dataset_name))
+    datasets.say_notes(dataset)
     brought = read(database, "database")
     check_rows(brought, dataset.database, "database images")
     asked = read(queries, "queries")

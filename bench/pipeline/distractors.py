@@ -22,10 +22,10 @@ def load(names: Sequence[str], dataset: Dataset, limit: int | None) -> tuple[Dat
     """
     sets = []
     for name in names:
-        added = datasets.load(name)
+        added, _ = datasets.placed(datasets.load(name))
         if limit is not None and limit < len(added.database):
             added = replace(added, database=added.database[:limit], limit=limit)
-        added, _ = datasets.placed(added)
+        datasets.say_notes(added)
         extract.check_files(added.folder, added.database)
         sets.append(added)
     if not sets:

@@ -44,13 +44,14 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     """Load data set and method, apply the options, and refuse what cannot work."""
     dataset = datasets.check_queries(datasets.load(dataset_name))
     check_search(dataset, options)
+    datasets.say_notes(dataset)
+    dataset, _ = datasets.placed(dataset)  # before anything is left out of the lists
     if options.allow_partial:
         dataset = datasets.available(dataset)
     if options.limit is not None:
         dataset = datasets.limited(dataset, options.limit)
     if options.pixels.query_crop == "whole":
         dataset = replace(dataset, crop="whole")
-    dataset, _ = datasets.placed(dataset)
     wanted = [*dataset.database, *dataset.queries]
     extract.check_files(dataset.folder, wanted, allow_missing=options.allow_missing)
     added = distractors.load(options.distractors, dataset, options.limit)

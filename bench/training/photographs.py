@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.describe.export import SUFFIXES
+from bench.data import listing
 from bench.errors import BenchError, first_few
 from bench.images import decode
 from bench.store import file_hashes
@@ -62,13 +63,12 @@ def read(data: Path, classes: Classes = "folder") -> Photographs:
 
 
 def _folder(folder: Path, classes: Classes) -> Photographs:
-    found = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
+    listed = listing.images(folder)
+    found = list(listed.files)
     if not found:
-        raise BenchError(f"{folder} holds no photographs ({', '.join(SUFFIXES)}).")
+        raise BenchError(f"{folder} holds no photographs ({', '.join(listing.IMAGES)}).")
+    for note in listed.notes:
+        print(f"{folder}: {note}", file=sys.stderr)
     loose = [file for file in found if "/" not in file]
     if classes == "folder" and loose:
         raise BenchError(

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.data import ground_truth, locate
+from bench.data import ground_truth, listing, locate
 from bench.datasets._readers import vgg
 from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
@@ -127,7 +127,7 @@ def _row(value: Any) -> int:
 
 def _query_files(folders: tuple[Path, ...]) -> list[Path]:
     """Return the *_query.txt of the first folder that has any, in sorted order."""
-    for folder, files in locate.walk(folders):
+    for folder, files in listing.walk(folders):
         found = [folder / file for file in files if file.endswith("_query.txt")]
         if found:
             return found
@@ -190,6 +190,6 @@ def _names_there(
     """Return the names of the photographs that are there and of those that are labelled, sorted."""
     names = {name for q in held["queries"] for name in (q["name"], *q["positive"], *q["ignored"])}
     form = re.compile(rf"({'|'.join(map(re.escape, prefixes))})_\d{{6}}")
-    for _, files in locate.walk(folders):
+    for _, files in listing.walk(folders):
         names |= {name for name in map(locate.stem, files) if form.fullmatch(name)}
     return sorted(names - set(vgg.PARIS_NOT_IMAGES))

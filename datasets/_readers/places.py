@@ -57,7 +57,7 @@ def dataset(
     """Return the form of a dataset.json.
 
     `read` has the lists `database` and `queries` of names, and `positive`, the rows of each query;
-    `protocols` stands in its place where there are several.
+    `protocols` stands in its place where there are several. Its `notes` say what a list leaves out.
     """
     for kind in ("database", "queries"):
         if not read[kind]:
@@ -73,6 +73,7 @@ def dataset(
         "rules": rules,
         "licence": facts.licence,
         "citation": citation,
+        "notes": read.get("notes", []),
     }
 
 

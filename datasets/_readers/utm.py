@@ -8,7 +8,6 @@ list of names serves as well as the folder: `<name>_dbImages.npy` and `<name>_qI
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import locate
+from bench.data import listing, locate
 from bench.datasets._readers import by_distance, numpy_files, places
 from bench.errors import BenchError
 from bench.facts import Expected, Facts
 
-ENDINGS = (".jpg", ".jpeg", ".png")
 CITATION = (
     "G. Berton, R. Mereu, G. Trivigno, C. Masone, G. Csurka, T. Sattler, B. Caputo: Deep Visual "
     "Geo-localization Benchmark, CVPR 2022"
@@ -69,7 +67,8 @@ def load(
     """
     stem = name.replace("-", "_")
     lists = lists or (f"{stem}_dbImages.npy", f"{stem}_qImages.npy")
-    read, images = listed(root, name, facts, lists), None
+    read: dict[str, Any] | None = listed(root, name, facts, lists)
+    images = None
     if read is None:
         for place in locate.folders(root, name, facts.folders):
             for split in splits:
@@ -78,7 +77,7 @@ def load(
         if images is None or not (images / database).is_dir():
             wanted = f"{splits[0]}/{database} with {splits[0]}/{queries}, or {' with '.join(lists)}"
             raise places.missing(root, name, wanted.replace("//", "/"), facts)
-        read = {"database": names(images, database), "queries": names(images, queries)}
+        read = in_folders(images, database, queries)
     return places.dataset(
         root,
         name,
@@ -90,9 +89,7 @@ def load(
     )
 
 
-def listed(
-    root: Path, name: str, facts: Facts, lists: tuple[str, str]
-) -> dict[str, list[str]] | None:
+def listed(root: Path, name: str, facts: Facts, lists: tuple[str, str]) -> dict[str, Any] | None:
     """Return the names in the two files, or None where they do not lie beside the folders."""
     paths = places.find(root, name, facts, *(f"./{file}" for file in lists))
     if paths is None:
@@ -103,16 +100,17 @@ def listed(
     }
 
 
-def names(images: Path, folder: str) -> list[str]:
-    """Return the images below a folder, sorted, relative to `images`; no file is looked at."""
-    found: list[str] = []
-    for place, _, files in os.walk(images / folder):
-        inner = Path(place).relative_to(images).as_posix()
-        found += [f"{inner}/{file}" for file in files if file.lower().endswith(ENDINGS)]
-    return sorted(found)
+def in_folders(images: Path, database: str, queries: str) -> dict[str, Any]:
+    """Return the images of two folders in the order of their names, and notes on the others."""
+    rows, asked = listing.images(images, database), listing.images(images, queries)
+    return {
+        "database": list(rows.files),
+        "queries": list(asked.files),
+        "notes": [*rows.notes, *asked.notes],
+    }
 
 
-def near(read: Mapping[str, list[str]], name: str) -> list[NDArray[np.int64]]:
+def near(read: Mapping[str, Any], name: str) -> list[NDArray[np.int64]]:
     """Return the positives of every query, by the positions in the names."""
     if not read["database"] or not read["queries"]:
         return []
