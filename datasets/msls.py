@@ -95,6 +95,7 @@ def _city(
         contents = [path.read_bytes() for path in paths]
         sides.append(msls.side(contents, paths, folder, subtask=subtask))
     database, query = sides
+    by_distance.check_metres(database.xy, query.xy, places.DISTANCE_M, f"{split}/{city}")
     positive = by_distance.positives(database.xy, query.xy, places.DISTANCE_M)
     if most_degrees is not None:
         positive = [

@@ -97,6 +97,9 @@ def load(
             (chosen[chosen["session"] == one], _inside(chosen[chosen["session"] != one], protocol))
             for one in sessions
         ]
+    every = table[["x", "y"]].to_numpy(dtype=np.float64)
+    assert protocol.threshold_m is not None
+    by_distance.check_metres(every, every, protocol.threshold_m, path)
     read: dict[str, Any] = {"database": [], "queries": [], "positive": []}
     areas: dict[str, list[int]] = {"database": [], "queries": []}
     asked_by: list[str] = []

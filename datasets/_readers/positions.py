@@ -125,6 +125,7 @@ def _with_positives(
         )
     xy = by_distance.checked(database_xy, len(database), f"{where}: utmDb")
     asked = by_distance.checked(queries_xy, len(queries), f"{where}: utmQ")
+    by_distance.check_metres(xy, asked, threshold, where)
     return {
         "database": database,
         "queries": queries,

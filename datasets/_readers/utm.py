@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data import listing, locate
-from bench.datasets._readers import by_distance, numpy_files, places
+from bench.datasets._readers import by_distance, numpy_files, places, zones
 from bench.errors import BenchError
 from bench.facts import Expected, Facts
 
@@ -118,7 +118,37 @@ def near(read: Mapping[str, Any], name: str) -> list[NDArray[np.int64]]:
         by_distance.checked([position(f) for f in read[kind]], len(read[kind]), f"{name}: {kind}")
         for kind in ("database", "queries")
     )
-    return by_distance.positives(database, queries, places.DISTANCE_M)
+    by_distance.check_metres(database, queries, places.DISTANCE_M, name)
+    rows_in, asked_in = planes(read, name)
+    if rows_in is None or asked_in is None:
+        return by_distance.positives(database, queries, places.DISTANCE_M)
+    return zones.positives(database, rows_in, queries, asked_in, places.DISTANCE_M)
+
+
+def planes(read: Mapping[str, Any], name: str) -> tuple[zones.Planes | None, zones.Planes | None]:
+    """Return the plane of UTM of every database image and query; None where all lie in one.
+
+    Names without a zone are taken to lie in the only one that the others state.
+    """
+    files = [*read["database"], *read["queries"]]
+    codes = [zones.plane_of(file.rsplit("/", 1)[-1].split("@")[3:5]) for file in files]
+    if None in codes:
+        raise BenchError(
+            f"{name}: {files[codes.index(None)]!r} states a zone of UTM that does not exist: zones "
+            f"are 1 to {zones.ZONES}, letters {zones.BANDS[0]} to {zones.BANDS[-1]}."
+        )
+    stated = sorted({code for code in codes if code})
+    if len(stated) < 2:
+        return None, None
+    if zones.NOT_STATED in codes:
+        bare = files[codes.index(zones.NOT_STATED)]
+        given = [files[codes.index(code)] for code in stated[:2]]
+        raise BenchError(
+            f"{name}: {bare!r} states no zone of UTM, and others lie in several: {given[0]!r}, "
+            f"{given[1]!r}; name the zone and its letter in every file."
+        )
+    of_all = np.array(codes, dtype=np.int64)
+    return of_all[: len(read["database"])], of_all[len(read["database"]) :]
 
 
 def position(file: str) -> tuple[float, float]:
