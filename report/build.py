@@ -1,242 +1,147 @@
-"""The report: results/runs/ and results/published.toml in, report.md and its figures out."""
+"""The report: records and published.toml in; an index, a page per data set, figures out."""
 
 from __future__ import annotations
 
+import re
 import secrets
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from bench.records import rows
+from bench.records import rows, values
 from bench.records.rows import Run
-from bench.records.text import clean, code, escape, folded, relative_target
-from bench.report.figures import figures
+from bench.records.text import clean, relative_target
+from bench.report import datasets, index
 from bench.report.figures.sensitivity import draw
 from bench.report.leaderboard import page
-from bench.report.tables import (
-    ablation,
-    approximate,
-    cost,
-    export,
-    latex,
-    literature,
-    main,
-    markdown,
-    measured_vs_published,
-    protocols,
-    published,
-    sensitivity,
-)
-from bench.report.tables.main import Board
+from bench.report.tables import ablation, approximate, overview, published, sensitivity
 from bench.report.tables.published import PublishedRow
+from bench.report.tables.sensitivity import Study
 
 FIELD = (
     "roxford5k", "rparis6k", "oxford5k", "paris6k", "gldv2", "pitts30k", "tokyo247", "msls",
     "nordland", "nclt",
 )  # fmt: skip
-GUIDE = """\
-Measured scores are percentages, and each belongs to a protocol card, named by the first 8 digits of
-its sha256. Rows under one heading were scored under the same rules; rows under different headings
-are not to be compared. Published numbers were not measured here, and never share a column with a
-measured one. How to read the rest stands [at the end](#how-to-read-this-report).
-"""
-HOW_TO_READ = """\
-## How to read this report
+TOY = "mini"  # always last
+MADE = {"report": ("md",), "tables": ("tex", "csv", "json")}
 
-Built from the records below `runs/`, `sensitivity/` and `ablation/` and from `published.toml`, and
-from nothing else. The main tables are also LaTeX, CSV and JSON below [`tables/`](tables/);
-[`README.md`](README.md) describes every column.
 
-- A main table has a row per method, variant and treatment. How a method treats its pixels, how
-  precisely it computes and how its descriptors are stored is its own and has columns; all else,
-  such as the query crop, is a rule, and rules have headings. The letter is that of the card.
-- Best and second best are those of a group, where at least two, or three, trained and complete runs
-  are in it. They are the larger numbers, not a proof: `python -m bench compare A B` tests that.
-- "untrained": the network has random weights. "chance": the descriptors are random vectors.
-  "partial": only a part of the images was used.
-- The 95 % interval is a bootstrap over landmarks: queries that share at least half of their
-  positive images are drawn together. The records say by which method it was made.
-- Published rows have the digits as printed in the source, and what differs in words. Where rows of
-  the same method were measured, the comparison is with these, otherwise with all measured rows of
-  the dataset.
-"""
-NO_RUNS = "No runs have been recorded yet: there are no measured rows, only published ones.\n"
-LEADERBOARD = """\
-Values as listed there. They mix papers, query crops and other people's baselines, so each has its
-probable origin and a verdict.
-"""
+@dataclass(frozen=True)
+class Content:
+    """What the report is made of; `by_dataset` has the runs of each data set, in their order."""
+
+    results: Path
+    shown: Sequence[Run]
+    by_dataset: Mapping[str, Sequence[Run]]
+    published: Sequence[PublishedRow]
+    studies: Sequence[Study]
+    left_out: Sequence[tuple[PurePosixPath, str]]
+    older: int = 0
+    easy: bool = False
+    overviews: Sequence[overview.Overview] = field(default_factory=tuple)
 
 
 def build(results: Path, *, easy: bool = False, html: bool = False) -> list[Path]:
-    """Write report.md, tables/ and figures/ below `results`; return the paths, the report first.
+    """Write report.md, report/, tables/ and figures/ below `results`; return the paths.
 
-    `html` asks for the leaderboard page as well, results/index.html.
-    The same records give the same bytes. A record that cannot be used is named with the reason at
-    the end of the report and on standard error. Raises BenchError where published.toml is there
-    and wrong.
+    `html` asks for the leaderboard page as well, results/index.html. The same records give the same
+    bytes. A record that cannot be used is named with the reason at the end of the report and on
+    standard error. Raises BenchError where published.toml is there and wrong.
     """
+    content = load(results, easy=easy)
+    parts, unread = ablation.load(results)
+    left_out = sorted([*content.left_out, *unread])
+    for file, reason in left_out:
+        print(f"left out: {clean(file)} – {clean(reason)}", file=sys.stderr)
+    files: dict[str, bytes] = {}
+    pages: dict[str, list[str]] = {}
+    for name, chosen in content.by_dataset.items():
+        about = datasets.About(
+            results, name, chosen, content.shown, content.published, easy,
+            any(study.dataset == name for study in content.studies),
+        )  # fmt: skip
+        pages[overview.page_name(name)], made = datasets.page(about)
+        files |= made
+    pages |= datasets.published_pages(content.published, content.by_dataset)
+    for name in sorted({study.dataset for study in content.studies}):
+        pages[f"report/{name}.sensitivity.md"] = _studies(content.studies, name, files)
+    if made_parts := ablation.section(parts):
+        pages["report/ablation.md"] = [made_parts]
+    if approximated := approximate.section(content.shown):
+        pages["report/approximate.md"] = [approximated]
+    if other := index.elsewhere(content.published):
+        pages[index.ELSEWHERE] = other
+    listed = index.blocks(content, left_out, sorted(pages))
+    written = {"report.md": _text(listed), **{name: below(of) for name, of in pages.items()}}
+    written |= files
+    if html:
+        written["index.html"] = page.page(results, content, left_out)
+    _forget(results, written)
+    return [_write(results / name, data) for name, data in written.items()]
+
+
+def load(results: Path, *, easy: bool = False) -> Content:
+    """Read the records, the published rows and the studies, and make the overviews."""
     source = results / "published.toml"
     published_rows = published.load(source) if source.exists() else []
     measured, left_out = rows.load(results)
-    shown, older = rows.newest(measured)
+    newest, older = rows.newest(measured)
     studies, broken = sensitivity.load(results)
-    parts, unread = ablation.load(results)
-    left_out = sorted([*left_out, *broken, *unread])
-    by_dataset: dict[str, list[Run]] = {name: [] for name in _datasets(shown)}
-    for run in shown:
-        by_dataset[run.dataset].append(run)
-    files: dict[str, bytes] = {}
-    blocks = ["# Report\n", GUIDE, NO_RUNS if not shown else _counts(shown, older)]
-    if not source.exists():
-        blocks.append("There is no `published.toml`: published rows are not shown.\n")
-    for file, reason in left_out:
-        print(f"left out: {clean(file)} – {clean(reason)}", file=sys.stderr)
-    for name, chosen in by_dataset.items():
-        drawn = figures.of_dataset(results, chosen, shown, name)
-        for picture in drawn:
-            for kind, data in picture.files.items():
-                files[f"figures/{picture.stem}.{kind}"] = data
-        main_table = main.board(chosen, name, easy=easy)
-        beside_them = measured_vs_published.pairs(chosen, published_rows, name)
-        files |= _tables(main_table, beside_them)
-        blocks += [f"## {escape(name)}\n", markdown.table(main_table)]
-        blocks += _pictures(drawn)
-        if beside_them:
-            blocks.append(f"### Measured beside published: {escape(name)}\n")
-            blocks.append(measured_vs_published.table(beside_them))
-        blocks += _studies(studies, name, files)
-        blocks += _details(chosen, name)
-        blocks.append(literature.dataset_tables(published_rows, name, chosen))
-        of_costs, charts = cost.section(chosen, name)
-        blocks += of_costs
-        files |= charts
-    blocks += [approximate.section(shown), ablation.section(parts)]
-    unmeasured = [name for name in literature.datasets(published_rows) if name not in by_dataset]
-    blocks += _published_only(published_rows, unmeasured)
-    others = [study for study in studies if study.dataset not in by_dataset]
-    for name in sorted({study.dataset for study in others}):
-        blocks.append(f"## {escape(name)}: sensitivity\n")
-        blocks += _studies(studies, name, files)
-    blocks += _closing(published_rows, left_out)
-    text = "\n".join(block for block in blocks if block)
-    content = {"report.md": text.encode("utf-8"), **files}
-    if html:
-        content["index.html"] = page.page(results, shown, published_rows, left_out)
-    _forget(results, content)
-    return [_write(results / name, data) for name, data in content.items()]
+    by_dataset = {
+        name: values.completed(results, [run for run in newest if run.dataset == name])
+        for name in _datasets(newest)
+    }
+    shown = [run for runs in by_dataset.values() for run in runs]
+    made = overview.overviews(results, by_dataset)
+    return Content(
+        results, shown, by_dataset, published_rows, studies, sorted([*left_out, *broken]), older,
+        easy, made,
+    )  # fmt: skip
 
 
 def _datasets(shown: Sequence[Run]) -> list[str]:
-    """Return the measured datasets: those of the field in their order, then others by name."""
+    """Return the measured datasets: those of the field in their order, others by name, mini."""
 
-    def place(name: str) -> tuple[int, str]:
+    def place(name: str) -> tuple[bool, int, str]:
         base = name.split("+")[0]
-        return (FIELD.index(base) if base in FIELD else len(FIELD), name)
+        return (base == TOY, FIELD.index(base) if base in FIELD else len(FIELD), name)
 
     return sorted({run.dataset for run in shown}, key=place)
 
 
-def _tables(main: Board, found: Sequence[measured_vs_published.Pair]) -> dict[str, bytes]:
-    """Return the main table, and what is beside published, as files by their names."""
-    made = {
-        f"tables/{main.dataset}.tex": latex.table(main),
-        f"tables/{main.dataset}.csv": export.as_csv(main),
-        f"tables/{main.dataset}.json": export.as_json(main),
-    }
-    if found:
-        made[f"tables/{main.dataset}.published.tex"] = measured_vs_published.as_latex(
-            found, main.dataset
-        )
-        made[f"tables/{main.dataset}.published.json"] = export.dump(
-            measured_vs_published.as_lines(found)
-        )
-    return {name: text.encode("utf-8") for name, text in made.items()}
+def below(blocks: Sequence[str]) -> bytes:
+    """Return a page in the folder report/: links of the index lead one folder up."""
+    text = re.sub(
+        r"(?<!\\)\]\((runs/|figures/|tables/|report/|report\.md|README\.md|sensitivity/|ablation/)",
+        lambda found: f"](../{found.group(1)}",
+        _text(blocks).decode("utf-8"),
+    )
+    return text.replace("](../report/", "](").encode("utf-8")
+
+
+def _text(blocks: Sequence[str]) -> bytes:
+    return "\n".join(block for block in blocks if block).encode("utf-8")
 
 
 def _forget(results: Path, content: Collection[str]) -> None:
-    """Remove tables that an earlier report wrote and this one does not; nothing else."""
-    for kind in ("tex", "csv", "json"):
-        for path in (results / "tables").glob(f"*.{kind}"):
-            if f"tables/{path.name}" not in content:
-                path.unlink()
+    """Remove tables and pages that an earlier report wrote and this one does not; nothing else."""
+    for folder, kinds in MADE.items():
+        for kind in kinds:
+            for path in (results / folder).glob(f"*.{kind}"):
+                if f"{folder}/{path.name}" not in content:
+                    path.unlink()
 
 
-def _studies(
-    studies: Sequence[sensitivity.Study], dataset: str, files: dict[str, bytes]
-) -> list[str]:
-    """Return the blocks of the studies of a dataset, and add their pictures to `files`."""
-    blocks = []
+def _studies(studies: Sequence[Study], dataset: str, files: dict[str, bytes]) -> list[str]:
+    """Return the page of the studies of a data set, and add their pictures to `files`."""
+    blocks = [f"# Sensitivity: {clean(dataset)}\n", "[All data sets](report.md)\n"]
     for number, study in enumerate(sensitivity.order(studies, dataset)):
         stem = f"figures/sensitivity-{dataset}-{study.file.stem}"
         for kind, data in draw(study).items():
             files[f"{stem}.{kind}"] = data
         heading, *rest = sensitivity.section(study, relative_target(PurePosixPath(f"{stem}.png")))
         blocks += [heading, *([] if number else [sensitivity.HINT]), *rest]
-    return blocks
-
-
-def _counts(shown: Sequence[Run], older: int) -> str:
-    text = f"{len(shown)} measured {'row' if len(shown) == 1 else 'rows'}"
-    if older == 0:
-        return f"{text}; no record was replaced by a newer one.\n"
-    which = "1 older record is" if older == 1 else f"{older} older records are"
-    return (
-        f"{text}. Of one dataset, card, method and machine only the newest record is shown; "
-        f"{which} not.\n"
-    )
-
-
-def _pictures(drawn: Sequence[figures.Picture]) -> list[str]:
-    blocks = []
-    for picture in drawn:
-        target = relative_target(PurePosixPath("figures", f"{picture.stem}.png"))
-        vector = relative_target(PurePosixPath("figures", f"{picture.stem}.svg"))
-        blocks.append(f"![{escape(picture.alternative)}]({target})\n")
-        blocks.append(f"{picture.caption} [Vector graphic]({vector}).\n")
-    return blocks
-
-
-def _details(chosen: Sequence[Run], dataset: str) -> list[str]:
-    """Return every score and cost per protocol, and the cards, all of them folded."""
-    blocks = [f"### Details and cards: {escape(dataset)}\n"]
-    for protocol in rows.protocols(chosen):
-        title = f"{dataset}, {protocol}: every score, cost and device, by card"
-        blocks.append(folded(title, protocols.protocol_table(chosen, protocol)))
-    return [*blocks, protocols.cards_of(chosen)]
-
-
-def _published_only(rows: Sequence[PublishedRow], names: Sequence[str]) -> list[str]:
-    blocks = []
-    for name in names:
-        blocks.append(f"## {escape(name)}\n\nNothing was measured on it.\n")
-        blocks.append(literature.dataset_tables(rows, name, []))
-    return blocks
-
-
-def _closing(
-    rows: Sequence[PublishedRow], left_out: Sequence[tuple[PurePosixPath, str]]
-) -> list[str]:
-    blocks = [HOW_TO_READ]
-    if costs := literature.costs(rows):
-        blocks += ["## Published latency and memory\n", costs]
-    if listed := literature.leaderboard(rows):
-        blocks += [
-            "## A third-party leaderboard\n",
-            LEADERBOARD,
-            listed,
-        ]
-    if legend := literature.tag_legend(rows):
-        blocks.append(f"How each published number is known: {legend}.\n")
-    held = sum(not row.printable for row in rows)
-    if held:
-        blocks.append(
-            f"{held} published rows are known from memory only ({code('mem')}) and not printed "
-            "before they are confirmed.\n"
-        )
-    if left_out:
-        blocks.append("## Left out\n")
-        blocks += [f"- left out: {escape(file)} – {escape(reason)}" for file, reason in left_out]
-        blocks.append("")
     return blocks
 
 

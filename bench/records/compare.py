@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError, first_few, unknown
-from bench.records import record
+from bench.records import classes, record
 from bench.records.rows import flat
 from bench.records.words import ABSENT, label, metric_label, say
 from bench.scoring import intervals
-from bench.scoring.card import Card, identity
+from bench.scoring.card import Card
 from bench.scoring.metrics import counted
 from bench.system.hashing import canonical_json
 
@@ -33,7 +33,6 @@ FLIPS = 20_000
 BLOCK = 1 << 20
 SIGNIFICANT = 0.05
 SEED = 0
-OF_METHODS = ("preprocess", "descriptors", "precision")  # a method's own; may differ without a word
 ROUNDING = 1e-12
 
 Values = NDArray[np.float64]
@@ -158,7 +157,7 @@ def check(entries: Sequence[Entry], across_cards: bool) -> list[str]:
             for each, entry in zip(leaves, entries, strict=True)
         ]
         lines.append(f"{label(path)}: {' / '.join(words)}")
-        if path.split(".")[0] not in (*OF_METHODS, "metrics"):
+        if "protocol" in {classes.class_of_path(path, entry.card) for entry in entries}:
             unlike.append(lines[-1])
     if unlike and not across_cards:
         raise BenchError(
@@ -274,7 +273,7 @@ def _in_all(sets: Iterable[set[str]]) -> set[str]:
 
 def _rules(card: Card) -> str:
     """Return what of a card is not a method's own."""
-    return canonical_json({k: v for k, v in identity(card).items() if k not in OF_METHODS})
+    return canonical_json([classes.part(card, "protocol"), classes.part(card, "system")])
 
 
 def _metric(entries: Sequence[Entry], asked: str | None) -> str:

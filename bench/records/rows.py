@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench.errors import BenchError
-from bench.records import costs
+from bench.records import classes, costs
 from bench.records import record as records
 from bench.records.text import LONGEST, clean
 from bench.rerank import stages
@@ -34,7 +34,7 @@ class Score:
     interval: tuple[float, float] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One record as the report shows it; `file` is relative to the folder of results."""
 
@@ -64,6 +64,7 @@ class Run:
     code: str
     cost: costs.Cost
     approximate: Mapping[str, Any] | None = None
+    headline_id: str | None = None  # of the data set, where the record has another
 
     @property
     def card8(self) -> str:
@@ -95,11 +96,8 @@ class Run:
         card, said = self.card, []
         if card["crop_rule"] == WHOLE:
             said.append("whole query")
-        if card.get("stages"):
-            said.append(stages.words(card["stages"]))
-        elif card["candidates_rule"] != NO_RERANKING:
-            labels = card.get("rerank", {}).get("candidates") == "official"
-            said.append("re-ranked by labels" if labels else "re-ranked")
+        if self.reranking_words:
+            said.append(self.reranking_words)
         if is_compressed(card):
             said.append(name_of(card["compression"]))
         if card["search"] != "exact":
@@ -107,9 +105,29 @@ class Run:
         return clean("".join(f", {words}" for words in said), 60)
 
     @property
+    def reranking_words(self) -> str:
+        """Return what the stages did, in a few words; nothing without any."""
+        if self.card.get("stages"):
+            return clean(stages.words(self.card["stages"]), 60)
+        if self.card["candidates_rule"] == NO_RERANKING:
+            return ""
+        labels = "labels" in classes.uses(self.card)
+        return "re-ranked by labels" if labels else "re-ranked"
+
+    @cached_property
+    def protocol_key(self) -> str:
+        """Return what runs share that may stand in one table (`bench.records.classes`)."""
+        return classes.part(self.card, "protocol")
+
+    @cached_property
+    def chain_key(self) -> str:
+        """Return what runs share that are ranked together, besides the protocol."""
+        return classes.part(self.card, "system")
+
+    @property
     def headline(self) -> str:
-        """Return the id of the first metric of the card."""
-        return str(self.card["metrics"][0])
+        """Return the id of the headline: that of the data set, or the first of the card."""
+        return self.headline_id or str(self.card["metrics"][0])
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -186,6 +204,8 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         marks = ["chance"]
     if record["partial"] or card["limit"] is not None or "missing" in card:
         marks.append("partial")
+    if classes.is_transductive(card):
+        marks.append("transductive")
     commit, dirty = record["source"]["commit"], record["source"]["dirty"]
     return Run(
         file=file,

@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from bench.records import classes
 from bench.records.costs import PHASES, Timed
 from bench.records.rows import Run, protocols
 from bench.records.text import clean
 from bench.records.words import metric_label, sentence
 from bench.report.figures.plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
-from bench.scoring.card import identity
 from bench.system.hashing import sha256_json
 
 FILLS = {
@@ -31,10 +31,6 @@ FILLS = {
 MOST_NAMED = 24
 MOST_BARS = 40
 LONGEST_NAME = 34
-# How a method treats its pixels, and how rows are kept and searched, is what costs are about: such
-# rows are rivals. Everything else on a card is a rule, and only rows under one rule are compared.
-OWN = ("preprocess", "compression", "search", "descriptors", "precision")
-RE_RANKING = ("rerank", "candidates_rule")
 # Where a number may stand beside its point, in points to the right and up; the first free is taken.
 PLACES = [(x, y) for y in (7, -7, 14, -14, 21, -21) for x in (4, -4)]
 
@@ -50,16 +46,8 @@ def quality_of(run: Run) -> float | None:
 
 
 def rules_of(run: Run) -> str:
-    """Return the hash of what two runs must have in common to be on one front.
-
-    Re-ranking is a method's own as well, unless its candidates were chosen by labels.
-    """
-    own = (*OWN, *(() if _uses_labels(run) else RE_RANKING))
-    return sha256_json({key: v for key, v in identity(run.card).items() if key not in own})
-
-
-def _uses_labels(run: Run) -> bool:
-    return bool(run.card.get("rerank", {}).get("candidates") == "official")
+    """Return the hash of what two runs must have in common to be on one front: the protocol."""
+    return sha256_json(run.protocol_key)
 
 
 def _rule_words(runs: Sequence[Run], rules: Sequence[str]) -> list[str]:
@@ -67,7 +55,7 @@ def _rule_words(runs: Sequence[Run], rules: Sequence[str]) -> list[str]:
     first = {rule: next(run for run in runs if rules_of(run) == rule) for rule in rules}
     words = {
         rule: sentence("crop_rule", run.card)
-        + (", candidates by labels" if _uses_labels(run) else "")
+        + (", candidates by labels" if "labels" in classes.uses(run.card) else "")
         for rule, run in first.items()
     }
     said = list(words.values())

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.records import record as records
 from bench.records import replay
-from bench.records.rows import Card, Run, protocols
+from bench.records.rows import Run, protocols
 from bench.records.text import code, escape
 from bench.records.words import by_label, metric_label, what_differs
 from bench.report.figures import curves, plot
-from bench.report.tables.main import rules
 from bench.scoring.card import identity
 from bench.scoring.metrics import counted, junk_removed, mean_over_queries
 from bench.system.hashing import canonical_json, sha256_json
@@ -190,7 +189,7 @@ def _differences(results: Path, runs: Sequence[Run], stem: str) -> list[Picture]
         else f"**Their cards differ** ({code(one.card8)}, {code(other.card8)}): "
         f"{'; '.join(lines)}. "
     )
-    together = rules(one.card) == rules(other.card)
+    together = _ranked_together(one) == _ranked_together(other)
     which = "under one heading of the table above" if together else "of the same queries and labels"
     caption = (
         f"{escape(metric_label(one.headline))} of {escape(one.name)} minus that of "
@@ -231,17 +230,23 @@ def _two_best(runs: Sequence[Run]) -> tuple[Run, Run] | None:
 
     Where no group has two, those whose queries and labels are the same.
     """
-    for alike in (rules, _asked):
+    for alike in (_ranked_together, _asked):
         best: dict[str, Run] = {}
         for run in ranked(runs):
-            first = best.setdefault(alike(run.card), run)
+            first = best.setdefault(alike(run), run)
             if (first.method, first.variant) != (run.method, run.variant):
                 return first, run
     return None
 
 
-def _asked(card: Card) -> str:
+def _ranked_together(run: Run) -> str:
+    """Return what runs of one chain of a table share."""
+    return canonical_json([run.protocol_key, run.chain_key])
+
+
+def _asked(run: Run) -> str:
     """Return what is asked of a method: lists, labels, metrics, distractors."""
+    card = run.card
     keys = ("dataset", "protocols", "distractors", "junk_rule", "tie_rule", "limit")
     stated = identity(card)
     return canonical_json([card["metrics"][0], {key: stated[key] for key in keys}])

@@ -46,7 +46,7 @@ function renderFilters(columns, column) {
     ...FACETS.map(([key, label, title]) => choice(key, label, facetOptions(key), title)),
     el("label", { class: "field narrow-only" }, el("span", {}, "Sort by"), el("select", { id: "f-sort", onchange: (event) => set({ sort: event.target.value, order: "" }) },
       ...columns.map((each) => el("option", { value: each.key, selected: each === column }, each.label)))),
-    el("label", { class: "check" }, el("input", { id: "f-group", type: "checkbox", checked: state.group === "yes", onchange: (event) => set({ group: event.target.checked ? "yes" : "no" }) }), "group by card"),
+    el("label", { class: "check" }, el("input", { id: "f-group", type: "checkbox", checked: state.group === "yes", onchange: (event) => set({ group: event.target.checked ? "yes" : "no" }) }), "group by protocol"),
     el("button", { type: "button", id: "clear", disabled: !anyFilter(), onclick: clear }, "Clear filters"),
   ];
   const old = [...form.children].filter((child) => !child.contains(search));
@@ -70,7 +70,7 @@ function render() {
   const column = sortColumn(columns, state);
   renderFilters(columns, column);
   const ordered = sorted(rows, column, state);
-  const groups = state.group === "yes" ? grouped(ordered) : [{ card: null, rows: ordered }];
+  const groups = state.group === "yes" ? grouped(ordered) : [{ group: null, rows: ordered }];
   inView = groups.flatMap((group) => group.rows);
   const total = MEASURED.get(state.data) || 0;
   $("status").textContent = `${WHOLE.format(rows.length)} of ${WHOLE.format(total)} measured rows of ${state.data}`;
@@ -96,8 +96,8 @@ function renderCards(rows) {
   const toggle = el("details", { open, ontoggle: () => fill() },
     el("summary", {}, el("b", {}, `${cards.length} protocol cards in view.`),
       state.group === "yes"
-        ? " Rows are grouped by card, and compare within a group only. What differs"
-        : " The order below runs across cards: it compares scores made under different rules. What differs"), body);
+        ? " Rows under one heading were scored under the same protocol. What differs"
+        : " The order below runs across protocols: it compares scores made under different rules. What differs"), body);
   if (open) fill();
   place.replaceChildren(toggle);
   place.classList.toggle("across", state.group !== "yes");
@@ -115,13 +115,12 @@ function heading(column, chosen) {
     el("button", { type: "button", onclick: press }, column.label, el("span", { class: "arrow", "aria-hidden": "true" }, active ? (down ? "▾" : "▴") : "")));
 }
 
-function cell(row, column, best) {
+function cell(row, column) {
   if (column.kind === "score") {
     const score = scoreOf(row, column.protocol, column.metric);
     if (!score) return el("td", { class: "c-score" }, NONE);
     const text = score[0].toFixed(2);
-    const top = !row.partial && best.get(`${column.key} ${row.card}`) === text;
-    return el("td", { class: "c-score" }, top ? el("b", {}, text) : text, el("small", {}, interval(score)));
+    return el("td", { class: "c-score" }, isBest(row, column) ? el("b", {}, text) : text, el("small", {}, interval(score)));
   }
   const [text, below] = {
     crop: () => [row.crop], rerank: () => [row.rerank], card: () => [chip(row.card)],
@@ -131,12 +130,12 @@ function cell(row, column, best) {
   return el("td", { class: `c-${column.key}` }, text, below ? el("small", {}, below) : null);
 }
 
-function rowLines(row, columns, best) {
+function rowLines(row, columns) {
   const open = state.open === row.id;
   const button = el("button", { type: "button", class: "name", "aria-expanded": String(open), "aria-controls": `d-${row.id}`, "data-id": row.id, onclick: () => toggleRow(row.id) }, row.name);
   const line = el("tr", { class: `row ${open ? "open" : ""}`, id: `r-${row.id}` },
     el("th", { scope: "row", class: "c-name" }, el("span", { class: "title" }, button, ...row.marks.map((mark) => el("span", { class: `mark ${mark}` }, mark))), el("small", {}, row.backbone === "not stated" ? "" : row.backbone)),
-    ...columns.slice(1).map((column) => cell(row, column, best)));
+    ...columns.slice(1).map((column) => cell(row, column)));
   if (!open) return [line];
   return [line, el("tr", { class: "more", id: `d-${row.id}` }, el("td", { colspan: columns.length }, detail(row)))];
 }
@@ -149,16 +148,15 @@ function renderTable(groups, columns, column, total) {
       anyFilter() ? el("button", { type: "button", onclick: clear }, "Clear filters") : null));
     return;
   }
-  const best = bestByCard(columns, state);
   const body = el("tbody");
   let left = limit;
   for (const group of groups) {
     if (left <= 0) break;
-    if (group.card) {
-      body.append(el("tr", { class: "group" }, el("th", { colspan: columns.length, scope: "rowgroup" }, chip(group.card), " ",
-        group.partial ? el("span", { class: "mark partial" }, "partial runs, not ranked") : null, " ", byCard.get(group.card).gist)));
+    if (group.group) {
+      body.append(el("tr", { class: "group" }, el("th", { colspan: columns.length, scope: "rowgroup" },
+        group.partial ? el("span", { class: "mark partial" }, "partial runs, not ranked") : null, " ", group.group.words)));
     }
-    for (const row of group.rows.slice(0, left)) body.append(...rowLines(row, columns, best));
+    for (const row of group.rows.slice(0, left)) body.append(...rowLines(row, columns));
     left -= group.rows.length;
   }
   const table = el("table", { class: "board" },

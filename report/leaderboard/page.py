@@ -13,17 +13,21 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from bench.records import groups
 from bench.records.rows import Run, flat, protocols
 from bench.records.text import clean, relative_target
 from bench.records.words import gist, label, metric_label, say, stated
-from bench.report.figures.cost_plot import rules_of
+from bench.report.tables import main
 from bench.report.tables.differences import crop_of
 from bench.report.tables.literature import metric_name
 from bench.report.tables.published import TAGS, PublishedRow
 from bench.system.hashing import canonical_json
+
+if TYPE_CHECKING:
+    from bench.report.build import Content
 
 PARTS = Path(__file__).resolve().parent
 SCRIPTS = ("view.js", "plot.js", "detail.js", "page.js")
@@ -41,12 +45,7 @@ SHOWN_ELSEWHERE = {
 LONGEST = 600
 
 
-def page(
-    results: Path,
-    shown: Sequence[Run],
-    rows: Sequence[PublishedRow],
-    left_out: Sequence[tuple[PurePosixPath, str]],
-) -> bytes:
+def page(results: Path, content: Content, left_out: Sequence[tuple[PurePosixPath, str]]) -> bytes:
     """Return the page of the runs that the report shows and of the published rows, as UTF-8.
 
     Records and sheets are read again below `results`. Equal files give equal bytes.
@@ -54,8 +53,8 @@ def page(
     script = "\n".join((PARTS / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     data = {
-        **_measured(results, shown),
-        "published": [_published(row) for row in rows if row.printable and row.values],
+        **_measured(results, content.shown),
+        "published": [_published(row) for row in content.published if row.printable and row.values],
         "tags": TAGS,
         "left_out": [[clean(file), clean(reason)] for file, reason in left_out],
     }
@@ -92,16 +91,55 @@ def _measured(results: Path, shown: Sequence[Run]) -> dict[str, Any]:
         return numbers.setdefault(words, len(numbers))
 
     sheets = _sheets(results)
+    ranked, headings = _ranked(shown)
     rows = []
     order = sorted(shown, key=lambda run: (run.dataset, run.name, run.card_id, run.file))
     for run in order:
         record = json.loads((results / run.file).read_bytes())
         cards.setdefault(run.card_id, _card(run))
-        # Only rows with equal numbers may share a Pareto front; timings need one machine besides.
-        front = {"rivals": number(rules_of(run)), "machine": number(run.cost.machine)}
-        groups = {"facts": [once(group) for group in _facts(record)]}
-        rows.append(_row(run, record, sheets) | front | groups)
-    return {"rows": rows, "cards": cards, "facts": facts, "protocols": protocols(shown)}
+        # Timings compare on one machine only.
+        together = ranked[run] | {"machine": number(run.cost.machine)}
+        about = {"facts": [once(group) for group in _facts(record)]}
+        rows.append(_row(run, record, sheets) | together | about)
+    return {
+        "rows": rows,
+        "cards": cards,
+        "facts": facts,
+        "protocols": protocols(shown),
+        "groups": headings,
+    }
+
+
+def _ranked(shown: Sequence[Run]) -> tuple[dict[Run, dict[str, Any]], list[dict[str, Any]]]:
+    """Return group, chain and places of every run, as in the report, and the groups in words.
+
+    `places` has, per protocol, a place (1, 2 or 0) for each metric of the card.
+    """
+    ranked: dict[Run, dict[str, Any]] = {}
+    headings: list[dict[str, Any]] = []
+    for dataset in dict.fromkeys(run.dataset for run in shown):
+        runs = [run for run in shown if run.dataset == dataset]
+        of_dataset = groups.groups(runs, lambda _: None)
+        for group, heading in zip(
+            of_dataset, main.headings([g.runs for g in of_dataset]), strict=True
+        ):
+            for chain in group.chains:
+                for run in chain.runs:
+                    ranked[run] = {"group": len(headings), "chain": chain.words, "places": {}}
+                _add_places(ranked, chain.runs)
+            headings.append({"words": heading, "partial": group.partial})
+    return ranked, headings
+
+
+def _add_places(ranked: Mapping[Run, dict[str, Any]], runs: Sequence[Run]) -> None:
+    columns = {(p, m) for run in runs for p, of in run.scores.items() for m in of}
+    for protocol, metric in sorted(columns):
+        means = {run: run.score(protocol, metric).mean for run in runs}
+        for run, place in groups.places(means, main.DIGITS).items():
+            metrics = list(run.card["metrics"])
+            listed = ranked[run]["places"].setdefault(protocol, [0] * len(metrics))
+            if metric in metrics:
+                listed[metrics.index(metric)] = place
 
 
 def _row(run: Run, record: Mapping[str, Any], sheets: Mapping[str, str]) -> dict[str, Any]:

@@ -47,8 +47,8 @@ function front(points) {
 function frontsOf(points, x) {
   const groups = new Map();
   for (const point of points) {
-    const { rivals, machine, rerank } = point.row;
-    const key = [rivals, x === "bytes" ? "" : machine, x === "latency" ? rerank : ""].join("|");
+    const { group, machine, rerank } = point.row;
+    const key = [group, x === "bytes" ? "" : machine, x === "latency" ? rerank : ""].join("|");
     if (!groups.has(key)) groups.set(key, []);
     groups.get(key).push(point);
   }

@@ -173,34 +173,20 @@ function sorted(rows, column, state) {
   return keyed.map(([, row]) => row);
 }
 
-// Complete rows by card, the cards in the order of their first row; partial rows last, by card.
+// Rows that may be compared, the groups in the order of their first row; partial rows last.
 function grouped(rows) {
   const groups = new Map();
   for (const row of rows) {
-    const key = `${row.partial} ${row.card}`;
-    if (!groups.has(key)) groups.set(key, { card: row.card, partial: row.partial, rows: [] });
-    groups.get(key).rows.push(row);
+    if (!groups.has(row.group)) groups.set(row.group, { group: DATA.groups[row.group], partial: row.partial, rows: [] });
+    groups.get(row.group).rows.push(row);
   }
   return [...groups.values()];
 }
 
-// The best value of a column under each card, of all complete rows of the data set, not of those in view.
-function bestByCard(columns, state) {
-  const best = new Map();
-  for (const column of columns) {
-    if (column.kind !== "score") continue;
-    const values = new Map();
-    for (const row of DATA.rows) {
-      const value = row.dataset === state.data && !row.partial ? column.value(row) : null;
-      if (value === null) continue;
-      const [top, number] = values.get(row.card) || [-Infinity, 0];
-      values.set(row.card, [Math.max(top, value), number + 1]);
-    }
-    for (const [card, [top, number]] of values) {
-      if (number > 1) best.set(`${column.key} ${card}`, top.toFixed(2));
-    }
-  }
-  return best;
+// Whether a row is best in a column, among the complete rows of its data set, group and system.
+function isBest(row, column) {
+  const at = byCard.get(row.card).at.get(column.metric);
+  return (row.places[column.protocol] || [])[at] === 1;
 }
 
 function whatDiffers(cards) {

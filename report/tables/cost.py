@@ -8,19 +8,22 @@ from pathlib import PurePosixPath
 from bench.records import text
 from bench.records.costs import Timed
 from bench.records.rows import Run, protocols
-from bench.records.text import code, escape, relative_target
-from bench.records.words import by_label, gist, metric_label
+from bench.records.text import escape, relative_target
+from bench.records.words import metric_label
 from bench.report.figures import cost_plot
+from bench.report.tables.main import SHORT
+from bench.report.tables.markdown import name_link, small
+from bench.report.tables.numbers import NONE, ms
 
-NONE = "–"
 NOT_COUNTED = "not counted"
 Cell = Callable[[Run], str]
 NOTE = """\
-Times are milliseconds of one image or query at batch 1: p50, the interval in which the p50 of
-another round of measurements lies in 95 of 100 cases, and p95. Describe is from decoded pixels to
-the descriptor, all scales. Throughput is of describe, at the batch that was best. Sizes are decimal
-(1 MB is 1,000,000 bytes). "–": not measured, or not known; what each key means is defined in
-[`README.md`](README.md#costs).
+Times are milliseconds of one image or query at batch 1: p50, small the interval in which the p50 of
+another round of measurements lies in 95 of 100 cases, and p95. A query is decode, describe, search
+and re-rank, added; describe is from decoded pixels to the descriptor, all scales. Images per second
+are of describe, at the batch that was best, small. Device: peak memory of the accelerator, small
+what was reserved. Sizes are decimal (1 MB is 1,000,000 bytes). "–": not measured, or not known;
+[`README.md`](README.md#costs) defines each key.
 """
 FRONT = """\
 Every point is a complete run; grey: the interval of its time. A line is the Pareto front of the
@@ -45,7 +48,7 @@ def section(chosen: Sequence[Run], dataset: str) -> tuple[list[str], dict[str, b
     machines = sorted({run.cost.machine for run in chosen if has_costs(run)})
     for number, machine in enumerate(machines, start=1):
         there = [run for run in chosen if run.cost.machine == machine and has_costs(run)]
-        blocks.append(f"### Costs: {escape(dataset)} on {escape(machine)}\n")
+        blocks.append(f"## Costs on {escape(machine)}\n")
         if number == 1:
             blocks.append(NOTE)
         blocks.append(table(there))
@@ -74,38 +77,27 @@ def has_costs(run: Run) -> bool:
 
 
 def table(runs: Sequence[Run]) -> str:
-    """Return the table of runs on one machine, grouped by card, the fastest first.
+    """Return the table of runs on one machine, the fastest first.
 
     Columns in which no run has a value are left out.
     """
     mixed = len(_headlines(runs)) > 1
     columns: list[tuple[str, Cell]] = [
         (_quality_head(runs), lambda run: _quality(run, mixed=mixed)),
-        ("describe p50, ms", lambda run: _p50(run.cost.describe)),
-        ("p95, ms", lambda run: _p95(run.cost.describe)),
-        ("throughput, images/s", _throughput),
-        ("decode p50, ms", lambda run: _p50(run.cost.phases.get("decode"))),
-        ("search p50, ms per query", lambda run: _p50(run.cost.phases.get("search"))),
-        ("re-rank p50, ms per query", lambda run: _p50(run.cost.phases.get("re-rank"))),
-        ("peak memory at batch 1, MB", lambda run: _scaled(run.cost.batch_1_bytes, 1e6)),
-        ("peak resident, MB", lambda run: _scaled(run.cost.resident_bytes, 1e6)),
-        ("peak on the device, MB (reserved)", _device_memory),
-        ("parameters, millions", lambda run: _scaled(run.cost.parameters, 1e6)),
-        ("GFLOPs per image", _flops),
-        ("bytes per descriptor", lambda run: f"{run.bytes_per_image:,}"),
-        ("index, MB", lambda run: _scaled(run.cost.index_bytes, 1e6)),
-        ("local features, MB", lambda run: _scaled(run.cost.local_bytes, 1e6)),
-        ("record", lambda run: text.link(run.run_id, relative_target(run.file))),
+        ("query, ms", lambda run: _p50(run.cost.query_ms)),
+        ("describe, ms", lambda run: _p50(run.cost.describe)),
+        ("p95", lambda run: _p95(run.cost.describe)),
+        ("images/s", _throughput),
+        ("search, ms", lambda run: _plain(run.cost.phases.get("search"))),
+        ("re-rank, ms", lambda run: _plain(run.cost.phases.get("re-rank"))),
+        ("device, MB", _device_memory),
+        ("parameters, M", lambda run: _scaled(run.cost.parameters, 1e6)),
+        ("GFLOPs", _flops),
     ]
     columns = [column for column in columns if any(column[1](run) != NONE for run in runs)]
-    rows = []
-    for sha256, card in by_label(runs).items():
-        heading = f"**card {code(sha256[:8])}**: {escape(gist(card))}"
-        rows.append([heading, *[""] * len(columns)])
-        group = [run for run in runs if run.card_id == sha256]
-        for run in sorted(group, key=lambda run: (_order(run), run.name, run.file)):
-            rows.append([escape(run.name), *(cell(run) for _, cell in columns)])
-    right = range(1, len(columns))
+    ordered = sorted(runs, key=lambda run: (_order(run), run.name, run.file))
+    rows = [[name_link(run), *(cell(run) for _, cell in columns)] for run in ordered]
+    right = range(1, len(columns) + 1)
     return text.table(["method", *(head for head, _ in columns)], rows, right)
 
 
@@ -120,43 +112,38 @@ def _headlines(runs: Sequence[Run]) -> list[str]:
 def _quality_head(runs: Sequence[Run]) -> str:
     labels = [metric_label(headline) for headline in _headlines(runs)]
     shown = cost_plot.main_protocol(protocols(runs))
-    return f"{escape(labels[0] if len(labels) == 1 else 'headline')} {escape(shown)}, %"
+    head = escape(labels[0] if len(labels) == 1 else "headline")
+    return f"{head} {escape(SHORT.get(shown, shown))}, %"
 
 
 def _quality(run: Run, *, mixed: bool) -> str:
     mean = cost_plot.quality_of(run)
     if mean is None:
         return NONE
-    return f"{100 * mean:.2f}" + (f" ({escape(metric_label(run.headline))})" if mixed else "")
+    return f"{100 * mean:.1f}" + (f" ({escape(metric_label(run.headline))})" if mixed else "")
 
 
 def _p50(timed: Timed | None) -> str:
     if timed is None:
         return NONE
     if timed.interval is None:
-        return _ms(timed.p50)
+        return ms(timed.p50)
     low, high = timed.interval
-    return f"{_ms(timed.p50)} ({_ms(low)} to {_ms(high)})"
+    return ms(timed.p50) + small(f"{ms(low)}–{ms(high)}")
+
+
+def _plain(timed: Timed | None) -> str:
+    return NONE if timed is None else ms(timed.p50)
 
 
 def _p95(timed: Timed | None) -> str:
-    return NONE if timed is None else _ms(timed.p95)
-
-
-def _ms(value: float) -> str:
-    """Return milliseconds with three digits or more.
-
-    >>> [_ms(value) for value in (0.0123, 1.234, 12.34, 123.4, 12345.6)]
-    ['0.012', '1.23', '12.3', '123', '12,346']
-    """
-    digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:,.{digits}f}"
+    return NONE if timed is None else ms(timed.p95)
 
 
 def _throughput(run: Run) -> str:
     if run.cost.images_per_s is None:
         return NONE
-    return f"{_ms(run.cost.images_per_s)} at batch {run.cost.batch:,}"
+    return ms(run.cost.images_per_s) + small(f"{run.cost.batch:,}")
 
 
 def _flops(run: Run) -> str:
@@ -167,11 +154,11 @@ def _flops(run: Run) -> str:
 
 
 def _scaled(value: int | None, unit: float) -> str:
-    return NONE if value is None else _ms(value / unit)
+    return NONE if value is None else ms(value / unit)
 
 
 def _device_memory(run: Run) -> str:
     if run.cost.device_bytes is None:
         return NONE
     reserved = _scaled(run.cost.device_reserved_bytes, 1e6)
-    return f"{_scaled(run.cost.device_bytes, 1e6)} ({reserved})"
+    return _scaled(run.cost.device_bytes, 1e6) + small(reserved)

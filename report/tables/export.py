@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from bench.records.rows import Run
 from bench.records.words import metric_label, say
 from bench.report.tables.main import Board, treatment
 from bench.system.identity import elided
@@ -19,8 +20,9 @@ COLUMNS = (
     "dataset", "group", "partial", "method", "variant", "marks", "backbone", "training_set",
     "weights_sha256", "dim", "query_crop", "size_cap", "scales", "reranking", "precision",
     "compression", "search", "distractors", "protocol", "metric", "metric_id", "score_percent",
-    "low_percent", "high_percent", "queries", "landmarks", "place", "card", "record", "run_id",
-    "code",
+    "low_percent", "high_percent", "queries", "landmarks", "system", "place", "query_ms",
+    "describe_ms", "search_ms", "rerank_ms", "images_per_s", "image_bytes", "index_bytes",
+    "parameters", "flops_per_image", "machine", "card", "record", "run_id", "code",
 )  # fmt: skip
 STARTS = ("=", "+", "-", "@")  # a spreadsheet takes a cell that begins so for a formula
 
@@ -60,12 +62,34 @@ def lines(board: Board) -> Iterator[dict[str, Any]]:
                     "high_percent": _percent(high),
                     "queries": counts.get("scored"),
                     "landmarks": run.landmarks,
+                    "system": row.chain,
                     "place": place or None,
+                    **_costs(run),
                     "card": run.card_id,
                     "record": run.file.as_posix(),
                     "run_id": run.run_id,
                     "code": run.code,
                 }
+
+
+def _costs(run: Run) -> dict[str, Any]:
+    """Return what a query and an image cost: p50 in milliseconds, bytes, operations."""
+    cost = run.cost
+    timed = {
+        "query_ms": cost.query_ms,
+        "describe_ms": cost.describe,
+        "search_ms": cost.phases.get("search"),
+        "rerank_ms": cost.phases.get("re-rank"),
+    }
+    return {
+        **{key: None if of is None else round(of.p50, 6) for key, of in timed.items()},
+        "images_per_s": cost.images_per_s,
+        "image_bytes": cost.image_bytes,
+        "index_bytes": cost.index_bytes,
+        "parameters": cost.parameters,
+        "flops_per_image": cost.flops,
+        "machine": cost.machine,
+    }
 
 
 def as_csv(board: Board) -> str:

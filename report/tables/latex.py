@@ -6,6 +6,7 @@ have one become commands, and any other character stands as its code point, [U+6
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +22,7 @@ TRAINED = "10em"  # width of the column of the training set, whose names are lon
 _SIGNS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
     "%": r"\%", "_": r"\_", "^": r"\^{}", "~": r"\textasciitilde{}", "<": r"\(<\)",
-    ">": r"\(>\)", "|": r"\(|\)", '"': "''", "`": r"\`{}",
+    ">": r"\(>\)", "|": r"\(|\)", "\u201c": "``", "\u201d": "''", "`": r"\`{}",
     "–": r"\textendash{}", "—": r"\textemdash{}", "…": r"\ldots{}",
     "±": r"\(\pm\)", "×": r"\(\times\)", "·": r"\(\cdot\)", "≥": r"\(\ge\)",
     "≤": r"\(\le\)", "→": r"\(\to\)", "−": r"\(-\)", "√": r"\(\surd\)",
@@ -41,7 +42,8 @@ def escape(text: object, longest: int = 200) -> str:
     >>> escape("50 % of a_b & Radenović")
     "50 \\% of a\\_b \\& Radenovi\\'{c}"
     """
-    return "".join(map(_character, clean(text, longest))).replace("--", "-{}-")
+    line = re.sub(r'(^|[\s(\[{])"', "\\1\u201c", clean(text, longest)).replace('"', "\u201d")
+    return "".join(map(_character, line)).replace("--", "-{}-")
 
 
 def table(board: Board) -> str:
@@ -64,7 +66,7 @@ def table(board: Board) -> str:
     for group in board.groups:
         heading = rf"\multicolumn{{{count}}}{{@{{}}l}}{{\emph{{{escape(group.heading)}}}}} \\"
         lines += [r"\midrule", heading, r"\addlinespace[2pt]"]
-        lines += [_row(row, shown) for row in group.rows]
+        lines += [_row(row, shown, board.digits) for row in group.rows]
     lines += [r"\bottomrule", r"\end{tabular}}"]
     said = {
         note: rf"card \texttt{{{run.card8}}}: {escape(gist(run.card), 400)}."
@@ -111,20 +113,20 @@ def _caption(board: Board, same: Mapping[str, str]) -> str:
     return said
 
 
-def _row(row: Row, shown: Sequence[str]) -> str:
+def _row(row: Row, shown: Sequence[str], digits: int) -> str:
     run, words = row.run, treatment(row.run)
     cells = [
         rf"{{}}{escape(run.short_name(60))}\textsuperscript{{{row.note}}}",
         escape(run.backbone, 40),
         rf"\raggedright {escape(run.training_set, 120)}",
         *(escape(words[key], 60) for key in shown),
-        *(_cell(score, place) for score, place in zip(row.scores, row.places, strict=True)),
+        *(_cell(score, place, digits) for score, place in zip(row.scores, row.places, strict=True)),
     ]
     return " & ".join(cells) + r" \\"
 
 
-def _cell(score: Score, place: int) -> str:
-    text = printed(score.mean).replace("–", "--")
+def _cell(score: Score, place: int, digits: int) -> str:
+    text = printed(score.mean, digits).replace("–", "--")
     text = {BEST: rf"\textbf{{{text}}}", SECOND: rf"\underline{{{text}}}"}.get(place, text)
     if score.interval is None:
         return text

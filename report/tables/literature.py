@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from bench.records.rows import Run, in_order
 from bench.records.text import code, escape, link, table
 from bench.report.tables.differences import differences
-from bench.report.tables.protocols import NONE
+from bench.report.tables.numbers import NONE
 from bench.report.tables.published import TAGS, UNITS, PublishedRow
 
 PARTS = {"main": "Published", "ablation": "Published ablations"}

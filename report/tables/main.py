@@ -1,8 +1,7 @@
 """The main table of a dataset as data: groups that may be compared, rows, marked scores.
 
-Markdown, LaTeX, CSV and JSON are written from it (`show`, `latex`, `export`), so that they agree.
-A group holds what was scored under the same rules; how a method treats its pixels, how precisely it
-computes and how its descriptors are stored and searched is the method's own and has columns.
+Markdown, LaTeX, CSV and JSON are written from it, so that they agree. What may be compared, and
+what is ranked together, is that of `bench.records.classes` and `bench.records.groups`.
 """
 
 from __future__ import annotations
@@ -11,23 +10,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.records import classes, groups
+from bench.records.groups import BEST, SECOND
 from bench.records.rows import ORDER, Card, Run, Score, flat, protocols
+from bench.records.text import clean
 from bench.records.words import label, metric_label, say, size
 from bench.report.tables.differences import crop_of
-from bench.scoring.card import (
-    CROPPED,
-    NO_BOXES,
-    NO_RERANKING,
-    NOT_IDENTITY,
-    UNCOMPRESSED,
-    WHOLE,
-    identity,
-)
+from bench.rerank import stages
+from bench.scoring.card import NO_RERANKING, NOT_IDENTITY, UNCOMPRESSED
 from bench.system.hashing import canonical_json
 
-OF_METHOD = ("preprocess", "descriptors", "precision", "compression", "search", "rerank")
+__all__ = ["BEST", "SECOND", "UNRANKED", "Board", "Group", "Metric", "Row", "board"]
+
 UNRANKED = {"untrained", "chance"}
-BEST, SECOND = 1, 2
+DIGITS = 1  # decimals of a percentage in every table
 SHORT = {"easy": "E", "medium": "M", "hard": "H"}
 RECALL = re.compile(r"recall@([0-9]+)\.")
 NOT_STATED = "not stated"
@@ -44,17 +40,18 @@ class Metric:
 
 @dataclass(frozen=True)
 class Row:
-    """A run, the letter of its card, and per column its score and its place (1, 2 or 0)."""
+    """A run, the letter of its card, its chain, and per column its score and place (1, 2 or 0)."""
 
     run: Run
     note: str
+    chain: str
     scores: tuple[Score, ...]
     places: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that may be compared, best first; the heading says under which rules."""
+    """Rows that may be compared, chain by chain, each best first; the heading names the rules."""
 
     heading: str
     rows: tuple[Row, ...]
@@ -70,6 +67,7 @@ class Board:
     groups: tuple[Group, ...]
     cards: Mapping[str, Run]
     landmarks: tuple[int, ...]
+    digits: int = DIGITS
 
     @property
     def rows(self) -> list[Row]:
@@ -83,50 +81,41 @@ class Board:
         return heads.pop() if len(heads) == 1 else "Recall@k"
 
 
-def board(runs: Sequence[Run], dataset: str, *, easy: bool = False) -> Board:
+def board(runs: Sequence[Run], dataset: str, *, easy: bool = False, digits: int = DIGITS) -> Board:
     """Return the main table of the runs of one dataset.
 
     Of runs that differ in the machine only the newest has a row. Columns are the headline metric
     of medium and hard (and easy, on request), of every protocol where there are others, and all
     Recall@k where that is the headline.
     """
-    runs = _one_machine(runs)
-    columns = _columns(runs, easy=easy)
+    runs = one_machine(runs)
+    columns = columns_of(runs, easy=easy)
+
+    def first_mean(run: Run) -> float | None:
+        return run.score(columns[0].protocol, columns[0].id).mean if columns else None
+
+    ordered = groups.groups(runs, first_mean)
     labels: dict[str, str] = {}
-    groups: dict[tuple[bool, str], list[Run]] = {}
-    for run in runs:
-        groups.setdefault((run.partial, rules(run.card)), []).append(run)
-    ordered = sorted(groups.items(), key=lambda item: _place(item[0][0], item[1]))
-    headings = _headings([of for _, of in ordered])
     made = []
-    for ((partial, _), members), heading in zip(ordered, headings, strict=True):
-        members = sorted(members, key=lambda run: _order(run, columns))
+    for group, heading in zip(ordered, headings([g.runs for g in ordered]), strict=True):
         rows = []
-        for run in members:
-            note = labels.setdefault(run.card_id, letter(len(labels)))
-            rows.append((run, note, tuple(run.score(c.protocol, c.id) for c in columns)))
-        rivals = [scores for run, _, scores in rows if not UNRANKED & set(run.marks)]
-        marked = [_marks([s[i].mean for s in rivals]) for i in range(len(columns))]
-        made.append(
-            Group(
-                heading,
-                tuple(
-                    Row(
-                        run,
-                        note,
-                        scores,
-                        tuple(
-                            0
-                            if partial or UNRANKED & set(run.marks)
-                            else marked[i].get(printed(score.mean), 0)
-                            for i, score in enumerate(scores)
-                        ),
-                    )
-                    for run, note, scores in rows
-                ),
-                partial,
-            )
-        )
+        for chain in group.chains:
+            marked = [
+                groups.places({run: run.score(c.protocol, c.id).mean for run in chain.runs}, digits)
+                for c in columns
+            ]
+            rows += [
+                Row(
+                    run,
+                    labels.setdefault(run.card_id, letter(len(labels))),
+                    chain.words,
+                    tuple(run.score(c.protocol, c.id) for c in columns),
+                    tuple(each.get(run, 0) for each in marked),
+                )
+                for run in chain.runs
+            ]
+        rows.sort(key=lambda row: not groups.is_ranked(row.run))
+        made.append(Group(heading, tuple(rows), group.partial))
     first = {run.card_id: run for run in reversed(runs)}
     return Board(
         dataset,
@@ -134,6 +123,7 @@ def board(runs: Sequence[Run], dataset: str, *, easy: bool = False) -> Board:
         tuple(made),
         {note: first[sha256] for sha256, note in labels.items()},
         tuple(sorted({run.landmarks for run in runs if run.landmarks is not None})),
+        digits,
     )
 
 
@@ -147,13 +137,13 @@ def letter(number: int) -> str:
     return (letter(head - 1) if head else "") + chr(ord("a") + last)
 
 
-def printed(value: float | None) -> str:
-    """Return a fraction as a percentage with two decimals; an en dash for None.
+def printed(value: float | None, digits: int = 2) -> str:
+    """Return a fraction as a percentage with so many decimals; an en dash for None.
 
-    >>> printed(0.84814), printed(None)
-    ('84.81', '–')
+    >>> printed(0.84814), printed(0.84814, 1), printed(None)
+    ('84.81', '84.8', '–')
     """
-    return "–" if value is None else f"{100 * value:.2f}"
+    return "–" if value is None else f"{100 * value:.{digits}f}"
 
 
 def treatment(run: Run) -> dict[str, str]:
@@ -185,7 +175,9 @@ def about(table: Board) -> list[str]:
 
 
 def reranking(card: Card) -> str:
-    """Return the rule of candidates in a few words, "none" without re-ranking."""
+    """Return the rule of candidates or the stages in a few words, "none" without any."""
+    if card.get("stages"):
+        return clean(stages.words(card["stages"]))
     return str(card["candidates_rule"])
 
 
@@ -194,14 +186,16 @@ def protocol_head(name: str, names: Iterable[str]) -> str:
     return SHORT[name] if set(names) == set(ORDER) else name
 
 
-def _one_machine(runs: Sequence[Run]) -> list[Run]:
+def one_machine(runs: Sequence[Run]) -> list[Run]:
+    """Return the newest of the runs that differ in the machine alone."""
     latest: dict[tuple[object, ...], Run] = {}
     for run in sorted(runs, key=lambda run: (run.created, run.run_id, run.file)):
         latest[run.identity[:-1]] = run
     return list(latest.values())
 
 
-def _columns(runs: Sequence[Run], *, easy: bool) -> list[Metric]:
+def columns_of(runs: Sequence[Run], *, easy: bool) -> list[Metric]:
+    """Return the columns of a data set's table."""
     names = protocols(runs)
     shown = [n for n in names if easy or n != "easy"] if set(names) == set(ORDER) else names
     heads = list(dict.fromkeys(sorted(run.headline for run in runs)))
@@ -221,37 +215,30 @@ def _columns(runs: Sequence[Run], *, easy: bool) -> list[Metric]:
     return out
 
 
-def rules(card: Card) -> str:
-    """Return what two rows must have in common to stand under one heading."""
-    return canonical_json({k: value for k, value in identity(card).items() if k not in OF_METHOD})
-
-
-def _place(partial: bool, members: Sequence[Run]) -> tuple[object, ...]:
-    """Sort groups: whole runs first, cropped queries first, without re-ranking first."""
-    card = members[0].card
-    crop = {CROPPED: 0, WHOLE: 1, NO_BOXES: 1}.get(card["crop_rule"], 2)
-    return partial, crop, reranking(card) != NO_RERANKING, rules(card)
-
-
-def _headings(groups: Sequence[Sequence[Run]]) -> list[str]:
+def headings(groups: Sequence[Sequence[Run]]) -> list[str]:
     """Return a heading per group: query and re-ranking, and what else tells groups apart."""
     leaves = []
     for members in groups:
-        hidden = (*OF_METHOD, *NOT_IDENTITY)
-        shown = {k: v for k, v in members[0].card.items() if k not in hidden}
+        card = members[0].card
+        shown = {
+            key: value
+            for key, value in card.items()
+            if key not in NOT_IDENTITY and classes.class_of(key, card) == "protocol"
+        }
         leaves.append({p: v for p, v in flat(shown).items() if not p.endswith("truth_sha256")})
     differs = [
         path
         for path in dict.fromkeys(path for each in leaves for path in each)
         if len({canonical_json(each.get(path)) for each in leaves}) > 1
         and path not in ("crop_rule", "candidates_rule", "limit")
+        and not path.startswith("rerank.")
         and not path.startswith("protocols.")
     ]
     out = []
     for members, each in zip(groups, leaves, strict=True):
         card = members[0].card
         parts = [f"query: {say('crop_rule', card['crop_rule'], card)}"]
-        if reranking(card) != NO_RERANKING:
+        if reranking(card) != NO_RERANKING and classes.uses(card):
             parts.append(f"re-ranked, {say('candidates_rule', card['candidates_rule'], card)}")
         if card["limit"] is not None:
             parts.append(f"partial: limited to {card['limit']:,}, comparable with nothing")
@@ -262,24 +249,6 @@ def _headings(groups: Sequence[Sequence[Run]]) -> list[str]:
             parts.append(f"{label(path)}: {value[:8] if 'sha256' in label(path) else value}")
         out.append("; ".join(parts))
     return out
-
-
-def _order(run: Run, columns: Sequence[Metric]) -> tuple[object, ...]:
-    """Best first by the first column; untrained rows and chance below the others."""
-    mean = run.score(columns[0].protocol, columns[0].id).mean if columns else None
-    return bool(UNRANKED & set(run.marks)), 1.0 if mean is None else -mean, run.name, run.file
-
-
-def _marks(means: Sequence[float | None]) -> dict[str, int]:
-    """Return the printed scores that are best and second best; nothing where there is one."""
-    scored = [mean for mean in means if mean is not None]
-    if len(scored) < 2:
-        return {}
-    best = sorted({printed(mean) for mean in scored}, key=float, reverse=True)
-    marked = {best[0]: BEST}
-    if len(best) > 1 and len(scored) > 2:
-        marked[best[1]] = SECOND
-    return marked
 
 
 def _crop(run: Run) -> str:

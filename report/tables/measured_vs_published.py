@@ -12,14 +12,17 @@ from decimal import Decimal
 
 from bench.records import text
 from bench.records.rows import Run, Score, in_order
-from bench.records.text import escape
+from bench.records.text import clean, escape
 from bench.records.words import metric_label
 from bench.report.tables import latex
 from bench.report.tables.differences import NONE_KNOWN, differences
-from bench.report.tables.literature import metric_name, source
+from bench.report.tables.literature import metric_name
 from bench.report.tables.main import UNRANKED, printed, protocol_head
+from bench.report.tables.markdown import name_link
 from bench.report.tables.published import PublishedRow
 
+LONG = 12  # lines of a table that is not folded
+LONGEST = 44
 IDS = {
     "map": "map.trapezoid.junk-removed",
     "mp": "mp@{}.clipped.junk-removed",
@@ -59,33 +62,42 @@ def pairs(runs: Sequence[Run], rows: Sequence[PublishedRow], dataset: str) -> li
 
 
 def table(found: Sequence[Pair]) -> str:
-    """Return the pairs as a Markdown table: a line per measured and published row."""
+    """Return the pairs as a Markdown table, a line per measured and published row, and notes.
+
+    A long table is folded.
+    """
     names = in_order(pair.protocol for pair in found)
     columns = [
         (name, metric)
         for name in names
         for metric in sorted({pair.metric for pair in found if pair.protocol == name})
     ]
-    heads = ["method", "card", "published in"]
+    heads = ["method", "published in"]
     for name, metric in columns:
         head = f"{protocol_head(name, [*names, 'easy', 'medium', 'hard'])} {metric_name(metric)}"
-        heads += [f"{escape(head)} measured, %", "published, %", "difference, points"]
-    heads.append("what differs")
+        heads += [f"{escape(head)}, %", "published", "difference"]
+    heads.append("differs")
     lines: dict[tuple[str, str], list[Pair]] = {}
     for pair in found:
         lines.setdefault((str(pair.run.file), pair.row.id), []).append(pair)
-    rows = []
+    rows, said = [], dict[str, int]()
     for line in lines.values():
         one = line[0]
-        cells = [escape(one.run.name), text.code(one.run.card8), _said(one.row)]
+        cells = [name_link(one.run), _said(one.row)]
         for column in columns:
             same = next((p for p in line if (p.protocol, p.metric) == column), None)
             if same is None:
                 cells += ["–", "–", "–"]
             else:
                 cells += [_measured(same.score), same.digits, f"{same.difference:+}"]
-        rows.append([*cells, one.differs])
-    return text.table(heads, rows, range(3, len(heads) - 1))
+        number = said.setdefault(one.differs, len(said) + 1) if one.differs != NONE_KNOWN else 0
+        rows.append([*cells, f"({number})" if number else "–"])
+    listed = [f"({number}) {words.replace('<br>', '; ')}" for words, number in said.items()]
+    shown = text.table(heads, rows, range(2, len(heads) - 1))
+    what = "\nWhat differs:\n\n" + "<br>\n".join(listed) + "\n" if listed else ""
+    if len(rows) <= LONG:
+        return shown + what
+    return text.folded(f"{len(rows):,} measured rows beside published ones", shown + what)
 
 
 def as_lines(found: Sequence[Pair]) -> list[dict[str, object]]:
@@ -120,7 +132,7 @@ def as_latex(found: Sequence[Pair], dataset: str) -> str:
             f"{{}}{latex.escape(pair.run.short_name(60))}",
             latex.escape(f"{pair.row.source.text}; {pair.row.variant}", 90),
             latex.escape(f"{pair.protocol} {metric_label(metric_id(pair.metric))}"),
-            _measured(pair.score).split(" ")[0],
+            _measured(pair.score),
             pair.digits,
             rf"\({pair.difference:+}\)\textsuperscript{{{note}}}",
         ]
@@ -171,14 +183,14 @@ def _pairs(run: Run, row: PublishedRow, dataset: str, said: str) -> list[Pair]:
 
 
 def _said(row: PublishedRow) -> str:
-    return f"{source(row)}: {escape(row.variant)}"
+    at = row.source
+    words = clean(at.text, LONGEST)
+    shown = escape(words) if at.url is None else text.link(words, at.url)
+    return f"{shown}: {escape(row.variant, LONGEST)}"
 
 
 def _measured(score: Score) -> str:
-    if score.interval is None:
-        return printed(score.mean)
-    low, high = (f"{100 * end:.1f}" for end in score.interval)
-    return f"{printed(score.mean)} <sub>{low}–{high}</sub>"
+    return printed(score.mean)
 
 
 def _plain(finished: str) -> str:

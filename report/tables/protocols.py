@@ -1,131 +1,135 @@
-"""Measured rows in full: a table per protocol, grouped by card, and the cards."""
+"""Measured rows in full: a table per protocol, and the cards as far as they differ."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from bench.records import text
-from bench.records.rows import Run
-from bench.records.text import code, escape
-from bench.records.words import by_label, full, gist, metric_label, say, size, what_differs
-from bench.report.tables.differences import crop_of
-from bench.report.tables.main import printed
+from bench.records import groups, text
+from bench.records.rows import Card, Run
+from bench.records.text import code, escape, folded
+from bench.records.words import ABSENT, by_label, full, gist, label, metric_label, say, stated
+from bench.report.tables.markdown import name_link, small
+from bench.report.tables.numbers import NONE
+from bench.system.hashing import canonical_json
 
-NONE = "–"
 SHOWN_FAMILIES = ("mp@", "recall@")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its heading, the finished cell of a run, and the fraction it is ranked by."""
+    """One column: its heading, the finished cell of a run, and whether it is a score."""
 
     head: str
     cell: Callable[[Run], str]
-    value: Callable[[Run], float | None] | None = None
+    score: bool = False
 
 
 def protocol_table(runs: Sequence[Run], protocol: str) -> str:
-    """Return the table of one protocol: method, treatment, scores, costs, record, by card."""
+    """Return every score of one protocol: a line per run, in the order of the main table.
+
+    Columns in which all rows agree stand in the line above the table.
+    """
     runs = [run for run in runs if protocol in run.scores]
     headlines = list(dict.fromkeys(run.headline for run in runs))
     further = [m for run in runs for m in run.card["metrics"] if m.startswith(SHOWN_FAMILIES)]
-    columns = [
-        Column("trained on", lambda run: escape(run.training_set)),
-        Column("weights", _weights),
-        Column("dim", lambda run: f"{run.dim:,}"),
-        Column("query", lambda run: {"whole": "whole image"}.get(crop_of(run), crop_of(run))),
-        Column("scales", partial(_treatment, field="scales")),
-        Column("size cap", partial(_treatment, field="max_side_px")),
-    ]
+    columns = []
     for metric in dict.fromkeys([*headlines, *further]):
         head = f"{escape(metric_label(metric))}, %"
-        columns.append(_score(head, partial(_mean, protocol=protocol, metric=metric)))
-        if metric in headlines:
-            cell = partial(_interval, protocol=protocol, metric=metric)
-            columns.append(Column("95 % interval", cell))
+        columns.append(Column(head, partial(_score, protocol=protocol, metric=metric), True))
     columns += [
-        Column("queries scored", partial(_scored, protocol=protocol)),
-        Column("tied images", lambda run: f"{run.tied:,}"),
-        Column("bytes per image", lambda run: f"{run.bytes_per_image:,}"),
-        Column("describe, ms (p50 / p95, batch 1)", _latency),
-        Column("device", lambda run: escape(run.device)),
-        Column("record", _record),
+        Column("scored", partial(_scored, protocol=protocol)),
+        Column("tied", lambda run: f"{run.tied:,}"),
+        Column("weights", _weights),
+        Column("card", lambda run: code(run.card8)),
     ]
-    return _grouped(runs, columns, protocol)
+    cells = [[column.cell(run) for run in runs] for column in columns]
+    same = [not c.score and len(set(of)) == 1 and len(runs) > 1
+            for c, of in zip(columns, cells, strict=True)]  # fmt: skip
+    shown = [column for column, one in zip(columns, same, strict=True) if not one]
+    heads = ["method", *(column.head for column in shown)]
+    rows = [[name_link(run), *(column.cell(run) for column in shown)] for run in _ordered(runs)]
+    shared = [f"{column.head} {of[0]}" for column, of, one in
+              zip(columns, cells, same, strict=True) if one]  # fmt: skip
+    above = f"All rows: {'; '.join(shared)}.\n\n" if shared else ""
+    right = [i for i, column in enumerate(shown, start=1) if column.score]
+    return above + text.table(heads, rows, right)
 
 
 def cards_of(runs: Sequence[Run]) -> str:
-    """Return in what the cards of the runs differ, and every card in full, folded."""
+    """Return the usual card of a data set in full, folded, and of each other what differs."""
     cards = by_label(runs)
-    blocks = []
-    if differing := what_differs(cards):
-        blocks.append(f"What differs between the {len(cards)} cards:\n")
-        blocks.append("\n".join(f"- {line}" for line in differing) + "\n")
-    blocks += [full(card, sha256) for sha256, card in cards.items()]
-    return "\n".join(blocks)
+    counts = Counter(run.card_id for run in runs)
+    usual = min(cards, key=lambda sha256: (-counts[sha256], sha256))
+    blocks = [full(cards[usual], usual)]
+    if len(cards) == 1:
+        return blocks[0]
+    heads = ["card", "rows", f"what differs from {code(usual[:8])}, the usual card: here / there"]
+    rows = [
+        [code(sha256[:8]), f"{counts[sha256]:,}", _differs(card, cards[usual])]
+        for sha256, card in cards.items()
+        if sha256 != usual
+    ]
+    folds = [
+        folded(f"card {sha256[:8]}: {gist(card)}", _ids(sha256, card))
+        for sha256, card in cards.items()
+        if sha256 != usual
+    ]
+    return "\n".join([text.table(heads, rows, [1]), *blocks, *folds])
 
 
-def _grouped(runs: Sequence[Run], columns: Sequence[Column], ranked_by: str) -> str:
-    """Return the table grouped by card, the partial runs in one of their own."""
-    complete = [run for run in runs if not run.partial]
-    part = [run for run in runs if run.partial]
-    heads = ["method", "card", *(column.head for column in columns)]
-    right = [i for i, column in enumerate(columns, start=2) if column.value is not None]
-    blocks = []
-    if complete:
-        blocks.append(text.table(heads, _rows(complete, columns, ranked_by), right))
-    if part:
-        blocks.append("Partial runs: a part of the images, comparable with nothing, not ranked.\n")
-        blocks.append(text.table(heads, _rows(part, columns, None), right))
-    return "\n".join(blocks)
+def _ids(sha256: str, card: Card) -> str:
+    """Return the id of a card in full, and what makes its stages, which others lack."""
+    of_stage = {p: v for p, v in stated(card).items() if p.split(".")[0] in ("rerank", "stages")}
+    lines = [f"- id of the card (sha256 of what identifies it): {code(sha256)}"]
+    return "\n".join([*lines, *(f"- {escape(label(p))}: {escape(say(p, v, card))}"
+                                for p, v in of_stage.items())])  # fmt: skip
 
 
-def _rows(runs: Sequence[Run], columns: Sequence[Column], ranked_by: str | None) -> list[list[str]]:
-    """Return a heading row per card and its runs below it, the best first and in bold."""
-    rows = []
-    for sha256, card in by_label(runs).items():
-        heading = f"**card {code(sha256[:8])}**: {escape(gist(card))}"
-        rows.append([heading, *[""] * (len(columns) + 1)])
-        group = sorted(
-            (run for run in runs if run.card_id == sha256),
-            key=lambda run: (_place(run, ranked_by), run.name, run.file),
-        )
-        best = [_best(column, group) if ranked_by else None for column in columns]
-        for run in group:
-            cells = [
-                f"**{column.cell(run)}**" if top and column.cell(run) == top else column.cell(run)
-                for column, top in zip(columns, best, strict=True)
-            ]
-            rows.append([escape(run.name), code(run.card8), *cells])
-    return rows
+def _differs(card: Card, usual: Card) -> str:
+    """Return every field in which a card differs; the parts of re-ranking are in its own fold."""
+    here, there = _leaves(card), _leaves(usual)
+    said = []
+    for path in dict.fromkeys([*there, *here]):
+        if canonical_json(here.get(path)) == canonical_json(there.get(path)):
+            continue
+        one = say(path, here[path], card) if path in here else ABSENT
+        other = say(path, there[path], usual) if path in there else ABSENT
+        said.append(f"{escape(label(path))}: {escape(_short(one))} / {escape(_short(other))}")
+    return "<br>".join(said) or "only the way it is written"
 
 
-def _place(run: Run, ranked_by: str | None) -> float:
-    mean = run.score(ranked_by, run.headline).mean if ranked_by else None
-    return 1.0 if mean is None else -mean
+def _leaves(card: Card) -> Mapping[str, Any]:
+    return {p: v for p, v in stated(card).items() if not p.startswith("rerank.")}
 
 
-def _best(column: Column, group: Sequence[Run]) -> str | None:
-    """Return the printed form of the largest value, None with fewer than two to compare."""
-    if column.value is None:
-        return None
-    values = [value for value in map(column.value, group) if value is not None]
-    return printed(max(values)) if len(values) > 1 else None
+def _short(words: str) -> str:
+    hashed = len(words) == 64 and set(words) <= set("0123456789abcdef")
+    return f"{words[:8]}…" if hashed else words
 
 
-def _score(head: str, value: Callable[[Run], float | None]) -> Column:
-    return Column(head, lambda run: printed(value(run)), value)
+def _ordered(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs group by group, as the main table has them, best first."""
+
+    def mean(run: Run) -> float | None:
+        known = [name for name in ("medium", *run.scores) if name in run.scores]
+        return run.score(known[0], run.headline).mean if known else None
+
+    return [run for group in groups.groups(runs, mean) for run in group.runs]
 
 
-def _mean(run: Run, protocol: str, metric: str) -> float | None:
-    return run.score(protocol, metric).mean
-
-
-def _interval(run: Run, protocol: str, metric: str) -> str:
-    interval = run.score(protocol, metric).interval
-    return NONE if interval is None else f"{printed(interval[0])} to {printed(interval[1])}"
+def _score(run: Run, protocol: str, metric: str) -> str:
+    """Return a score with two decimals, and the interval of the headline small."""
+    score = run.score(protocol, metric)
+    if score.mean is None:
+        return NONE
+    shown = f"{100 * score.mean:.2f}"
+    if metric != run.headline or score.interval is None:
+        return shown
+    return shown + small(f"{100 * score.interval[0]:.2f}–{100 * score.interval[1]:.2f}")
 
 
 def _scored(run: Run, protocol: str) -> str:
@@ -134,25 +138,5 @@ def _scored(run: Run, protocol: str) -> str:
     return f"{counts['scored']:,}{skipped}"
 
 
-def _treatment(run: Run, field: str) -> str:
-    path = f"preprocess.{field}"
-    held = run.leaves
-    if field == "max_side_px" and path in held:
-        return escape(size(held, run.card))
-    return escape(say(path, held[path], run.card)) if path in held else "not stated"
-
-
 def _weights(run: Run) -> str:
-    digits = f" ({code(run.weights_sha256[:8])})" if run.weights_sha256 else ""
-    return f"{escape(run.source)}{digits}"
-
-
-def _latency(run: Run) -> str:
-    if run.describe_ms is None:
-        return NONE
-    return f"{run.describe_ms[0]:.1f} / {run.describe_ms[1]:.1f}"
-
-
-def _record(run: Run) -> str:
-    target = text.relative_target(run.file)
-    return f"{text.link(run.run_id, target)}, code {escape(run.code)}"
+    return code(run.weights_sha256[:8]) if run.weights_sha256 else NONE

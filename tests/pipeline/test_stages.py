@@ -17,6 +17,7 @@ from bench.records import record
 from bench.records.verify import verify
 from bench.rerank import stages
 from tests.support.checkout import ROOT
+from tests.support.reports import text_of
 from tests.support.signed import sign
 
 README = (ROOT / "bench" / "rerank" / "README.md").read_text(encoding="utf-8")
@@ -264,7 +265,8 @@ def test_a_run_with_a_stage_says_so_everywhere(cli, workspace) -> None:
     assert "describe database: 49" not in cli(*given).err, "stored descriptors are used"
     from bench.report.build import build
 
-    text = build(workspace.results)[0].read_text(encoding="utf-8")
+    build(workspace.results)
+    text = text_of(workspace.results)
     assert "α-query expansion, K 3, α 3" in text
 
 

@@ -158,8 +158,8 @@ OTHER_DATA = {"name": "d", "variant": "v", "revision": "other", "queries": 2}
         ({"dataset": OTHER_DATA}, "revision of the lists"),
         ({"dataset": OTHER_DATA | {"name": "e", "revision": "r"}}, r"another dataset \(d / e\)"),
         ({"crop_rule": "whole"}, "cropped to its box / whole image"),
-        ({"search": "approximate"}, "search: not on the card / approximate"),
-        ({"candidates_rule": "deployable"}, "re-ranking: not on the card / deployable"),
+        ({"candidates_rule": "official"}, "re-ranking: not on the card / official"),
+        ({"limit": 9}, "limit on the database images: not on the card / 9"),
     ],
 )
 def test_what_may_not_be_compared_is_refused(changes: dict[str, Any], says: str) -> None:
@@ -177,6 +177,11 @@ def test_other_rules_are_said_where_asked_for() -> None:
 def test_the_methods_own_treatment_is_said_and_allowed() -> None:
     entries = [entry("a", [1, 0]), entry("b", [1, 0], preprocess={"max_side_px": 1024})]
     assert compare.check(entries, False) == ["size cap, longest side: 480 px / 1,024 px"]
+
+
+def test_a_difference_of_the_system_is_said_and_allowed() -> None:
+    entries = [entry("a", [1, 0]), entry("b", [1, 0], search="approximate")]
+    assert compare.check(entries, False) == ["search: not on the card / approximate"]
 
 
 def test_ground_truth_and_metrics_must_be_shared() -> None:

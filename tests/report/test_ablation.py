@@ -68,12 +68,13 @@ def test_the_report_has_it_where_there_are_such_records(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build(tmp_path)
-    assert ablation.TITLE.strip() not in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert not (tmp_path / "report" / "ablation.md").exists()
     written(tmp_path, 1, 0.5, fusion="none")
     broken = tmp_path / "ablation" / "runs" / "mini" / "dolg.lite0" / "broken.json"
     broken.write_text("{")
     build(tmp_path)
-    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    text = (tmp_path / "report" / "ablation.md").read_text(encoding="utf-8")
+    assert "(report/ablation.md)" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert ablation.TITLE.strip() in text
     assert "| without local branch |" in text
     assert "left out: ablation/runs/mini/dolg.lite0/broken.json" in capsys.readouterr().err

@@ -98,13 +98,13 @@ def test_rows_are_grouped_by_card_and_never_ranked_across_without_saying_so(
 ) -> None:
     browser = opened(page)
     order = [name.split(".")[1][:1] for name in names(browser)]
-    assert order == ["b", "a", "e", "c", "<", "d"]  # by medium within a card; partial at the end
+    assert order == ["b", "a", "e", "c", "<", "d"]  # by medium within a group; partial at the end
     assert len(browser.find_elements("css selector", "tr.group")) == 3
     assert "2 protocol cards in view" in one(browser, "#cards").text
     assert "across" not in one(browser, "#cards").get_attribute("class")
     one(browser, "#f-group").click()
     assert [name.split(".")[1][:1] for name in names(browser)] == ["b", "c", "a", "<", "e", "d"]
-    assert "runs across cards" in one(browser, "#cards").text
+    assert "runs across protocols" in one(browser, "#cards").text
     assert "across" in one(browser, "#cards").get_attribute("class")
     bold = browser.execute_script(
         "return [...document.querySelectorAll('td.c-score b')].map((b) => b.textContent)"
@@ -220,12 +220,12 @@ def test_the_front_is_what_nothing_dominates(opened: Open, page: Path) -> None:
 def test_a_front_never_runs_over_rows_that_may_not_be_compared(opened: Open, page: Path) -> None:
     browser = opened(page)
     rows = browser.execute_script(
-        "return Object.fromEntries(DATA.rows.map(row => [row.name, [row.rivals, row.machine]]))"
+        "return Object.fromEntries(DATA.rows.map(row => [row.name, [row.group, row.machine]]))"
     )
     assert rows["gem.a"][0] == rows["gem.b"][0] != rows["delg.c"][0], "another query crop"
     assert rows["gem.a"][1] == rows["delg.c"][1] != rows["gem.b"][1], "another device"
     held = """
-        const row = (rivals, machine, rerank) => ({ row: { rivals, machine, rerank }, x: 1, y: 1 });
+        const row = (group, machine, rerank) => ({ row: { group, machine, rerank }, x: 1, y: 1 });
         const points = [row(0, 0, "none"), row(0, 0, "deployable"), row(0, 1, "none"),
                         row(1, 0, "none")];
         return ["latency", "query", "bytes"].map((x) => frontsOf(points, x).map(([, of]) => of));

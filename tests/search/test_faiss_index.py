@@ -260,7 +260,7 @@ def test_a_record_holds_both_scores_and_verifies(
     assert faults == []
     (workspace.results / "published.toml").unlink(missing_ok=True)
     build(workspace.results)
-    text = (workspace.results / "report.md").read_text(encoding="utf-8")
+    text = (workspace.results / "report" / "approximate.md").read_text(encoding="utf-8")
     table = text.split("## Approximate search: mAP lost against exact")[1]
     lost = about["exact_scores"]["all"][HEADLINE] - about["scores"]["all"][HEADLINE]
     row = next(line for line in table.splitlines() if f"| {full} | all |" in line)
@@ -292,6 +292,7 @@ def test_an_exact_report_has_no_such_section(cli: Callable[..., Any], workspace:
     build(workspace.results)
     text = (workspace.results / "report.md").read_text(encoding="utf-8")
     assert "Approximate" not in text
+    assert not (workspace.results / "report" / "approximate.md").exists()
 
 
 # --- forgeries ----------------------------------------------------------------------------------

@@ -8,9 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench.records import rows
+from bench.report.build import load
 from bench.report.leaderboard import page as page_module
-from bench.report.tables import published
 
 HOSTILE = "<img src=x onerror=document.title='owned'>&amp;"
 ENDING = "</script><script>document.title='owned'</script><!--"
@@ -19,11 +18,9 @@ ENDING = "</script><script>document.title='owned'</script><!--"
 def page_of(folder: Path, made: ModuleType, *records: dict[str, Any]) -> Path:
     """Write the page as `build` does, but nothing else: pictures take longer."""
     made.results_of(folder, *records)
-    measured, left_out = rows.load(folder)
-    source = folder / "published.toml"
-    published_rows = published.load(source) if source.exists() else []
-    content = page_module.page(folder, rows.newest(measured)[0], published_rows, left_out)
-    folder.joinpath("index.html").write_bytes(content)
+    content = load(folder)
+    made_page = page_module.page(folder, content, content.left_out)
+    folder.joinpath("index.html").write_bytes(made_page)
     return folder / "index.html"
 
 

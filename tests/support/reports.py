@@ -131,10 +131,16 @@ def results_of(folder: Path, *records: Record) -> Path:
 
 
 def report_of(folder: Path, *records: Record) -> str:
-    """Build the report of the records and return its text."""
+    """Build the report of the records and return the text of all its pages."""
     paths = build(results_of(folder, *records))
     assert paths[0] == folder / "report.md"
-    return str(paths[0].read_text(encoding="utf-8"))
+    return text_of(folder)
+
+
+def text_of(folder: Path) -> str:
+    """Return the text of a report that is built: the index, then every page."""
+    pages = [folder / "report.md", *sorted((folder / "report").glob("*.md"))]
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
 
 
 def section(text: str, heading: str) -> str:
@@ -149,10 +155,24 @@ def detail(text: str, title: str) -> str:
 
 
 def main_rows(text: str, dataset: str = "mini") -> list[dict[str, str]]:
-    """Return the rows of the main table as {heading: cell}; group headings have empty cells."""
-    table = text.split(f"\n## {dataset}\n", 1)[1].strip().split("\n\n")[0]
-    header, _, *rows = rows_of(table)
-    return [dict(zip(header, row, strict=True)) for row in rows]
+    """Return the rows of the main tables as {heading: cell}; "group" has the heading above."""
+    page = text.split(f"\n# {dataset}\n", 1)[1].split("\n## ", 1)[0]
+    out = []
+    for part in page.split("\n### ")[1:]:
+        header, _, *rows = rows_of(part)
+        group = {"group": part.splitlines()[0]}
+        out += [group | dict(zip(header, row, strict=True)) for row in rows]
+    return [row | {"method": name_of(row["method"])} for row in out]
+
+
+def name_of(cell: str) -> str:
+    """Return the name in a cell that links a record: "[gem.lite0](runs/…)<sup>1</sup>"."""
+    return cell.split("](")[0].removeprefix("[")
+
+
+def printed(cell: str) -> str:
+    """Return a cell of a score without its interval and what holds them together."""
+    return cell.replace("\u2060", "").replace("&nbsp;", " ")
 
 
 def rows_of(text: str) -> list[list[str]]:

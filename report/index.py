@@ -1,0 +1,173 @@
+"""The index of the report, results/report.md: the overview, the data sets, how to read the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from bench.records import groups, text
+from bench.records.rows import Run
+from bench.records.text import code, escape, relative_target
+from bench.records.words import metric_label
+from bench.report.tables import literature, overview
+from bench.report.tables.main import one_machine, printed
+from bench.report.tables.numbers import NONE
+
+if TYPE_CHECKING:
+    from bench.report.build import Content
+    from bench.report.tables.published import PublishedRow
+
+ELSEWHERE = "report/leaderboard.md"
+GUIDE = """\
+Which model, by how much, at what cost. Measured scores are percentages, and each belongs to a
+protocol card, named by the first 8 digits of its id. Published numbers were not measured here, have
+pages of their own, and never share a column with a measured one. How to read the rest stands
+[at the end](#how-to-read-this-report).
+"""
+HOW_TO_READ = """\
+## How to read this report
+
+Built from the records below `runs/`, `sensitivity/` and `ablation/` and from `published.toml`, and
+from nothing else. The main tables are also LaTeX, CSV and JSON below `tables/`;
+[`README.md`](README.md) describes every column.
+
+- Rows under one heading were scored under the same protocol; rows under different headings are not
+  to be compared. Within a heading, rows of one system (compression, index, precision, stages that
+  use neither labels nor the evaluated images) are ranked together. How a method treats its pixels
+  is its own.
+- Best and second best are those of a heading and a system, where at least two, or three, trained
+  and complete runs are in it. They are the larger numbers, not a proof: `python -m bench compare
+  A B` tests that.
+- "untrained": the network has random weights. "chance": the descriptors are random vectors.
+  "partial": only a part of the images was used. "transductive": a stage was fitted on the evaluated
+  images. None of the first three is ranked.
+- The 95 % interval is a bootstrap over landmarks: queries that share at least half of their
+  positive images are drawn together. The records say by which method it was made.
+- The time of a query is decode, describe, search and re-rank, p50 each, added, one image at a time.
+- Published rows have the digits as printed in the source, and what differs in words. Where rows of
+  the same method were measured, the comparison is with these, otherwise with all measured rows of
+  the data set.
+"""
+NO_RUNS = "No runs have been recorded yet: there are no measured rows, only published ones.\n"
+LEADERBOARD = """\
+Values as listed there. They mix papers, query crops and other people's baselines, so each has its
+probable origin and a verdict.
+"""
+OTHER = {
+    ELSEWHERE: "Published costs, and a third-party leaderboard",
+    "report/ablation.md": "DOLG without its parts",
+    "report/approximate.md": "Approximate search: what each index loses",
+    "report/reproduce.md": "Published numbers, and whether they were reproduced",
+}
+
+
+def blocks(
+    content: Content, left_out: Sequence[tuple[PurePosixPath, str]], pages: Sequence[str]
+) -> list[str]:
+    """Return the blocks of the index; `pages` are the other files of the report."""
+    out = ["# Report\n", GUIDE]
+    if not content.shown:
+        out.append(NO_RUNS)
+    if not (content.results / "published.toml").exists():
+        out.append("There is no `published.toml`: published rows are not shown.\n")
+    page_of = {name: overview.target(name) for name in content.by_dataset}
+    if content.overviews:
+        out += ["## Overview\n", overview.section(content.overviews, page_of)]
+    if content.shown:
+        out += [_counts(content.shown, content.older), "## Data sets\n", _datasets(content)]
+    unmeasured = [n for n in literature.datasets(content.published) if n not in page_of]
+    if unmeasured:
+        links = [text.link(name, _target(f"report/{name}.published.md")) for name in unmeasured]
+        out.append(f"Published rows only, nothing was measured: {', '.join(links)}.\n")
+    further = [f"- {text.link(words, _target(page))}" for page, words in OTHER.items()
+               if page in pages]  # fmt: skip
+    studied = [page for page in pages if page.endswith(".sensitivity.md")]
+    for page in studied:
+        name = page.removeprefix("report/").removesuffix(".sensitivity.md")
+        further.append(f"- {text.link(f'Sensitivity: {name}', _target(page))}")
+    if further:
+        out += ["## Further\n", "\n".join(further) + "\n"]
+    return [*out, HOW_TO_READ, *_closing(content, left_out)]
+
+
+def _datasets(content: Content) -> str:
+    """Return a line per data set: how much was measured, the best plain row, its pages."""
+    published = set(literature.datasets(content.published))
+    heads = ["data set", "rows", "methods", "best", "headline, %", "published"]
+    lines = []
+    for name, runs in content.by_dataset.items():
+        best = _best(name, runs)
+        column = overview.main_column(name, runs)
+        score = "" if best is None or column is None else (
+            f"{printed(best.score(column.protocol, column.metric).mean, 1)} "
+            f"({escape(metric_label(column.metric))} {escape(column.protocol)})"
+        )  # fmt: skip
+        lines.append([
+            text.link(name, overview.target(name)),
+            f"{len(runs):,}",
+            f"{len({run.method for run in runs}):,}",
+            NONE if best is None else escape(best.name),
+            score or NONE,
+            text.link("rows", _target(f"report/{name}.published.md")) if name in published
+            else NONE,
+        ])  # fmt: skip
+    return text.table(heads, lines, (1, 2))
+
+
+def _best(name: str, runs: Sequence[Run]) -> Run | None:
+    """Return the best run of the first chain of the first group that has a ranked run."""
+    column = overview.main_column(name, runs)
+    if column is None:
+        return None
+
+    def mean(run: Run) -> float | None:
+        return run.score(column.protocol, column.metric).mean
+
+    for group in groups.groups(one_machine(runs), mean):
+        for chain in group.chains:
+            first = chain.runs[0]
+            if groups.is_ranked(first) and mean(first) is not None:
+                return first
+    return None
+
+
+def _counts(shown: Sequence[Run], older: int) -> str:
+    said = f"{len(shown):,} measured {'row' if len(shown) == 1 else 'rows'}"
+    if older == 0:
+        return f"{said}; no record was replaced by a newer one.\n"
+    which = "1 older record is" if older == 1 else f"{older:,} older records are"
+    return (
+        f"{said}. Of one dataset, card, method and machine only the newest record is shown; "
+        f"{which} not.\n"
+    )
+
+
+def elsewhere(rows: Sequence[PublishedRow]) -> list[str]:
+    """Return the page of published costs and of the third-party leaderboard, empty without any."""
+    costs, listed = literature.costs(rows), literature.leaderboard(rows)
+    if not costs and not listed:
+        return []
+    out = ["# Published costs, and a third-party leaderboard\n", "[All data sets](report.md)\n"]
+    out += ["## Published latency and memory\n", costs] if costs else []
+    out += ["## A third-party leaderboard\n", LEADERBOARD, listed] if listed else []
+    return [*out, f"How each published number is known: {literature.tag_legend(rows)}.\n"]
+
+
+def _closing(content: Content, left_out: Sequence[tuple[PurePosixPath, str]]) -> list[str]:
+    out = []
+    unconfirmed = sum(not row.printable for row in content.published)
+    if unconfirmed:
+        out.append(
+            f"{unconfirmed} published rows are known from memory only ({code('mem')}) and not "
+            "printed before they are confirmed.\n"
+        )
+    if left_out:
+        out.append("## Left out\n")
+        out += [f"- left out: {escape(file)} – {escape(reason)}" for file, reason in left_out]
+        out.append("")
+    return out
+
+
+def _target(path: str) -> str:
+    return relative_target(PurePosixPath(path))
