@@ -1,15 +1,16 @@
 """What a stage is: what comes between descriptors and scores, one module each.
 
-A stage is an object with the attributes of `Stage`; a file of one's own need import nothing from
-here. Rows and queries that a stage sees have a descriptor: missing images, areas, distractors, an
-index or a cluster are the business of the `Space` that it is given. How one is written and named
-on the command line: `bench/rerank/README.md`.
+A stage is an object with the attributes of `Stage` and, by its place, of `RowStage` (descriptors,
+before the search) or `ListStage` (rankings, after it); a file of a user's own need import nothing
+from here. Rows and queries that a stage sees have a descriptor: missing images, areas, distractors,
+an index or a cluster are the business of the `Space` that it is given. How a stage is written and
+named on the command line: `bench/rerank/README.md`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from typing import Protocol as Interface
 
@@ -17,16 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.types import (
-    NO_ROW,
-    LabelledRanks,
     LocalFeatures,
     Protocol,
     Ranking,
     Rows,
-    Shortlist,
 )
 
 Float64 = NDArray[np.float64]
+Place = Literal["rows", "list"]
+Side = Literal["database", "queries"]
 Arrays = Mapping[str, Sequence[NDArray[Any]]]
 
 
@@ -47,14 +47,35 @@ class Need:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What is known of a need before any work: numbers of rows and pairs, dimension.
+
+    `about` is what a card says of it, in codes. `evaluated` says that its images are among those
+    that are evaluated, so that fitting on them is transductive.
+    """
+
+    rows: int
+    dim: int
+    pairs: int = 0
+    about: Mapping[str, Any] = field(default_factory=dict)
+    evaluated: bool = False
+
+
+@dataclass(frozen=True)
 class Shape:
-    """What a stage has to fit: rows that a query searches (least and most), queries, dimension."""
+    """What a stage has to fit: rows that a query searches (least and most), queries, dimension.
+
+    `facts` are those of the stage's needs for descriptors, in their order; `rows` counts the
+    database and its distractors.
+    """
 
     least_rows: int
     most_rows: int
     queries: int
     dim: int
     protocols: tuple[Protocol, ...] = ()
+    facts: tuple[Facts, ...] = ()
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +108,32 @@ class Local:
     phases_s: Mapping[str, float] = field(default_factory=dict)
 
 
+class Table(Interface):
+    """Rows of descriptors, read a block at a time; all of them are finite and not zero."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return the number of rows and the dimension."""
+        ...
+
+    def take(self, numbers: Rows) -> Float64:
+        """Return rows by number (n, dim)."""
+        ...
+
+    def blocks(self, rows: int = 4096) -> Iterator[tuple[int, Float64]]:
+        """Yield the number of a first row, and that row and those behind it, in order."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Supply:
+    """The descriptors of a need: rows, and pairs (n, 2) of numbers of matching rows."""
+
+    database: Table
+    queries: Table | None = None
+    pairs: Rows | None = None
+
+
 class Space(Interface):
     """What is searched, as a stage sees it: rows and queries are numbered without missing ones."""
 
@@ -109,6 +156,10 @@ class Space(Interface):
         """Return database rows as they are searched (n, dim): decoded, where compressed."""
         ...
 
+    def uncoded(self, numbers: Rows) -> Float64:
+        """Return database rows (n, dim) as they were before a compression."""
+        ...
+
     def search(self, queries: Float64, depth: int) -> Ranking:
         """Search with other queries (n_queries, dim), exactly or with the run's index."""
         ...
@@ -123,8 +174,28 @@ class Space(Interface):
 
 
 @dataclass(frozen=True, eq=False)
+class Block:
+    """Some rows on their way through a stage on descriptors.
+
+    side    the list they are from
+    number  of each row (n), int64; without missing images
+    rows    the rows (n, dim) as the stage before left them
+    fitted  what `RowStage.fit` returned
+    second  the same rows by the method of the stage's need, where there is one
+    space   what is searched so far, for neighbours
+    """
+
+    side: Side
+    number: Rows
+    rows: Float64
+    fitted: Mapping[str, NDArray[Any]]
+    second: Float64 | None
+    space: Space
+
+
+@dataclass(frozen=True, eq=False)
 class Step:
-    """What a stage did.
+    """What a stage did to lists.
 
     ranking       the ranking after it
     arrays        what a record keeps, by name: one number per place of the list before (n_queries,
@@ -144,7 +215,7 @@ class Step:
 
 
 class Stage(Interface):
-    """A list stage: from the ranking of a search to another one."""
+    """What every stage has: identity, needs, words."""
 
     @property
     def name(self) -> str:
@@ -157,17 +228,17 @@ class Stage(Interface):
         ...
 
     @property
+    def place(self) -> Place:
+        """Return whether it changes rows, before the search, or lists, after it."""
+        ...
+
+    @property
     def uses(self) -> frozenset[str]:
         """Return what it looks at besides a query and its rows.
 
         "labels": lists differ by protocol; "queries" or "database": it is fitted on what is
         evaluated, and the card says transductive.
         """
-        ...
-
-    @property
-    def searches_again(self) -> bool:
-        """Return whether its ranking comes from a search of its own."""
         ...
 
     def needs(self) -> tuple[Need, ...]:
@@ -182,12 +253,51 @@ class Stage(Interface):
         """Return codes and numbers for `card.stages`: everything that can move a score."""
         ...
 
-    def depth(self, wanted: int, protocols: Sequence[Protocol]) -> int:
-        """Return the length of list it needs so that the first `wanted` of its own are right."""
-        ...
-
     def cost(self, shape: Shape) -> Cost:
         """Return what it takes, which is said before work and refused where it cannot fit."""
+        ...
+
+    def words(self, entry: Mapping[str, Any]) -> str:
+        """Return the entry in words, for printed lines and the report."""
+        ...
+
+
+class RowStage(Stage, Interface):
+    """A stage on descriptors: other rows for the same images, made and kept block by block."""
+
+    @property
+    def sides(self) -> frozenset[Side]:
+        """Return which rows it changes."""
+        ...
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Return the names of the arrays of `fit`: small letters, digits and '_'."""
+        ...
+
+    def dim(self, before: int) -> int:
+        """Return the dimension of its rows."""
+        ...
+
+    def fit(self, supplies: Sequence[Supply]) -> Mapping[str, NDArray[Any]]:
+        """Return what is learned once from its needs, in their order; it is kept on disk."""
+        ...
+
+    def transform(self, block: Block) -> Float64:
+        """Return the rows (n, dim) that take the place of a block's."""
+        ...
+
+
+class ListStage(Stage, Interface):
+    """A stage on rankings: from the ranking of a search to another one."""
+
+    @property
+    def searches_again(self) -> bool:
+        """Return whether its ranking comes from a search of its own."""
+        ...
+
+    def depth(self, wanted: int, protocols: Sequence[Protocol]) -> int:
+        """Return the length of list it needs so that the first `wanted` of its own are right."""
         ...
 
     def apply(self, before: Ranking, space: Space, depth: int) -> Step:
@@ -204,18 +314,11 @@ class Stage(Interface):
         """
         ...
 
-    def words(self, entry: Mapping[str, Any]) -> str:
-        """Return the entry in words, for printed lines and the report."""
-        ...
 
-
-class Simple:
-    """A stage to derive from: it needs nothing, is fitted to nothing, and reorders lists."""
-
+class _Plain:
     name = ""
     code = 1
     uses: frozenset[str] = frozenset()
-    searches_again = False
 
     def needs(self) -> tuple[Need, ...]:
         """Return nothing."""
@@ -225,52 +328,37 @@ class Simple:
         """Return the stage as it is."""
         return self
 
-    def depth(self, wanted: int, protocols: Sequence[Protocol]) -> int:
-        """Return the length of its own list."""
-        return wanted
-
     def cost(self, shape: Shape) -> Cost:
         """Return nothing worth a line."""
         return Cost()
+
+
+class Simple(_Plain):
+    """A list stage to derive from: it needs nothing, is fitted to nothing, and reorders lists."""
+
+    place: Place = "list"
+    searches_again = False
+
+    def depth(self, wanted: int, protocols: Sequence[Protocol]) -> int:
+        """Return the length of its own list."""
+        return wanted
 
     def faults(self, arrays: Arrays, before: Ranking, protocols: Sequence[Protocol]) -> list[str]:
         """Return nothing."""
         return []
 
 
-def one_list(ranks: LabelledRanks, shortlist: Shortlist, protocols: int) -> Ranking:
-    """Return the ranking that all protocols share."""
-    return Ranking((ranks,), (shortlist,), (0,) * protocols)
+class SimpleRows(_Plain):
+    """A stage on descriptors to derive from: both sides, the same dimension, nothing learned."""
 
+    place: Place = "rows"
+    sides: frozenset[Side] = frozenset({"database", "queries"})
+    learned: tuple[str, ...] = ()
 
-def reordered(before: Ranking, strengths: Sequence[Float64]) -> Ranking:
-    """Return a ranking with every list in the order of its strengths (n_queries, depth).
+    def dim(self, before: int) -> int:
+        """Return the dimension as it is."""
+        return before
 
-    Larger is stronger; of equals the one before comes first. Places without a strength, NaN, keep
-    their order behind those that have one. A list's scores are its strengths then, and the least
-    float64 where there is none; ranks of images behind the list stay.
-    """
-    lists = []
-    for listed, stated in zip(before.shortlist, strengths, strict=True):
-        strength = np.asarray(stated, dtype=np.float64)
-        key = np.where(np.isnan(strength) | (listed.row == NO_ROW), np.inf, -strength)
-        order = np.argsort(key, axis=1, kind="stable")
-        score = np.where(np.isinf(key), np.finfo(np.float64).min, strength)
-        lists.append(Shortlist(*(np.take_along_axis(a, order, 1) for a in (listed.row, score))))
-    ranks = tuple(follow(*pair) for pair in zip(before.ranks, lists, strict=True))
-    return Ranking(ranks, tuple(lists), before.of)
-
-
-def follow(ranks: LabelledRanks, after: Shortlist) -> LabelledRanks:
-    """Return the ranks of the labelled images once their shortlist has the order of `after`.
-
-    An image in the list has its place there as rank; the others keep theirs, being behind it.
-    """
-    rank = ranks.rank.copy()
-    for query, listed in enumerate(after.row):
-        part = ranks.of_query(query)
-        inside = np.flatnonzero(np.isin(ranks.row[part], listed))
-        order = np.argsort(listed)
-        at = np.searchsorted(listed, ranks.row[part][inside], sorter=order)
-        rank[part.start + inside] = order[at]
-    return replace(ranks, rank=rank)
+    def fit(self, supplies: Sequence[Supply]) -> Mapping[str, NDArray[Any]]:
+        """Return nothing."""
+        return {}

@@ -31,11 +31,13 @@ from tests.support.delg_models import files, variables
 from tests.support.hosts import host, streets
 from tests.support.remote import own, quick, remote
 from tests.support.signed import held, recorded
+from tests.support.town import official, town
 from tests.support.truths import lay
 
 # Fixtures of the modules beside this one, for every file.
 __all__ = [
-    "files", "held", "host", "lay", "own", "quick", "recorded", "remote", "streets", "variables",
+    "files", "held", "host", "lay", "official", "own", "quick", "recorded", "remote", "streets",
+    "town", "variables",
 ]  # fmt: skip
 
 TEST_DATA = os.environ.get("RETRIEVAL_BENCH_TEST_DATA")

@@ -15,12 +15,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bench.data import ground_truth
+from bench.pipeline import rows
 from bench.search import compress
-from bench.store import file_hashes, shards
+from bench.store import derived, file_hashes, shards
 from bench.system.hashing import sha256_json, sha256_lines
 from bench.system.paths import cache_root, unheld
 
-KINDS = ("descriptors", "local", "compressed")
+KINDS = ("descriptors", "local", compress.KIND, rows.KIND)
+# Arrays made from descriptors: the names of the files of a key.
+DERIVED = {compress.KIND: compress.files_of, rows.KIND: rows.files_of}
 SHOWN = 8  # digits of a key
 REST = {
     "truth": "ground truth as it was read",
@@ -51,22 +54,22 @@ class Held:
         """Say what it holds: images and shards, or rows and files."""
         if self.key is None:
             return "not a store: its key.json does not describe it"
-        if self.kind == "compressed":
-            rows = compress.rows_of(self.key)
-            return f"{self.key['compression']} of {rows} rows  {self.progress()}"
+        if self.kind in DERIVED:
+            what = self.key.get("compression") or rows.named(self.key)
+            return f"{what} of {derived.rows_of(self.key)} rows  {self.progress()}"
         return f"{self.store.rows} images{self.begin()}  {self.progress()}"
 
     def progress(self) -> str:
         """Say how much of it there is."""
         there, expected = self.pieces()
-        return f"{there}/{expected} {'files' if self.kind == 'compressed' else 'shards'}"
+        return f"{there}/{expected} {'files' if self.kind in DERIVED else 'shards'}"
 
     def pieces(self) -> tuple[int, int]:
         """Return how many shards or files there are, and how many make it whole."""
         if self.key is None:
             return 0, 0
-        if self.kind == "compressed":
-            expected = compress.files_of(self.key)
+        if self.kind in DERIVED:
+            expected = DERIVED[self.kind](self.key)
             return sum((self.folder / name).is_file() for name in expected), len(expected)
         return len(self.shards()), len(self.store.shards())
 
@@ -105,16 +108,16 @@ class Held:
 
     def is_ours(self, path: Path) -> bool:
         """Return whether a file in the folder has a name that is given there."""
-        return compress.is_ours(path) if self.kind == "compressed" else shards.is_ours(path)
+        return derived.is_ours(path) if self.kind in DERIVED else shards.is_ours(path)
 
     def damage(self, advance: Callable[[], None] = lambda: None) -> Iterator[tuple[Path, str]]:
         """Yield what is not as it was written, what is in work left out."""
         if self.key is None:
             yield self.folder, "no store, its key.json does not describe it"
             return
-        if self.kind == "compressed":
-            for path in compress.damaged(self.folder, self.key, advance):
-                yield path, "damaged codes"
+        if self.kind in DERIVED:
+            for path in derived.damaged(self.folder, DERIVED[self.kind](self.key), advance):
+                yield path, "damaged codes" if self.kind == compress.KIND else "damaged rows"
             return
         if not self.images():
             yield self.folder / "images.jsonl", "the list of images is not that of the key"
@@ -137,17 +140,29 @@ def find() -> list[Held]:
         if folder.is_dir() and not folder.is_symlink() and len(folder.name) == 32
     ]
     methods = {held.folder.name: held.method for held in found if held.kind == "descriptors"}
+    made = {held.folder.name: held.key for held in found if held.kind in DERIVED}
     named = [
-        replace(held, method=_method_of(held.key, methods)) if held.kind == "compressed" else held
+        replace(held, method=_method_of(held.key, methods, made)) if held.kind in DERIVED else held
         for held in found
     ]
     return sorted(named, key=lambda held: -held.used())
 
 
-def _method_of(key: Mapping[str, Any] | None, methods: Mapping[str, str]) -> str:
-    """Return the method of the descriptors that were compressed, where their store is there."""
-    known = (methods.get(str(base)) for base, _ in (key or {"base": ()})["base"])
-    return next((method for method in known if method is not None), "not.known")
+def _method_of(
+    key: Mapping[str, Any] | None,
+    methods: Mapping[str, str],
+    made: Mapping[str, Mapping[str, Any] | None],
+) -> str:
+    """Return the method of the descriptors that rows were made from, where their store is there.
+
+    `made` are the keys of what was made from descriptors, which may itself be made from others.
+    """
+    for base, _ in (key or {"base": ()})["base"]:
+        if base in methods:
+            return methods[base]
+        if made.get(base) is not None and made[base] is not key:
+            return _method_of(made[base], methods, made)
+    return "not.known"
 
 
 def _read(kind: str, folder: Path) -> Held:
@@ -157,8 +172,8 @@ def _read(kind: str, folder: Path) -> Held:
         digest = sha256_json(key)
         if digest[:32] != folder.name:
             return nothing
-        if kind == "compressed":
-            compress.files_of(key)
+        if kind in DERIVED:
+            DERIVED[kind](key)
             return replace(nothing, key=key)
         rows, per_shard, method = int(key["images"]["count"]), int(key["shard_rows"]), key["method"]
         if rows > 0 and per_shard > 0 and method["name"]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from bench import stages
 from bench.errors import first_few
-from bench.rerank import stages
 from bench.scoring.card import is_compressed, name_of
 
 _SHORT = {"easy": "E", "medium": "M", "hard": "H"}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import datasets, methods, plugins
+from bench import datasets, methods, plugins, stages
 from bench.describe import extract
 from bench.errors import BenchError
 from bench.pipeline import plan as plans
@@ -23,7 +23,6 @@ from bench.pipeline.score import arrays_of, counted
 from bench.pipeline.space import How
 from bench.pipeline.walk import walk
 from bench.records import lists, record, replay
-from bench.rerank import stages
 from bench.scoring import card
 from bench.search import missing
 from bench.stage import Stage
@@ -50,11 +49,11 @@ def faults(path: Path, options: Options, own: str | None = None) -> list[str]:
         return 0, []
 
     with shards.in_use():
-        given = described(planned, describe(planned, refuse), refuse)
+        lists, given = described(planned, describe(planned, refuse), refuse)
         how = How(options.memory_budget_mib << 20, planned.loaded.device)
-        walked = walk(given, planned.chain, how)
-    searched = planned.card | counted(walked, given.absent, planned.options)
-    fresh = missing.on_card(searched, given.absent)
+        walked = walk(lists, given, planned.chain, how)
+    searched = planned.card | counted(walked, given.ground.absent, planned.options)
+    fresh = missing.on_card(searched, given.ground.absent)
     if card.card_id(fresh) != held["card_id"]:
         return [f"its card is {held['card_id'][:8]}, and its command gives {card.short(fresh)}"]
     stored = record.read_arrays(path, held)
@@ -83,6 +82,4 @@ def _plan(held: Mapping[str, Any], options: Options, own: str | None, where: str
             raise BenchError(f"the stage {entry['stage']!r} of the card is not known here.")
         chain.append(stage)
     bare = replace(options, stages=(), rerank=None, measure="none", force=False)
-    planned = plans.plan(full, own or name, bare)
-    made = planned.card | card.of_stages([stage.entry() for stage in chain])
-    return replace(planned, card=made, chain=replace(planned.chain, stages=tuple(chain)))
+    return plans.plan(full, own or name, bare, chain)

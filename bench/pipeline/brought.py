@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import zipfile
 from collections.abc import Sequence
@@ -13,19 +12,24 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from bench import datasets
+from bench import datasets, stages
 from bench.errors import BenchError
+from bench.pipeline.chain import chain_of
+from bench.pipeline.export import export
+from bench.pipeline.ground import Ground
+from bench.pipeline.lists import Lists
+from bench.pipeline.needs import needs_of
 from bench.pipeline.options import Options
-from bench.pipeline.score import BROUGHT, Taken, chain_of, check_search, searched_as, write
+from bench.pipeline.score import BROUGHT, Taken, check_search, searched_as, write
 from bench.pipeline.space import How
-from bench.pipeline.walk import Chain, Described, Walked, walk
-from bench.rerank import stages
+from bench.pipeline.walk import Given, walk
 from bench.scoring import card
+from bench.stage import Facts, Need
 from bench.store import matrix, shards
 from bench.store.matrix import Matrix, from_array
 from bench.system import machine
-from bench.system.paths import write_bytes
-from bench.types import Dataset, Image, MethodInfo
+from bench.system.hashing import sha256_json
+from bench.types import Image, MethodInfo, Rows
 
 Part = Literal["database", "queries", "distractors"]
 
@@ -148,24 +152,29 @@ def score_brought(
     rows = matrix.count_rows(added) if added else 0
     dim, n_rows = brought.shape[1], brought.shape[0] + rows
     chain = chain_of(options, [stages.parse(text) for text in options.stages])
-    if needed := [stage.name for stage in chain.stages if stage.needs()]:
-        raise BenchError(f"--stage {needed[0]} needs more than descriptors; it is for `run`.")
     if options.export is not None and (options.export.is_dir() or options.export.suffix != ".npz"):
         raise BenchError(f"--export {options.export}: it is the path of an .npz file.")
-    chain = chain.fit_to(dataset, rows, dim)
-    searched = searched_as(options, dim, n_rows, str(brought.open().dtype))
+    supplied = {need: _supply(need, [brought, *added], asked) for need in needs_of(chain.stages)}
+    facts = {need: _facts(need, lists, [brought, *added]) for need, lists in supplied.items()}
+    chain = chain.fit_to(dataset, rows, dim, facts)
+    searched = searched_as(options, chain.dim(dim), n_rows, str(brought.open().dtype))
     sources = [(path.stem, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
     device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
-    given = Described(dataset, [brought, *added], [asked])
+    given = Given(Ground(dataset, n_rows), supplied=supplied)
     with shards.in_use():
-        walked = walk(given, chain, How(options.memory_budget_mib << 20, device))
-        least, most = walked.norms
+        walked = walk(
+            Lists([brought, *added], [asked]),
+            given,
+            chain,
+            How(options.memory_budget_mib << 20, device),
+        )
+        least, most = walked.first.norms
         made = card.make(
             dataset,
             None,
             unit_norm=max(abs(least - 1), abs(most - 1)) < UNIT_NORM_TOLERANCE,
             distractors=sources,
-            stages=[stage.entry() for stage in chain.stages],
+            stages=chain.entries(),
             **searched,
         )
         taken = Taken(device=device)
@@ -175,33 +184,67 @@ def score_brought(
         return written
 
 
+def _supply(need: Need, database: Sequence[Matrix], queries: Matrix) -> Lists:
+    """Return the descriptors of a stage's need from the files that its text names.
+
+    To learn from, `on=FILE`; those of another method are DATABASE+QUERIES, then files of the
+    distractors, joined by "+".
+    """
+    if need.method is not None or need.source is None:
+        raise BenchError(
+            f"a stage needs descriptors by {need.method}, and `evaluate` takes files: write "
+            "DATABASE.npy+QUERIES.npy in place of the method."
+        )
+    if need.role == "fit":
+        rows = read(Path(need.source), "database")
+        return Lists([rows], pairs=_pairs(Path(need.source)) if "pairs" in need.lists else None)
+    paths = [Path(name) for name in need.source.split("+")]
+    if len(paths) != len(database) + 1:
+        raise BenchError(
+            f"{need.source} names {len(paths)} files, and the rows of the other method need "
+            f"{len(database) + 1}: database, queries{', distractors' * (len(database) > 1)}."
+        )
+    asked = read(paths[1], "queries")
+    kept = [read(path, "database") for path in (paths[0], *paths[2:])]
+    for mine, other in zip([*database, queries], [*kept, asked], strict=True):
+        if mine.shape[0] != other.shape[0]:
+            raise BenchError(
+                f"{other.label} has {other.shape[0]} rows, and {mine.label} has {mine.shape[0]}; "
+                "both must be of the same images in the same order."
+            )
+    return Lists(kept, [asked])
+
+
+def _pairs(path: Path) -> Rows:
+    """Return the array `pairs` (n, 2) of a file of descriptors: numbers of matching rows."""
+    pairs, rows = None, 0
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as packed:
+            pairs = packed.get("pairs")
+            rows = len(packed["vectors"]) if "vectors" in packed else 0
+    if pairs is None or pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
+        raise BenchError(
+            f"{path} has no pairs of matching rows: it must be an .npz with `vectors` (n, dim) and "
+            "`pairs` (m, 2), whole numbers of rows."
+        )
+    if len(pairs) == 0 or pairs.min() < 0 or pairs.max() >= rows:
+        raise BenchError(f"the pairs of {path} must number its {rows} rows, and be one or more.")
+    return np.asarray(pairs, dtype=np.int64)
+
+
+def _facts(need: Need, lists: Lists, evaluated: Sequence[Matrix]) -> Facts:
+    """Return what is known of a need; the card says the content of the files, not their names."""
+    content = [matrix.content_sha256(part) for part in (*lists.database, *lists.queries)]
+    rows, dim = matrix.count_rows(lists.database), lists.database[0].shape[1]
+    about = {"rows": rows, "dim": dim, "sha256": sha256_json(content)}
+    same = bool({matrix.content_sha256(part) for part in evaluated} & set(content))
+    return Facts(rows, dim, 0 if lists.pairs is None else len(lists.pairs), about, same)
+
+
 def _brought(label: str, dim: int) -> MethodInfo:
     """Return the method of descriptors that nobody states anything about."""
     facts = {"source": BROUGHT, "licence": BROUGHT, "sha256": None, "training_set": BROUGHT}
     return MethodInfo("brought", label, "0", dim, weights={**facts, "trained": None})
-
-
-def export(path: Path, walked: Walked, dataset: Dataset, chain: Chain) -> None:
-    """Write lists and queries after the search and after every stage as an .npz.
-
-    `search_rows` and `search_scores` (n_queries, depth) are the list of the search; `stage0_rows`,
-    `stage0_scores` and, where the stage searched with others, `stage0_queries` (n_queries, dim)
-    follow; a list that differs by protocol has its name behind it. A row of -1 fills a list.
-    """
-    out: dict[str, Any] = {"stages": np.array([stage.name for stage in chain.stages])}
-    for name, ranking in [("search", walked.before)] + [
-        (f"stage{place}", step.ranking) for place, step in enumerate(walked.steps)
-    ]:
-        for at, listed in enumerate(ranking.shortlist):
-            protocol = dataset.protocols[ranking.of.index(at)].name
-            end = f"_{protocol}" if len(ranking.shortlist) > 1 else ""
-            out |= {f"{name}_rows{end}": listed.row, f"{name}_scores{end}": listed.score}
-    for place, step in enumerate(walked.steps):
-        if step.queries is not None:
-            out[f"stage{place}_queries"] = step.queries
-    packed = io.BytesIO()
-    np.savez_compressed(packed, allow_pickle=False, **out)
-    write_bytes(path, packed.getvalue())
 
 
 def check_label(label: str) -> str:

@@ -30,15 +30,15 @@ def load(names: Sequence[str], dataset: Dataset, limit: int | None) -> tuple[Dat
         sets.append(added)
     if not sets:
         return ()
-    seen = dict.fromkeys(_places(dataset, with_queries=True), dataset.name)
+    seen = dict.fromkeys(places(dataset, with_queries=True), dataset.name)
     for added in sets:
-        for place, file in _places(added).items():
+        for place, file in places(added).items():
             if place in seen:
                 raise BenchError(
                     f"{file} of the distractors {added.name} is the same file as one of "
                     f"{seen[place]}; distractors must be other images, as each counts as wrong."
                 )
-        seen |= dict.fromkeys(_places(added), f"the distractors {added.name}")
+        seen |= dict.fromkeys(places(added), f"the distractors {added.name}")
     return tuple(sets)
 
 
@@ -50,7 +50,7 @@ def on_card(sets: Sequence[Dataset]) -> dict[str, list[Any]]:
     }
 
 
-def _places(dataset: Dataset, *, with_queries: bool = False) -> dict[tuple[int, int], str]:
+def places(dataset: Dataset, *, with_queries: bool = False) -> dict[tuple[int, int], str]:
     """Return device and number of every file, so that links to one file are one."""
     images = [*dataset.database, *(dataset.queries if with_queries else ())]
     out = {}

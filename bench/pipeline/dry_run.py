@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from bench import stages
 from bench.describe import engine, probe
+from bench.pipeline import needs
 from bench.pipeline.plan import Plan, jobs, room_needed
 from bench.records.words import sentence
-from bench.rerank import stages
 from bench.scoring import card
 from bench.store import room
 
@@ -29,9 +30,12 @@ def describe_plan(planned: Plan, forecast: Forecast | None = None) -> list[str]:
         gone = "{} database images and {} queries are not here".format(*dataset.absent)
         out.append(f"partial: {gone}, and are left out")
     out.append(f"data set: {dataset.name} ({dataset.variant}), {dataset.folder}")
-    all_jobs = jobs(planned)
+    all_jobs = [
+        *jobs(planned),
+        *(job for one in planned.needed for job in needs.jobs(one, planned.options)),
+    ]
     for job in all_jobs:
-        size = room.size(len(job.work.listed.images) * info.dim * 4)
+        size = room.size(len(job.work.listed.images) * job.work.store.dim * 4)
         out.append(
             f"{job.phase.removeprefix('describe ')}: {len(job.work.listed.images)} images, "
             f"{job.images} to describe, {size} in the store"
@@ -49,6 +53,7 @@ def describe_plan(planned: Plan, forecast: Forecast | None = None) -> list[str]:
     todo = [
         replace(image, found=str(job.work.listed.folder / image.path))
         for job in all_jobs
+        if job.work.loaded is loaded
         for image in job.images_to_describe()
     ]
     probed = probe.probe(loaded, dataset.folder, todo) if todo else None

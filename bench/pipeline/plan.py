@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from bench import datasets, methods
+from bench import datasets, methods, stages
 from bench.describe import engine, extract, loading
 from bench.errors import BenchError
-from bench.pipeline import distractors
+from bench.pipeline import distractors, needs
+from bench.pipeline.chain import Chain, chain_of
+from bench.pipeline.needs import ListOf, Needed
 from bench.pipeline.options import Options
-from bench.pipeline.score import chain_of, check_search, searched_as
-from bench.pipeline.walk import Chain
-from bench.rerank import stages, verification
+from bench.pipeline.score import check_search, searched_as
+from bench.rerank import verification
 from bench.scoring import card
 from bench.stage import Stage
 from bench.store import room
@@ -32,6 +33,7 @@ class Plan:
     options: Options
     method: str  # as it was named
     chain: Chain = field(default_factory=Chain)
+    needed: Sequence[Needed] = ()
 
     def database_lists(self) -> list[tuple[str, Dataset]]:
         """Return what is searched, in order of rows: the data set, then its distractors."""
@@ -40,8 +42,13 @@ class Plan:
         ]
 
 
-def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
-    """Load data set and method, apply the options, and refuse what cannot work."""
+def plan(
+    method_name: str, dataset_name: str, options: Options, chosen: Sequence[Stage] | None = None
+) -> Plan:
+    """Load data set and method, apply the options, and refuse what cannot work.
+
+    `chosen` are stages in place of those of the options.
+    """
     dataset = datasets.check_queries(datasets.load(dataset_name))
     check_search(dataset, options)
     datasets.say_notes(dataset)
@@ -60,23 +67,23 @@ def plan(method_name: str, dataset_name: str, options: Options) -> Plan:
     loaded = loading.load(
         method_name, options.weights, options.device, options.settings, options.pixels.rule
     )
-    chain = chain_of(options, _stages(options, loaded))
-    if unmet := [s.name for s in chain.stages if any(n.role != "local" for n in s.needs())]:
-        raise BenchError(f"--stage {unmet[0]} needs descriptors that a run does not make.")
-    chain = chain.fit_to(dataset, sum(len(one.database) for one in added), loaded.info.dim)
-    n_rows = sum(len(one.database) for one in (dataset, *added))
+    chain = chain_of(options, _stages(options, loaded) if chosen is None else chosen)
+    needed = needs.resolve(chain.stages, _lists(dataset, added), dataset, loaded, options)
+    facts = {one.need: one.facts for one in needed}
+    rows = sum(len(one.database) for one in added)
+    chain = chain.fit_to(dataset, rows, loaded.info.dim, facts)
     made = card.make(
         dataset,
         loaded.rule,
         unit_norm=True,
         precision=engine.precision(loaded),
         distractors=[(one.name, len(one.database)) for one in added],
-        stages=[stage.entry() for stage in chain.stages],
-        **searched_as(options, loaded.info.dim, n_rows),
+        stages=chain.entries(),
+        **searched_as(options, chain.dim(loaded.info.dim), len(dataset.database) + rows),
     )
     if added:
         made["distractors"] |= distractors.on_card(added)
-    return Plan(dataset, added, loaded, made, options, method_name, chain)
+    return Plan(dataset, added, loaded, made, options, method_name, chain, needed)
 
 
 def _stages(options: Options, loaded: engine.Loaded) -> list[Stage]:
@@ -106,8 +113,18 @@ def _verification(text: str, options: Options, loaded: engine.Loaded) -> Stage:
     return verification.Verification(stage, local_rule, options.ransac, options.local_precision)
 
 
+def _lists(dataset: Dataset, added: Sequence[Dataset]) -> list[ListOf]:
+    """Return the lists of a run: database, distractors, and the queries last."""
+    lists: list[ListOf] = [("database", dataset.folder, dataset.database)]
+    lists += [(f"distractors {one.name}", one.folder, one.database) for one in added]
+    return [*lists, ("queries", dataset.folder, datasets.shown_queries(dataset))]
+
+
 def jobs(planned: Plan) -> list[extract.Job]:
-    """Return what is to be described, the queries last; nothing is done yet."""
+    """Return what is to be described of the run's own lists, the queries last; nothing is done.
+
+    What its stages need besides is in `needs.jobs`.
+    """
     dataset, options = planned.dataset, planned.options
     prepare = partial(
         extract.prepare,
@@ -126,12 +143,11 @@ def jobs(planned: Plan) -> list[extract.Job]:
 def room_needed(planned: Plan, all_jobs: Sequence[extract.Job]) -> str:
     """Return how much is going to be written and how much may be; refuse what does not fit."""
     dataset, options = planned.dataset, planned.options
-    row_bytes = 4 * planned.loaded.info.dim
-    needs = [job.need(row_bytes) for job in all_jobs]
+    wanted = [job.need(4 * job.work.store.dim) for job in all_jobs]
     labelled = sum(len(t.positive) + len(t.ignored) for p in dataset.protocols for t in p.truth)
     depth = min(options.shortlist, len(dataset.database))
-    needs.append(room.record(options.output, len(dataset.queries), labelled, depth))
-    room.check_room(needs)
+    wanted.append(room.record(options.output, len(dataset.queries), labelled, depth))
+    room.check_room(wanted)
     free = room.size(room.free_bytes(cache_root()))
-    total = room.size(sum(need.bytes for need in needs))
+    total = room.size(sum(need.bytes for need in wanted))
     return f"{total}; {free} are free for {cache_root()}"

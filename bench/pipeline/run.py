@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from bench.describe import engine, extract
 from bench.measure import latency
+from bench.pipeline import needs
+from bench.pipeline.ground import Ground
+from bench.pipeline.lists import Lists
 from bench.pipeline.local import features_of
 from bench.pipeline.plan import Plan, jobs, room_needed
 from bench.pipeline.score import Taken, write
 from bench.pipeline.space import How
-from bench.pipeline.walk import Described, walk
+from bench.pipeline.walk import Given, walk
 from bench.search import exact, missing
 from bench.search.missing import Missing
+from bench.stage import Need
 from bench.store import shards
-from bench.store.matrix import Matrix
+from bench.store.matrix import Matrix, count_rows
 from bench.system import memory
 from bench.system.progress import Progress
 
@@ -52,22 +57,22 @@ def run(planned: Plan, hired: AbstractContextManager[Cluster | None] | None = No
 def _run(planned: Plan, cluster: Cluster | None) -> Path:
     dataset, loaded, options = planned.dataset, planned.loaded, planned.options
     memory.reset_peaks(loaded.device)
-    lists = describe(planned, cluster)
-    given = described(planned, lists, cluster)
-    phases = dict(lists.phases_s)
+    made = describe(planned, cluster)
+    lists, given = described(planned, made, cluster)
+    phases = dict(made.phases_s)
     measured = None
     if options.measure != "none":
         start = time.perf_counter()
-        usable = [image for row, image in enumerate(dataset.database) if row not in lists.gone[0]]
+        usable = [image for row, image in enumerate(dataset.database) if row not in made.gone[0]]
         measured = latency.measure(loaded, dataset.folder, usable, options.measure)
         phases["latency"] = time.perf_counter() - start
     hand_out = exact.here if cluster is None else cluster.hand_out
     how = How(options.memory_budget_mib << 20, loaded.device, hand_out)
-    walked = walk(given, planned.chain, how)
+    walked = walk(lists, given, planned.chain, how)
     taken = Taken(
         phases,
         {
-            "images_from_store": lists.from_store,
+            "images_from_store": made.from_store,
             "latency": measured and measured.latency,
             "extraction": engine.about(loaded),
         },
@@ -80,56 +85,86 @@ def _run(planned: Plan, cluster: Cluster | None) -> Path:
 
 
 @dataclass(frozen=True)
-class Lists:
-    """What was described: per list its parts and the images without a descriptor."""
+class Described:
+    """What was described: per list its parts and the images without a descriptor.
+
+    `supplied` are the descriptors that stages need besides.
+    """
 
     jobs: Sequence[extract.Job]
     parts: Sequence[list[Matrix]]
     gone: Sequence[dict[int, str]]
     from_store: int
     phases_s: Mapping[str, float]
+    supplied: Mapping[Need, Lists]
 
 
-def described(planned: Plan, lists: Lists, by: extract.Doer | None) -> Described:
-    """Return what is searched; `by` describes local features, where a stage needs them."""
-    absent = Missing(_end_to_end(lists.gone[:-1], lists.jobs), lists.gone[-1])
+def described(planned: Plan, made: Described, by: extract.Doer | None) -> tuple[Lists, Given]:
+    """Return the rows that have a descriptor, and what is asked of them.
+
+    `by` describes local features, where a stage needs them.
+    """
+    absent = Missing(_end_to_end(made.gone[:-1], made.jobs), made.gone[-1])
     missing.check(absent, planned.dataset)
-    copied = lists.jobs[-1].copied
+    copied = made.jobs[-1].copied
     rows = None if copied is None else copied.rows
+    own = Lists([part for parts in made.parts[:-1] for part in parts], made.parts[-1])
+    supplied = {
+        need: _without(lists, absent) if (need.role, need.source) == ("second", None) else lists
+        for need, lists in made.supplied.items()
+    }
     needed = {need.role for stage in planned.chain.stages for need in stage.needs()}
-    return Described(
-        planned.dataset,
-        [part for parts in lists.parts[:-1] for part in parts],
-        lists.parts[-1],
-        absent,
-        features_of(planned, lists.gone, by, rows) if "local" in needed else None,
-    )
+    features = features_of(planned, made.gone, by, rows) if "local" in needed else None
+    ground = Ground(planned.dataset, count_rows(own.database), absent)
+    return _without(own, absent), Given(ground, features, supplied)
 
 
-def describe(planned: Plan, by: extract.Doer | None) -> Lists:
+def _without(lists: Lists, absent: Missing) -> Lists:
+    """Return the rows of all images that have a descriptor."""
+    database = missing.without(lists.database, absent.database)
+    return replace(lists, database=database, queries=missing.without(lists.queries, absent.queries))
+
+
+def describe(planned: Plan, by: extract.Doer | None) -> Described:
     """Describe what is not in the store; all images that cannot be decoded are named at the end."""
-    options, all_jobs = planned.options, jobs(planned)
+    options, own = planned.options, jobs(planned)
+    needed = [needs.jobs(one, options) for one in planned.needed]
+    all_jobs = [*own, *itertools.chain(*needed)]
     gone: list[dict[int, str]] = [{} for _ in all_jobs]
-    said = room_needed(planned, all_jobs)
+    size = room_needed(planned, all_jobs)
     count = sum(job.images for job in all_jobs)
     if count:
-        print(f"to describe: {count} images; to write: {said}", file=sys.stderr, flush=True)
-    parts, faults, from_store, phases = [], list[str](), 0, {}
+        print(f"to describe: {count} images; to write: {size}", file=sys.stderr, flush=True)
+    parts, faults, from_store, phases = [], list[str](), 0, dict[str, float]()
     for job, found in zip(all_jobs, gone, strict=True):
         start = time.perf_counter()
         try:
-            rows, kept = extract.finish(job, found if options.allow_missing else None, by)
+            made, kept = extract.finish(job, found if job.work.allow_missing else None, by)
         except extract.BrokenImagesError as error:  # all of them are named, of all lists
             faults += error.faults
             continue
-        parts.append(rows)
+        parts.append(made)
         from_store += kept
         phases[job.phase] = time.perf_counter() - start
     if faults:
         total = sum(len(job.work.listed.images) for job in all_jobs)
         advice = ", or score without them: --allow-missing, which marks the result"
         raise extract.BrokenImagesError(faults, total, advice)
-    return Lists(all_jobs, parts, gone, from_store, phases)
+    supplied, at = {}, len(own)
+    for one, some in zip(planned.needed, needed, strict=True):
+        supplied[one.need] = _lists_of(one, parts[at : at + len(some)])
+        if (one.need.role, one.need.source) == ("second", None):
+            for mine, others in zip(gone, gone[at : at + len(some)], strict=False):
+                mine |= {row: why for row, why in others.items() if row not in mine}
+        at += len(some)
+    return Described(own, parts[: len(own)], gone[: len(own)], from_store, phases, supplied)
+
+
+def _lists_of(one: needs.Needed, parts: Sequence[list[Matrix]]) -> Lists:
+    """Return the descriptors of a need."""
+    count = len(one.database)
+    database, queries = itertools.chain(*parts[:count]), itertools.chain(*parts[count:])
+    return Lists(list(database), list(queries), one.pairs, one.about)
 
 
 def _end_to_end(rows: Sequence[dict[int, str]], all_jobs: Sequence[extract.Job]) -> dict[int, str]:

@@ -11,14 +11,14 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.measure import costs, timing
+from bench.pipeline.chain import Chain
 from bench.pipeline.options import Options
-from bench.pipeline.walk import Chain, Described, Walked
+from bench.pipeline.walk import Given, Walked
 from bench.records import record, replay
 from bench.scoring import card
 from bench.scoring.intervals import intervals_of
 from bench.scoring.scores import score, ties_of
 from bench.search import compress, faiss_index, missing
-from bench.stage import Stage
 from bench.store import matrix
 from bench.system import machine
 from bench.system.hashing import plain
@@ -45,20 +45,9 @@ class Taken:
     nodes: Callable[[], list[dict[str, Any]]] | None = None
 
 
-def chain_of(options: Options, stages: Sequence[Stage] = ()) -> Chain:
-    """Return the chain that the options name, with stages that were made before."""
-    return Chain(
-        compress.parse(options.compression),
-        faiss_index.parse(options.search),
-        tuple(stages),
-        options.shortlist,
-        options.force,
-    )
-
-
 def write(
     walked: Walked,
-    given: Described,
+    given: Given,
     stated: card.Card,
     info: MethodInfo,
     options: Options,
@@ -66,7 +55,8 @@ def write(
     taken: Taken,
 ) -> Path:
     """Score what a walk found, measure the search, write the record; return its path."""
-    dataset, absent, start = given.dataset, given.absent, time.perf_counter()
+    ground, start = given.ground, time.perf_counter()
+    dataset, absent = ground.dataset, ground.absent
     scores = score(
         walked.ranks, dataset.protocols, len(dataset.database), SEED, unanswered=absent.queries
     )
@@ -79,10 +69,10 @@ def write(
         "method": plain(info),
         "scores": record.scores_to_json(scores),
         "intervals": intervals_of(dataset.protocols, len(dataset.database)),
-        "ties": ties_of(walked.before.ranks[0]),
+        "ties": ties_of(walked.first.before.ranks[0]),
         "timing": {"phases_s": {k: round(s, 4) for k, s in phases.items()}, **taken.timing},
         "memory": {"peak_resident_bytes": 0, "peak_device_bytes": None},
-        "bytes_per_image": walked.parts[0].row_bytes(),
+        "bytes_per_image": walked.first.space.parts[0].row_bytes(),
         "partial": dataset.limit is not None or dataset.absent is not None or bool(absent),
         "machine": machine.describe(taken.device)
         | ({} if taken.nodes is None else {"nodes": taken.nodes()}),
@@ -93,19 +83,19 @@ def write(
     if absent:
         searched = taken.searched or dataset.database
         content["missing"] = missing.listed(absent, searched, dataset.queries)
-    content |= _of_stages(walked, chain)
-    if walked.retrieved is not None:
+    content |= _of_stages(walked, given, chain)
+    if walked.first.retrieved is not None:
         content["approximate"] = _loss(walked, dataset, options, absent)
     costs.add(
         content,
-        walked.parts,
-        walked.queries,
+        walked.first.space.parts,
+        walked.first.space.searched.queries,
         options.shortlist,
         options.memory_budget_mib << 20,
         taken.device,
         options.measure,
         taken.measured,
-        walked.retrieved,
+        walked.first.retrieved,
     )
     return record.write(options.output, content, arrays_of(walked, dataset, chain))
 
@@ -135,42 +125,47 @@ def counted(walked: Walked, absent: missing.Missing, options: Options) -> card.C
     """Return what changes on a card where a compression or an index has fewer rows to fit."""
     if not absent:
         return {}
-    dim, left = walked.parts[0].shape[1], matrix.count_rows(list(walked.parts))
+    dim, left = walked.first.space.parts[0].shape[1], matrix.count_rows(walked.first.space.parts)
     return searched_as(options, dim, left)
 
 
-def _of_stages(walked: Walked, chain: Chain) -> dict[str, Any]:
+def _of_stages(walked: Walked, given: Given, chain: Chain) -> dict[str, Any]:
     """Return what a record says of its stages: of re-ranking alone, or of each of a chain."""
-    said = [dict(step.about) for step in walked.steps]
-    for about, step in zip(said, walked.steps, strict=True):
+    methods = [
+        [given.supplied[need].about for need in stage.needs() if need.role == "second"]
+        for stage in chain.rows
+    ]
+    about = [{"method": plain(of[0])} if of and of[0] else {} for of in methods]
+    about += [dict(step.about) for step in walked.steps]
+    for entry, step in zip(about[len(chain.rows) :], walked.steps, strict=True):
         if step.ms_per_query:
-            about["ms_per_query"] = timing.summarise(timing.in_blocks(step.ms_per_query))
+            entry["ms_per_query"] = timing.summarise(timing.in_blocks(step.ms_per_query))
     if replay.alone(chain.stages):
-        return {"rerank": said[0]}
-    named = zip(chain.stages, said, strict=True)
-    return {"stages": [{"stage": stage.name, **about} for stage, about in named]} if said else {}
+        return {"rerank": about[0]}
+    named = zip(chain.stages, about, strict=True)
+    return {"stages": [{"stage": stage.name, **rest} for stage, rest in named]} if about else {}
 
 
 def _loss(
     walked: Walked, dataset: Dataset, options: Options, absent: missing.Missing
 ) -> dict[str, Any]:
     """Return what a record says of an approximate search: what it lost and took."""
-    assert walked.retrieved is not None
-    assert walked.exact is not None
-    seconds = walked.retrieved.seconds | {"exact_search": walked.phases_s["search"]}
+    assert walked.first.retrieved is not None
+    assert walked.first.exact is not None
+    seconds = walked.first.retrieved.seconds | {"exact_search": walked.phases_s["search"]}
     index = faiss_index.parse(options.search)
     assert index is not None
     return {
         "index": index.name,
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
-        "index_bytes": walked.retrieved.index_bytes,
+        "index_bytes": walked.first.retrieved.index_bytes,
         **faiss_index.loss(
             dataset.protocols,
             len(dataset.database),
-            walked.before.ranks[0],
-            walked.before.shortlist[0],
-            walked.exact.ranks[0].rank,
-            walked.exact.shortlist[0].row,
+            walked.first.before.ranks[0],
+            walked.first.before.shortlist[0],
+            walked.first.exact.ranks[0].rank,
+            walked.first.exact.shortlist[0].row,
             absent.queries,
         ),
     }
@@ -178,16 +173,19 @@ def _loss(
 
 def arrays_of(walked: Walked, dataset: Dataset, chain: Chain) -> record.Arrays:
     """Return the arrays of the record: of the search, of every stage, of an exact search beside."""
-    arrays = record.arrays_of(walked.before.ranks[0], walked.before.shortlist[0], dataset)
+    arrays = record.arrays_of(
+        walked.first.before.ranks[0], walked.first.before.shortlist[0], dataset
+    )
     names = [protocol.name for protocol in dataset.protocols]
     if replay.alone(chain.stages):
         arrays["shortlist_inliers"] = walked.steps[0].arrays["inliers"][0]
     else:
-        before = walked.before
-        for place, (stage, step) in enumerate(zip(chain.stages, walked.steps, strict=True)):
+        before, steps = walked.first.before, zip(chain.lists, walked.steps, strict=True)
+        for place, (stage, step) in enumerate(steps, start=len(chain.rows)):
             arrays |= replay.arrays_of(place, step, before, names, stage.searches_again)
             before = step.ranking
-    if walked.exact is not None:
-        arrays["exact_rank"] = walked.exact.ranks[0].rank
-        arrays["exact_shortlist_row"] = walked.exact.shortlist[0].row
+    first = walked.first
+    if first.exact is not None:
+        arrays["exact_rank"] = first.exact.ranks[0].rank
+        arrays["exact_shortlist_row"] = first.exact.shortlist[0].row
     return arrays

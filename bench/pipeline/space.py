@@ -8,13 +8,16 @@ from functools import cached_property
 
 import numpy as np
 
+from bench.pipeline.ground import Ground
+from bench.pipeline.lists import Lists
+from bench.ranking import one_list
 from bench.search import areas, exact, faiss_index
 from bench.search.areas import Job
 from bench.search.faiss_index import Built, Retrieved
-from bench.stage import Float64, Group, Local, one_list
-from bench.store.matrix import Matrix, take
+from bench.stage import Float64, Group, Local
+from bench.store.matrix import Matrix, check_block, take
 from bench.system.progress import Progress
-from bench.types import Areas, Protocol, Ranking, Rows
+from bench.types import Protocol, Ranking, Rows
 
 Features = Callable[[Rows, Rows], Local]
 
@@ -40,20 +43,34 @@ class Timed:
 class SearchSpace:
     """The `bench.stage.Space` of a run: nothing in it is missing, and an area is a group.
 
-    `labelled` are the rows to rank of every query; `row_of` and `query_of` number its rows and
-    queries in the data set; `index`, where there is one, answers in place of the exact search.
+    `ground` says what is asked of the rows, None where nothing is; `index`, where there is one,
+    answers in place of the exact search; `uncoded_parts` are the rows before a compression.
     """
 
-    parts: Sequence[Matrix]
-    queries: Float64
-    labelled: Sequence[Rows]
-    protocols: Sequence[Protocol]
-    row_of: Rows
-    query_of: Rows
-    areas: Areas | None = None
+    searched: Lists
+    ground: Ground | None = None
     how: How = field(default_factory=How)
     index: Built | None = None
     features: Features | None = None
+    uncoded_parts: Sequence[Matrix] = ()
+
+    @cached_property
+    def queries(self) -> Float64:
+        """Return the queries (n_queries, dim)."""
+        parts = self.searched.queries
+        rows = np.concatenate([np.asarray(part.open()) for part in parts])
+        check_block(parts, 0, rows)
+        return rows.astype(np.float64)
+
+    @property
+    def protocols(self) -> Sequence[Protocol]:
+        """Return the ground truth."""
+        return () if self.ground is None else self.ground.protocols
+
+    @property
+    def parts(self) -> Sequence[Matrix]:
+        """Return the rows that are searched."""
+        return self.searched.database
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -62,19 +79,28 @@ class SearchSpace:
 
     @cached_property
     def _jobs(self) -> list[Job]:
-        return areas.jobs(self.areas, self.parts, self.labelled)
+        ground = self.ground
+        if ground is None:
+            return areas.jobs(None, self.parts, [])
+        return areas.jobs(ground.areas, self.parts, ground.labelled)
 
     def rows(self, numbers: Rows) -> Float64:
         """Return database rows as they are searched (n, dim)."""
         return take(list(self.parts), numbers)
 
+    def uncoded(self, numbers: Rows) -> Float64:
+        """Return database rows (n, dim) as they were before a compression."""
+        return take(list(self.uncoded_parts or self.parts), numbers)
+
     def local(self, queries: Rows, rows: Rows) -> Local:
         """Return the local features of queries and rows."""
         assert self.features is not None, "the stage does not state this need in `needs`"
-        of = self.features(self.query_of[queries], self.row_of[rows])
+        assert self.ground is not None
+        query_of, row_of = self.ground.query_of, self.ground.row_of
+        of = self.features(query_of[queries], row_of[rows])
         return Local(
-            lambda query: of.of_query(int(self.query_of[query])),
-            lambda row: of.of_row(int(self.row_of[row])),
+            lambda query: of.of_query(int(query_of[query])),
+            lambda row: of.of_row(int(row_of[row])),
             of.features_per_image,
             of.bytes_per_image,
             of.phases_s,
@@ -113,14 +139,16 @@ class SearchSpace:
                 )
                 for job in self._jobs
             ]
-        found = searched[0][1] if self.areas is None else areas.join(searched, len(queries))
+        apart = self.ground is not None and self.ground.areas is not None
+        found = areas.join(searched, len(queries)) if apart else searched[0][1]
         return Timed(found, progress.seconds)
 
     def approximately(self, queries: Float64, depth: int) -> tuple[Ranking, Retrieved]:
         """Search with the index; also what each query took."""
         assert self.index is not None
+        assert self.ground is not None
         got = faiss_index.ask(self.index, queries)
-        ranks, shortlist = faiss_index.ranks_of(got.lists, self.labelled, depth)
+        ranks, shortlist = faiss_index.ranks_of(got.lists, self.ground.labelled, depth)
         return one_list(ranks, shortlist, len(self.protocols)), got
 
     def neighbours(self, numbers: Rows, k: int, group: Group) -> tuple[Rows, Float64]:

@@ -1,6 +1,7 @@
 """The ranks that a record's scores come from: the search's, after each stage on the card.
 
-A record stores enough to repeat a stage without descriptors. For a stage that reorders a list it
+A record stores enough to repeat a stage without descriptors. A stage on descriptors comes before
+the search and so keeps nothing. For a stage that reorders a list it
 stores one number per place; for a stage that searches again it stores the ranks and the list. The
 arrays are called `stage0_strength`, `stage1_labelled_rank` and so on; where lists differ by
 protocol, the name of the protocol follows. Re-ranking alone keeps `shortlist_inliers`.
@@ -13,11 +14,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from bench.ranking import one_list, reordered
 from bench.records.record import Arrays, ranks_of
 from bench.rerank import suppression, verification
-from bench.rerank.stages import VERIFICATION
 from bench.scoring.card import Card
-from bench.stage import Stage, Step, one_list, reordered
+from bench.stage import Stage, Step
+from bench.stages import VERIFICATION
 from bench.types import LabelledRanks, Protocol, Ranking, Shortlist
 
 SEARCHED = ("labelled_rank", "labelled_score", "labelled_tied", "shortlist_row", "shortlist_score")
@@ -62,8 +64,16 @@ def rankings(arrays: Arrays, card: Card, protocols: Sequence[Protocol]) -> list[
     """
     out = [one_list(*ranks_of(arrays), len(protocols))]
     for place, entry in enumerate(entries(card)):
-        out.append(_after(place, entry, arrays, out[-1], protocols))
+        after = out[-1]
+        if "rerank" in card or has_arrays(place, arrays):
+            after = _after(place, entry, arrays, after, protocols)
+        out.append(after)
     return out
+
+
+def has_arrays(place: int, arrays: Arrays) -> bool:
+    """Return whether a record keeps anything of a stage: what comes before the search has none."""
+    return any(key.startswith(f"stage{place}_") for key in arrays)
 
 
 def of_stage(

@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bench import stages
 from bench.errors import BenchError
 from bench.records import classes, costs
 from bench.records import record as records
 from bench.records.text import LONGEST, clean
-from bench.rerank import stages
 from bench.scoring.card import NO_RERANKING, WHOLE, is_compressed, name_of
 from bench.system.hashing import sha256_json
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bench import stages
 from bench.errors import BenchError
 from bench.images import resize
 from bench.records.rows import Card, Run, flat
 from bench.records.sentences import SENTENCES, WITH_NUMBERS
 from bench.records.text import clean, code, escape, folded
-from bench.rerank import stages
 from bench.scoring.card import CROPPED, IN_STAGES, NO_RERANKING, is_compressed, name_of
 from bench.scoring.metrics import metric
 from bench.system.hashing import canonical_json

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bench.errors import BenchError
-from bench.stage import Arrays, Cost, Need, Shape, Space, Stage, Step
+from bench.stage import Arrays, Cost, Need, Place, Shape, Space, Stage, Step
 from bench.types import NO_ROW, Protocol, Ranking
 
 LARGEST_ALPHA = 100
@@ -31,6 +31,7 @@ class QueryExpansion:
 
     name: ClassVar[str] = "aqe"
     code: ClassVar[int] = 1
+    place: ClassVar[Place] = "list"
     uses: ClassVar[frozenset[str]] = frozenset()
     searches_again: ClassVar[bool] = True
 

@@ -11,11 +11,13 @@ list: k groups have no more rows than that, and no row behind them can come befo
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from bench.system.hashing import sha256_json
 from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Ranking, Rows, Shortlist
 
 
@@ -37,6 +39,33 @@ def places_kept(rows: Rows, groups: Rows) -> Rows:
     inside = rows < len(groups)
     group = np.where(inside, groups[np.where(inside, rows, 0)], groups.max() + 1 + rows)
     return np.sort(np.unique(group, return_index=True)[1]).astype(np.int64)
+
+
+def faults(
+    stated: Mapping[str, Any] | None,
+    groups: Rows | None,
+    n_rows: int,
+    shortlists: Sequence[Shortlist],
+    protocols: Sequence[Protocol],
+    n_seen: int,
+) -> list[str]:
+    """Return what of a record contradicts the suppression that its card states (None: none).
+
+    `groups` are those stored; `n_rows` counts the database, `n_seen` the rows of the longest list.
+    """
+    if stated is None:
+        named = "groups are stored, but the card names no suppression"
+        return [named] if groups is not None else []
+    if groups is None:
+        return ["the card names a suppression, but no groups are stored"]
+    if len(groups) != n_rows:
+        return ["the stored groups are of another number of images than the card's"]
+    if sha256_json(groups.tolist()) != stated["sha256"]:
+        return ["the stored groups are not the card's"]
+    least = min(n_seen, depth_needed(groups, protocols))
+    if any(listed.row.shape[1] < least for listed in shortlists):
+        return ["the shortlist is too short for its suppression"]
+    return []
 
 
 def scored(last: Ranking, groups: Rows | None) -> tuple[LabelledRanks, ...]:

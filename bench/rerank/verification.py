@@ -31,9 +31,10 @@ from threadpoolctl import threadpool_limits
 
 from bench import stage as contract
 from bench.errors import BenchError
+from bench.ranking import follow
 from bench.rerank import geometry
 from bench.rerank.geometry import Mode
-from bench.stage import Arrays, Cost, Need, Shape, Space, Step, follow
+from bench.stage import Arrays, Cost, Need, Place, Shape, Space, Step
 from bench.system.hashing import plain
 from bench.system.progress import Progress
 from bench.types import (
@@ -93,6 +94,7 @@ class Verification:
 
     name: ClassVar[str] = "rerank"
     code: ClassVar[int] = 1
+    place: ClassVar[Place] = "list"
     searches_again: ClassVar[bool] = False
 
     @property

@@ -146,6 +146,31 @@ def make(
     return card | of_stages(stages)
 
 
+def faults(card: Card, protocols: Sequence[Protocol], n_queries: int) -> list[str]:
+    """Return what of a card contradicts the stored ground truth, and ranks of `n_queries`."""
+    out = []
+    rules = {"junk_rule": (card["junk_rule"], JUNK_RULE), "tie_rule": (card["tie_rule"], TIE_RULE)}
+    for name, known in (("areas", AREA_RULE), ("suppression", SUPPRESSION_RULE)):
+        if name in card:
+            rules[f"rule of {name}"] = card[name]["rule"], known
+    for rule, (stated, known) in rules.items():
+        if stated != known:
+            out.append(f"the card's {rule} is {stated!r}, and ranks are made by {known!r}")
+    wanted = card["dataset"]["queries"]
+    if n_queries != wanted:
+        out.append(f"ranks are of {n_queries} queries, the card says {wanted}")
+    for protocol in protocols:
+        entry = card["protocols"][protocol.name]
+        if len(protocol.truth) != wanted:
+            out.append(f"the ground truth of {protocol.name} is not of {wanted} queries")
+        fresh = protocol_entry(protocol)
+        if fresh.pop("truth_sha256") != entry["truth_sha256"]:
+            out.append(f"the stored ground truth of {protocol.name} is not the card's")
+        if any(entry.get(key) != value for key, value in fresh.items()):
+            out.append(f"the card miscounts the queries of {protocol.name}")
+    return out
+
+
 def of_stages(stages: Sequence[Mapping[str, Any]]) -> Card:
     """Return what a card says of its stages; nothing without any."""
     listed: list[dict[str, Any]] = [plain(dict(stage)) for stage in stages]

@@ -6,11 +6,13 @@ Mapillary's program does so city by city (Warburg et al., Mapillary Street-Level
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from bench.scoring.card import areas_sha256
 from bench.search.exact import Found
 from bench.store.matrix import Matrix
 from bench.types import NO_ROW, Areas, LabelledRanks, Rows, Shortlist
@@ -74,6 +76,35 @@ def join(searched: Sequence[tuple[Job, Found]], n_queries: int) -> Found:
     least = min((found.norms[0] for _, found in searched), default=np.inf)
     most = max((found.norms[1] for _, found in searched), default=0.0)
     return Found(ranks, Shortlist(row, score), (least, most))
+
+
+def faults(
+    stated: Mapping[str, Any] | None,
+    areas: tuple[Rows | None, Rows | None],
+    counts: tuple[int, int],
+    ranks: LabelledRanks,
+    shortlist: Shortlist,
+) -> list[str]:
+    """Return what of a record contradicts the areas that its card states (None: no areas).
+
+    `areas` are those stored of database rows and queries; `counts` are the card's of both.
+    """
+    database, queries = areas
+    if stated is None:
+        stored = database is not None or queries is not None
+        return ["areas are stored, but the card names none"] if stored else []
+    if database is None or queries is None:
+        return ["the card names areas, but they are not stored"]
+    if (len(database), len(queries)) != counts:
+        return ["the stored areas are of another number of images than the card's"]
+    if areas_sha256(database, queries) != stated["sha256"]:
+        return ["the stored areas are not the card's"]
+    for query, area in enumerate(queries):
+        seen = np.concatenate([ranks.row[ranks.of_query(query)], shortlist.row[query]])
+        seen = seen[(seen != NO_ROW) & (seen < len(database))]
+        if np.any(database[seen] != area):
+            return [f"the list of query {query} leaves its area"]
+    return []
 
 
 def _slice(parts: Sequence[Matrix], low: int, high: int) -> list[Matrix]:

@@ -347,3 +347,21 @@ def _means(
         }
         for protocol, table in scores.items()
     }
+
+
+def faults(ranks: LabelledRanks, exact: Rows, listed: Rows, n_rows: int) -> list[str]:
+    """Return what of the exact ranks and lists kept beside an index cannot come from a search.
+
+    `exact` has a rank for each labelled image of `ranks`, `listed` a list for each query.
+    """
+    if exact.dtype != np.int64 or exact.shape != ranks.rank.shape or listed.dtype != np.int64:
+        raise ValueError("exact ranks must be int64, one for each labelled image")
+    for query in range(len(ranks.offsets) - 1):
+        places = exact[ranks.of_query(query)]
+        if np.any((places < 0) | (places >= n_rows)) or len(np.unique(places)) < len(places):
+            return [f"the exact ranks of query {query} are not those of one list"]
+        rows, inside = ranks.row[ranks.of_query(query)], places < listed.shape[1]
+        listed_too = np.count_nonzero(np.isin(rows, listed[query]))
+        if np.any(listed[query][places[inside]] != rows[inside]) or listed_too != inside.sum():
+            return [f"the exact ranks of query {query} contradict its exact shortlist"]
+    return []

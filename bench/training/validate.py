@@ -15,8 +15,11 @@ from torch import Tensor
 from bench import datasets
 from bench.describe import engine, extract, loading
 from bench.errors import BenchError, first_few
+from bench.pipeline.chain import Chain
+from bench.pipeline.ground import Ground
+from bench.pipeline.lists import Lists
 from bench.pipeline.space import How
-from bench.pipeline.walk import Chain, Described, walk
+from bench.pipeline.walk import Given, walk
 from bench.scoring import metrics
 from bench.scoring.scores import score
 from bench.store.matrix import Matrix, from_array
@@ -51,8 +54,8 @@ class Validation:
             file.unlink(missing_ok=True)
         database = describe(loaded, self.dataset, self.dataset.database, "database")
         asked = describe(loaded, self.dataset, datasets.shown_queries(self.dataset), "queries")
-        given = Described(self.dataset, [database], [asked])
-        ranks = walk(given, Chain(), How(device=self.device)).ranks
+        given = Given(Ground(self.dataset, len(self.dataset.database)))
+        ranks = walk(Lists([database], [asked]), given, Chain(), How(device=self.device)).ranks
         scores = score(ranks, self.dataset.protocols, len(self.dataset.database))
         means = [scores[p.name][p.metrics[0]].mean for p in self.dataset.protocols]
         return dict(zip(self.columns, means, strict=True))

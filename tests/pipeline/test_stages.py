@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -12,44 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench import stages
 from bench.errors import BenchError
 from bench.records import record
 from bench.records.verify import verify
-from bench.rerank import stages
 from tests.support.checkout import ROOT
 from tests.support.reports import text_of
 from tests.support.signed import sign
+from tests.support.town import path_of, unit
 
 README = (ROOT / "bench" / "rerank" / "README.md").read_text(encoding="utf-8")
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Bring rows to unit norm, float32."""
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-@pytest.fixture
-def town(tmp_path: Path) -> Callable[..., list[Any]]:
-    """Return a function that writes a data set with descriptors; it gives the arguments."""
-
-    def make(seed: int = 0, n: int = 120, nq: int = 6, dim: int = 12, **more: Any) -> list[Any]:
-        draw = np.random.default_rng(seed)
-        centres = draw.standard_normal((n // 6, dim))
-        database = centres[np.arange(n) % len(centres)] + 0.5 * draw.standard_normal((n, dim))
-        queries = centres[:nq] + 0.5 * draw.standard_normal((nq, dim))
-        truth = [{"positive": list(range(i, n, len(centres)))} for i in range(nq)]
-        data = {
-            "name": "town", "images": "jpg", "database": [f"d{i}.png" for i in range(n)],
-            "queries": [{"file": f"q{i}.png"} for i in range(nq)], "protocols": {"all": truth},
-            **more,
-        }  # fmt: skip
-        (tmp_path / "town.json").write_text(json.dumps(data), encoding="utf-8")
-        for name, rows in (("db", database), ("q", queries)):
-            np.save(tmp_path / f"{name}.npy", unit(rows))
-        return ["evaluate", "--dataset", tmp_path / "town.json", "--database", tmp_path / "db.npy",
-                "--queries", tmp_path / "q.npy"]  # fmt: skip
-
-    return make
 
 
 def expanded(database: Any, queries: Any, k: int, alpha: float) -> np.ndarray:
@@ -64,36 +35,15 @@ def expanded(database: Any, queries: Any, k: int, alpha: float) -> np.ndarray:
     return np.array(out)
 
 
-def path_of(said: Any) -> Path:
-    assert said.status == 0, said.err
-    return Path(said.out.splitlines()[-1])
-
-
 @pytest.mark.parametrize(("name", "k", "alpha"), [("aqe_k10_a3", 10, 3), ("aqe_k5_a1", 5, 1)])
 def test_expanded_queries_are_those_of_the_official_program(
-    cli, shared, tmp_path: Path, name: str, k: int, alpha: int
+    cli, official, tmp_path: Path, name: str, k: int, alpha: int
 ) -> None:
-    about = json.loads(shared("parity2/post_processing.json").read_text(encoding="utf-8"))
-    answers = np.load(shared("parity2/post_processing.npz"))
-    n, nq, dim, places = (about[key] for key in ("n", "nq", "dim", "places"))
-    draw = np.random.Generator(np.random.PCG64(about["seed"]))
-    centres = draw.standard_normal((places, dim))
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    database = centres[np.arange(n) % places] + 0.9 / dim**0.5 * draw.standard_normal((n, dim))
-    queries = centres[np.arange(nq)] + 0.9 / dim**0.5 * draw.standard_normal((nq, dim))
-    np.save(tmp_path / "db.npy", unit(database))
-    np.save(tmp_path / "q.npy", unit(queries))
-    data = {"name": "post", "images": "x", "database": [f"d{i}" for i in range(n)],
-            "queries": [{"file": f"q{i}"} for i in range(nq)],
-            "protocols": {"all": [{"positive": [i]} for i in range(nq)]}}  # fmt: skip
-    (tmp_path / "post.json").write_text(json.dumps(data), encoding="utf-8")
-    said = cli("evaluate", "--dataset", tmp_path / "post.json", "--database", tmp_path / "db.npy",
-               "--queries", tmp_path / "q.npy", "--stage", f"aqe:{k},alpha={alpha}",
-               "--export", tmp_path / "out.npz")  # fmt: skip
+    given, answers = official
+    said = cli(*given, "--stage", f"aqe:{k},alpha={alpha}", "--export", tmp_path / "out.npz")
     assert verify(path_of(said))[0] == []
     out = np.load(tmp_path / "out.npz")
     assert np.abs(out["stage0_queries"] - answers[name]).max() < 2e-5
-    assert np.abs(unit(database)[0] - answers["check"][0]).max() < 1e-6, "the rows are those"
 
 
 @pytest.mark.parametrize("alpha", [0, 1, 2.5, 3])
@@ -410,8 +360,8 @@ def test_a_list_of_a_stage_that_leaves_its_area_is_found(cli, town, tmp_path: Pa
 
 
 def test_protocols_whose_names_end_alike_are_replayed(cli, tmp_path: Path) -> None:
+    from bench.ranking import one_list
     from bench.records import replay
-    from bench.stage import one_list
     from bench.types import GroundTruth, LabelledRanks, Protocol, Ranking, Shortlist
 
     nothing = np.zeros(0, dtype=np.int64)
@@ -439,7 +389,7 @@ def test_the_stage_of_the_readme_runs(cli, town, tmp_path: Path) -> None:
     faults, notes = verify(path)
     assert faults == []
     assert "stage hubness: not known here, as stated" in notes
-    assert "(hubness, k 7)" in said.out
+    assert "(hubness, k 7, transductive)" in said.out
     out = np.load(tmp_path / "out.npz")
     database, queries = (np.load(tmp_path / f"{n}.npy").astype(np.float64) for n in ("db", "q"))
     row = out["search_rows"][0]
@@ -454,7 +404,7 @@ def test_a_stage_file_may_hold_a_dataclass(cli, town, tmp_path: Path) -> None:
         "from __future__ import annotations\n"
         "from dataclasses import dataclass\n"
         "import numpy as np\n"
-        "from bench.stage import Simple, Step, reordered\n"
+        "from bench.ranking import reordered\nfrom bench.stage import Simple, Step\n"
         "@dataclass(frozen=True)\nclass Turned(Simple):\n    k: int\n    name = 'turned'\n"
         "    def entry(self): return {'stage': 'turned', 'k': self.k}\n"
         "    def words(self, entry): return 'turned'\n"
@@ -528,9 +478,13 @@ def test_ground_truth_is_numbered_without_what_is_missing() -> None:
 
 
 def test_local_features_are_those_of_the_images_of_the_data_set() -> None:
+    from bench.pipeline.ground import Ground
+    from bench.pipeline.lists import Lists
     from bench.pipeline.space import SearchSpace
+    from bench.search import missing
     from bench.stage import Local
     from bench.store.matrix import from_array
+    from bench.types import Dataset, Image
 
     asked: list[list[int]] = []
 
@@ -538,9 +492,11 @@ def test_local_features_are_those_of_the_images_of_the_data_set() -> None:
         asked.extend([queries.tolist(), rows.tolist()])
         return Local(lambda query: ("query", query), lambda row: ("row", row), 1.0, 1.0)
 
-    parts = [from_array(np.eye(3, dtype=np.float32), "x")]
-    space = SearchSpace(parts, np.eye(3)[:2], [np.arange(1)] * 2, (), np.array([0, 2, 4]),
-                        np.array([1, 3]), features=features)  # fmt: skip
+    rows = [from_array(np.eye(3, dtype=np.float32), "x")]
+    gone = missing.Missing({1: "broken", 3: "broken"}, {0: "broken", 2: "broken"})
+    image = Image("x", "x.jpg")
+    dataset = Dataset("x", "x", Path(), (image,) * 5, (image,) * 4, (), "", "")
+    space = SearchSpace(Lists(rows, rows), Ground(dataset, 5, gone), features=features)
     local = space.local(np.array([1]), np.array([0, 2]))
     assert asked == [[3], [0, 4]]
     assert (local.of_query(1), local.of_row(1)) == (("query", 3), ("row", 2))

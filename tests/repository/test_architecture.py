@@ -18,11 +18,12 @@ FLOORS = [
     "methods/ cluster measure records",
     "describe datasets/ acquire",
     "datasets",
-    "methods search data",
-    "contract store published_weights rerank scoring",
+    "methods search data stages",
+    "contract store published_weights rerank whitening scoring",
     "weights nn plugins system",
     "images",
     "stage",
+    "ranking",
     "errors types facts report",
 ]
 

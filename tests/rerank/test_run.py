@@ -325,7 +325,7 @@ FORGERIES = {
     other_rule_in_both_places: "not those of the candidates|scores",
     shallower: "the stored inliers are not those of the candidates",
     all_counts: r"scores\..* is .* in the record",
-    short_list: "the shortlist is too short",
+    short_list: "the shortlist before it is too short",
     as_if_not_re_ranked: "inliers are stored, but the card is of no re-ranking",
     without_inliers_too: r"scores\..* is .* in the record",
     unsaid_rule: "names a rule for candidates, but nothing of how",

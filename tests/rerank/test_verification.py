@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.ranking import follow, one_list
 from bench.records.words import say
 from bench.rerank import verification
 from bench.scoring.scores import labelled_rows, score
 from bench.search import exact
-from bench.stage import follow, one_list
 from bench.store.matrix import from_array
 from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
 

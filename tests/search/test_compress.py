@@ -17,6 +17,7 @@ from bench.records.verify import verify
 from bench.records.words import say
 from bench.scoring import card as cards
 from bench.search import compress
+from bench.store import derived
 from bench.store.matrix import Matrix, content_sha256, from_array, read, take
 
 
@@ -102,7 +103,7 @@ def test_codes_decode_to_centroids_that_are_means(
     workspace: Any, monkeypatch: pytest.MonkeyPatch, name: str, bits: int, sub_vectors: int
 ) -> None:
     """Few different rows: k-means reaches its end, where each centroid is the mean of its own."""
-    monkeypatch.setattr(compress, "ROWS_PER_FILE", 128)
+    monkeypatch.setattr(derived, "ROWS_PER_FILE", 128)
     rows = unit(300, 12)
     parts = compress.compress(parts_of(rows, 250), compress.parse(name))
     assert [part.shape for part in parts] == [(128, 12), (128, 12), (44, 12)]
@@ -124,7 +125,7 @@ def test_codes_decode_to_centroids_that_are_means(
 def test_codes_are_made_once_and_a_flipped_byte_is_found(
     workspace: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compress, "ROWS_PER_FILE", 100)
+    monkeypatch.setattr(derived, "ROWS_PER_FILE", 100)
     parts, choice = parts_of(unit(300, 12)), compress.parse("pq4x4")
     made: list[int] = []
     encode = compress._encode

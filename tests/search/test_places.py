@@ -11,10 +11,10 @@ import pytest
 from bench import datasets
 from bench.data.dataset_json import parse
 from bench.errors import BenchError
+from bench.ranking import one_list
 from bench.rerank import suppression, verification
 from bench.scoring import card, scores
 from bench.search import areas, exact
-from bench.stage import one_list
 from bench.store.matrix import from_array
 from bench.types import (
     NO_ROW,

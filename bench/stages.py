@@ -17,11 +17,19 @@ from bench.errors import BenchError, unknown
 from bench.rerank import expansion, verification
 from bench.stage import Stage
 from bench.system.hashing import canonical_json
+from bench.whitening import pca, truncation
 
 # By name: the module, with `make` for what a user wrote and `of_entry` for an entry of a card.
 STAGES: dict[str, Any] = {
+    "pca-whiten": pca,
+    "truncate": truncation,
     "aqe": expansion,
     "rerank": verification,
+}
+# What a stage that uses this is called, wherever its number stands.
+MARKS = {
+    "uses labels": frozenset({"labels"}),
+    "transductive": frozenset({"database", "queries"}),
 }
 NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 VERIFICATION = "rerank"  # needs the local features of a method, so the plan of a run makes it
@@ -79,9 +87,17 @@ def words(entries: Sequence[Mapping[str, Any]]) -> str:
 def _words(entry: Mapping[str, Any]) -> str:
     stage = known(entry)
     if stage is not None:
-        return stage.words(entry)
-    rest = ", ".join(f"{key} {value}" for key, value in entry.items() if key != "stage")
-    return f"{entry.get('stage')}{f', {rest}' if rest else ''}"
+        out = stage.words(entry)
+    else:
+        rest = [f"{key} {value}" for key, value in entry.items() if key not in ("stage", "uses")]
+        out = ", ".join([str(entry.get("stage")), *rest])
+    marks = [mark for mark, used in MARKS.items() if used & set(entry.get("uses", ()))]
+    return ", ".join([out, *marks])
+
+
+def is_transductive(entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a stage of a card is fitted on what is evaluated."""
+    return any(MARKS["transductive"] & set(entry.get("uses", ())) for entry in entries)
 
 
 def _from_file(path: Path, first: str | None, options: Mapping[str, str]) -> Stage:
@@ -97,7 +113,8 @@ def _from_file(path: Path, first: str | None, options: Mapping[str, str]) -> Sta
     try:
         spec.loader.exec_module(module)
         stage: Stage = module.make(first, options)
-        lacking = [name for name in _ATTRIBUTES if not hasattr(stage, name)]
+        names = _ATTRIBUTES["all"] + _ATTRIBUTES.get(getattr(stage, "place", ""), ())
+        lacking = [name for name in names if not hasattr(stage, name)]
         entry = {} if lacking else dict(stage.entry())
         canonical_json(entry)
     except BenchError:
@@ -117,5 +134,8 @@ def _from_file(path: Path, first: str | None, options: Mapping[str, str]) -> Sta
     return stage
 
 
-_ATTRIBUTES = ("name", "code", "uses", "searches_again", "needs", "fit_to", "entry", "depth",
-               "cost", "apply", "faults", "words")  # fmt: skip
+_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "all": ("name", "code", "place", "uses", "needs", "fit_to", "entry", "cost", "words"),
+    "rows": ("sides", "learned", "dim", "fit", "transform"),
+    "list": ("searches_again", "depth", "apply", "faults"),
+}

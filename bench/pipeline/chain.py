@@ -1,0 +1,147 @@
+"""What is done with descriptors: stages on rows, codes, an index, stages on lists, in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+
+from bench.errors import BenchError
+from bench.pipeline.lists import Lists
+from bench.pipeline.options import Options
+from bench.rerank import suppression
+from bench.search import compress, faiss_index
+from bench.search.compress import Compression
+from bench.search.faiss_index import Index
+from bench.stage import Facts, ListStage, Need, RowStage, Shape, Stage
+from bench.store.matrix import count_rows
+from bench.types import Dataset
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Stages in order of application; codes and an index between those on rows and on lists.
+
+    `depth` is the length of the lists; `force` makes anew what is kept of rows and codes.
+    """
+
+    compression: Compression | None = None
+    index: Index | None = None
+    stages: Sequence[Stage] = ()
+    depth: int = 100
+    force: bool = False
+
+    @property
+    def rows(self) -> list[RowStage]:
+        """Return the stages on descriptors."""
+        return [cast("RowStage", stage) for stage in self.stages if stage.place == "rows"]
+
+    @property
+    def lists(self) -> list[ListStage]:
+        """Return the stages on rankings."""
+        return [cast("ListStage", stage) for stage in self.stages if stage.place == "list"]
+
+    def dim(self, described: int) -> int:
+        """Return the dimension that is searched, of descriptors of `described` dimensions."""
+        for stage in self.rows:
+            described = stage.dim(described)
+        return described
+
+    def lengths(self, dataset: Dataset) -> list[int]:
+        """Return the length of the list of the search and of every stage, from the end back."""
+        wanted = self.depth
+        if dataset.groups is not None:
+            wanted = max(wanted, suppression.depth_needed(dataset.groups, dataset.protocols))
+        out = [wanted]
+        for stage in reversed(self.lists):
+            out.append(max(self.depth, stage.depth(out[-1], dataset.protocols)))
+        return out[::-1]
+
+    def needed(self, place: int, dataset: Dataset) -> int:
+        """Return the least length of the list of the search (0) or of a list stage (1, 2, …)."""
+        if place < len(self.lists):
+            after = self.lengths(dataset)[place + 1]
+            return self.lists[place].depth(after, dataset.protocols)
+        if dataset.groups is None:
+            return 0
+        return suppression.depth_needed(dataset.groups, dataset.protocols)
+
+    def fit_to(
+        self, dataset: Dataset, added: int, dim: int, facts: Mapping[Need, Facts] | None = None
+    ) -> Chain:
+        """Return the chain for a data set with `added` distractors; refuse what does not fit.
+
+        `facts` are those of the needs for descriptors of other images or methods.
+        """
+        shape, fitted = shape_of(dataset, added, dim), list[Stage]()
+        for stage in self.stages:
+            if stage.place == "rows" and any(before.place == "list" for before in fitted):
+                raise BenchError(
+                    f"--stage {stage.name} changes descriptors, before the search, and "
+                    f"{fitted[-1].name} changes lists, after it; name {stage.name} first."
+                )
+            fitted.append(stage.fit_to(replace(shape, facts=_facts(stage, shape, facts or {}))))
+            if stage.place == "rows":
+                shape = replace(shape, dim=cast("RowStage", fitted[-1]).dim(shape.dim))
+        return replace(self, stages=tuple(fitted))
+
+    def coded(self, lists: Lists) -> tuple[Lists, dict[str, float]]:
+        """Return the rows as they are searched, and the seconds that took; refuse too few rows."""
+        choice, parts = self.compression, list(lists.database)
+        dim, n_rows = parts[0].shape[1], count_rows(parts)
+        compress.code(choice, dim, n_rows)
+        faiss_index.code(self.index, dim, n_rows)
+        if choice is None:
+            return lists, {}
+        start = time.perf_counter()
+        coded = replace(lists, database=compress.compress(parts, choice, force=self.force))
+        return coded, {f"compress to {choice.name}": time.perf_counter() - start}
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return what a card says of the stages."""
+        return [entry_of(stage) for stage in self.stages]
+
+
+def shape_of(dataset: Dataset, added: int, dim: int) -> Shape:
+    """Return what stages have to fit: a data set with `added` distractors."""
+    areas, rows = dataset.areas, [len(dataset.database)]
+    if areas is not None:
+        asked = np.isin(areas.database, areas.queries)
+        rows = np.unique(areas.database[asked], return_counts=True)[1].tolist()
+    least, most, protocols = min(rows) + added, max(rows) + added, dataset.protocols
+    every = len(dataset.database) + added
+    return Shape(least, most, len(dataset.queries), dim, protocols, rows=every)
+
+
+def _facts(stage: Stage, shape: Shape, facts: Mapping[Need, Facts]) -> tuple[Facts, ...]:
+    """Return the facts of a stage's needs for descriptors, in their order."""
+    evaluated = Facts(shape.rows, shape.dim, evaluated=True)
+    needs = [need for need in stage.needs() if need.role != "local"]
+    return tuple(
+        evaluated if (need.role, need.source) == ("fit", None) else facts[need] for need in needs
+    )
+
+
+def entry_of(stage: Stage) -> dict[str, Any]:
+    """Return what a card says of a stage, with what it uses besides a query and its rows.
+
+    The rule of candidates says it of verification.
+    """
+    entry = dict(stage.entry())
+    if stage.uses and "candidates" not in entry:
+        entry["uses"] = sorted(stage.uses)
+    return entry
+
+
+def chain_of(options: Options, stages: Sequence[Stage] = ()) -> Chain:
+    """Return the chain that the options name, with stages that were made before."""
+    return Chain(
+        compress.parse(options.compression),
+        faiss_index.parse(options.search),
+        tuple(stages),
+        options.shortlist,
+        options.force,
+    )

@@ -1,0 +1,1 @@
+"""Stages on descriptors, before the search: whitening and truncation."""
