@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from bench.rerank import stages
+from bench import stages
 from bench.scoring.card import NOT_IDENTITY, identity
 from bench.system.hashing import canonical_json
 

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench import stages
 from bench.records import classes, groups
 from bench.records.groups import BEST, SECOND
 from bench.records.rows import ORDER, Card, Run, Score, flat, protocols
 from bench.records.text import clean
 from bench.records.words import label, metric_label, say, size
 from bench.report.tables.differences import crop_of
-from bench.rerank import stages
 from bench.scoring.card import NO_RERANKING, NOT_IDENTITY, UNCOMPRESSED
 from bench.system.hashing import canonical_json
 
