@@ -72,7 +72,7 @@ def ablation(session: nox.Session) -> None:
         run(session, "bench", "train", "--method", "dolg.lite0", *said)
         for dataset in given or ["mini"]:
             said = ("--weights", f"{out}/final.safetensors", "--dataset", dataset)
-            more = ("--measure", "none", "--output", "results/ablation")
+            more = ("--measure", "none", "--results", "results/ablation")
             run(session, "bench", "run", "--method", "dolg.lite0", *said, *more)
 
 

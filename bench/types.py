@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Precision = Literal["float32", "float16"]
+Candidates = Literal["official", "deployable"]  # `bench.rerank.verification`
+Ransac = Literal["fast", "compatible"]  # `bench.rerank.geometry`
+Measure = Literal["none", "sample", "latency"]  # `bench.measure.timing`
 Rows = NDArray[np.int64]
 NO_ROW = -1
 Box = tuple[float, float, float, float]
@@ -361,27 +364,6 @@ class Ranking:
     ranks: tuple[LabelledRanks, ...]
     shortlist: tuple[Shortlist, ...]
     of: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How descriptors are computed; the defaults are written here and nowhere else.
-
-    batch_size    most images of one shape given to the network at once
-    batch_pixels  most pixels of them together, at scale 1; one image may have more (None: as many
-                  as the device gains from, see `bench.describe.engine`)
-    workers       processes that decode; 0: threads of this process
-    precision     of convolutions and of linear layers of positions; everything else is float32
-    tf32          whether a GPU may round the factors of float32 products to TF32
-    compiled      whether parts of the network are compiled by torch
-    """
-
-    batch_size: int = 32
-    batch_pixels: int | None = None
-    workers: int = 0
-    precision: Literal["float32", "bf16", "fp16"] = "float32"
-    tf32: bool = False
-    compiled: bool = False
 
 
 @dataclass(frozen=True)

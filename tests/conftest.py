@@ -108,8 +108,9 @@ def cli(capsys: pytest.CaptureFixture[str], workspace: Workspace) -> Callable[..
 
     def run(*arguments: object) -> Said:
         given = [str(argument) for argument in arguments]
-        if given and given[0] in ("run", "evaluate") and "--output" not in given:
-            given += ["--output", str(workspace.results)]
+        elsewhere = {"--results", "--output"} & {*given}
+        if given and given[0] in ("run", "evaluate") and not elsewhere:
+            given += ["--results", str(workspace.results)]
         if given and given[0] == "run" and "--measure" not in given:
             given += ["--measure", "none"]  # it takes some seconds
         capsys.readouterr()

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.commands import cache_inventory as lying
 from bench.commands.cache_inventory import Held, find, size_of
+from bench.commands.parser import Command, Nothing
 from bench.errors import BenchError, first_few, unknown
+from bench.option import option, positive, required
 from bench.scoring.card import differences
 from bench.store import shards
 from bench.store.room import size
@@ -19,6 +23,25 @@ from bench.system.paths import cache_root, unheld
 from bench.system.progress import Progress
 
 DAY_S = 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Why:
+    """The options of `cache why`."""
+
+    key: str = required("the first digits of a key, as in `list`", metavar="KEY", positional=True)
+
+
+@dataclass(frozen=True)
+class Prune:
+    """The options of `cache prune`."""
+
+    method: str | None = option(None, "stores of this method", metavar="NAME[.VARIANT]")
+    keep_days: int | None = option(
+        None, "stores that no run has opened for N days", metavar="N", parse=positive
+    )
+    all: bool = option(False, "all stores")
+    dry_run: bool = option(False, "print what would be removed, and remove nothing")
 
 
 def show() -> int:
@@ -128,13 +151,14 @@ def verify() -> int:
     return 0
 
 
-def prune(*, method: str | None, keep_days: float | None, everything: bool, dry_run: bool) -> int:
+def prune(given: Prune) -> int:
     """Remove stores that the options select, or, without one, only what is of no use.
 
     That is what killed writers left, damaged shards, and folders that no key describes. A store
-    in use is left as it is. With `everything` kept ground truth and the table of files go as well.
+    in use is left as it is. With `--all` kept ground truth and the table of files go as well.
     """
-    selecting = everything or method is not None or keep_days is not None
+    method, keep_days, dry_run = given.method, given.keep_days, given.dry_run
+    selecting = given.all or method is not None or keep_days is not None
     old = time.time() - (keep_days or 0) * DAY_S
     total = 0
     for held in find():
@@ -155,7 +179,7 @@ def prune(*, method: str | None, keep_days: float | None, everything: bool, dry_
             print(f"{held.name} {held.method}: {what}, {len(files)} files, {size(taken)}")
             if not dry_run:
                 _remove(files, held)
-    total += _prune_rest(everything=everything, dry_run=dry_run)
+    total += _prune_rest(everything=given.all, dry_run=dry_run)
     print(f"{size(total)} {'would be removed' if dry_run else 'removed'}")
     return 0
 
@@ -200,3 +224,25 @@ def _remove(files: Sequence[Path], held: Held) -> None:
         path.unlink(missing_ok=True)
     if not any(held.folder.iterdir()):
         held.folder.rmdir()
+
+
+ACTIONS: dict[str, Command[Any]] = {
+    "list": Command(
+        Nothing,
+        lambda _: show(),
+        "List the stores: key, kind, method, images, shards, size, last use.",
+    ),
+    "why": Command(
+        Why,
+        lambda given: why(given.key),
+        "Show what determines a store, and in what it differs from the one most like it.",
+    ),
+    "verify": Command(
+        Nothing, lambda _: verify(), "Hash every shard again; status 1 if one is damaged."
+    ),
+    "prune": Command(
+        Prune,
+        prune,
+        "Remove what is of no use (leftovers, damaged shards), or the stores you select.",
+    ),
+}

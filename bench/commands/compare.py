@@ -2,12 +2,62 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from bench.commands.parser import Command
+from bench.commands.shared import results_folder
+from bench.option import option, required
+from bench.records import compare as records
+from bench.records import lists
 from bench.records.compare import SIGNIFICANT, Entry
 from bench.records.text import clean
 from bench.records.words import metric_label
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Which results are compared, and by which of their numbers."""
+
+    result: tuple[str, ...] = required(
+        "path of a record's .json, or METHOD[.VARIANT] for its newest record on --dataset; two or "
+        "more, later ones minus earlier ones",
+        metavar="RESULT",
+        positional=True,
+    )
+    dataset: str | None = option(
+        None,
+        "data set of methods given by name; of the path of a dataset.json, the revision is "
+        "compared with that of every record",
+        metavar="NAME",
+    )
+    protocol: str | None = option(None, "one protocol (default: all)", metavar="NAME")
+    metric: str | None = option(
+        None, "a metric's id or label (default: the headline)", metavar="ID"
+    )
+    across_cards: bool = option(
+        False, "also compare results made under different rules, and print in what they differ"
+    )
+    json: bool = option(False, "print the numbers as JSON")
+    results: Path = results_folder()
+
+
+def compare(given: Arguments) -> int:
+    """Print the comparison of results as text or JSON."""
+    name, own = lists.named(given.dataset)
+    entries = records.load(records.find(given.result, name, given.results))
+    for entry in entries if own else ():
+        lists.dataset_of(entry.card, own, entry.path.name)
+    differing = records.check(entries, given.across_cards)
+    pairs = records.compare(entries, given.protocol, given.metric)
+    if given.json:
+        print(json.dumps({"cards_differ": differing, "comparisons": pairs}, indent=1))
+    else:
+        print("\n".join(lines(entries, differing, pairs)))
+    return 0
 
 
 def lines(
@@ -102,3 +152,6 @@ def _points(value: float) -> str:
 
 def _p(p: float) -> str:
     return f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+COMMAND = Command(Arguments, compare)

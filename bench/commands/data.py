@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from bench import datasets, plugins
 from bench.acquire.get import get as get_one
 from bench.acquire.verify import Looked, check
+from bench.commands.parser import Command, Nothing
+from bench.commands.shared import say_error
 from bench.data import listing, locate
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError
+from bench.option import option, required
 from bench.system.paths import data_root, write_bytes
 
-Say = Callable[[BenchError], int]
 UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """The options of `data where`."""
+
+    name: tuple[str, ...] = required("a data set", metavar="NAME", positional=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Get:
+    """The options of `data get`."""
+
+    name: tuple[str, ...] = required("a data set", metavar="NAME", positional=True)
+    accept_licence: bool = option(False, "agree to the terms, which are shown")
+    own: Path | None = option(
+        None,
+        "your own copy: a folder, which is used where it is, an archive, or a file",
+        flag="from",
+        metavar="PATH",
+    )
+    archives: str | None = option(
+        None,
+        "only these of the archives of photographs, counted from 1",
+        metavar="FIRST-LAST",
+    )
+    keep_archives: bool = option(False, "keep archives when they are unpacked")
+    force: bool = option(False, "download again what was there before")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """The options of `data verify`."""
+
+    name: tuple[str, ...] = required("a data set", metavar="NAME", positional=True)
+    quick: bool = option(False, "read the header of every image, not its pixels")
+    list: Path | None = option(None, "write every missing or broken image to FILE", metavar="FILE")
 
 
 @dataclass(frozen=True)
@@ -79,28 +119,24 @@ def lines() -> list[str]:
     return out
 
 
-def get(
-    names: Sequence[str],
-    say: Say,
-    *,
-    accept: bool,
-    own: Path | None,
-    archives: str | None,
-    keep_archives: bool,
-    force: bool,
-) -> int:
+def get(given: Get) -> int:
     """Get data sets, or take the user's own copy; print what is here then; return the status."""
-    if own is not None and len(names) > 1:
+    if given.own is not None and len(given.name) > 1:
         raise BenchError("--from is for one data set at a time.")
-    span = None if archives is None else _span(archives)
+    span = None if given.archives is None else _span(given.archives)
     failed = 0
-    for name in names:
+    for name in given.name:
         try:
             get_one(
-                name, accept=accept, own=own, span=span, keep_archives=keep_archives, force=force
+                name,
+                accept=given.accept_licence,
+                own=given.own,
+                span=span,
+                keep_archives=given.keep_archives,
+                force=given.force,
             )
         except BenchError as error:
-            failed = say(error)
+            failed = say_error(error)
             continue
         entry, _ = datasets.find(name)
         print(
@@ -109,27 +145,27 @@ def get(
     return failed
 
 
-def verify(names: Sequence[str], say: Say, *, quick: bool, listing: Path | None) -> int:
+def verify(given: Verify) -> int:
     """Check data sets and print what was found; return 1 if there is any problem.
 
-    Every image that is missing or broken is named in the file `listing`, if one is given.
+    Every image that is missing or broken is named in the file of `--list`, if one is given.
     """
     failed, named = 0, []
-    for name in names:
+    for name in given.name:
         looked, problems = Looked(), 0
         try:
-            for state, text in check(name, looked, quick=quick):
+            for state, text in check(name, looked, quick=given.quick):
                 print(f"{state:>7}  {text}", flush=True)
                 problems += state == "PROBLEM"
         except BenchError as error:
-            failed = say(error)
+            failed = say_error(error)
             continue
         print(f"{name}: {f'{problems} problems' if problems else 'good'}", flush=True)
         failed = failed or int(problems > 0)
         named += looked.lines()
-    if listing is not None:
-        write_bytes(listing, "".join(f"{line}\n" for line in named).encode("utf-8"))
-        print(f"{len(named)} images are named in {listing}")
+    if given.list is not None:
+        write_bytes(given.list, "".join(f"{line}\n" for line in named).encode("utf-8"))
+        print(f"{len(named)} images are named in {given.list}")
     return failed
 
 
@@ -195,3 +231,28 @@ def _span(text: str) -> tuple[int, int]:
     if not first.isdecimal() or not (last or first).isdecimal():
         raise BenchError(f"--archives {text} is not FIRST-LAST, for instance 1-10.")
     return int(first), int(last or first)
+
+
+def _print(out: Sequence[str]) -> int:
+    print("\n".join(out))
+    return 0
+
+
+ACTIONS: dict[str, Command[Any]] = {
+    "list": Command(
+        Nothing,
+        lambda _: _print(lines()),
+        "List data sets: tier, size, licence, headline, what is on this machine.",
+    ),
+    "get": Command(Get, get, "Download data sets, or take your own copy of one."),
+    "verify": Command(
+        Verify,
+        verify,
+        "Check files, lists and ground truth of data sets; status 1 for any problem.",
+    ),
+    "where": Command(
+        Where,
+        lambda given: _print([line for name in given.name for line in where(name)]),
+        "List the folders and files that a data set uses, found or not.",
+    ),
+}

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 
 from bench import datasets
+from bench.commands.parser import Command, Nothing
 from bench.errors import BenchError, MissingDataError
 from bench.scoring import known_answers, metrics
 from bench.system import machine
@@ -159,3 +160,6 @@ def _methods() -> list[Finding]:
         else (OK, f"method {entry.name}", "")
         for entry in methods.entries()
     ]
+
+
+COMMAND = Command(Nothing, lambda _: examine())

@@ -1,14 +1,15 @@
-"""What several commands share: how an error is printed, and the settings of an extraction."""
+"""What several commands share: how an error is printed, the folder of results."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import traceback
+from pathlib import Path
 
 from bench.errors import BenchError
-from bench.types import Settings
+from bench.option import option
+from bench.system.paths import ROOT
 
 
 def say_error(error: BenchError) -> int:
@@ -19,14 +20,7 @@ def say_error(error: BenchError) -> int:
     return 1
 
 
-def settings_of(given: argparse.Namespace) -> Settings:
-    """Return the settings of the options that `run`, `extract` and others share."""
-    most = given.batch_megapixels
-    return Settings(
-        batch_size=given.batch_size,
-        batch_pixels=None if most is None else round(most * 1e6),
-        workers=given.workers,
-        precision=given.precision,
-        tf32=given.tf32,
-        compiled=given.compile,
-    )
+def results_folder() -> Path:
+    """Declare the option that names the folder of records, for commands that read it."""
+    text = "folder of records and published.toml (default: results/ of the checkout)"
+    return option(ROOT / "results", text, metavar="DIR")

@@ -9,13 +9,47 @@ unless `unproven`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench import methods, plugins, published_weights
+from bench.commands.parser import Command, Nothing
+from bench.commands.shared import say_error
 from bench.errors import BenchError
+from bench.option import option, required
 from bench.system.paths import write_bytes
 from bench.types import Checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Get:
+    """The options of `weights get`."""
+
+    method: tuple[str, ...] = required("a method", metavar="METHOD.VARIANT", positional=True)
+
+
+@dataclass(frozen=True)
+class Verify:
+    """The options of `weights verify`."""
+
+    method: tuple[str, ...] = option(
+        (), "a method", metavar="METHOD.VARIANT", positional=True, many="any"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """The options of `weights convert`."""
+
+    method: str = required("the method the file is for", metavar="NAME.VARIANT")
+    source: Path = required("the folder of a SavedModel, or a checkpoint", metavar="PATH")
+    output: Path = required("a .safetensors", metavar="FILE")
+    unproven: bool = option(
+        False,
+        "also convert variables without a graph to compare with; every record will say so",
+    )
 
 
 def convert(method: str, source: Path, output: Path, unproven: bool = False) -> Path:
@@ -50,7 +84,6 @@ SPOKEN = {
     "unknown": "no hash recorded; `weights get` records it",
     "missing": "missing",
 }
-Say = Callable[[BenchError], int]
 
 
 def show() -> int:
@@ -63,18 +96,18 @@ def show() -> int:
     return 0
 
 
-def get(asked: Sequence[str], say: Say) -> int:
+def get(asked: Sequence[str]) -> int:
     """Get the files of these methods and print where they lie; return the exit status."""
     failed = 0
     for text in asked:
         try:
             print(published_weights.get(methods.published(text)), flush=True)
         except BenchError as error:
-            failed = say(error)
+            failed = say_error(error)
     return failed
 
 
-def verify(asked: Sequence[str], say: Say) -> int:
+def verify(asked: Sequence[str]) -> int:
     """Print the state of these methods' files, or of all in the cache; return the exit status."""
     named = asked or [
         f"{file.method}.{file.variant}"
@@ -87,7 +120,7 @@ def verify(asked: Sequence[str], say: Say) -> int:
         try:
             found = published_weights.state(methods.published(text))
         except BenchError as error:
-            failed = say(error)
+            failed = say_error(error)
             continue
         print(f"{text}: {SPOKEN[found]}")
         failed = failed or int(found != "ok")
@@ -116,3 +149,28 @@ def _description(file: Checkpoint) -> list[str]:
     }
     head = f"{file.method}.{file.variant}"
     return [head, *(f"  {key}: {text}" for key, text in facts.items() if text)]
+
+
+def _converted(given: Convert) -> int:
+    print(convert(given.method, given.source, given.output, given.unproven))
+    return 0
+
+
+ACTIONS: dict[str, Command[Any]] = {
+    "list": Command(
+        Nothing, lambda _: show(), "List published weights: source, licence, what is known."
+    ),
+    "get": Command(
+        Get, lambda given: get(given.method), "Download published weights into the cache."
+    ),
+    "verify": Command(
+        Verify,
+        lambda given: verify(given.method),
+        "Hash files of the cache again (default: all).",
+    ),
+    "convert": Command(
+        Convert,
+        _converted,
+        "Make a TensorFlow model into a file for a method, and prove that it answers alike.",
+    ),
+}

@@ -30,9 +30,10 @@ from bench import plugins
 from bench.describe import prefetch, pyramid, speedup
 from bench.errors import BenchError
 from bench.images import decode, resize
+from bench.settings import Settings
 from bench.system import memory
 from bench.system.progress import Progress
-from bench.types import Image, Method, MethodInfo, Preprocess, Settings
+from bench.types import Image, Method, MethodInfo, Preprocess
 
 READERS = 16  # threads that wait for a disk or a network, more than for a processor
 

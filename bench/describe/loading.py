@@ -15,10 +15,11 @@ from bench import methods
 from bench.describe import engine, footprint, speedup
 from bench.errors import BenchError
 from bench.images import resize
+from bench.settings import Settings
 from bench.store import file_hashes
 from bench.system import machine
 from bench.system.paths import cache_root
-from bench.types import Method, MethodInfo, Preprocess, Settings
+from bench.types import Method, MethodInfo, Preprocess
 
 Pixels = Callable[[Preprocess, Method], Preprocess]
 

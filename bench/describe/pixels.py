@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.images import resize
+from bench.option import option, scales, side
 from bench.types import Method, Preprocess
 
 CAPS: Mapping[str | None, Any] = {"crop": "own", "crop-relative": "relative"}
@@ -21,15 +22,38 @@ CODES = {"pillow": 1, "float": 1, "crop": 1, "antialias": 1, "opencv": 1}
 class Chosen:
     """The options of pixels that `run`, `extract`, `check` and `sensitivity` share.
 
-    `query_crop` is whole, crop or crop-relative; `max_side` a number of pixels or "none"; `scales`
-    the factors of the pyramid; `resize` a rule of `bench.images.resize`, or "timm". None: the
-    method's own.
+    None is the method's own; `max_side` "none" is no cap, and `resize` may be "timm".
     """
 
-    query_crop: str | None = None
-    max_side: str | None = None
-    scales: tuple[float, ...] | None = None
-    resize: str | None = None
+    query_crop: str | None = option(
+        None,
+        "how the box of a query is used: whole: not at all; crop: the query is cropped to it, then "
+        "resized to the method's limit; crop-relative: cropped, and resized by the factor that the "
+        "whole image would be resized by (default: cropped, by the method's own rule)",
+        choices=("whole", "crop", "crop-relative"),
+        shorthands={"no-crop": "whole"},
+    )
+    max_side: str | None = option(
+        None,
+        "longest side of an image in pixels, or none (default: the method's own)",
+        metavar="PX",
+        parse=side,
+    )
+    scales: tuple[float, ...] | None = option(
+        None,
+        "factors of the image pyramid (default: the method's own)",
+        metavar="A,B,...",
+        parse=scales,
+        show=lambda factors: ",".join(map(repr, factors)),
+        many="text",
+    )
+    resize: str | None = option(
+        None,
+        f"what follows the cap: {resize.FORMS}; timm, the model's own; or two joined by +, as in "
+        "shorter:512+multiple-of-14 (default: the method's own)",
+        metavar="RULE",
+        parse=lambda text: text if text == TIMM else resize.canonical(text),
+    )
 
     def rule(self, own: Preprocess, method: Method) -> Preprocess:
         """Return the rule of a method with what was chosen; refuse what would do nothing."""

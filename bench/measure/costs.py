@@ -16,6 +16,7 @@ from bench.search.faiss_index import Retrieved
 from bench.store.matrix import Matrix, count_rows, take
 from bench.system.memory import Peaks, peaks
 from bench.system.progress import Progress
+from bench.types import Measure
 
 Rows = NDArray[np.float64]
 Ask = Callable[[Rows], object]
@@ -37,7 +38,7 @@ def add(
     depth: int,
     memory_bytes: int,
     device: str | None,
-    measure: timing.Measure,
+    measure: Measure,
     measured: Measured | None = None,
     index: Retrieved | None = None,
 ) -> None:

@@ -31,7 +31,7 @@ from bench.measure.costs import Measured
 from bench.system import memory
 from bench.system.memory import Peaks
 from bench.system.progress import Progress
-from bench.types import Image
+from bench.types import Image, Measure
 
 PHASES = ("decode", "preprocess", "network", "describe")
 SLOW_S = 2.0  # a run that takes this long is warm-up enough
@@ -84,7 +84,7 @@ class Watched:
 
 
 def measure(
-    loaded: engine.Loaded, folder: Path, candidates: Sequence[Image], how: timing.Measure
+    loaded: engine.Loaded, folder: Path, candidates: Sequence[Image], how: Measure
 ) -> Measured:
     """Time the phases on images spread over the sizes of `candidates`, and count operations.
 

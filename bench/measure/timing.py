@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.special import stdtrit
 
-Measure = Literal["none", "sample", "latency"]
+from bench.types import Measure
+
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
 

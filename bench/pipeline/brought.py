@@ -138,8 +138,12 @@ def score_brought(
     distractors: Sequence[Path],
     label: str,
     options: Options,
+    export_to: Path | None = None,
 ) -> Path:
-    """Score descriptors that the user brings; no images are needed. Returns the record's path."""
+    """Score descriptors that the user brings; no images are needed. Returns the record's path.
+
+    `export_to` is an .npz for the lists after every stage (`export`).
+    """
     dataset = datasets.check_queries(datasets.load(dataset_name))
     datasets.say_notes(dataset)
     brought = read(database, "database")
@@ -152,8 +156,8 @@ def score_brought(
     rows = matrix.count_rows(added) if added else 0
     dim, n_rows = brought.shape[1], brought.shape[0] + rows
     chain = chain_of(options, [stages.parse(text) for text in options.stages])
-    if options.export is not None and (options.export.is_dir() or options.export.suffix != ".npz"):
-        raise BenchError(f"--export {options.export}: it is the path of an .npz file.")
+    if export_to is not None and (export_to.is_dir() or export_to.suffix != ".npz"):
+        raise BenchError(f"--export {export_to}: it is the path of an .npz file.")
     supplied = {need: _supply(need, [brought, *added], asked) for need in needs_of(chain.stages)}
     facts = {need: _facts(need, lists, [brought, *added]) for need, lists in supplied.items()}
     chain = chain.fit_to(dataset, rows, dim, facts)
@@ -179,8 +183,8 @@ def score_brought(
         )
         taken = Taken(device=device)
         written = write(walked, given, made, _brought(label, dim), options, chain, taken)
-        if options.export is not None:
-            export(options.export, walked, dataset, chain)
+        if export_to is not None:
+            export(export_to, walked, dataset, chain)
         return written
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -49,6 +49,92 @@ def plan(
 
     `chosen` are stages in place of those of the options.
     """
+    lists = lists_of(dataset_name, options)
+    loaded = _load(method_name, options)
+    return joined(method_name, loaded, lists, options, chosen)
+
+
+def _load(method_name: str, options: Options) -> engine.Loaded:
+    return loading.load(
+        method_name, options.weights, options.device, options.settings, options.pixels.rule
+    )
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The data set of a run and its distractors, as the options have them."""
+
+    dataset: Dataset
+    distractors: tuple[Dataset, ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A run that can be done; without its plan where that would keep a network in memory."""
+
+    method: str
+    lists: Lists
+    options: Options
+    kept: Plan | None
+
+    def plan(self) -> Plan:
+        """Return the plan; the network is loaded again where it was dropped."""
+        if self.kept is not None:
+            return self.kept
+        return joined(self.method, _load(self.method, self.options), self.lists, self.options)
+
+
+def plan_all(
+    method_names: Sequence[str], dataset_names: Sequence[str], options: Options
+) -> tuple[list[Checked], list[BenchError]]:
+    """Plan every method on every data set; return the runs, and what refuses any of them.
+
+    The order is that of the data sets, then that of the methods. A sentence that refuses several
+    runs is there once. Of several methods one network at a time is in memory.
+    """
+    lists: dict[str, Lists] = {}
+    refused: dict[str, BenchError] = {}
+    runs: dict[tuple[str, str], Checked] = {}
+    for name in dict.fromkeys(dataset_names):
+        try:
+            lists[name] = lists_of(name, options)
+        except BenchError as error:
+            refused.setdefault(str(error), error)
+    keep = len(set(method_names)) == 1
+    for method in dict.fromkeys(method_names):
+        made, faults = _plans_of(method, lists, options, keep)
+        runs |= {(name, method): run for name, run in made.items()}
+        for fault in faults:
+            refused.setdefault(str(fault), fault)
+    wanted = [(name, method) for name in dataset_names for method in method_names]
+    return [runs[pair] for pair in wanted if pair in runs], list(refused.values())
+
+
+def _plans_of(
+    method: str, lists: Mapping[str, Lists], options: Options, keep: bool
+) -> tuple[dict[str, Checked], list[BenchError]]:
+    """Plan one method on every data set; `keep` the plans, or drop them with the network.
+
+    What this function holds is gone when the next method is loaded.
+    """
+    try:
+        loaded = _load(method, options)
+    except BenchError as error:
+        return {}, [error]
+    runs: dict[str, Checked] = {}
+    faults = []
+    for name, those in lists.items():
+        try:
+            made = joined(method, loaded, those, options)
+        except BenchError as error:
+            faults.append(error)
+        else:
+            runs[name] = Checked(method, those, options, made if keep else None)
+    return runs, faults
+
+
+def lists_of(dataset_name: str, options: Options) -> Lists:
+    """Load a data set and its distractors; refuse what cannot be scored, or lacks files."""
     dataset = datasets.check_queries(datasets.load(dataset_name))
     check_search(dataset, options)
     datasets.say_notes(dataset)
@@ -64,9 +150,18 @@ def plan(
     added = distractors.load(options.distractors, dataset, options.limit)
     if any(one.limit is not None for one in added):
         dataset = replace(dataset, limit=options.limit)
-    loaded = loading.load(
-        method_name, options.weights, options.device, options.settings, options.pixels.rule
-    )
+    return Lists(dataset, added)
+
+
+def joined(
+    method_name: str,
+    loaded: engine.Loaded,
+    lists: Lists,
+    options: Options,
+    chosen: Sequence[Stage] | None = None,
+) -> Plan:
+    """Return the plan of a loaded method on the lists of a run; refuse what does not fit."""
+    dataset, added = lists.dataset, lists.distractors
     chain = chain_of(options, _stages(options, loaded) if chosen is None else chosen)
     needed = needs.resolve(chain.stages, _lists(dataset, added), dataset, loaded, options)
     facts = {one.need: one.facts for one in needed}
@@ -146,7 +241,7 @@ def room_needed(planned: Plan, all_jobs: Sequence[extract.Job]) -> str:
     wanted = [job.need(4 * job.work.store.dim) for job in all_jobs]
     labelled = sum(len(t.positive) + len(t.ignored) for p in dataset.protocols for t in p.truth)
     depth = min(options.shortlist, len(dataset.database))
-    wanted.append(room.record(options.output, len(dataset.queries), labelled, depth))
+    wanted.append(room.record(options.results, len(dataset.queries), labelled, depth))
     room.check_room(wanted)
     free = room.size(room.free_bytes(cache_root()))
     total = room.size(sum(need.bytes for need in wanted))

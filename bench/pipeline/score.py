@@ -97,7 +97,7 @@ def write(
         taken.measured,
         walked.first.retrieved,
     )
-    return record.write(options.output, content, arrays_of(walked, dataset, chain))
+    return record.write(options.results, content, arrays_of(walked, dataset, chain))
 
 
 def searched_as(options: Options, dim: int, n_rows: int, given: str = "float32") -> card.Card:

@@ -24,6 +24,7 @@ from bench.describe import engine
 from bench.describe.pixels import Chosen
 from bench.errors import BenchError
 from bench.images import resize
+from bench.option import words_of
 from bench.pipeline import plan, run
 from bench.pipeline.dry_run import describe_plan
 from bench.pipeline.options import Options
@@ -34,7 +35,7 @@ from bench.scoring.card import card_id
 from bench.system.hashing import plain, sha256_json
 from bench.system.identity import method_identity
 from bench.system.paths import write_bytes
-from bench.types import Preprocess, Protocol, Settings
+from bench.types import Preprocess, Protocol
 
 SCHEMA = 1
 FOLDER = "sensitivity"
@@ -173,10 +174,10 @@ def study(
     base = plan.plan(method, dataset, options)
     local = hasattr(base.loaded.method, "local")
     chosen = configurations(base, grid=grid, with_candidates=local, stages=stages)
-    folder = options.output / FOLDER
+    folder = options.results / FOLDER
     plans = []
     for each in chosen:
-        made = _plan(method, dataset, each, options, folder)
+        made = plan.plan(method, dataset, _options(method, dataset, each, options, folder))
         # The network is the same; one in memory is enough.
         plans.append(replace(made, loaded=replace(made.loaded, method=base.loaded.method)))
     there = _there(folder, plans)
@@ -241,29 +242,19 @@ def read(path: Path) -> dict[str, Any]:
     return held
 
 
-def _plan(
+def _options(
     method: str, dataset: str, each: Configuration, options: Options, folder: Path
-) -> plan.Plan:
+) -> Options:
+    """Return the options of the run of one configuration, with its command line."""
     line = ["python", "-m", "bench", "run", "--method", method, "--dataset", dataset]
     command = shlex.join([*line, *_shared(options), *each.arguments()])
-    return plan.plan(
-        method, dataset, each.options(replace(options, output=folder, command=command))
-    )
+    return each.options(replace(options, results=folder, command=command))
 
 
 def _shared(options: Options) -> list[str]:
     """Return the options that all configurations have in common, as a command line has them."""
-    out, settings, usual = [], options.settings, Settings()
-    for name in ("weights", "device"):
-        if getattr(options, name) is not None:
-            out += [f"--{name}", str(getattr(options, name))]
-    for name in ("batch_size", "workers", "precision"):
-        if getattr(settings, name) != getattr(usual, name):
-            out += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
-    if settings.batch_pixels is not None:
-        out += ["--batch-megapixels", f"{settings.batch_pixels / 1e6:g}"]
-    flags = {"--tf32": settings.tf32, "--compile": settings.compiled}
-    return out + [flag for flag, given in flags.items() if given]
+    same = Options(weights=options.weights, device=options.device, settings=options.settings)
+    return words_of(same)
 
 
 def is_study(path: Path) -> bool:

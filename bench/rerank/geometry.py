@@ -20,12 +20,12 @@ from __future__ import annotations
 import math
 import warnings
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.types import LocalFeatures, LocalRule, Rows
+from bench.types import LocalFeatures, LocalRule, Ransac, Rows
 
 LEAST_MATCHES = 4  # three matches fit any affine map
 INLIER_PX = 20.0
@@ -34,11 +34,10 @@ SEED = 0
 BLOCK = 100  # hypotheses at once
 LARGEST, LONGEST, TURN_DEG = 4.0, 3.0, 30.0  # of upright maps: scale, its ratio by axis, rotation
 
-Mode = Literal["fast", "compatible"]
 Points = NDArray[np.float64]
 
 
-def inliers(query: LocalFeatures, other: LocalFeatures, rule: LocalRule, mode: Mode) -> int:
+def inliers(query: LocalFeatures, other: LocalFeatures, rule: LocalRule, mode: Ransac) -> int:
     """Return how many matches follow the best affine map from `other` to `query`.
 
     The rule says what matches, and which maps there are. With fewer than LEAST_MATCHES matches, and
@@ -48,7 +47,7 @@ def inliers(query: LocalFeatures, other: LocalFeatures, rule: LocalRule, mode: M
 
 
 def inlier_matches(
-    query: LocalFeatures, other: LocalFeatures, rule: LocalRule, mode: Mode
+    query: LocalFeatures, other: LocalFeatures, rule: LocalRule, mode: Ransac
 ) -> tuple[Rows, Rows]:
     """Return the matches that `inliers` counts: (rows of `query`, rows of `other`), both (n,)."""
     nothing = np.empty(0, dtype=np.int64)

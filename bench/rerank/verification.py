@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,17 +33,18 @@ from bench import stage as contract
 from bench.errors import BenchError
 from bench.ranking import follow
 from bench.rerank import geometry
-from bench.rerank.geometry import Mode
 from bench.stage import Arrays, Cost, Need, Place, Shape, Space, Step
 from bench.system.hashing import plain
 from bench.system.progress import Progress
 from bench.types import (
     NO_ROW,
+    Candidates,
     LocalFeatures,
     LocalRule,
     Precision,
     Protocol,
     Ranking,
+    Ransac,
     Rows,
     Shortlist,
 )
@@ -52,7 +53,6 @@ DEPTH = 100
 FEW = 8  # inliers that count as one doubling where they are added to the similarity
 NOT_VERIFIED = -1
 UNLIKE_ANY = -1.5  # images without a descriptor have scores below that of any two unit vectors
-Candidates = Literal["official", "deployable"]
 RULES: tuple[Candidates, ...] = ("official", "deployable")
 
 
@@ -89,7 +89,7 @@ class Verification:
 
     stage: Stage
     rule: LocalRule
-    mode: Mode
+    mode: Ransac
     precision: Precision
 
     name: ClassVar[str] = "rerank"
@@ -212,7 +212,7 @@ def verified(
     return Ranking(ranks, tuple(lists), tuple(range(len(lists))))
 
 
-def card_of(stage: Stage, rule: LocalRule, mode: Mode, precision: Precision) -> dict[str, Any]:
+def card_of(stage: Stage, rule: LocalRule, mode: Ransac, precision: Precision) -> dict[str, Any]:
     """Return what a card says of the stage: all that can move it."""
     return {
         "candidates": stage.candidates,
@@ -262,7 +262,7 @@ def count_inliers(
     of_query: Callable[[int], LocalFeatures],
     of_row: Callable[[int], LocalFeatures],
     rule: LocalRule,
-    mode: Mode,
+    mode: Ransac,
 ) -> tuple[Rows, list[float]]:
     """Verify the places that `mask` marks; the pairs of a query side by side where that helps.
 

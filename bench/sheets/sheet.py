@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from bench import datasets
@@ -16,6 +16,7 @@ from bench.sheets import content, figure, html, thumbnails
 from bench.sheets import matches as matching
 from bench.sheets.content import Entry, Opened
 from bench.sheets.html import Section
+from bench.sheets.options import Options
 from bench.system.paths import write_bytes
 from bench.types import Dataset
 
@@ -23,21 +24,6 @@ SIDE = {".html": 104, ".png": 220, ".pdf": 260}
 MATCH_SIDE = 380
 MOST = {".html": 1000, ".png": 40, ".pdf": 400}
 REPORT_WORST, REPORT_TOP = 3, 8
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line says; the defaults are written here."""
-
-    dataset: str | None = None
-    against: Path | None = None
-    queries: tuple[int, ...] | None = None
-    worst: int = 5
-    top: int = 10
-    protocol: str | None = None
-    matches: int = 0
-    weights: str | None = None
-    device: str | None = None
 
 
 def make(paths: Sequence[Path], output: Path, options: Options) -> list[str]:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +26,9 @@ from bench.store import file_hashes
 from bench.system.hashing import sha256_lines
 from bench.system.paths import cache_root
 from bench.training.augment import Augmentation, augmented, generator
+from bench.training.options import Classes
 from bench.types import Preprocess
 
-Classes = Literal["folder", "photograph"]
 COLUMNS = ("landmark_id", "images")
 FAULTS = 10  # photographs in a row that cannot be decoded: then something else is wrong
 RULE = Preprocess(channels="rgb", orientation="apply", max_side_px=None)

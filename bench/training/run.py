@@ -17,34 +17,11 @@ from bench.system import machine
 from bench.system.hashing import canonical_json, plain
 from bench.system.paths import ROOT
 from bench.training import checkpoint, loop, parallel, photographs, recipes, validate, views
-from bench.training.photographs import Classes
+from bench.training.options import Options
 from bench.types import Preprocess, Trainable
 from bench.weights import TRAINING
 
 BEGIN_VIEWS = 4  # that a method may fit layers to before the first step
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line says; None: what the recipe says."""
-
-    method: str
-    data: Path
-    recipe: str | None = None
-    classes: Classes = "folder"
-    out: Path | None = None
-    validate: str | None = None
-    validate_steps: int | None = None
-    steps: int | None = None
-    epochs: float | None = None
-    batch: int | None = None
-    side: int | None = None
-    lr: float | None = None
-    init: str | None = None
-    seed: int = 0
-    device: str | None = None
-    workers: int | None = None
-    checkpoint_minutes: float = 5.0
 
 
 def recipe_of(options: Options, method: str) -> tuple[str, recipes.Recipe]:

@@ -52,16 +52,16 @@ def test_every_page_is_found_from_the_readme_and_every_link_leads_somewhere() ->
 
 @pytest.mark.parametrize("page", NAMES)
 def test_options_of_the_pages_exist(page: str) -> None:
-    from bench.commands import arguments, main
+    from bench.commands import main
 
-    known = {verb: text for verb, (text, _) in main._COMMANDS.items()}
     lines = [*commands(page)]
     for language in ("bash", "yaml"):
         for code in blocks(page, language):
             lines += re.findall(r"python -m bench [^\n&]*", code)
     assert lines or page not in PLACES
     for line in lines:
-        assert arguments.parse(known, shlex.split(line)[3:]).verb in known
+        command, prog, words = main.find(shlex.split(line)[3:])
+        assert command.read(prog, words)
 
 
 @pytest.mark.cluster
@@ -73,7 +73,7 @@ def test_the_commands_of_the_laptop_page(process: Callable[..., Any], tmp_path: 
         if "--ray-address" in words:
             continue
         words = [str(tmp_path / word) if word.endswith(".npz") else word for word in words]
-        words += ["--output", str(tmp_path)] if words[0] == "run" else []
+        words += ["--results", str(tmp_path)] if words[0] == "run" else []
         said = process(*words)
         assert said.status == 0, said.err
         ran += 1

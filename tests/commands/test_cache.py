@@ -321,5 +321,5 @@ def test_wrong_options_and_actions_are_answered(workspace, cli, refused) -> None
     assert "--keep-days: '-3' is not a whole number" in refused(
         cli("cache", "prune", "--keep-days", "-3")
     )
-    assert "invalid choice: 'purge'" in refused(cli("cache", "purge"))
+    assert "'purge'; did you mean prune?" in refused(cli("cache", "purge"))
     assert file_hashes.of_files([], workspace.cache) == []

@@ -104,7 +104,7 @@ def test_the_official_answers_through_files_and_the_public_command(
     said = process(
         "evaluate", "--dataset", name, "--database", workspace.folder / "db.npy",
         "--queries", workspace.folder / "q.npy", "--distractors", workspace.folder / "more.npy",
-        "--memory-budget", "8", "--output", workspace.results,
+        "--memory-budget", "8", "--results", workspace.results,
         env={"RETRIEVAL_BENCH_DATA": str(shared("data"))},
     )  # fmt: skip
     assert said.status == 0, said.err
@@ -244,7 +244,7 @@ def test_photographs_that_are_not_there(workspace, cli, refused, small_file: Pat
 
 def test_the_output_cannot_be_a_file(workspace, cli, refused) -> None:
     (workspace.folder / "file").touch()
-    said = cli(*RANDOM, "--limit", "2", "--output", workspace.folder / "file")
+    said = cli(*RANDOM, "--limit", "2", "--results", workspace.folder / "file")
     assert str(workspace.folder / "file") in refused(said)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -9,14 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from bench.commands import list as listing
 from bench.commands import main as command_line
 from bench.commands import summary
+from bench.commands.parser import Command, Nothing
+from bench.describe import loading
 from tests.support.checkout import ROOT
 from tests.support.commands import HEADLINE, RANDOM, only
 
@@ -41,7 +46,7 @@ def test_a_run_on_the_bundled_photographs_from_end_to_end(workspace, cli) -> Non
     )
     assert path.is_relative_to(workspace.results / "runs" / "mini" / "random-unit.seed0")
     assert held["command"] == (
-        "python -m bench run --method random-unit --device cpu --measure sample --output "
+        "python -m bench run --method random-unit --device cpu --measure sample --results "
         f"{workspace.results}"
     )
     assert held["method"]["weights"]["trained"] is False
@@ -123,15 +128,58 @@ def test_the_length_of_the_shortlist_changes_no_score(workspace, cli, depth: int
         assert cli("verify", path).status == 0
 
 
-def test_what_works_is_done_where_something_fails(workspace, cli) -> None:
-    said = cli(*RANDOM, "--method", "random-unit.seed9", "--method", "no-such",
-               "--dataset", "mini", "--dataset", "minny", "--limit", "3")  # fmt: skip
+def test_nothing_begins_where_one_of_the_runs_is_refused(workspace, cli) -> None:
+    given = (*RANDOM, "--method", "random-unit.seed9", "--method", "no-such",
+             "--dataset", "mini", "--dataset", "minny", "--limit", "3")  # fmt: skip
+    for more in ((), ("--dry-run",)):
+        said = cli(*given, *more)
+        assert said.status == 1
+        assert said.out == ""
+        assert workspace.records() == []
+        names = [re.search(r"'([^']+)'", line)[1] for line in said.errors]
+        assert names == ["minny", "seed9", "no-such"], "each once, though six runs are refused"
+        assert not list(workspace.cache.rglob("*.npy"))
+
+
+def test_runs_that_are_planned_go_on_where_one_of_them_fails(workspace, cli, tiny: Path) -> None:
+    (tiny / "jpg" / "003.png").write_bytes(b"no image")
+    said = cli("run", "--method", tiny / "halves.py", "--method", "random-unit",
+               "--dataset", tiny / "dataset.json", "--dataset", "mini")  # fmt: skip
     assert said.status == 1
-    assert len(workspace.records()) == 1
-    assert len(said.errors) == 5
-    assert said.errors[0].startswith("error: no variant of random-unit is called 'seed9'; did you")
-    assert said.errors[1].startswith("error: no method is called 'no-such'. Known: ")
-    assert said.errors[2].startswith("error: no data set is called 'minny'; did you mean mini?")
+    assert len(said.errors) == 2
+    assert all("003.png" in line for line in said.errors)
+    assert [p.parent.parent.name for p in workspace.records()] == ["mini", "mini"]
+
+
+def test_one_network_at_a_time_is_in_memory(workspace, cli, tiny: Path, monkeypatch) -> None:
+    """Two methods on two data sets: each is loaded to plan, and again when its turn comes."""
+    loads, alive = [], weakref.WeakSet()
+    genuine = loading.load
+
+    def load(text: str, *rest: Any) -> Any:
+        gc.collect()
+        loads.append((text, len(alive)))
+        loaded = genuine(text, *rest)
+        alive.add(getattr(loaded.method.describe, "__self__", loaded.method.describe))
+        return loaded
+
+    monkeypatch.setattr(loading, "load", load)
+    halves = str(tiny / "halves.py")
+    two = ("--dataset", tiny / "dataset.json", "--dataset", "mini")
+    assert cli("run", "--method", halves, *two).status == 0
+    assert loads == [(halves, 0)]
+    loads.clear()
+    assert cli("run", "--method", halves, "--method", "random-unit", *two).status == 0
+    assert [text for text, _ in loads] == [halves, "random-unit"] * 3
+    assert {count for _, count in loads} == {0}, "the one before is gone when another is loaded"
+
+
+def test_the_old_spelling_of_the_results_folder(workspace, cli) -> None:
+    for place, option in (("one", "--results"), ("two", "--output")):
+        folder = workspace.folder / place
+        assert cli(*RANDOM, "--limit", "3", option, folder).status == 0
+        assert len([*folder.glob("runs/*/*/*.json")]) == 1
+    assert "--output" not in cli("run", "--help").out
 
 
 def test_a_run_writes_nothing_into_the_checkout_or_the_home(workspace, process) -> None:
@@ -142,7 +190,7 @@ def test_a_run_writes_nothing_into_the_checkout_or_the_home(workspace, process) 
         return {str(p) for p in (ROOT / "results").rglob("*")}
 
     before = listed()
-    said = process(*RANDOM, "--output", workspace.results, env={"HOME": str(home)})
+    said = process(*RANDOM, "--results", workspace.results, env={"HOME": str(home)})
     assert said.status == 0, said.err
     assert "Warning" not in said.err
     assert len(workspace.records()) == 1
@@ -204,7 +252,7 @@ def test_ctrl_c_says_how_to_go_on(workspace, tmp_path: Path) -> None:
     )
     running = subprocess.Popen(
         [sys.executable, "-m", "bench", "run", "--method", str(method), "--device", "cpu",
-         "--output", str(workspace.results)],
+         "--results", str(workspace.results)],
         cwd=ROOT, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -223,7 +271,7 @@ def test_what_cannot_happen_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> No
     def fails(given: Any) -> int:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(command_line._COMMANDS, "list", ("", fails))
+    monkeypatch.setattr(listing, "COMMAND", Command(Nothing, fails))
     with pytest.raises(ZeroDivisionError):
         command_line.main(["list"])
 
@@ -302,7 +350,7 @@ def test_ties_are_said_before_the_scores(workspace, cli, small_file: Path) -> No
     np.save(workspace.folder / "q.npy", rows[: len(data["queries"])])
     said = cli(
         "evaluate", "--dataset", small_file, "--database", workspace.folder / "same.npy",
-        "--queries", workspace.folder / "q.npy", "--output", workspace.folder / "out",
+        "--queries", workspace.folder / "q.npy", "--results", workspace.folder / "out",
     )  # fmt: skip
     assert said.status == 0, said.err
     first, second = said.out.splitlines()[:2]

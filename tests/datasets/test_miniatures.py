@@ -125,7 +125,7 @@ def test_distractors_have_no_queries_and_cannot_be_scored(cli, workspace, refuse
     assert "revisitop1m: A million" in cli("data", "list").out
     out = workspace.folder / "r1m.npz"
     assert cli("extract", "--dataset", "revisitop1m", "--method", "random-unit",
-               "--output", out).status == 0  # fmt: skip
+               "--results", out).status == 0  # fmt: skip
     assert np.load(out)["ids"].tolist() == [name.removesuffix(".jpg") for name in names]
 
 

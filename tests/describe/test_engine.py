@@ -22,10 +22,11 @@ from PIL import Image as Pillow
 from bench.describe import engine, extract, loading, prefetch
 from bench.errors import BenchError
 from bench.images import decode
+from bench.settings import Settings
 from bench.store import shards
 from bench.system import memory
 from bench.system.progress import Progress
-from bench.types import Image, MethodInfo, Preprocess, Settings
+from bench.types import Image, MethodInfo, Preprocess
 from tests.support.checkout import ROOT
 
 TOLERANCE = 2e-5

@@ -14,8 +14,8 @@ from torch import nn
 
 from bench import methods
 from bench.describe import engine, flops, footprint, loading
+from bench.settings import Settings
 from bench.system import memory
-from bench.types import Settings
 
 
 class Slotted:

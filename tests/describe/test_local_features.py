@@ -17,7 +17,8 @@ from bench import contract, datasets, methods
 from bench.describe import engine, local_features, local_store, pyramid
 from bench.errors import BenchError
 from bench.images import decode
-from bench.types import LocalFeatures, LocalRule, Preprocess, Settings
+from bench.settings import Settings
+from bench.types import LocalFeatures, LocalRule, Preprocess
 
 RULE = LocalRule(dim=2, stride_px=16.0, scales=(0.5, 1.0), max_features=3)
 OFFICIAL = LocalRule(dim=128, stride_px=32.0)

@@ -17,9 +17,10 @@ from bench import contract, datasets
 from bench.describe import engine, extract, pixels, pyramid
 from bench.errors import BenchError
 from bench.records import words
+from bench.settings import Settings
 from bench.system.progress import Progress
 from bench.types import Image as Listed
-from bench.types import MethodInfo, Preprocess, Settings
+from bench.types import MethodInfo, Preprocess
 
 STATISTICS: dict[str, Any] = {"mean": (100.0, 90.0, 80.0), "std": (50.0, 60.0, 70.0)}
 RNG = np.random.default_rng(5)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from bench.describe import engine, fusion, loading, speedup
 from bench.errors import BenchError
-from bench.types import Settings
+from bench.settings import Settings
 
 SIZES = ((97, 131), (64, 64), (33, 300))
 

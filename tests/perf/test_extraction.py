@@ -24,8 +24,9 @@ from PIL import Image as Pillow
 from bench.describe import engine, loading
 from bench.methods._delg import port
 from bench.methods._nets import backbones, dolg, resnet, token
+from bench.settings import Settings
 from bench.system.progress import Progress
-from bench.types import Image, Settings
+from bench.types import Image
 
 # The commonest sizes of Revisited Oxford's database, used where its list of sizes is not at hand:
 # 71 % of its images have one of the first two.

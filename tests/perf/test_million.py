@@ -103,7 +103,7 @@ def test_memory_of_the_command(million: Path, benchmark: Any, tmp_path: Path) ->
         done = subprocess.run(
             [sys.executable, "-m", "bench", "evaluate", "--dataset", str(million / "dataset.json"),
              "--database", str(million / "db.npy"), "--queries", str(million / "q.npy"),
-             "--distractors", str(million / "r1m.npy"), "--output", str(tmp_path)],
+             "--distractors", str(million / "r1m.npy"), "--results", str(tmp_path)],
             cwd=ROOT, check=True, capture_output=True, text=True,
         )  # fmt: skip
         return done.stdout.splitlines()[-1]

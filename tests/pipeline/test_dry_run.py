@@ -164,7 +164,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(
 ) -> None:
     """Somebody else fills the disk while the run goes on; when there is room it goes on."""
     cache = {"RETRIEVAL_BENCH_CACHE": str(small_disk)}
-    given = (*given, "--output", workspace.results)
+    given = (*given, "--results", workspace.results)
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
     whole = (tiny / "halves.py").read_text()
     filling = (
@@ -203,7 +203,7 @@ def test_a_limit_of_the_system_is_an_error_with_advice(workspace, process, refus
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
-    given = ("run", "--method", "random-unit", "--output", workspace.results)
+    given = ("run", "--method", "random-unit", "--results", workspace.results)
     said = process(*given, preexec_fn=limit)
     text = refused(said)
     assert "File too large" in text

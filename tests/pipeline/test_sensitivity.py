@@ -14,9 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from bench.commands.arguments import parse
-from bench.commands.main import _COMMANDS
-from bench.commands.shared import settings_of
+from bench.commands import run
 from bench.errors import BenchError
 from bench.pipeline import sensitivity
 from bench.pipeline.options import Options
@@ -26,8 +24,9 @@ from bench.records.verify import verify as verify_record
 from bench.report.figures.sensitivity import draw
 from bench.report.tables import sensitivity as shown
 from bench.scoring import scores
+from bench.settings import Settings
 from bench.system.hashing import sha256_json
-from bench.types import Image, Preprocess, Settings
+from bench.types import Image, Preprocess
 from tests.conftest import Said, Workspace
 from tests.support.places import score_places
 
@@ -122,7 +121,7 @@ def study(workspace: Workspace, cli: Callable[..., Said]) -> SimpleNamespace:
     (workspace.folder / "grid.py").write_text(METHOD, encoding="utf-8")
     method, dataset = str(workspace.folder / "grid.py"), str(folder / "dataset.json")
     line = ["sensitivity", "--method", method, "--dataset", dataset]
-    line += ["--output", str(workspace.results)]
+    line += ["--results", str(workspace.results)]
     dry = cli(*line, "--dry-run")
     said = cli(*line)
     assert said.status == 0, said.err
@@ -146,7 +145,7 @@ def test_a_study_is_kept_resumed_verified_and_repeatable(
     one = held["configurations"][4]
     words = record.read(files[4])["command"].split()
     assert words[:4] == ["python", "-m", "bench", "run"]
-    again = study.cli(*words[3:], "--output", workspace.folder / "again")
+    again = study.cli(*words[3:], "--results", workspace.folder / "again")
     assert again.status == 0, again.err
     other = record.read(Path(again.out.splitlines()[-1]))
     assert other["card_sha256"] == one["card_sha256"]
@@ -281,16 +280,13 @@ def test_the_command_of_a_configuration_has_the_options_of_the_study(tmp_path: P
     settings = Settings(batch_size=4, batch_pixels=500_000, precision="bf16", compiled=True)
     options = Options(weights="my weights.pth", device="cpu", settings=settings)
     words = sensitivity._shared(options)
-    given = parse(
-        dict.fromkeys(_COMMANDS, ""), ["run", "--method", "gem", "--dataset", "mini", *words]
-    )
-    assert (given.weights, given.device) == ("my weights.pth", "cpu")
-    assert settings_of(given) == settings
+    given = run.COMMAND.read("run", ["--method", "gem", "--dataset", "mini", *words]).options
+    assert given == replace(options, measure="sample")
     assert sensitivity._shared(Options()) == []
 
 
 def test_a_stage_is_a_factor_and_studies_without_one_are_as_before(cli, workspace) -> None:
-    given = ("sensitivity", "--method", "random-unit", "--output", workspace.results)
+    given = ("sensitivity", "--method", "random-unit", "--results", workspace.results)
     plain = cli(*given)
     assert plain.status == 0, plain.err
     path = Path(plain.out.splitlines()[-1])

@@ -66,7 +66,7 @@ def test_the_same_descriptors_give_the_same_scores_and_ranks(
     recorded: Path, tmp_path: Path
 ) -> None:
     folder = recorded.parents[4]
-    options = Options(output=tmp_path, shortlist=20, memory_budget_mib=1)
+    options = Options(results=tmp_path, shortlist=20, memory_budget_mib=1)
     other = brought.score_brought("mini", folder / "db.npy", folder / "q.npy", [], "mine", options)
     one, two = record.read(recorded), record.read(other)
     assert one["run_id"] != two["run_id"]

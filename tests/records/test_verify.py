@@ -65,7 +65,7 @@ def test_the_last_digits_of_another_machine_are_allowed(held, tmp_path: Path) ->
 def test_a_data_set_that_is_not_known_here_is_said_to_be_so(
     small_file: Path, brought: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    options = Options(output=tmp_path / "out")
+    options = Options(results=tmp_path / "out")
     path = score_brought(str(small_file), *brought, [], "x", options)
     faults, notes = verify(path)
     assert (faults, notes[1]) == ([], NOT_HERE)

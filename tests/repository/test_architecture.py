@@ -24,7 +24,8 @@ FLOORS = [
     "images",
     "stage",
     "ranking",
-    "errors types facts report",
+    "errors types facts report settings",
+    "option",
 ]
 
 

@@ -15,10 +15,11 @@ import pytest
 
 from bench.records import record
 from bench.scoring import card, first_sentences
+from bench.settings import Settings
 from bench.system import identity
 from bench.system.hashing import sha256_json
 from bench.system.identity import Introduced
-from bench.types import LocalRule, MethodInfo, Preprocess, Settings
+from bench.types import LocalRule, MethodInfo, Preprocess
 from tests.support.checkout import ROOT
 
 RECORDS = sorted((ROOT / "results").rglob("runs/*/*/*.json"))

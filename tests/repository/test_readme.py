@@ -64,7 +64,7 @@ def test_the_method_of_the_readme_runs_from_its_file(
     file = tmp_path / "mean_colour.py"
     file.write_text(source, encoding="utf-8")
     done = bench(
-        ["run", "--method", f"{file}:grid2", "--output", str(tmp_path)], tmp_path, monkeypatch
+        ["run", "--method", f"{file}:grid2", "--results", str(tmp_path)], tmp_path, monkeypatch
     )
     assert done.returncode == 0, done.stderr
     assert re.match(
@@ -94,7 +94,7 @@ def test_plug_ins_of_the_readme_run_from_the_folders_beside_a_broken_one(
     assert "streets" in listed.stdout
 
     arguments = ["run", "--method", "mean-colour", "--dataset", "streets"]
-    done = bench([*arguments, "--output", str(tmp_path)], tmp_path, monkeypatch, checkout)
+    done = bench([*arguments, "--results", str(tmp_path)], tmp_path, monkeypatch, checkout)
     assert done.returncode == 0, done.stderr
     assert ">> streets: mAP all: 100.00" in done.stdout
 
@@ -114,7 +114,7 @@ def test_the_dataset_json_of_the_readme_runs(
     file = tmp_path / "mean_colour.py"
     file.write_text(block("### Add a method", "python"), encoding="utf-8")
     arguments = ["run", "--method", str(file), "--dataset", str(folder / "dataset.json")]
-    done = bench([*arguments, "--output", str(tmp_path)], tmp_path, monkeypatch)
+    done = bench([*arguments, "--results", str(tmp_path)], tmp_path, monkeypatch)
     assert done.returncode == 0, done.stderr
     assert ">> my-town: mAP E: 100.00, H: 100.00" in done.stdout
 
@@ -124,7 +124,7 @@ def test_the_commands_of_the_readme_exist() -> None:
 
     table = README.split("| command | what it does |")[1].split("\n\n")[0]
     listed = {line.split("`")[1].split()[0] for line in table.splitlines() if "`" in line}
-    assert listed == set(main._COMMANDS)
+    assert listed == set(main.COMMANDS)
 
 
 def test_the_recipes_of_the_readme_exist() -> None:

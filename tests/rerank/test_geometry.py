@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from bench.rerank import geometry
-from bench.types import LocalFeatures, LocalRule
+from bench.types import LocalFeatures, LocalRule, Ransac
 
 BOTH = pytest.mark.parametrize("mode", ["fast", "compatible"])
 RANSAC = pytest.mark.parametrize(
     "ransac", [geometry.affine_inliers, geometry.affine_inliers_compatible]
 )
-Ransac = Callable[[np.ndarray, np.ndarray], int]
+Affine = Callable[[np.ndarray, np.ndarray], int]
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -117,7 +117,7 @@ def near(distance: float, *, upright: bool = False) -> LocalRule:
 
 
 @RANSAC
-def test_inliers_by_hand(ransac: Ransac) -> None:
+def test_inliers_by_hand(ransac: Affine) -> None:
     """Six points under one map and two elsewhere: six, whatever the map."""
     stray = np.array([[50, 60], [350, 20]], dtype=float)
     source = np.concatenate([SQUARE, stray])
@@ -134,7 +134,7 @@ def test_inliers_by_hand(ransac: Ransac) -> None:
 
 @RANSAC
 @pytest.mark.parametrize(("off", "count"), [(19.9, 5), (20.1, 4)])
-def test_an_inlier_is_nearer_than_twenty_pixels(ransac: Ransac, off: float, count: int) -> None:
+def test_an_inlier_is_nearer_than_twenty_pixels(ransac: Affine, off: float, count: int) -> None:
     """Four corners stay and their centre moves; a map that follows it moves two corners twice."""
     source = np.array([[0, 0], [0, 40], [40, 0], [40, 40], [20, 20]], dtype=float)
     target = source.copy()
@@ -143,7 +143,7 @@ def test_an_inlier_is_nearer_than_twenty_pixels(ransac: Ransac, off: float, coun
 
 
 @BOTH
-def test_three_matches_count_for_nothing(mode: geometry.Mode) -> None:
+def test_three_matches_count_for_nothing(mode: Ransac) -> None:
     three, four = angles(0, 90, 180), angles(0, 90, 180, 270)
     points = SQUARE[:4]
     whole = features(points, four)
@@ -152,7 +152,7 @@ def test_three_matches_count_for_nothing(mode: geometry.Mode) -> None:
 
 
 @BOTH
-def test_no_features_count_for_nothing(mode: geometry.Mode) -> None:
+def test_no_features_count_for_nothing(mode: Ransac) -> None:
     none = features(np.empty((0, 2)), np.empty((0, 2), dtype=np.float32))
     some = features(SQUARE[:4], angles(0, 90, 180, 270))
     assert geometry.inliers(none, some, near(1.0), mode) == 0
@@ -246,7 +246,7 @@ def test_the_same_from_singular_values_and_the_polar_decomposition() -> None:
 
 
 @BOTH
-def test_mirrored_turned_and_flattened_images_do_not_count(mode: geometry.Mode) -> None:
+def test_mirrored_turned_and_flattened_images_do_not_count(mode: Ransac) -> None:
     query, image = pair(7, true=60)
     whole = geometry.inliers(query, image, near(1.0), mode)
     assert whole >= 48

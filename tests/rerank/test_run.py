@@ -341,7 +341,7 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("genuine")
     (folder / "patches.py").write_text(PATCHES, encoding="utf-8")
-    options = Options(output=folder, rerank="deployable", device="cpu")
+    options = Options(results=folder, rerank="deployable", device="cpu")
     return run.run(plan.plan(str(folder / "patches.py"), "mini", options))
 
 

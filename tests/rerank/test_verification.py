@@ -12,7 +12,15 @@ from bench.rerank import verification
 from bench.scoring.scores import labelled_rows, score
 from bench.search import exact
 from bench.store.matrix import from_array
-from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
+from bench.types import (
+    Candidates,
+    GroundTruth,
+    LabelledRanks,
+    LocalFeatures,
+    LocalRule,
+    Protocol,
+    Shortlist,
+)
 
 RULES = pytest.mark.parametrize("candidates", list(verification.RULES))
 
@@ -119,7 +127,7 @@ def test_a_shortlist_is_as_long_as_the_rule_may_need() -> None:
 @pytest.mark.parametrize("depth", [1, 7, 30, 100])
 @pytest.mark.parametrize("seed", range(4))
 def test_scores_are_those_of_full_lists(
-    oracle: ModuleType, candidates: verification.Candidates, depth: int, seed: int
+    oracle: ModuleType, candidates: Candidates, depth: int, seed: int
 ) -> None:
     """Sixty rows with tied scores; three protocols; every list sorted whole and walked down."""
     draw = np.random.default_rng([depth, seed])
@@ -164,7 +172,7 @@ def test_scores_are_those_of_full_lists(
 
 @RULES
 def test_every_candidate_is_verified_once_and_nothing_else(
-    candidates: verification.Candidates,
+    candidates: Candidates,
 ) -> None:
     truths = GroundTruth(rows(5), rows(3, 7)), GroundTruth(rows(1), rows(9))
     protocols = [Protocol(str(i), (truth,), METRICS) for i, truth in enumerate(truths)]

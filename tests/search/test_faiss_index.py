@@ -362,7 +362,7 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("genuine")
     paths = [Path(given) for given in town(folder)[2::2]]
-    options = Options(output=folder, search="ivf30,flat,nprobe2")
+    options = Options(results=folder, search="ivf30,flat,nprobe2")
     return brought.score_brought(str(paths[0]), paths[1], paths[2], [], "x", options)
 
 

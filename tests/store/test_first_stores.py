@@ -16,8 +16,9 @@ import torch
 from bench import datasets, methods
 from bench.describe import engine, extract, loading, local_store
 from bench.search import compress
+from bench.settings import Settings
 from bench.system import machine
-from bench.types import LocalRule, Settings
+from bench.types import LocalRule
 
 # Written by version 0.1 (commit b95d624): sha256 of every file, by folder and name in the cache.
 FIRST = json.loads(Path(__file__).with_name("first_stores.json").read_text(encoding="utf-8"))

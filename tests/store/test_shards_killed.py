@@ -177,7 +177,7 @@ def test_a_run_killed_at_random_moments_ends_like_a_quiet_one(
     workspace, cli, tiny: Path, described
 ) -> None:
     given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu",
-             "--output", workspace.results, "--batch-size", "8", "--measure", "none")  # fmt: skip
+             "--results", workspace.results, "--batch-size", "8", "--measure", "none")  # fmt: skip
     (tiny / "slow").write_text("0.01")
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     draw = random.Random(2)

@@ -138,7 +138,7 @@ def start(
     """
     given = [str(argument) for argument in arguments]
     if given[0] == "run":
-        given += ["--output", str(place / "results"), "--measure", "none"]
+        given += ["--results", str(place / "results"), "--measure", "none"]
     place.mkdir(exist_ok=True)
     roots = {
         "RETRIEVAL_BENCH_CACHE": str(place / "cache"),

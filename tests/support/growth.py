@@ -11,8 +11,9 @@ from bench.describe.engine import Loaded
 from bench.records import record, rows, verify
 from bench.report.tables.main import board
 from bench.scoring import card
+from bench.settings import Settings
 from bench.system import identity
-from bench.types import Image, LocalRule, MethodInfo, Settings
+from bench.types import Image, LocalRule, MethodInfo
 from tests.support.checkout import ROOT
 
 

@@ -30,7 +30,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw = np.random.default_rng(0)
     np.save(folder / "db.npy", draw.standard_normal((49, 16)).astype(np.float32))
     np.save(folder / "q.npy", draw.standard_normal((15, 16)).astype(np.float32))
-    options = Options(output=folder / "results", shortlist=20, command="by hand")
+    options = Options(results=folder / "results", shortlist=20, command="by hand")
     return brought.score_brought("mini", folder / "db.npy", folder / "q.npy", [], "mine", options)
 
 

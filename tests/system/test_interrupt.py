@@ -60,7 +60,7 @@ def load(variant, weights, device):
 def begun(workspace, *arguments: object) -> subprocess.Popen[str]:
     """Start `run` and return it when the method is busy."""
     running = subprocess.Popen(
-        [sys.executable, "-m", "bench", "run", "--device", "cpu", "--output",
+        [sys.executable, "-m", "bench", "run", "--device", "cpu", "--results",
          str(workspace.results), *map(str, arguments)],
         cwd=ROOT, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,

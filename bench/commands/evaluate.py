@@ -1,0 +1,56 @@
+"""The command `evaluate`: score descriptors of the user's own; no images are needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.commands.parser import Command
+from bench.option import group, option, required
+from bench.pipeline.options import SEARCHING, Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What is scored, and how it is searched."""
+
+    dataset: str = required("a data set, or the path of a dataset.json", metavar="NAME")
+    database: Path = required(".npy, .npz or .mat, rows in the order of the list", metavar="FILE")
+    queries: Path = required("likewise for the queries", metavar="FILE")
+    distractors: tuple[Path, ...] = option(
+        (), "rows added after the database; negatives for every query", metavar="FILE", many="list"
+    )
+    name: str = option("descriptors", "what to call them in records and tables", metavar="LABEL")
+    export: Path | None = option(
+        None,
+        "write the lists, and the queries that were searched with, after every stage",
+        metavar="FILE.npz",
+    )
+    device: str | None = option(
+        None, "where the matrix product is made: cpu, cuda or cuda:N (default: cpu)",
+        metavar="DEVICE",
+    )  # fmt: skip
+    options: Options = group(Options, SEARCHING)
+
+
+def evaluate(given: Arguments) -> int:
+    """Score descriptors of the user's own; print scores and the path of the record."""
+    from bench.commands import summary
+    from bench.pipeline import brought
+    from bench.records import record
+
+    path = brought.score_brought(
+        given.dataset,
+        given.database,
+        given.queries,
+        given.distractors,
+        brought.check_label(given.name),
+        replace(given.options, device=given.device),
+        given.export,
+    )
+    print("\n".join(summary.lines(record.read(path))))
+    print(path)
+    return 0
+
+
+COMMAND = Command(Arguments, evaluate)

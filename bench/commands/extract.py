@@ -1,0 +1,67 @@
+"""The command `extract`: describe images; write ids and unit vectors to an .npz."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from bench.cluster.options import Machines
+from bench.commands.parser import Command
+from bench.option import group, option, required
+from bench.pipeline.options import DESCRIBING, Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What is described, how, and where the descriptors go."""
+
+    method: str = required("a method, or a plug-in file", metavar="NAME[.VARIANT]")
+    dataset: str | None = option(
+        None, "a data set, or a dataset.json", metavar="NAME", one_of="images", required=True
+    )
+    images: Path | None = option(
+        None, "all images of a folder", metavar="FOLDER", one_of="images", required=True
+    )
+    which: Literal["database", "queries"] = option(
+        "database", "of a data set: its database, or its queries cropped to their boxes"
+    )
+    output: Path = required("an .npz: ids and vectors", metavar="FILE")
+    options: Options = group(Options, (*DESCRIBING, "allow_partial", "force"))
+    machines: Machines = group(Machines)
+
+
+def extract(given: Arguments) -> int:
+    """Describe images, and write their descriptors to one file."""
+    from bench.cluster import connect
+    from bench.describe import export, loading
+
+    options, machines = given.options, given.machines
+    if given.images is not None:
+        folder, wanted = export.images_in(given.images)
+    else:
+        assert given.dataset is not None
+        folder, wanted = export.images_of(
+            given.dataset, given.which, allow_partial=options.allow_partial
+        )
+    if options.pixels.query_crop == "whole":
+        wanted = tuple(replace(image, box=None) for image in wanted)
+    with connect.engine(machines.engine, machines.ray_address) as ray:
+        loaded = loading.load(
+            given.method, options.weights, options.device, options.settings, options.pixels.rule
+        )
+        write = partial(export.export, loaded, folder, wanted, given.output, force=options.force)
+        if ray is None:
+            write()
+        else:
+            from bench.cluster import dispatch
+
+            url = machines.image_url
+            with dispatch.crew(ray, given.method, options.weights, loaded, url) as crew:
+                write(by=crew)
+    print(given.output)
+    return 0
+
+
+COMMAND = Command(Arguments, extract)

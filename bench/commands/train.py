@@ -1,0 +1,31 @@
+"""The command `train`: train a method on photographs with labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.commands.parser import Command
+from bench.option import group, option
+from bench.training.options import Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What is trained, and how."""
+
+    options: Options = group(Options)
+    dry_run: bool = option(False, "say what would be done, and stop")
+
+
+def train(given: Arguments) -> int:
+    """Train, and print the path of the final weights; or say what would be done."""
+    from bench.training import run
+
+    if given.dry_run:
+        print("\n".join(run.describe(given.options)))
+    else:
+        print(run.train(given.options))
+    return 0
+
+
+COMMAND = Command(Arguments, train)

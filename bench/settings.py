@@ -1,0 +1,41 @@
+"""The settings of an extraction: how descriptors are computed on a machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.option import megapixels, natural, option, positive
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How descriptors are computed; each is declared here, with its default and its line of help.
+
+    `batch_pixels` None is as many as the device gains from (`bench.describe.engine`); one image may
+    have more. `workers` 0 is threads of this process.
+    """
+
+    batch_size: int = option(
+        32, "most images of one shape given to the network at once", metavar="N", parse=positive
+    )
+    batch_pixels: int | None = option(
+        None,
+        "most pixels of these together, at scale 1 (default: 4 on a GPU, 1 elsewhere)",
+        flag="batch-megapixels",
+        metavar="MP",
+        parse=megapixels,
+        show=lambda pixels: f"{pixels / 1e6:g}",
+    )
+    workers: int = option(
+        0, "processes that decode images (default: %(default)s, threads of this process)",
+        metavar="N", parse=natural,
+    )  # fmt: skip
+    precision: Literal["float32", "bf16", "fp16"] = option(
+        "float32",
+        "precision of convolutions and token-wise linear layers; everything else stays float32",
+    )
+    tf32: bool = option(False, "let a GPU round the factors of float32 products to TF32")
+    compiled: bool = option(
+        False, "compile parts of the network by torch, once per run", flag="compile"
+    )
