@@ -20,7 +20,9 @@ from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess
 
 WEIGHTS_KEYS = ("source", "licence", "sha256", "training_set", "trained")
 FILE_KEYS = ("file", "licence", "training_set")
-OPTIONAL_FILE_KEYS = ("url", "manual", "note", "size_bytes", "sha256")
+OPTIONAL_FILE_KEYS = ("url", "hub", "manual", "note", "licence_code", "dim", "size_bytes", "sha256")
+HUB = r"[\w.-]+/[\w.-]+(@[0-9a-f]{40})?"
+GROUPS = ("place recognition", "landmarks", "generic")
 
 
 def check(method: Any, name: str, variant: str) -> tuple[MethodInfo, Preprocess]:
@@ -166,6 +168,13 @@ def _check_scales(label: str, name: str, scales: tuple[float, ...]) -> None:
         raise _wrong(label, f"{name} scales", scales, "different positive numbers")
 
 
+def group(given: Any, name: str) -> str | None:
+    """Return the GROUP of a plug-in, one of GROUPS or None."""
+    if given is None or given in GROUPS:
+        return given  # type: ignore[no-any-return]
+    raise _wrong(f"the method {name!r}", "GROUP", given, f"one of {', '.join(GROUPS)}")
+
+
 def checkpoints(given: Any, name: str, variants: Collection[str]) -> dict[str, Checkpoint]:
     """Return the published files in a plug-in's WEIGHTS, a mapping from variant to facts."""
     label = f"the method {name!r}"
@@ -193,7 +202,7 @@ def _check_file(label: str, facts: Any) -> None:
             raise BenchError(f"{label}: {kind}")
         if value is None and key in OPTIONAL_FILE_KEYS:
             continue
-        if key == "size_bytes":
+        if key in ("size_bytes", "dim"):
             if type(value) is not int or value < 1:
                 raise _wrong(label, key, value, "a positive int")
         elif key == "sha256":
@@ -209,8 +218,11 @@ def _check_file(label: str, facts: Any) -> None:
     url = facts.get("url")
     if url is not None and not re.fullmatch(r"https?://[!-~]+", url):
         raise _wrong(label, "url", url, "an address that begins with https:// or http://")
-    if url is None and not facts.get("manual"):
-        raise BenchError(f"{label} has neither 'url' nor 'manual'; it says where the file is.")
+    hub = facts.get("hub")
+    if hub is not None and (url is not None or not re.fullmatch(HUB, hub, flags=re.ASCII)):
+        raise _wrong(label, "hub", hub, "OWNER/NAME or OWNER/NAME@COMMIT (40 digits), without url")
+    if url is None and hub is None and not facts.get("manual"):
+        raise BenchError(f"{label} has no 'url', 'hub' or 'manual'; it says where the file is.")
 
 
 def _is_file_name(text: str) -> bool:

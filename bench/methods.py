@@ -5,7 +5,8 @@ variant to one line; the first is the default; the key "*" says that other varia
 to `load`, which judges them) and `load(variant, weights, device)`, which returns an object like
 `bench.types.Method`. It need import nothing of ours. It may have `WEIGHTS`, a mapping from variant
 to the facts about a published file (the fields of `bench.types.Checkpoint`); such a variant gets
-the path of that file in the cache as its `weights` where the user names none.
+the path of that file in the cache as its `weights` where the user names none. `GROUP`, one of
+`bench.contract.GROUPS`, says under which heading `list` shows the method.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ split = plugins.split
 class Entry:
     """One method of a listing: its variants with a line each, or why it does not work.
 
-    `files` has the published file of each variant that needs one.
+    `files` has the published file of each variant that needs one; `group` is None where the plug-in
+    names none.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Entry:
     variants: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Checkpoint] = field(default_factory=dict)
     error: str | None = None
+    group: str | None = None
 
 
 def names() -> list[str]:
@@ -56,7 +59,8 @@ def entries() -> list[Entry]:
             try:
                 variants = _variants(line.module, line.name)
                 files = _files(line.module, line.name, variants)
-                entry = replace(entry, variants=variants, files=files)
+                group = contract.group(getattr(line.module, "GROUP", None), line.name)
+                entry = replace(entry, variants=variants, files=files, group=group)
             except BenchError as fault:
                 entry = replace(entry, error=str(fault))
         lines.append(entry)

@@ -2,7 +2,9 @@
 
 A file appears there whole, after its hash was compared. Nobody published hashes of most files; for
 those the hash of the first download is kept beside the file, in `<file>.json`, and holds from then
-on: a later download, and every use of the file, must have the same bytes.
+on: a later download, and every use of the file, must have the same bytes. A file of huggingface.co
+is fetched at a commit: the one that the plug-in names, or the newest at the first download, which
+is kept likewise.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from bench.errors import BenchError
 from bench.images import inspect
-from bench.system import download
+from bench.system import download, hub
 from bench.system.paths import cache_root, write_bytes
 from bench.types import Checkpoint
 
@@ -53,10 +55,11 @@ def usable(checkpoint: Checkpoint, asked: str) -> Path:
     if found == "unknown":
         raise BenchError(f"{path} has no recorded hash yet; {command} records it.")
     label = f"{checkpoint.method}.{checkpoint.variant}"
-    if checkpoint.url is None:
+    source = source_of(checkpoint)
+    if source is None:
         how = f"no program can download it, so get it from {checkpoint.manual},"
     else:
-        how = f"{command} downloads it from {checkpoint.url}; or get it by other means"
+        how = f"{command} downloads it from {source}; or get it by other means"
     raise BenchError(
         f"{label} needs the published file {checkpoint.file}, which is not in the cache: {how} and "
         "give --weights PATH."
@@ -80,28 +83,44 @@ def get(checkpoint: Checkpoint) -> Path:
     try:
         if path.is_file():
             return _kept(checkpoint, path, label)
-        if checkpoint.url is None:
+        if source_of(checkpoint) is None:
             raise BenchError(
                 f"{label}: no program can download this file; get it from {checkpoint.manual}, "
                 f"then save it as {path} and run this again, or give --weights PATH."
             )
         part = path.with_name(f".{path.name}.part")
-        download.fetch(checkpoint.url, part, checkpoint.size_bytes, label)
-        _accept(checkpoint, part, path, label)
+        commit = None
+        url = str(checkpoint.url)
+        if checkpoint.hub is not None:
+            commit = _recorded(checkpoint).get("commit") or hub.commit_of(checkpoint.hub, label)
+            url = hub.address(checkpoint.hub, checkpoint.file, commit)
+        download.fetch(url, part, checkpoint.size_bytes, label)
+        _accept(checkpoint, part, path, label, url, commit)
         return path
     finally:
         lock.release()
+
+
+def source_of(checkpoint: Checkpoint) -> str | None:
+    """Return the address that a file is downloaded from, or of the page that has it; else None."""
+    return checkpoint.url if checkpoint.hub is None else hub.page(checkpoint.hub)
 
 
 def expected_sha256(checkpoint: Checkpoint) -> str | None:
     """Return the published hash of a file, or that of its first download, or None."""
     if checkpoint.sha256 is not None:
         return checkpoint.sha256
+    return _recorded(checkpoint).get("sha256")
+
+
+def _recorded(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return what was recorded of a file's first download; {} before it."""
     sidecar = _sidecar(path_of(checkpoint))
     try:
-        return str(json.loads(sidecar.read_text(encoding="utf-8"))["sha256"])
+        said = json.loads(sidecar.read_text(encoding="utf-8"))
+        return {key: str(said[key]) for key in ("sha256", "commit") if key in said or key[0] == "s"}
     except FileNotFoundError:
-        return None
+        return {}
     except (ValueError, KeyError, TypeError):
         raise BenchError(
             f"{sidecar} is damaged; delete it to have the hash recorded again."
@@ -132,8 +151,10 @@ def _kept(checkpoint: Checkpoint, path: Path, label: str) -> Path:
     return path
 
 
-def _accept(checkpoint: Checkpoint, part: Path, path: Path, label: str) -> None:
-    """Give a downloaded file its name, if its size and hash are right."""
+def _accept(
+    checkpoint: Checkpoint, part: Path, path: Path, label: str, url: str, commit: str | None
+) -> None:
+    """Give a file downloaded from `url` its name, if its size and hash are right."""
     found, expected, size = _sha256(part), expected_sha256(checkpoint), part.stat().st_size
     fault = ""
     if checkpoint.size_bytes not in (None, size):
@@ -147,19 +168,29 @@ def _accept(checkpoint: Checkpoint, part: Path, path: Path, label: str) -> None:
             )
     if fault:
         download.discard(part)
-        raise BenchError(f"{label}: what {checkpoint.url} sends, and was not kept, {fault}.")
-    _record(checkpoint, path, found, size)  # before the name: a file there always has its hash
+        raise BenchError(f"{label}: what {url} sends, and was not kept, {fault}.")
+    _record(
+        checkpoint, path, found, size, url, commit
+    )  # before the name: a file there always has its hash
     part.replace(path)
     download.discard(part)
 
 
-def _record(checkpoint: Checkpoint, path: Path, sha256: str, size: int) -> None:
+def _record(
+    checkpoint: Checkpoint,
+    path: Path,
+    sha256: str,
+    size: int,
+    url: str | None = None,
+    commit: str | None = None,
+) -> None:
     """Write the hash of a file beside it."""
     about = {
         "file": path.name,
-        "source": checkpoint.url or checkpoint.manual,
+        "source": url or source_of(checkpoint) or checkpoint.manual,
         "bytes": size,
         "sha256": sha256,
+        **({} if commit is None else {"commit": commit}),
         "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_bytes(_sidecar(path), f"{json.dumps(about, indent=1)}\n".encode())

@@ -223,11 +223,9 @@ class Method(Interface):
     says, on the device that `load` was given, and returns a float tensor (n, dim); it must
     not change its input. The harness brings the rows to unit norm.
 
-    Optional: `refusal(height, width)` returns a sentence why an image of this size, as the network
-    sees it, cannot be described, or None; such an image is treated like one that cannot be decoded.
-    `whiten(rows)` returns (n, dim) of the unit rows that the scales were combined to, where
-    `describe` returns another number of columns. `timm_resize` is the rule of resizing that timm
-    has for the network.
+    Optional: `refusal(height, width)` says why an image of this size, as the network sees it, is
+    not described, or None; such an image is like one that cannot be decoded. `whiten(rows)` returns
+    (n, dim) of the unit rows that the scales were combined to. `timm_resize` is timm's own rule.
     """
 
     version: str
@@ -304,7 +302,9 @@ class Checkpoint:
     """A published file of weights, as a plug-in's WEIGHTS describes it for one variant.
 
     `owner` is the first variant of the method with the same file; the cache keeps it once, there.
-    `url` is downloaded; `manual` says in words where a person finds the file; one of them is given.
+    `url` is downloaded, or `file` from the repository `hub` of huggingface.co, OWNER/NAME or
+    OWNER/NAME@COMMIT; `manual` says in words where a person finds the file; one of them is given.
+    `licence` is that of the weights, `licence_code` that of the program; `dim` the descriptor's.
     `file` is its name in the cache. `note` is a line of what else is known. `size_bytes` and
     `sha256` are exact, or None where nobody published them.
     """
@@ -316,8 +316,11 @@ class Checkpoint:
     licence: str
     training_set: str
     url: str | None = None
+    hub: str | None = None
     manual: str | None = None
     note: str | None = None
+    licence_code: str | None = None
+    dim: int | None = None
     size_bytes: int | None = None
     sha256: str | None = None
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
     from bench.methods._nets.backbones import Backbone
 
+GROUP = "landmarks"
 VARIANTS = {
     "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
     "untrained": "EfficientNet-Lite0 and a whitening layer with random weights, seed 0",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # torch takes seconds to import
     from bench.methods._nets.backbones import Backbone
 
+GROUP = "generic"
 VARIANTS = {
     "lite0": "EfficientNet-Lite0, ImageNet weights from a package, longest side 480",
     "untrained": "the same network with random weights, seed 0",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+GROUP = "generic"
 VARIANTS = {"seed0": "seed 0", "seed1": "seed 1", "seed2": "seed 2"}
 DIM = 128
 

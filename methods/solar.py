@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 from bench.methods._nets import token_files
 
+GROUP = "landmarks"
 VARIANTS = {"r101-token": "ResNet-101, 2048-d, trained by Token's authors on GLDv2-clean"}
 WEIGHTS = {"r101-token": token_files.drive("R101-SOLAR.pth", "1CJNEeE0NDlsl56jnmsZFmPfH-jx32Syh")}
 

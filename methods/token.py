@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.methods._nets import token_files
 
+GROUP = "landmarks"
 VARIANTS = {
     "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
     "r101": "ResNet-101, 1024-d, trained on GLDv2-clean",

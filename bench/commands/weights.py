@@ -139,10 +139,11 @@ def _description(file: Checkpoint) -> list[str]:
     basis = "as published" if file.sha256 else "of the first download"
     facts = {
         "file": file.file + (f", {file.size_bytes} bytes" if file.size_bytes else ""),
-        "from": file.url,
+        "from": published_weights.source_of(file),
         "by hand": file.manual,
         "note": file.note,
         "licence": file.licence,
+        "licence of the program": file.licence_code,
         "training set": file.training_set,
         "sha256": f"{recorded}, {basis}" if recorded else sidecar or "not published",
         "in the cache": str(path) if path.is_file() else "no",

@@ -113,6 +113,72 @@ FAMILIES = {
         {50: "mixvpr.resnet50-4096, -512 or -128"},
         ("backbone.model.layer4.", "backbone.model.fc."),
     ),
+    "megaloc": Family(
+        "a MegaLoc checkpoint",
+        ("backbone.blocks.", "aggregator.agg."),
+        {12: "megaloc.dinov2-8448"},
+        ("backbone.mask_token",),
+    ),
+    "salad": Family(
+        "a checkpoint of SALAD or CliqueMining, which cannot be told apart",
+        ("backbone.model.blocks.", "aggregator.dust_bin"),
+        {12: "salad.dinov2-8448 or cliquemining.dinov2-8448"},
+        ("backbone.model.mask_token",),
+    ),
+    "boq-dinov2": Family(
+        "a BoQ checkpoint of DINOv2",
+        ("backbone.dino.", "aggregator.boqs."),
+        {12: "boq.dinov2-12288"},
+        ("backbone.dino.mask_token", "backbone.dino.norm."),
+    ),
+    "image": Family(
+        "an ImAge checkpoint",
+        ("learnable_aggregation_tokens", "backbone.register_tokens"),
+        {12: "image-vpr.merged or image-vpr.gsv"},
+        ("backbone.mask_token",),
+    ),
+    "selavprpp-rerank": Family(
+        "a SelaVPR++ checkpoint with binary codes",
+        ("backbone.adapters_hashing.", "linear4."),
+        {12: "selavprpp.base-rerank", 24: "selavprpp.large-rerank"},
+        ("backbone.mask_token",),
+    ),
+    "selavprpp": Family(
+        "a SelaVPR++ checkpoint",
+        ("backbone.adapters.0.branch1.", "linear2."),
+        {12: "selavprpp.base", 24: "selavprpp.large"},
+        ("backbone.mask_token",),
+    ),
+    "edtformer": Family(
+        "an EDTformer checkpoint",
+        ("backbone.adapters.0.D_fc1.", "decoder.layers."),
+        {12: "edtformer.dinov2-4096"},
+        ("backbone.mask_token",),
+    ),
+    "supervlad": Family(
+        "a SuperVLAD checkpoint",
+        ("backbone.blocks.", "aggregation.conv."),
+        {12: "supervlad.dinov2-3072"},
+        ("backbone.mask_token",),
+    ),
+    "cricavpr": Family(
+        "a CricaVPR checkpoint, whose descriptors depend on the images of a batch,",
+        ("backbone.blocks.", "encoder.layers."),
+        {},
+    ),
+    "dinov2-reg": Family(
+        "DINOv2 with registers",
+        ("blocks.0.ls1.", "register_tokens"),
+        {12: "dinov2.vits14-reg or dinov2.vitb14-reg", 24: "dinov2.vitl14-reg",
+         40: "dinov2.vitg14-reg"},
+        ("mask_token",),
+    ),
+    "dinov2": Family(
+        "DINOv2 without registers",
+        ("blocks.0.ls1.", "cls_token"),
+        {12: "dinov2.vits14 or dinov2.vitb14", 24: "dinov2.vitl14", 40: "dinov2.vitg14"},
+        ("mask_token",),
+    ),
     "boq-resnet50": Family(
         "a BoQ checkpoint of ResNet-50",
         ("backbone.net.", "aggregator.boqs."),
@@ -155,6 +221,7 @@ _THIRD_STAGE = re.compile(
     r"|(?:features|backbone|backbone\.net)\.6\.)(\d+)\."
 )
 VGG = 16  # the depth of a file with the thirteen convolutions of VGG16
+_BLOCK = re.compile(r"(?:backbone\.)?(?:model\.|dino\.)?blocks\.(\d+)\.")
 _LAST_OF_VGG = re.compile(r"(?:features|backbone)\.28\.weight")
 
 
@@ -183,7 +250,13 @@ def family_of(state: Collection[str]) -> str | None:
 
 
 def depth_of(state: Collection[str]) -> int | None:
-    """Return the depth of a ResNet by the blocks of its third stage, VGG, or None for others."""
+    """Return the depth of a backbone, or None where it is not known.
+
+    That of a transformer is the number of its blocks, of a ResNet follows from those of its third
+    stage, of VGG16 is VGG.
+    """
+    if tokens := {found[1] for key in state if (found := _BLOCK.match(key))}:
+        return len(tokens)
     blocks = {found[1] for key in state if (found := _THIRD_STAGE.match(key))}
     if not blocks and any(_LAST_OF_VGG.fullmatch(key) for key in state):
         return VGG
@@ -191,7 +264,9 @@ def depth_of(state: Collection[str]) -> int | None:
 
 
 def _backbone(depth: int) -> str:
-    return "VGG-16" if depth == VGG else f"ResNet-{depth}"
+    if depth in resnet.BLOCKS:
+        return f"ResNet-{depth}"
+    return "VGG-16" if depth == VGG else f"a transformer of {depth} blocks"
 
 
 def read(weights: str, release: Release) -> dict[str, Tensor]:

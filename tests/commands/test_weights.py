@@ -196,7 +196,7 @@ FACTS = {"file": "a.pth", "licence": "MIT", "training_set": "x", "url": "https:/
         ({"a": {**FACTS, "url": "file:///etc/passwd"}}, "url is 'file:///etc/passwd', and should"),
         ({"a": {**FACTS, "url": "https://x.org/a b"}}, "should be an address"),
         ({"a": {**FACTS, "url": "https://x.org/ä"}}, "should be an address"),
-        ({"a": {**FACTS, "url": None}}, "has neither 'url' nor 'manual'"),
+        ({"a": {**FACTS, "url": None}}, "has no 'url', 'hub' or 'manual'"),
         ({"a": {**FACTS, "size_bytes": "12"}}, "size_bytes is '12', and should be a positive int"),
         ({"a": {**FACTS, "size_bytes": True}}, "size_bytes is True"),
         ({"a": {**FACTS, "sha256": "A" * 64}}, "sha256 is 'AAA"),

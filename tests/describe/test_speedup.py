@@ -198,7 +198,7 @@ def test_convolutions_are_fused_in_half_precision_too(monkeypatch: pytest.Monkey
     assert quick(other, half=torch.bfloat16).fused == 0
     exact, off = difference(other, before), difference(net, before)
     assert 1e-5 < off < 2 * exact  # sums are rounded less often
-    x = torch.randn(speedup.SAMPLE_SHAPE)  # of a size for which weights were arranged before
+    x = torch.randn(2, 3, *speedup.SAMPLE_SIZE)  # of a size for which weights were arranged before
     with torch.inference_mode():
         rows, right = (functional.normalize(one(x)) for one in (net, before))
     assert (rows - right).abs().max() < 0.05

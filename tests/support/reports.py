@@ -11,6 +11,7 @@ from bench.report.build import build
 from bench.scoring.card import CROPPED, JUNK_RULE, NO_RERANKING, TIE_RULE, card_id
 from bench.scoring.metrics import REVISITED_METRICS
 from bench.system.hashing import plain, sha256_json
+from bench.system.identity import elided
 from bench.types import Preprocess
 
 HEADLINE = REVISITED_METRICS[0]
@@ -32,7 +33,7 @@ def make_card(**changes: Any) -> dict[str, Any]:
         "metrics": list(REVISITED_METRICS),
         "junk_rule": JUNK_RULE,
         "crop_rule": CROPPED,
-        "preprocess": plain(Preprocess()),
+        "preprocess": elided({"preprocess": plain(Preprocess())})["preprocess"],
         "descriptors": "unit-norm",
         "candidates_rule": NO_RERANKING,
         "tie_rule": TIE_RULE,
