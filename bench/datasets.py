@@ -3,11 +3,13 @@
 A data set plug-in is a file in the folder `datasets/`; its `load(root)` returns a mapping in the
 form of a dataset.json, which `bench.data.dataset_json` checks like anybody's. It may have
 `VARIANTS`, a mapping from variant to one line, the default first; then it is `load(root, variant)`.
-It may have `FACTS` (`bench.facts`): what is known of it beforehand.
+It may have `FACTS` (`bench.facts`): what is known of it beforehand. A mapping with `renamed` true
+has the images of the published lists under other names.
 """
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import sys
@@ -20,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import plugins
-from bench.data import dataset_json, locate
+from bench.data import dataset_json, locate, published
 from bench.errors import BenchError, first_few, unknown
-from bench.facts import Facts
+from bench.facts import Expected, Facts
 from bench.system.paths import ROOT, data_root
 from bench.types import Areas, Dataset, GroundTruth, Image, Protocol, Rows
 
@@ -42,12 +44,25 @@ def names() -> list[str]:
 def load(name: str) -> Dataset:
     """Return a data set by name, by the path of a dataset.json or its folder, or of a plug-in.
 
+    A folder without a dataset.json may hold `database` and `queries`, itself or in `images/test`,
+    whose names carry positions.
+
     `name` is "name" or "name.variant"; without a variant it is the first. The name of what is
     returned is the full one, so that no name stands for two lists.
     """
     if is_own(name):
-        return dataset_json.read(Path(name).expanduser())
+        path = Path(name).expanduser()
+        return _named_by_position(path) or dataset_json.read(path)
     return load_variant(*find(name))
+
+
+def _named_by_position(path: Path) -> Dataset | None:
+    """Return a folder of images whose names carry positions; None for anything else."""
+    if not path.is_dir() or (path / "dataset.json").exists():
+        return None
+    reader = importlib.import_module(f"{KIND.package}._readers.utm")
+    data = reader.of_folder(path, names())
+    return None if data is None else dataset_json.parse(data, str(path), path)
 
 
 def load_known(name: str) -> Dataset:
@@ -57,7 +72,8 @@ def load_known(name: str) -> Dataset:
 
 def say_notes(dataset: Dataset) -> None:
     """Print to standard error how the lists of a data set were made, where that is worth a line."""
-    for text in dataset.notes:
+    said = [f"not the published list: {text}" for text in dataset.unlike]
+    for text in (*dataset.notes, *said):
         print(f"{dataset.name}: {text}", file=sys.stderr, flush=True)
 
 
@@ -87,11 +103,14 @@ def load_variant(entry: Entry, variant: str | None = None) -> Dataset:
             f"the data set {name!r}: load() returned {type(data).__name__}, not a mapping in the "
             "form of a dataset.json."
         )
+    renamed = data.get("renamed", False) is True
+    data = {key: value for key, value in data.items() if key != "renamed"}
     if variant:
         data = {"variant": entry.variants[variant], **data, "name": name}
     where = f"the data set {name!r}"
     dataset = dataset_json.parse(data, where, Path(entry.module.__file__ or ".").parent)
-    return replace(dataset, places=entry.places())
+    dataset = replace(dataset, places=entry.places(), renamed=renamed)
+    return replace(dataset, unlike=published.differences(dataset, entry.expected(variant)))
 
 
 @dataclass(frozen=True)
@@ -105,6 +124,11 @@ class Entry:
     module: ModuleType | None
     variants: Mapping[str, str]
     facts: Facts | None
+
+    def expected(self, variant: str | None) -> Expected:
+        """Return what a variant must hold."""
+        known = None if self.facts is None else self.facts.expected.get(variant or "")
+        return known or Expected()
 
     def places(self) -> tuple[Path, ...]:
         """Return the folders that may hold its files, the likeliest first, existing or not."""

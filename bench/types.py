@@ -89,6 +89,8 @@ class Dataset:
     of how positives were decided. `areas` is None where every query searches the whole database.
     `groups` has a number per database row, int64; where it is given, only the first row of each
     group counts in a list. `notes` are lines on how the lists were made: what was left out of them.
+    `unlike` has a line for each count or hash in which the lists are not the published ones;
+    `renamed` says that these have the images under other names.
     """
 
     name: str
@@ -108,6 +110,8 @@ class Dataset:
     areas: Areas | None = None
     groups: Rows | None = None
     notes: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
+    renamed: bool = False
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def _index(root: Path, asked: list[_Query], solution: Path) -> tuple[list[str], 
         return sorted(ids), []
     for place in locate.folders(root, "gldv2", FACTS.folders):
         base = listing.holding([place], ["index"])
-        found = None if base is None else listing.images(base, "index")
+        found = None if base is None else listing.images(base[0], "index")
         if found is not None and found.files:
             return sorted({Path(name).stem for name in found.files} | wanted.keys()), [*found.notes]
     raise places.missing(root, "gldv2", "index.csv or the folder index", FACTS)

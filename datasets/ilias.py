@@ -37,6 +37,10 @@ def load(root: Path) -> dict[str, Any]:
             read = _objects(images)
             if read is not None:
                 return _form(root, images, read)
+    deep = listing.holding(locate.folders(root, "ilias", FACTS.folders), ["query", "pos"])
+    read = None if deep is None else _objects(deep[0].parent)
+    if deep is not None and read is not None:
+        return _form(root, deep[0].parent, read)
     raise places.missing(root, "ilias", "folders <object>/query and <object>/pos", FACTS)
 
 

@@ -71,8 +71,7 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     if variant == "val-gsv-cities":
         return _together(_gsv_cities(root), root, "skip")
     if variant == "val-gmberton":
-        places = locate.folders(root, "msls", FACTS.folders)
-        if any((place / "images/val/queries").is_dir() for place in places):
+        if utm.found(locate.folders(root, "msls", FACTS.folders), ("images/val",)) is not None:
             return utm.load(root, "msls", FACTS, CITATION, splits=("images/val",))
         read = [_city(root, "train_val", city, subtask=False) for city in VAL]
         return _together(_one(read), root, "miss")

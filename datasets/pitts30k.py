@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench.datasets._readers import by_distance, lists, places, positions
+from bench.datasets._readers import by_distance, lists, places, positions, utm
 from bench.facts import Expected, Facts
 
 VARIANTS = {"test": "the test split", "val": "the validation split"}
@@ -45,6 +45,8 @@ FACTS = Facts(
 def load(root: Path, variant: str) -> dict[str, Any]:
     """Return a split from NetVLAD's .mat, Patch-NetVLAD's .npz with lists, or GSV-Cities' .npy.
 
+    Without any of them it is read from the layout of the VPR-datasets-downloader.
+
     Positives lie within 25 m, and a query without one is a miss.
     """
     stem = f"pitts30k_{variant}"
@@ -52,6 +54,9 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     read = positions.load(root, "pitts30k", FACTS, stem, names)
     read = read or lists.load(root, "pitts30k", FACTS, stem)
     if read is None:
+        held = utm.other_names(root, "pitts30k", FACTS, CITATION, VARIANTS[variant], variant)
+        if held is not None:
+            return held
         wanted = f"{stem}.mat, or {stem}_dbImages.npy, {stem}_qImages.npy and {stem}_gt.npy"
         raise places.missing(root, "pitts30k", wanted, FACTS)
     rules = by_distance.rules(places.DISTANCE_M)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.datasets._readers import by_distance, places, positions
+from bench.datasets._readers import by_distance, places, positions, utm
 from bench.errors import BenchError
 from bench.facts import Expected, Facts
 
@@ -49,9 +49,15 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     """Return the data set from NetVLAD's tokyo247.mat, or Patch-NetVLAD's tokyo247.npz and lists.
 
     Positives lie within 25 m. The protocols are all queries, and those of each time of the day.
+    Without these files `full` is read from the layout of the VPR-datasets-downloader, where the
+    time of the day and the panorama are not known.
     """
     read = positions.load(root, "tokyo247", FACTS, "tokyo247", "tokyo247")
     if read is None:
+        words = VARIANTS[variant]
+        held = utm.other_names(root, "tokyo247", FACTS, CITATION, words, "test")
+        if held is not None and variant == "full":
+            return held
         raise places.missing(root, "tokyo247", "tokyo247.mat", FACTS)
     # Names as in tokyo247.mat, whichever file they come from.
     read["database"] = [f"{name.rpartition('.')[0]}.jpg" for name in read["database"]]

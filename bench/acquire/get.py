@@ -140,12 +140,12 @@ def _wanted(facts: Facts, span: tuple[int, int] | None) -> list[Download]:
 
 
 def _all_here(entry: Entry) -> bool:
-    """Tell whether all images of the data set are on this machine already."""
+    """Tell whether all images of the data set are on this machine already, of the whole lists."""
     try:
-        _, missing = datasets.placed(datasets.load_variant(entry))
+        dataset, missing = datasets.placed(datasets.load_variant(entry))
     except BenchError:
         return False
-    return not missing
+    return not missing and not dataset.unlike
 
 
 def _agree(place: Place, facts: Facts, *, accept: bool, ask: bool) -> None:

@@ -17,12 +17,11 @@ from typing import Literal
 
 from bench import datasets, plugins
 from bench.acquire import downloads
-from bench.data import listing, locate
+from bench.data import listing, locate, published
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
 from bench.images import inspect
-from bench.system.hashing import sha256_lines
 from bench.system.paths import data_root
 from bench.system.progress import Progress
 from bench.types import Dataset, Image
@@ -85,8 +84,7 @@ def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
             yield problem(f"{full}: {error}")
             continue
         loaded.append(dataset)
-        expected = None if entry.facts is None else entry.facts.expected.get(one)
-        yield from _lists(dataset, expected or Expected())
+        yield from _lists(dataset, entry.expected(one))
     for said in absent:
         yield note(said) if loaded else problem(said)
     if entry.facts is not None:
@@ -106,30 +104,12 @@ def _lists(dataset: Dataset, expected: Expected) -> Iterator[Finding]:
     yield note(f"{dataset.name}: {dataset.variant}")
     for text in dataset.notes:
         yield note(f"{dataset.name}: {text}")
-    for what, images in (("database", dataset.database), ("queries", dataset.queries)):
-        names = [image.id if expected.names == "stem" else image.file for image in images]
-        yield _compare(f"{dataset.name}: {what}", len(names), getattr(expected, what), "images")
-        digest, wanted = sha256_lines(names), getattr(expected, f"{what}_sha256")
-        known = (wanted,) if isinstance(wanted, str) else wanted
-        if known is None:
-            yield note(f"{dataset.name}: sha256 of the list of {what}: {digest}")
-        elif digest in known:
-            yield ok(f"{dataset.name}: the list of {what} has the known sha256")
-        else:
-            yield problem(
-                f"{dataset.name}: the list of {what} has sha256 {digest}, not {known[0]}",
-            )
-    for protocol in dataset.protocols:
-        for kind in ("positive", "ignored"):
-            count = sum(len(getattr(truth, kind)) for truth in protocol.truth)
-            sums: Mapping[str, int] = expected.positives if kind == "positive" else expected.ignored
-            label = f"{dataset.name}: {protocol.name}, {kind}"
-            yield _compare(label, count, sums.get(protocol.name), "pairs")
+    states: dict[str, State] = {"same": "ok", "other": "PROBLEM", "unknown": "note"}
+    for one in published.comparisons(dataset, expected):
+        yield states[one.state], f"{dataset.name}: {one.text}"
 
 
-def _compare(label: str, found: int, wanted: int | None, unit: str) -> Finding:
-    if wanted is None:
-        return note(f"{label}: {found} {unit}")
+def _compare(label: str, found: int, wanted: int, unit: str) -> Finding:
     if found == wanted:
         return ok(f"{label}: {found} {unit}, as published")
     return problem(f"{label}: {found} {unit}, and should be {wanted}")

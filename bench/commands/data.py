@@ -61,11 +61,16 @@ class Verify:
 
 @dataclass(frozen=True)
 class Presence:
-    """What is on this machine of a data set; `fault` is why that cannot be told in full."""
+    """What is on this machine of a data set; `fault` is why that cannot be told in full.
+
+    It is complete where the lists are the published ones (`unlike` says in what they are not), as
+    far as these are known, and all images are there.
+    """
 
     found: int
     wanted: int | None
     fault: str | None = None
+    unlike: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return it in words."""
@@ -74,6 +79,12 @@ class Presence:
                 return f"broken: {self.fault}"
             lists = "lists and ground truth are missing"
             return f"partial, {self.found} images; {lists}" if self.found else f"absent; {lists}"
+        if self.unlike:
+            of = "" if self.found == self.wanted else f"{self.found} of "
+            return (
+                f"partial, {of}{self.wanted} images: not the published list: "
+                f"{'; '.join(self.unlike)}"
+            )
         if self.found == self.wanted:
             return f"complete, {self.wanted} images"
         if self.found == 0:
@@ -91,7 +102,7 @@ def presence(entry: Entry) -> Presence:
     except BenchError as error:
         return Presence(0, None, str(error))
     count = len({image.file for image in (*dataset.database, *dataset.queries)})
-    return Presence(count - len(missing), count)
+    return Presence(count - len(missing), count, unlike=dataset.unlike)
 
 
 def lines() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench import stages
 from bench.errors import first_few
-from bench.scoring.card import is_compressed, name_of
+from bench.scoring.card import OTHER_LIST, is_compressed, name_of
 
 _SHORT = {"easy": "E", "medium": "M", "hard": "H"}
 
@@ -87,6 +87,12 @@ def _marks(record: dict[str, Any]) -> list[str]:
         marks.append(f"compressed: {name_of(record['card']['compression'])}")
     if record["card"]["search"] != "exact":
         marks.append(f"approximate: {name_of(record['card']['search'])}")
+    if record["card"]["dataset"].get("list") == OTHER_LIST:
+        used = record["card"]["dataset"]
+        marks.append(
+            f"partial: not the published list; {used['database']} database images and "
+            f"{used['queries']} queries"
+        )
     if limit is not None:
         marks.append(f"partial: first {limit} images")
     if "absent" in record["card"]:

@@ -121,19 +121,27 @@ def walk(places: Iterable[Path], aside: Aside | None = None) -> Iterator[tuple[P
             waiting = links
 
 
-def holding(places: Iterable[Path], wanted: Sequence[str]) -> Path | None:
-    """Return the first folder, at any depth below the places, that has all of `wanted` in it.
+def holding(places: Iterable[Path], *choices: Sequence[str]) -> tuple[Path, int] | None:
+    """Return the folder, at any depth below the places, that has all paths of a choice in it.
 
-    `wanted` are relative paths of files and folders. A place itself comes before what is below it.
+    Paths are relative, of files and folders. Returned is the number of the choice as well: the
+    first choice that any folder has. A place itself comes before what is below any.
     """
     there = list(places)
-    for place in there:
-        if all((place / one).exists() for one in wanted):
-            return place
-    for folder, _ in walk(there):
-        if all((folder / one).exists() for one in wanted):
-            return folder
-    return None
+
+    def first(folders: Iterable[Path]) -> tuple[Path, int] | None:
+        best: tuple[Path, int] | None = None
+        for folder in folders:
+            for number, wanted in enumerate(choices if best is None else choices[: best[1]]):
+                if all((folder / path).exists() for path in wanted):
+                    best = folder, number
+                    break
+            if best is not None and best[1] == 0:
+                break
+        return best
+
+    direct = (first([place]) for place in there)
+    return next(filter(None, direct), None) or first(folder for folder, _ in walk(there))
 
 
 def by_numbers(files: Iterable[str]) -> list[str]:

@@ -73,7 +73,7 @@ def write(
         "timing": {"phases_s": {k: round(s, 4) for k, s in phases.items()}, **taken.timing},
         "memory": {"peak_resident_bytes": 0, "peak_device_bytes": None},
         "bytes_per_image": walked.first.space.parts[0].row_bytes(),
-        "partial": dataset.limit is not None or dataset.absent is not None or bool(absent),
+        "partial": any((dataset.limit is not None, dataset.absent, dataset.unlike, absent)),
         "machine": machine.describe(taken.device)
         | ({} if taken.nodes is None else {"nodes": taken.nodes()}),
         "libraries": machine.libraries(),

@@ -73,6 +73,7 @@ def verify(path: Path, own: str | None = None) -> tuple[list[str], list[str]]:
     if ("missing" in held) != ("missing" in card):
         faults.append("the record and its card disagree on whether images are missing")
     part = card["limit"] is not None or "absent" in card or "missing" in card
+    part = part or card["dataset"].get("list", "published") != "published"
     if held["partial"] != part:
         faults.append("the record and its card disagree on whether it is partial")
     count = sum(len(table) for table in held["scores"].values())

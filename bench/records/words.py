@@ -82,6 +82,7 @@ LABELS = {
     "limit": "limit on the database images",
     "absent.database": "database images left out, not there",
     "absent.queries": "queries left out, not there",
+    "dataset.list": "list of images",
     "dataset.rules.positive": "what is positive",
     "dataset.rules.threshold_m": "threshold in metres",
     "dataset.rules.tolerance_frames": "tolerance in frames",

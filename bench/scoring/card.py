@@ -29,6 +29,7 @@ NO_RERANKING = "none"
 IN_STAGES = "in-stages"  # verification in a chain with another stage
 CROPPED, WHOLE, NO_BOXES = "box", "whole", "no-boxes"
 NOT_STATED = "not-stated"
+OTHER_LIST = "not-published"  # counts or hashes that FACTS state are other ones
 UNCOMPRESSED = "none (float32)"
 NOT_IDENTITY = ("schema", "metrics")  # a score carries its metric's id, and the id its formula
 
@@ -126,6 +127,8 @@ def make(
         "search": plain(search),
         "limit": dataset.limit,
     }
+    if dataset.unlike:
+        card["dataset"]["list"] = OTHER_LIST
     if dataset.rules:
         card["dataset"]["rules"] = plain(dict(dataset.rules))
     if dataset.areas is not None:

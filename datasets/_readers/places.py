@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.data import locate
+from bench.data import listing, locate
 from bench.errors import BenchError, MissingDataError
 from bench.facts import Facts
 
@@ -19,11 +19,19 @@ GOOGLE = "Google Street View imagery, for research, on request; no redistributio
 def find(root: Path, name: str, facts: Facts, *files: str) -> list[Path] | None:
     """Return where these files lie, or None if one of them is nowhere.
 
-    A file that is given with folders must lie just there below the data set, others at any depth.
+    Files that are given with folders lie so in one folder, that of the data set or one below it;
+    one that begins with `./` lies in the folder of the data set itself; others at any depth.
     """
     places = locate.folders(root, name, facts.folders)
+    inner = [file for file in files if "/" in file and not file.startswith("./")]
+    base = listing.holding(places, inner) if inner else None
+    if inner and base is None:
+        return None
     found = []
     for file in files:
+        if base is not None and file in inner:
+            found.append(base[0] / file)
+            continue
         direct = [place / file for place in places if (place / file).is_file()]
         path = direct[0] if direct else None if "/" in file else locate.find(places, file)
         if path is None:

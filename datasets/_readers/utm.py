@@ -8,6 +8,7 @@ list of names serves as well as the folder: `<name>_dbImages.npy` and `<name>_qI
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,8 @@ def load(
     read: dict[str, Any] | None = listed(root, name, facts, lists)
     images = None
     if read is None:
-        for place in locate.folders(root, name, facts.folders):
-            for split in splits:
-                if images is None and (place / split / queries).is_dir():
-                    images = place / split
-        if images is None or not (images / database).is_dir():
+        images = found(locate.folders(root, name, facts.folders), splits, database, queries)
+        if images is None:
             wanted = f"{splits[0]}/{database} with {splits[0]}/{queries}, or {' with '.join(lists)}"
             raise places.missing(root, name, wanted.replace("//", "/"), facts)
         read = in_folders(images, database, queries)
@@ -87,6 +85,83 @@ def load(
         rules=by_distance.rules(places.DISTANCE_M),
         images=images,
     )
+
+
+def found(
+    there: Sequence[Path],
+    splits: Sequence[str],
+    database: str = "database",
+    queries: str = "queries",
+) -> Path | None:
+    """Return the folder that holds both folders of images: one of `splits`, at any depth.
+
+    A folder of another split, train or val, is none unless `splits` names it.
+    """
+    choices = [[f"{split}/{kind}".lstrip("/") for kind in (database, queries)] for split in splits]
+    base = listing.holding(there, *choices)
+    if base is None:
+        return None
+    images = base[0] / splits[base[1]]
+    other = {"train", "val"} - set("/".join(splits).split("/"))
+    return None if other & set(images.parts[-1:]) else images
+
+
+def other_names(
+    root: Path, name: str, facts: Facts, citation: str, variant: str, split: str
+) -> dict[str, Any] | None:
+    """Return a published set in the layout of the downloader, whose names are its own; or None.
+
+    The variant says so, as the order of the lists, and the names in them, are other ones.
+    """
+    images = found(locate.folders(root, name), (f"images/{split}", split))
+    if images is None:
+        return None
+    read = in_folders(images, "database", "queries")
+    held = places.dataset(
+        root,
+        name,
+        facts,
+        citation,
+        {**read, "positive": near(read, name)},
+        rules=by_distance.rules(places.DISTANCE_M),
+        images=images,
+    )
+    where = images.relative_to(images.parents[1]).as_posix()
+    return {
+        **held,
+        "variant": f"{variant}; lists are the names with positions in {where}",
+        "renamed": True,
+    }
+
+
+def of_folder(folder: Path, known: Sequence[str] = ()) -> dict[str, Any] | None:
+    """Return anybody's folder of images whose names carry positions, or None if it is none.
+
+    It holds `database` and `queries`, itself or in `images/test` or `test`. It is called by its own
+    name, in small letters; one that is `known` for another data set gets `-own` behind it.
+    """
+    images = found([folder], ("images/test", "test", ""))
+    if images is None:
+        return None
+    read = in_folders(images, "database", "queries")
+    own = next((p for p in folder.absolute().parts[::-1] if p not in ("images", "test")), "places")
+    name = re.sub(r"[^a-z0-9._+-]+", "-", own.lower()).strip("-._+") or "places"
+    name = f"{name}-own" if name.partition(".")[0] in known else name
+    for kind in ("database", "queries"):
+        if not read[kind]:
+            raise BenchError(f"{images / kind} holds no images ({', '.join(listing.IMAGES)}).")
+    return {
+        "name": name,
+        "variant": "a folder of images whose names carry positions",
+        "images": str(images.absolute()),
+        "database": read["database"],
+        "queries": [{"file": file} for file in read["queries"]],
+        "protocols": {"all": [{"positive": rows} for rows in near(read, name)]},
+        "metrics": places.METRICS,
+        "empty": "miss",
+        "rules": by_distance.rules(places.DISTANCE_M),
+        "notes": read["notes"],
+    }
 
 
 def listed(root: Path, name: str, facts: Facts, lists: tuple[str, str]) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.data import listing
@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @given(st.sets(st.integers(0, 10_000), min_size=1, max_size=40), st.integers(0, 6))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_numbers_order_names_as_padding_does(numbers: set[int], width: int) -> None:
     bare = [f"ref/{number}.jpg" for number in numbers]
     padded = [f"ref/{number:06}.jpg" for number in numbers]
@@ -112,9 +112,10 @@ def test_two_names_of_one_number_have_no_order(pair: tuple[str, str]) -> None:
 
 def test_folders_that_hold_what_is_wanted(tmp_path: Path) -> None:
     touch(tmp_path, "top/in/side/database/a.jpg", "top/in/side/queries/b.jpg", "top/queries/c.jpg")
-    wanted = ("database", "queries")
-    assert listing.holding([tmp_path / "no", tmp_path], wanted) == tmp_path / "top/in/side"
-    assert listing.holding([tmp_path / "top/in/side", tmp_path], wanted) == tmp_path / "top/in/side"
+    pair, side = ("database", "queries"), tmp_path / "top/in/side"
+    assert listing.holding([tmp_path / "no", tmp_path], pair) == (side, 0)
+    assert listing.holding([side, tmp_path], pair) == (side, 0)
+    assert listing.holding([tmp_path], ("gallery",), ("side/database",), pair) == (side.parent, 1)
     assert listing.holding([tmp_path], ("database", "gallery")) is None
 
 
