@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import platform
 from types import SimpleNamespace
 from typing import Any
@@ -18,67 +17,30 @@ from bench.settings import Settings
 from bench.system import memory
 
 
-class Slotted:
-    __slots__ = ("net",)
-
-    def __init__(self, net: nn.Module) -> None:
-        self.net = net
-
-
-class Bound:
-    def __init__(self, net: nn.Module) -> None:
-        self.net = net
-
-    def describe(self, batch: Any) -> Any:
-        return self.net(batch)
-
-
-def closing_over(net: nn.Module) -> Any:
-    return lambda batch: net(batch)
-
-
-def applied(net: nn.Module, batch: Any) -> Any:
-    return net(batch)
-
-
 @pytest.mark.parametrize(
-    "make",
+    "method",
     [
-        lambda net: SimpleNamespace(describe=net),
-        lambda net: SimpleNamespace(describe=net.forward),
-        lambda net: SimpleNamespace(describe=closing_over(net)),
-        lambda net: SimpleNamespace(describe=functools.partial(applied, net)),
-        lambda net: SimpleNamespace(describe=Bound(net).describe),
-        lambda net: SimpleNamespace(describe=closing_over([{"a": Bound(net)}])),
-        lambda net: SimpleNamespace(describe=None, config={}, inner=Slotted(net)),
-        lambda net: SimpleNamespace(describe=None, network=net),
-        Bound,
-        lambda net: net,
+        SimpleNamespace(network=nn.Linear(3, 2)),
+        SimpleNamespace(network=nn.Linear(3, 2, bias=False), whitening=nn.Linear(2, 1, bias=False)),
+        SimpleNamespace(describe=nn.Linear(3, 2)),
     ],
 )
-def test_a_network_is_found_wherever_a_method_may_hold_it(make: Any) -> None:
-    net = nn.Linear(3, 2)
-    method = make(net)
+def test_the_networks_that_a_method_names_are_counted(method: Any) -> None:
     assert footprint.parameters(method) == {"parameters": 8, "parameter_bytes": 32}
 
 
-def test_what_holds_no_network_has_no_known_parameters() -> None:
+def test_a_method_that_names_no_network_has_no_known_parameters() -> None:
     unknown = {"parameters": None, "parameter_bytes": None}
-    for held in (None, 5, "text", [1, {"a": 2}], np.zeros(3), torch.zeros(3), nn, nn.Linear):
-        method = SimpleNamespace(describe=lambda batch: batch, held=held)
+    net = nn.Linear(3, 2)
+    for other in (None, 5, "text", [net], {"a": net}, np.zeros(3), torch.zeros(3), nn, nn.Linear):
+        method = SimpleNamespace(describe=lambda batch: net(batch), network=None, other=other)
         assert footprint.parameters(method) == unknown
     assert footprint.parameters(methods.load("random-unit")[1]) == unknown
 
 
-def test_a_circle_of_objects_ends() -> None:
-    one = SimpleNamespace(describe=None)
-    one.other = SimpleNamespace(back=one, net=nn.Linear(1, 1))
-    assert footprint.parameters(one)["parameters"] == 2
-
-
 def test_a_parameter_in_two_places_counts_once_and_buffers_do_not() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))  # 18 + 2, 2 + 2
-    twice = SimpleNamespace(describe=net, network=net[0], again=[net, net[0]])
+    twice = SimpleNamespace(describe=net, network=net[0], again=net[0])
     assert footprint.parameters(twice) == {"parameters": 24, "parameter_bytes": 96}
     half = SimpleNamespace(describe=nn.Linear(3, 2).to(torch.bfloat16))
     assert footprint.parameters(half) == {"parameters": 8, "parameter_bytes": 16}
