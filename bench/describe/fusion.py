@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from bench.errors import BenchError
 Graph = fx.GraphModule
 Shape = tuple[int, ...]
 
+SWITCH = "RETRIEVAL_BENCH_FUSION"
 MOST_SIZES = 1000  # of inputs, that a convolution remembers an arrangement of its weights for
 # What foreign code raises when it meets something that is not quite a tensor.
 FAULTS = (
@@ -101,8 +103,11 @@ class Half(nn.Module):
 def has_onednn(half: torch.dtype | None = None) -> bool:
     """Tell whether this torch has the calls of oneDNN that its own compiler uses on a CPU.
 
-    In half precision oneDNN asks for instructions that emulate it at least.
+    In half precision oneDNN asks for instructions that emulate it at least. The calls are private
+    to torch and may change with any version: RETRIEVAL_BENCH_FUSION=0 leaves them alone.
     """
+    if os.environ.get(SWITCH) == "0":
+        return False
     names = (
         "_convolution_pointwise", "_convolution_pointwise_", "_reorder_convolution_weight",
         "_get_mkldnn_serialized_md",

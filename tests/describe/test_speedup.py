@@ -115,10 +115,14 @@ def difference(one: nn.Module, other: nn.Module) -> float:
     return off
 
 
+FUSES = pytest.mark.skipif(not fusion.has_onednn(), reason="no fused calls of oneDNN here")
+
+
 def quick(net: nn.Module, **how: Any) -> speedup.Quickened:
     return speedup.quicken(net, lambda x: [functional.normalize(net(x))], "cpu", **how)
 
 
+@FUSES
 def test_norms_are_folded_and_convolutions_fused() -> None:
     net = drawn(Small)
     before = copy.deepcopy(net)
@@ -130,6 +134,17 @@ def test_norms_are_folded_and_convolutions_fused() -> None:
     assert len(sums) == 3
 
 
+@FUSES
+def test_fusion_has_a_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, before = drawn(Small), drawn(Small)
+    monkeypatch.setenv(fusion.SWITCH, "0")
+    done = quick(net)
+    assert (done.folded, done.fused) == (7, 0)
+    assert not any(isinstance(part, fusion.Fused) for part in net.modules())
+    assert difference(net, before) < 1e-6
+
+
+@FUSES
 @pytest.mark.parametrize(("kind", "folded"), [(TwoUses, 0), (Twice, 7), (Kept, 3), (Changed, 6)])
 def test_unusual_uses_of_a_layer_are_seen(kind: Any, folded: int) -> None:
     net = drawn(kind)
@@ -291,6 +306,7 @@ def test_pooling_and_norms_stay_out_of_half_precision() -> None:
 # --- the settings, by the command line ------------------------------------------------------------
 
 
+@FUSES
 def test_real_methods_are_made_fast() -> None:
     ready = loading.load("delg.untrained", device="cpu")
     assert ready.quickened is not None
