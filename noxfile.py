@@ -85,8 +85,16 @@ def report(session: nox.Session) -> None:
 
 @session
 def tests(session: nox.Session) -> None:
-    """Run the tests."""
+    """Run the tests; `-- -m "not slow"` runs the quick ones, in some minutes."""
     run(session, "pytest", *session.posargs)
+
+
+@session
+def tests_all(session: nox.Session) -> None:
+    """Run every test, those of clusters too, and those of networks without fused convolutions."""
+    run(session, "pytest", "-m", "", *session.posargs)
+    session.env["RETRIEVAL_BENCH_FUSION"] = "0"
+    run(session, "pytest", "tests/describe", "tests/methods", *session.posargs)
 
 
 @session

@@ -46,6 +46,14 @@ TEST_DATA = os.environ.get("RETRIEVAL_BENCH_TEST_DATA")
 collect_ignore = ["support/delg_graph.py"]  # a program on TensorFlow, not for this process
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts clusters as slow, so that `-m "not slow"` leaves it out."""
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            item.add_marker("slow")
+
+
 @dataclass(frozen=True)
 class Said:
     """What a command said: exit status, standard output, standard error."""

@@ -133,6 +133,12 @@ def test_the_metrics_of_the_revisited_protocol_are_in_the_table_headline_first()
 # --- the oracle ---------------------------------------------------------------------------------
 
 
+def test_the_oracle_refuses_what_it_does_not_know(oracle: ModuleType) -> None:
+    for name in ("recall@5.all-hits.junk-removed", "recall", "mp@10", "map.trapezoid", "ndcg@5"):
+        with pytest.raises(KeyError):
+            oracle.value(name, [0, 1], [0], [])
+
+
 def test_every_ranking_of_six_images_scores_as_the_oracle_says(oracle: ModuleType) -> None:
     """All ways to label six places and all cuts: the places decide, so this is every ranking."""
     for labels in itertools.product("pin", repeat=6):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,20 +135,23 @@ def recall_any(
 def value(
     metric_id: str, listed: Sequence[int], positive: Iterable[int], ignored: Iterable[int]
 ) -> float:
-    """Return the value of the metric that an id names."""
-    name, *parts = metric_id.split(".")
-    family, _, number = name.partition("@")
-    k = int(number) if number else None
-    if family == "recall":
-        assert k is not None
-        return recall_any(listed, positive, ignored, k)
-    if family == "mp":
-        assert k is not None
-        return precision_clipped(listed, positive, ignored, k)
-    if parts[0] == "trapezoid":
-        return ap_revisited(listed, positive, ignored)
-    divisor = parts[1].removeprefix("over-") if parts[1].startswith("over-") else "positives"
-    return ap_finite(listed, positive, ignored, k, divisor)
+    """Return the value of the metric that an id names; KeyError for one that is not known here."""
+    family, cut = re.subn(r"^(\w+)@\d+", r"\1@k", metric_id)
+    k = int(metric_id.partition("@")[2].partition(".")[0]) if cut else 0
+    return VALUES[family](listed, positive, ignored, k)
+
+
+VALUES: dict[str, Callable[..., float]] = {
+    "map.trapezoid.junk-removed": lambda *given: ap_revisited(*given[:3]),
+    "map.finite-sum.junk-removed": lambda *given: ap_finite(*given[:3]),
+    "map@k.finite-sum.over-min-k-positives.junk-removed": partial(
+        ap_finite, divisor="min-k-positives"
+    ),
+    "map@k.finite-sum.over-positives.junk-removed": partial(ap_finite, divisor="positives"),
+    "map@k.finite-sum.over-found.junk-removed": partial(ap_finite, divisor="found"),
+    "mp@k.clipped.junk-removed": precision_clipped,
+    "recall@k.any-hit.junk-removed": recall_any,
+}
 
 
 def mean(values: Iterable[float], empty: str = "skip") -> float:
