@@ -185,11 +185,16 @@ def checkpoints(given: Any, name: str, variants: Collection[str]) -> dict[str, C
         if variant not in variants:
             raise BenchError(f"{label}: WEIGHTS: {unknown('variant', str(variant), variants)}")
         _check_file(f"{label}: WEIGHTS of {variant}", facts)
-        owner = next(other for other in given if given[other] == facts)
+        owner = next(other for other in given if _same_file(given[other], facts))
         if not _is_file_name(owner):
             raise _wrong(label, "a variant in WEIGHTS", owner, "usable as the name of a folder")
         found[variant] = Checkpoint(name, variant, owner, **facts)
     return found
+
+
+def _same_file(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two variants have one file, of which they may keep different dimensions."""
+    return {**one, "dim": None} == {**other, "dim": None}
 
 
 def _check_file(label: str, facts: Any) -> None:

@@ -143,7 +143,7 @@ def test_the_listing_of_what_is_published(workspace, cli) -> None:
     for facts in blocks.values():
         for key in ("file", "licence", "training set", "sha256: not published", "in the cache: no"):
             assert f"  {key}" in facts
-        assert "  from: https://" in facts or "  by hand: " in facts
+        assert "  from: http" in facts or "  by hand: " in facts
     path = published_weights.path_of(methods.published("token.r50"))
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
@@ -175,7 +175,8 @@ def test_what_the_shipped_methods_publish() -> None:
     for file in found.values():
         other = paths.setdefault(published_weights.path_of(file), file)
         assert (other.url, other.manual) == (file.url, file.manual), "two files in one place"
-        assert file.url is None or file.url.startswith("https://")
+        plain = "http://cmp.felk.cvut.cz/"  # whose host offers nothing else
+        assert file.url is None or file.url.startswith(("https://", plain))
 
 
 FACTS = {"file": "a.pth", "licence": "MIT", "training_set": "x", "url": "https://x.org/a"}
