@@ -65,8 +65,9 @@ class Facts:
 class Shape:
     """What a stage has to fit: rows that a query searches (least and most), queries, dimension.
 
-    `facts` are those of the stage's needs for descriptors, in their order; `rows` counts the
-    database and its distractors.
+    `facts` are those of the stage's needs for descriptors, in their order. `rows` counts the
+    database and its distractors, `added` the latter; `areas` are the searches that queries are
+    divided into. `inexact` says that codes or an index are searched.
     """
 
     least_rows: int
@@ -76,6 +77,9 @@ class Shape:
     protocols: tuple[Protocol, ...] = ()
     facts: tuple[Facts, ...] = ()
     rows: int = 0
+    added: int = 0
+    areas: int = 1
+    inexact: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,8 +164,17 @@ class Space(Interface):
         """Return database rows (n, dim) as they were before a compression."""
         ...
 
+    @property
+    def uncoded_queries(self) -> Float64:
+        """Return the queries (n_queries, dim) as they were before a compression."""
+        ...
+
     def search(self, queries: Float64, depth: int) -> Ranking:
         """Search with other queries (n_queries, dim), exactly or with the run's index."""
+        ...
+
+    def ranked(self, scores: Sequence[Float64], depth: int) -> Ranking:
+        """Return the ranking of scores: for each query one for every row of its group."""
         ...
 
     def local(self, queries: Rows, rows: Rows) -> Local:
@@ -204,6 +217,7 @@ class Step:
     queries       the queries that were searched with (n_queries, dim), if others
     about         what a record says of it besides
     phases_s      seconds by phase
+    export        what `evaluate --export` writes besides, by name
     """
 
     ranking: Ranking
@@ -212,6 +226,7 @@ class Step:
     queries: Float64 | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     phases_s: Mapping[str, float] = field(default_factory=dict)
+    export: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 class Stage(Interface):

@@ -14,16 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, unknown
-from bench.rerank import expansion, verification
+from bench.rerank import diffusion, expansion, k_reciprocal, rescore, superglobal, verification
 from bench.stage import Stage
 from bench.system.hashing import canonical_json
-from bench.whitening import pca, truncation
+from bench.whitening import augmentation, fusion, learned, pca, truncation
 
 # By name: the module, with `make` for what a user wrote and `of_entry` for an entry of a card.
 STAGES: dict[str, Any] = {
-    "pca-whiten": pca,
     "truncate": truncation,
+    "pca-whiten": pca,
+    "lw-whiten": learned,
+    "fuse": fusion,
+    "dba": augmentation,
+    "rescore": rescore,
     "aqe": expansion,
+    "k-reciprocal": k_reciprocal,
+    "diffusion": diffusion,
+    "superglobal": superglobal,
     "rerank": verification,
 }
 # What a stage that uses this is called, wherever its number stands.

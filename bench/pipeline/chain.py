@@ -77,6 +77,8 @@ class Chain:
         `facts` are those of the needs for descriptors of other images or methods.
         """
         shape, fitted = shape_of(dataset, added, dim), list[Stage]()
+        inexact = self.compression is not None or self.index is not None
+        shape = replace(shape, inexact=inexact)
         for stage in self.stages:
             if stage.place == "rows" and any(before.place == "list" for before in fitted):
                 raise BenchError(
@@ -112,8 +114,16 @@ def shape_of(dataset: Dataset, added: int, dim: int) -> Shape:
         asked = np.isin(areas.database, areas.queries)
         rows = np.unique(areas.database[asked], return_counts=True)[1].tolist()
     least, most, protocols = min(rows) + added, max(rows) + added, dataset.protocols
-    every = len(dataset.database) + added
-    return Shape(least, most, len(dataset.queries), dim, protocols, rows=every)
+    return Shape(
+        least,
+        most,
+        len(dataset.queries),
+        dim,
+        protocols,
+        rows=len(dataset.database) + added,
+        added=added,
+        areas=1 if areas is None else len(np.unique(areas.queries)),
+    )
 
 
 def _facts(stage: Stage, shape: Shape, facts: Mapping[Need, Facts]) -> tuple[Facts, ...]:

@@ -27,8 +27,8 @@ def export(path: Path, walked: Walked, dataset: Dataset, chain: Chain) -> None:
     `search_rows` and `search_scores` (n_queries, depth) are the list of the search. A stage on
     descriptors gives `stage0_database` (n, dim), up to 1 GiB, and `stage0_queries` (n_queries,
     dim), float32, without missing images; one on lists gives `stage1_rows`, `stage1_scores` and,
-    where it searched with other queries, `stage1_queries`. A list that differs by protocol has its
-    name behind it. A row of -1 fills a list.
+    where it searched with other queries, `stage1_queries`, and what the stage names besides. A list
+    that differs by protocol has its name behind it. A row of -1 fills a list.
     """
     out: dict[str, Any] = {"stages": np.array([stage.name for stage in chain.stages])}
     for place, lists in enumerate(walked.rows):
@@ -44,6 +44,7 @@ def export(path: Path, walked: Walked, dataset: Dataset, chain: Chain) -> None:
     for place, step in enumerate(walked.steps, first):
         if step.queries is not None:
             out[f"stage{place}_queries"] = step.queries
+        out |= {f"stage{place}_{name}": array for name, array in step.export.items()}
     packed = io.BytesIO()
     np.savez_compressed(packed, allow_pickle=False, **out)
     write_bytes(path, packed.getvalue())

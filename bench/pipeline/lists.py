@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from bench.errors import BenchError
 from bench.stage import Float64
 from bench.store import matrix
 from bench.store.matrix import Matrix, check_block, count_rows
-from bench.types import Rows
+from bench.types import Protocol, Rows
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,15 @@ class Table:
         for low, stored in matrix.blocks(self.parts, rows):
             check_block(self.parts, low, stored)
             yield low, np.asarray(stored, dtype=np.float64)
+
+
+def pairs_of(protocols: Sequence[Protocol]) -> Rows:
+    """Return (query, first positive row) of every query of the headline protocol with any."""
+    truth = protocols[0].truth if protocols else ()
+    pairs = [(query, int(t.positive[0])) for query, t in enumerate(truth) if len(t.positive)]
+    if not pairs:
+        raise BenchError(
+            "there are no pairs of matching images to learn from: a whitening is learned from a "
+            "data set whose queries have positives."
+        )
+    return np.array(pairs, dtype=np.int64)

@@ -8,13 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench import datasets
 from bench.describe import engine, extract, loading
 from bench.describe.pixels import Chosen
-from bench.errors import BenchError
 from bench.pipeline import distractors
+from bench.pipeline.lists import pairs_of
 from bench.pipeline.options import Options
 from bench.stage import Facts, Need, Stage
 from bench.system.hashing import plain, sha256_lines
@@ -59,6 +57,13 @@ def needs_of(stages: Sequence[Stage]) -> Iterator[Need]:
             seen.update(wanted)
 
 
+def on_evaluated(stages: Sequence[Stage], dataset: Dataset) -> list[Any]:
+    """Return the stages; those to be fitted on the data set itself take it as it is evaluated."""
+    same = [getattr(stage, "source", None) == dataset.name for stage in stages]
+    pairs = zip(stages, same, strict=True)
+    return [replace(stage, source=None) if one else stage for stage, one in pairs]  # type: ignore[type-var]
+
+
 def resolve(
     stages: Sequence[Stage], own: Sequence[ListOf], dataset: Dataset, loaded: engine.Loaded,
     options: Options,
@@ -80,7 +85,7 @@ def resolve(
             database = [(f"database of {there.name}", there.folder, there.database)]
             shown = datasets.shown_queries(there)
             queries = [(f"queries of {there.name}", there.folder, shown)] if wanted else []
-            pairs = pairs_of(there) if wanted else None
+            pairs = pairs_of(there.protocols) if wanted else None
             rows, evaluated = len(there.database), _shared(there, dataset)
             of = {"name": there.name, "sha256": sha256_lines([i.file for i in there.database])}
         about = of | {"rows": rows} if need.role == "fit" else _method(by) | of
@@ -105,18 +110,6 @@ def jobs(needed: Needed, options: Options) -> list[extract.Job]:
     for what, folder, images in needed.queries:
         out.append(prepare(folder, images, f"describe {what}{by}", database=out[0]))
     return out
-
-
-def pairs_of(dataset: Dataset) -> Rows:
-    """Return (query, first positive row) of every query of the headline protocol with any."""
-    truth = dataset.protocols[0].truth if dataset.protocols else ()
-    pairs = [(query, int(t.positive[0])) for query, t in enumerate(truth) if len(t.positive)]
-    if not pairs:
-        raise BenchError(
-            f"{dataset.name} has no pairs of matching images; a whitening is learned from a data "
-            "set whose queries have positives."
-        )
-    return np.array(pairs, dtype=np.int64)
 
 
 def _whole(name: str) -> Dataset:

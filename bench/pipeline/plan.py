@@ -163,6 +163,7 @@ def joined(
     """Return the plan of a loaded method on the lists of a run; refuse what does not fit."""
     dataset, added = lists.dataset, lists.distractors
     chain = chain_of(options, _stages(options, loaded) if chosen is None else chosen)
+    chain = replace(chain, stages=needs.on_evaluated(chain.stages, dataset))
     needed = needs.resolve(chain.stages, _lists(dataset, added), dataset, loaded, options)
     facts = {one.need: one.facts for one in needed}
     rows = sum(len(one.database) for one in added)

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from bench.errors import BenchError
 from bench.pipeline.ground import Ground
-from bench.pipeline.lists import Lists, Table
+from bench.pipeline.lists import Lists, Table, pairs_of
 from bench.pipeline.space import How, SearchSpace
 from bench.stage import Block, Need, RowStage, Side, Space, Supply
 from bench.store import derived, room
@@ -62,7 +62,7 @@ class RowChain:
 
     def _after(self, place: int, stage: RowStage, space: SearchSpace, source: str | None) -> Lists:
         lists = space.searched
-        fit, fitted = self._fitted(place, stage, lists, source)
+        fit, fitted = self._fitted(place, stage, space, source)
         second = self._second(stage, source)
         made = {
             side: self._side(stage, side, space, (fit, fitted), second)
@@ -95,13 +95,13 @@ class RowChain:
         return _Work(stage, Table(rows), side, fitted, other, space).kept(key, force=self.force)
 
     def _fitted(
-        self, place: int, stage: RowStage, lists: Lists, source: str | None
+        self, place: int, stage: RowStage, space: SearchSpace, source: str | None
     ) -> tuple[str | None, Mapping[str, NDArray[Any]]]:
         """Return what a stage learned, and the name of where it is kept."""
         if not stage.learned:
             return None, {}
         given = [
-            self._given(place, need, lists, source) for need in stage.needs() if need.role == "fit"
+            self._given(place, need, space, source) for need in stage.needs() if need.role == "fit"
         ]
         key = _key(stage, "fit", [part for one in given for part in one.database]) | {
             "pairs": [None if g.pairs is None else sha256_json(g.pairs.tolist()) for g in given],
@@ -120,10 +120,12 @@ class RowChain:
             fitted = {name: folder.array(name, partial(array, name)) for name in stage.learned}
         return folder.path.name, fitted
 
-    def _given(self, place: int, need: Need, lists: Lists, source: str | None) -> Lists:
+    def _given(self, place: int, need: Need, space: SearchSpace, source: str | None) -> Lists:
         """Return what a stage is fitted on, as the stages before it leave it: all as one list."""
         if need.source in (None, source):
-            out = lists
+            out = replace(space.searched, queries=())
+            if "pairs" in need.lists and need.source is None:
+                out = replace(space.searched, pairs=pairs_of(space.protocols))
         else:
             out = self.supplied[need]
             for after, _ in self.through(out, None, need.source, place):

@@ -11,7 +11,7 @@ import numpy as np
 from bench.pipeline.ground import Ground
 from bench.pipeline.lists import Lists
 from bench.ranking import one_list
-from bench.search import areas, exact, faiss_index
+from bench.search import areas, dense, exact, faiss_index
 from bench.search.areas import Job
 from bench.search.faiss_index import Built, Retrieved
 from bench.stage import Float64, Group, Local
@@ -44,7 +44,7 @@ class SearchSpace:
     """The `bench.stage.Space` of a run: nothing in it is missing, and an area is a group.
 
     `ground` says what is asked of the rows, None where nothing is; `index`, where there is one,
-    answers in place of the exact search; `uncoded_parts` are the rows before a compression.
+    answers in place of the exact search; `before_codes` are the rows before a compression.
     """
 
     searched: Lists
@@ -52,15 +52,12 @@ class SearchSpace:
     how: How = field(default_factory=How)
     index: Built | None = None
     features: Features | None = None
-    uncoded_parts: Sequence[Matrix] = ()
+    before_codes: Lists | None = None
 
     @cached_property
     def queries(self) -> Float64:
         """Return the queries (n_queries, dim)."""
-        parts = self.searched.queries
-        rows = np.concatenate([np.asarray(part.open()) for part in parts])
-        check_block(parts, 0, rows)
-        return rows.astype(np.float64)
+        return _rows_of(self.searched.queries)
 
     @property
     def protocols(self) -> Sequence[Protocol]:
@@ -90,7 +87,20 @@ class SearchSpace:
 
     def uncoded(self, numbers: Rows) -> Float64:
         """Return database rows (n, dim) as they were before a compression."""
-        return take(list(self.uncoded_parts or self.parts), numbers)
+        return take(list((self.before_codes or self.searched).database), numbers)
+
+    @cached_property
+    def uncoded_queries(self) -> Float64:
+        """Return the queries as they were before a compression."""
+        return _rows_of((self.before_codes or self.searched).queries)
+
+    def ranked(self, scores: Sequence[Float64], depth: int) -> Ranking:
+        """Return the ranking of scores: for each query one for every row of its group."""
+        assert self.ground is not None
+        number = {int(query): group.rows for group in self.groups for query in group.queries}
+        rows = [number[query] for query in range(len(scores))]
+        ranks, shortlist = dense.ranked(scores, rows, self.ground.labelled, depth)
+        return one_list(ranks, shortlist, len(self.protocols))
 
     def local(self, queries: Rows, rows: Rows) -> Local:
         """Return the local features of queries and rows."""
@@ -165,3 +175,10 @@ class SearchSpace:
         other[other.all(axis=1), -1] = False  # its copies filled the list
         keep = np.nonzero(other)[1].reshape(len(numbers), -1)[:, :k]
         return np.take_along_axis(row, keep, 1), np.take_along_axis(listed.score, keep, 1)
+
+
+def _rows_of(parts: Sequence[Matrix]) -> Float64:
+    """Return all rows in float64; refuse what are no descriptors."""
+    rows = np.concatenate([np.asarray(part.open()) for part in parts])
+    check_block(parts, 0, rows)
+    return rows.astype(np.float64)

@@ -82,7 +82,7 @@ def walk(lists: Lists, given: Given, chain: Chain, how: How) -> Walked:
     phases = {stage.name: took for stage, (_, took) in zip(chain.rows, made_rows, strict=True)}
     whole = rows[-1] if rows else lists
     coded, encoding = chain.coded(whole)
-    space = SearchSpace(coded, ground, how, None, given.features, whole.database)
+    space = SearchSpace(coded, ground, how, None, given.features, whole)
     first = _search(space, ground, chain)
     steps = _steps(first, ground, chain)
     for some in (encoding, first.phases_s, *(step.phases_s for step in steps)):

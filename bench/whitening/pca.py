@@ -28,13 +28,15 @@ EVALUATED = "evaluated"  # on the card, where it is learned on what is evaluated
 class Whitening(SimpleRows):
     """PCA whitening to `kept` dimensions (None: all), learned on `source` or what is evaluated.
 
-    `on` is what a card says of the rows it is learned on.
+    `on` is what a card says of the rows it is learned on; `shared` says that these have images that
+    are evaluated.
     """
 
     kept: int | None
     power: float = POWER
     source: str | None = None
     on: Mapping[str, Any] | str = field(default=EVALUATED, hash=False)
+    shared: bool = True
 
     name = "pca-whiten"
     learned = ("mean", "projection")
@@ -42,7 +44,7 @@ class Whitening(SimpleRows):
     @property
     def uses(self) -> frozenset[str]:  # type: ignore[override]
         """Return whether it is learned on the database that is evaluated."""
-        return frozenset({"database"} if self.on == EVALUATED else ())
+        return frozenset({"database"} if self.shared else ())
 
     def needs(self) -> tuple[Need, ...]:
         """Return the rows that it is learned on."""
@@ -57,8 +59,8 @@ class Whitening(SimpleRows):
                 f"--stage {self.name}: {facts.rows} rows of {shape.dim} dimensions give {most} "
                 f"components, and {self.kept or 1} are asked for."
             )
-        on = EVALUATED if facts.evaluated else facts.about
-        return replace(self, kept=self.kept or most, on=on)
+        on = EVALUATED if self.source is None else facts.about
+        return replace(self, kept=self.kept or most, on=on, shared=facts.evaluated)
 
     def entry(self) -> Mapping[str, Any]:
         """Return dimensions, power, and what it is learned on."""
@@ -145,7 +147,7 @@ def of_entry(entry: Mapping[str, Any]) -> Whitening:
     kept, power = entry["dim"], float(entry["power"])
     if type(kept) is not int or kept < 1 or not 0 <= power <= 1:
         raise ValueError("dim must be a number of dimensions, and power from 0 to 1")
-    return Whitening(kept, power, *source_of(entry))
+    return Whitening(kept, power, *source_of(entry), "database" in entry.get("uses", ()))
 
 
 def make(first: str | None, options: Mapping[str, str]) -> Whitening:
