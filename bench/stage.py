@@ -173,6 +173,11 @@ class Space(Interface):
         """Search with other queries (n_queries, dim), exactly or with the run's index."""
         ...
 
+    @property
+    def uncoded_bytes(self) -> int:
+        """Return the bytes of a database row as it was before a compression."""
+        ...
+
     def ranked(self, scores: Sequence[Float64], depth: int) -> Ranking:
         """Return the ranking of scores: for each query one for every row of its group."""
         ...

@@ -20,12 +20,14 @@ from bench.system.hashing import canonical_json
 from bench.whitening import augmentation, fusion, learned, pca, truncation
 
 # By name: the module, with `make` for what a user wrote and `of_entry` for an entry of a card.
-STAGES: dict[str, Any] = {
+ON_ROWS: dict[str, Any] = {
     "truncate": truncation,
     "pca-whiten": pca,
     "lw-whiten": learned,
     "fuse": fusion,
     "dba": augmentation,
+}
+ON_LISTS: dict[str, Any] = {
     "rescore": rescore,
     "aqe": expansion,
     "k-reciprocal": k_reciprocal,
@@ -33,6 +35,7 @@ STAGES: dict[str, Any] = {
     "superglobal": superglobal,
     "rerank": verification,
 }
+STAGES = ON_ROWS | ON_LISTS
 # What a stage that uses this is called, wherever its number stands.
 MARKS = {
     "uses labels": frozenset({"labels"}),

@@ -80,7 +80,7 @@ def _marks(record: dict[str, Any]) -> list[str]:
     if weights["trained"] is False:
         marks.append("chance" if "chance" in weights["source"] else "untrained")
     if "rerank" in record["card"]:
-        marks.append(f"re-ranked, {record['card']['rerank']['candidates']} candidates")
+        marks.append(stages.words([{"stage": stages.VERIFICATION, **record["card"]["rerank"]}]))
     if record["card"].get("stages"):
         marks.append(stages.words(record["card"]["stages"]))
     if is_compressed(record["card"]):

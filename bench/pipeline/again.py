@@ -17,6 +17,7 @@ from bench import datasets, methods, plugins, stages
 from bench.describe import extract
 from bench.errors import BenchError
 from bench.pipeline import plan as plans
+from bench.pipeline.chain import with_codes
 from bench.pipeline.options import Options
 from bench.pipeline.run import describe, described
 from bench.pipeline.score import arrays_of, counted
@@ -75,11 +76,13 @@ def _plan(held: Mapping[str, Any], options: Options, own: str | None, where: str
         lists.dataset_of(held["card"], own, where)
     for stated in (*options.distractors, *([] if own else [name])):
         plugins.known(datasets.KIND, stated)
+    if options.local is not None:
+        plugins.known(methods.KIND, plugins.split(options.local)[0])
     chain: list[Stage] = []
     for entry in replay.entries(held["card"]):
         stage = stages.known(entry)
         if stage is None:
             raise BenchError(f"the stage {entry['stage']!r} of the card is not known here.")
         chain.append(stage)
-    bare = replace(options, stages=(), rerank=None, measure="none", force=False)
+    bare = replace(with_codes(options), stages=(), rerank=None, measure="none", force=False)
     return plans.plan(full, own or name, bare, chain)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bench import datasets, stages
 from bench.errors import BenchError
-from bench.pipeline.chain import chain_of
+from bench.pipeline import stage_costs
+from bench.pipeline.chain import chain_of, with_codes
 from bench.pipeline.export import export
 from bench.pipeline.ground import Ground
 from bench.pipeline.lists import Lists
@@ -155,12 +156,16 @@ def score_brought(
     check_search(dataset, options)
     rows = matrix.count_rows(added) if added else 0
     dim, n_rows = brought.shape[1], brought.shape[0] + rows
+    options = with_codes(options)
+    if options.local is not None:
+        raise BenchError("--local names a method that describes images; it is for `run`.")
     chain = chain_of(options, [stages.parse(text) for text in options.stages])
     if export_to is not None and (export_to.is_dir() or export_to.suffix != ".npz"):
         raise BenchError(f"--export {export_to}: it is the path of an .npz file.")
     supplied = {need: _supply(need, [brought, *added], asked) for need in needs_of(chain.stages)}
     facts = {need: _facts(need, lists, [brought, *added]) for need, lists in supplied.items()}
     chain = chain.fit_to(dataset, rows, dim, facts)
+    stage_costs.check(chain, force=options.force)
     searched = searched_as(options, chain.dim(dim), n_rows, str(brought.open().dtype))
     sources = [(path.stem, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
     device = None if options.device in (None, "cpu") else machine.pick_device(options.device)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from bench import stages
 from bench.errors import BenchError
 from bench.pipeline.lists import Lists
 from bench.pipeline.options import Options
@@ -16,7 +17,7 @@ from bench.rerank import suppression
 from bench.search import compress, faiss_index
 from bench.search.compress import Compression
 from bench.search.faiss_index import Index
-from bench.stage import Facts, ListStage, Need, RowStage, Shape, Stage
+from bench.stage import Cost, Facts, ListStage, Need, RowStage, Shape, Stage
 from bench.store.matrix import count_rows
 from bench.types import Dataset
 
@@ -25,7 +26,8 @@ from bench.types import Dataset
 class Chain:
     """Stages in order of application; codes and an index between those on rows and on lists.
 
-    `depth` is the length of the lists; `force` makes anew what is kept of rows and codes.
+    `depth` is the length of the lists; `force` makes anew what is kept of rows and codes. `costs`
+    are those of the stages, once they are fitted to a data set.
     """
 
     compression: Compression | None = None
@@ -33,6 +35,7 @@ class Chain:
     stages: Sequence[Stage] = ()
     depth: int = 100
     force: bool = False
+    costs: Sequence[Cost] = ()
 
     @property
     def rows(self) -> list[RowStage]:
@@ -78,17 +81,19 @@ class Chain:
         """
         shape, fitted = shape_of(dataset, added, dim), list[Stage]()
         inexact = self.compression is not None or self.index is not None
-        shape = replace(shape, inexact=inexact)
+        shape, costs = replace(shape, inexact=inexact), list[Cost]()
         for stage in self.stages:
             if stage.place == "rows" and any(before.place == "list" for before in fitted):
                 raise BenchError(
                     f"--stage {stage.name} changes descriptors, before the search, and "
                     f"{fitted[-1].name} changes lists, after it; name {stage.name} first."
                 )
-            fitted.append(stage.fit_to(replace(shape, facts=_facts(stage, shape, facts or {}))))
+            facts_of = _facts(stage, shape, facts or {})
+            fitted.append(stage.fit_to(replace(shape, facts=facts_of)))
+            costs.append(fitted[-1].cost(replace(shape, facts=facts_of)))
             if stage.place == "rows":
                 shape = replace(shape, dim=cast("RowStage", fitted[-1]).dim(shape.dim))
-        return replace(self, stages=tuple(fitted))
+        return replace(self, stages=tuple(fitted), costs=tuple(costs))
 
     def coded(self, lists: Lists) -> tuple[Lists, dict[str, float]]:
         """Return the rows as they are searched, and the seconds that took; refuse too few rows."""
@@ -99,7 +104,11 @@ class Chain:
         if choice is None:
             return lists, {}
         start = time.perf_counter()
-        coded = replace(lists, database=compress.compress(parts, choice, force=self.force))
+        coded = replace(
+            lists,
+            database=compress.compress(parts, choice, force=self.force),
+            queries=compress.compress_queries(lists.queries, parts, choice),
+        )
         return coded, {f"compress to {choice.name}": time.perf_counter() - start}
 
     def entries(self) -> list[dict[str, Any]]:
@@ -144,6 +153,27 @@ def entry_of(stage: Stage) -> dict[str, Any]:
     if stage.uses and "candidates" not in entry:
         entry["uses"] = sorted(stage.uses)
     return entry
+
+
+def with_codes(options: Options) -> Options:
+    """Return the options with codes that are named as a stage in the place of `compression`."""
+    names = [stages.split(text)[0] for text in options.stages]
+    codes = [place for place, name in enumerate(names) if name in compress.SCALAR]
+    if not codes:
+        return options
+    (place, *more), text = codes, options.stages[codes[0]]
+    if more or options.compression != "none":
+        raise BenchError(f"--stage {text}: rows are compressed once; name one compression.")
+    if text != names[place]:
+        raise BenchError(f"--stage {text}: {names[place]} has no options.")
+    before, after = set(names[:place]), set(names[place + 1 :])
+    if before & stages.ON_LISTS.keys() or after & stages.ON_ROWS.keys():
+        raise BenchError(
+            f"--stage {text} compresses what is searched: name it behind the stages on descriptors "
+            "and before those on lists."
+        )
+    left = (*options.stages[:place], *options.stages[place + 1 :])
+    return replace(options, stages=left, compression=text)
 
 
 def chain_of(options: Options, stages: Sequence[Stage] = ()) -> Chain:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bench import stages
 from bench.describe import engine, probe
-from bench.pipeline import needs
+from bench.pipeline import needs, stage_costs
 from bench.pipeline.plan import Plan, jobs, room_needed
 from bench.records.words import sentence
 from bench.scoring import card
@@ -44,6 +44,7 @@ def describe_plan(planned: Plan, forecast: Forecast | None = None) -> list[str]:
         out.append(f"re-ranking: {sentence('candidates_rule', planned.card)}")
     if planned.card.get("stages"):
         out.append(f"stages: {stages.words(planned.card['stages'])}")
+    out += stage_costs.lines(planned.chain)
     for word in ("compression", "search"):
         if planned.card[word] not in ("none (float32)", "exact"):
             out.append(f"{word}: {sentence(word, planned.card)}")

@@ -25,7 +25,7 @@ def features_of(
     `absent` are the images without a descriptor, list by list, the queries last; `by` describes.
     `copied` has the database row of every query, where all are images of the database.
     """
-    dataset, loaded, options = planned.dataset, planned.loaded, planned.options
+    dataset, loaded, options = planned.dataset, planned.local or planned.loaded, planned.options
     rule = methods.local_of(loaded.method, loaded.info)
 
     def kept(

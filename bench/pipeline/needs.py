@@ -74,7 +74,7 @@ def resolve(
     """
     out = []
     for need in needs_of(stages):
-        by = loaded if need.method is None else _other(need.method, dataset, options)
+        by = loaded if need.method is None else other_method(need.method, options)
         if need.source is None:
             database, queries = own[:-1], own[-1:]
             rows = sum(len(images) for _, _, images in database)
@@ -88,7 +88,7 @@ def resolve(
             pairs = pairs_of(there.protocols) if wanted else None
             rows, evaluated = len(there.database), _shared(there, dataset)
             of = {"name": there.name, "sha256": sha256_lines([i.file for i in there.database])}
-        about = of | {"rows": rows} if need.role == "fit" else _method(by) | of
+        about = of | {"rows": rows} if need.role == "fit" else stated(by) | of
         facts = Facts(rows, by.info.dim, 0 if pairs is None else len(pairs), about, evaluated)
         kept = None if need.method is None else plain(by.info)
         out.append(Needed(need, by, database, queries, facts, pairs, kept))
@@ -125,13 +125,13 @@ def _shared(there: Dataset, dataset: Dataset) -> bool:
     return not evaluated.keys().isdisjoint(distractors.places(there))
 
 
-def _other(method: str, dataset: Dataset, options: Options) -> engine.Loaded:
+def other_method(method: str, options: Options) -> engine.Loaded:
     """Return another method, with its own rule for images and the run's for queries."""
     pixels = Chosen(query_crop=options.pixels.query_crop)
     return loading.load(method, None, options.device, options.settings, pixels.rule)
 
 
-def _method(loaded: engine.Loaded) -> dict[str, Any]:
+def stated(loaded: engine.Loaded) -> dict[str, Any]:
     """Return what a card says of another method."""
     info = loaded.info
     return {

@@ -14,7 +14,7 @@ from bench.types import Candidates, Measure, Precision, Ransac
 # Fields that several commands take over.
 DESCRIBING = ("pixels", "weights", "device", "settings")
 SEARCHING = ("stages", "compression", "search", "shortlist", "memory_budget_mib", "measure",
-             "results")  # fmt: skip
+             "force", "results")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,8 @@ class Options:
     pixels: Chosen = group(Chosen)
     stages: tuple[str, ...] = option(
         (),
-        "apply a stage to the lists, in the order given: aqe:K,alpha=A searches again with a mean "
-        "of the query and the first K rows; rerank:RULE verifies pairs; FILE.py:… is a stage of "
-        "your own (bench/rerank/README.md)",
+        "apply a stage to descriptors or lists, in the order given: pca-whiten:D, aqe:K,alpha=A, "
+        "rerank:RULE, FILE.py:… for a stage of your own, and others (bench/rerank/README.md)",
         flag="stage",
         metavar="NAME[:value,key=value]",
     )
@@ -42,6 +41,11 @@ class Options:
         "compatible: scikit-image, as in DELG's official program; fast: the same counts but for "
         "rounding",
     )
+    local: str | None = option(
+        None,
+        "method whose local features re-rank, where it is not the one of the descriptors",
+        metavar="METHOD",
+    )
     local_precision: Precision = option("float32", "how local descriptors are kept")
     distractors: tuple[str, ...] = option(
         (),
@@ -52,8 +56,8 @@ class Options:
     )
     compression: str = option(
         "none",
-        "how database descriptors are kept: none, float16, or pqMxB for product quantisation in M "
-        "sub-vectors of B bits, as in pq64x8",
+        "how database descriptors are kept: none, float16, int8, binary (signs, of queries too), "
+        "or pqMxB for product quantisation in M sub-vectors of B bits, as in pq64x8",
         metavar="NAME",
     )
     search: str = option(
@@ -88,7 +92,11 @@ class Options:
         "go on without images that are absent or cannot be decoded: such a database image is "
         "behind all others, such a query counts as 0, and the result is marked",
     )
-    force: bool = option(False, "describe the images again even where the store has them")
+    force: bool = option(
+        False,
+        "make descriptors, codes and rows of stages again even where the store has them; begin a "
+        "stage that takes more than 10 hours",
+    )
     results: Path = option(
         ROOT / "results",
         "folder of the results (default: results/ of the checkout)",

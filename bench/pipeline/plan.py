@@ -9,9 +9,9 @@ from functools import partial
 from bench import datasets, methods, stages
 from bench.describe import engine, extract, loading
 from bench.errors import BenchError
-from bench.pipeline import distractors, needs
-from bench.pipeline.chain import Chain, chain_of
-from bench.pipeline.needs import ListOf, Needed
+from bench.pipeline import distractors, needs, stage_costs
+from bench.pipeline.chain import Chain, chain_of, with_codes
+from bench.pipeline.needs import ListOf, Needed, other_method
 from bench.pipeline.options import Options
 from bench.pipeline.score import check_search, searched_as
 from bench.rerank import verification
@@ -34,6 +34,7 @@ class Plan:
     method: str  # as it was named
     chain: Chain = field(default_factory=Chain)
     needed: Sequence[Needed] = ()
+    local: engine.Loaded | None = None  # of local features, where a stage needs them
 
     def database_lists(self) -> list[tuple[str, Dataset]]:
         """Return what is searched, in order of rows: the data set, then its distractors."""
@@ -161,13 +162,15 @@ def joined(
     chosen: Sequence[Stage] | None = None,
 ) -> Plan:
     """Return the plan of a loaded method on the lists of a run; refuse what does not fit."""
-    dataset, added = lists.dataset, lists.distractors
-    chain = chain_of(options, _stages(options, loaded) if chosen is None else chosen)
+    dataset, added, options = lists.dataset, lists.distractors, with_codes(options)
+    local = loaded if options.local is None else other_method(options.local, options)
+    chain = chain_of(options, _stages(options, loaded, local) if chosen is None else chosen)
     chain = replace(chain, stages=needs.on_evaluated(chain.stages, dataset))
     needed = needs.resolve(chain.stages, _lists(dataset, added), dataset, loaded, options)
     facts = {one.need: one.facts for one in needed}
     rows = sum(len(one.database) for one in added)
     chain = chain.fit_to(dataset, rows, loaded.info.dim, facts)
+    stage_costs.check(chain, force=options.force)
     made = card.make(
         dataset,
         loaded.rule,
@@ -179,10 +182,10 @@ def joined(
     )
     if added:
         made["distractors"] |= distractors.on_card(added)
-    return Plan(dataset, added, loaded, made, options, method_name, chain, needed)
+    return Plan(dataset, added, loaded, made, options, method_name, chain, needed, local)
 
 
-def _stages(options: Options, loaded: engine.Loaded) -> list[Stage]:
+def _stages(options: Options, loaded: engine.Loaded, local: engine.Loaded) -> list[Stage]:
     """Return the stages of a run in order; geometric verification is the method's."""
     texts = options.stages
     if options.rerank is not None:
@@ -190,23 +193,26 @@ def _stages(options: Options, loaded: engine.Loaded) -> list[Stage]:
             raise BenchError("--rerank is --stage rerank at the end; give one of them.")
         texts = (*texts, f"{stages.VERIFICATION}:{options.rerank}")
     return [
-        _verification(text, options, loaded)
+        _verification(text, options, loaded, local)
         if stages.split(text)[0] == stages.VERIFICATION
         else stages.parse(text)
         for text in texts
     ]
 
 
-def _verification(text: str, options: Options, loaded: engine.Loaded) -> Stage:
-    """Return the stage of `rerank[:RULE]`, with the local features of the method."""
+def _verification(
+    text: str, options: Options, loaded: engine.Loaded, local: engine.Loaded
+) -> Stage:
+    """Return the stage of `rerank[:RULE]`, with the local features of a method, `local`."""
     _, rule, rest = stages.split(text)
     candidates = rule or "deployable"
     if rest or candidates not in verification.RULES:
         raise BenchError(f"--stage {text!r} is written rerank:RULE; RULE is one of "
                          f"{', '.join(verification.RULES)}.")  # fmt: skip
-    local_rule = methods.local_of(loaded.method, loaded.info)
+    local_rule = methods.local_of(local.method, local.info)
+    by = None if local is loaded else needs.stated(local)
     stage = verification.stage_of(candidates, local_rule)
-    return verification.Verification(stage, local_rule, options.ransac, options.local_precision)
+    return verification.Verification(stage, local_rule, options.ransac, options.local_precision, by)
 
 
 def _lists(dataset: Dataset, added: Sequence[Dataset]) -> list[ListOf]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from bench.describe import engine, extract
 from bench.measure import latency
-from bench.pipeline import needs
+from bench.pipeline import needs, stage_costs
 from bench.pipeline.ground import Ground
 from bench.pipeline.lists import Lists
 from bench.pipeline.local import features_of
@@ -133,6 +133,8 @@ def describe(planned: Plan, by: extract.Doer | None) -> Described:
     gone: list[dict[int, str]] = [{} for _ in all_jobs]
     size = room_needed(planned, all_jobs)
     count = sum(job.images for job in all_jobs)
+    for line in stage_costs.lines(planned.chain):
+        print(line, file=sys.stderr, flush=True)
     if count:
         print(f"to describe: {count} images; to write: {size}", file=sys.stderr, flush=True)
     parts, faults, from_store, phases = [], list[str](), 0, dict[str, float]()

@@ -94,6 +94,11 @@ class SearchSpace:
         """Return the queries as they were before a compression."""
         return _rows_of((self.before_codes or self.searched).queries)
 
+    @property
+    def uncoded_bytes(self) -> int:
+        """Return the bytes of a database row as it was before a compression."""
+        return (self.before_codes or self.searched).database[0].row_bytes()
+
     def ranked(self, scores: Sequence[Float64], depth: int) -> Ranking:
         """Return the ranking of scores: for each query one for every row of its group."""
         assert self.ground is not None

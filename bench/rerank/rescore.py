@@ -60,8 +60,13 @@ class Rescoring(Simple):
                 ms[query] += 1e3 * (time.perf_counter() - begun)
             strengths.append(strength)
         seconds = {"re-score": time.perf_counter() - start}
-        arrays = {"strength": tuple(strengths)}
-        return Step(reordered(before, strengths), arrays, tuple(ms.tolist()), phases_s=seconds)
+        return Step(
+            reordered(before, strengths),
+            {"strength": tuple(strengths)},
+            tuple(ms.tolist()),
+            about={"bytes_per_image": space.uncoded_bytes},
+            phases_s=seconds,
+        )
 
     def faults(self, arrays: Any, before: Ranking, protocols: Any) -> list[str]:
         """Check that exactly the first rows have a score."""

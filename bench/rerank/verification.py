@@ -22,7 +22,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -85,12 +85,16 @@ def stage_of(candidates: Candidates, rule: LocalRule) -> Stage:
 
 @dataclass(frozen=True)
 class Verification:
-    """Geometric verification as a stage of a chain (`bench.stage.Stage`)."""
+    """Geometric verification as a stage of a chain (`bench.stage.ListStage`).
+
+    `by` is what a card says of the method of the local features, where it is another one.
+    """
 
     stage: Stage
     rule: LocalRule
     mode: Ransac
     precision: Precision
+    by: Mapping[str, Any] | None = field(default=None, hash=False)
 
     name: ClassVar[str] = "rerank"
     code: ClassVar[int] = 1
@@ -112,7 +116,9 @@ class Verification:
 
     def entry(self) -> Mapping[str, Any]:
         """Return what `card.rerank` holds, under the name of the stage."""
-        return {"stage": self.name, **card_of(self.stage, self.rule, self.mode, self.precision)}
+        by = {} if self.by is None else {"by": self.by}
+        card = card_of(self.stage, self.rule, self.mode, self.precision)
+        return {"stage": self.name, **card, **by}
 
     def depth(self, wanted: int, protocols: Sequence[Protocol]) -> int:
         """Return the length of list that holds all candidates."""
@@ -170,7 +176,8 @@ class Verification:
 
     def words(self, entry: Mapping[str, Any]) -> str:
         """Return its name with the rule of candidates."""
-        return f"re-ranked, {self.stage.candidates} candidates"
+        by = "" if self.by is None else f", local features of {self.by['method']}"
+        return f"re-ranked, {self.stage.candidates} candidates{by}"
 
 
 def make(first: str | None, options: Mapping[str, str]) -> Verification:
@@ -184,7 +191,12 @@ def of_entry(entry: Mapping[str, Any]) -> Verification:
     """Return the stage of an entry of a card, of this version or an older one."""
     known = {field.name for field in fields(LocalRule)} & entry["local"].keys()
     rule = LocalRule(**{name: entry["local"][name] for name in known})
-    return Verification(listed_by(entry), rule, entry["ransac"], entry["local_precision"])
+    by = entry.get("by")
+    if by is not None and not isinstance(by["method"], str):
+        raise ValueError("by must name a method")
+    return Verification(
+        listed_by(entry), rule, entry["ransac"], entry["local_precision"], entry.get("by")
+    )
 
 
 def listed_by(entry: Mapping[str, Any]) -> Stage:

@@ -1,4 +1,4 @@
-"""Compressed descriptors: float16 and product quantisation, kept on disk, scored as decoded.
+"""Compressed descriptors: whole numbers, signs, products of centroids; scored as decoded.
 
 What is searched are the rows that the codes decode to, exactly; queries are not compressed (the
 asymmetric rule of Jégou, Douze and Schmid, Product Quantization for Nearest Neighbor Search, PAMI
@@ -12,26 +12,29 @@ import importlib.metadata
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
-from bench.search import quantise
+from bench.search import quantise, scalar
 from bench.store import derived
-from bench.store.matrix import Decode, Matrix, check_block, count_rows, read
+from bench.store.matrix import Decode, Matrix, check_block, count_rows, from_array, read
 from bench.system.progress import Progress
 
 CODE_VERSION = 1
 KIND = "compressed"  # the folder of the cache
 TRAINING_ROWS = 16_384
+# Codes of every number: half precision; a whole number times a scale of its dimension, fitted on
+# the database; the sign after the database's mean is subtracted, of queries too (Hamming distance).
+SCALAR = ("float16", "int8", "binary")
 
 
 @dataclass(frozen=True)
 class Compression:
-    """A compression by its name: "float16", or "pq64x8" for 64 sub-vectors of 8 bits each."""
+    """A compression by its name: one of `SCALAR`, or "pq64x8" for 64 sub-vectors of 8 bits each."""
 
     name: str
     sub_vectors: int = 0
@@ -42,20 +45,22 @@ def parse(name: str) -> Compression | None:
     """Return the compression of that name, or None for "none"."""
     if name == "none":
         return None
-    if name == "float16":
+    if name in SCALAR:
         return Compression(name)
     found = re.fullmatch(r"pq([1-9][0-9]{0,4})x([1-8])", name)
     if found is None:
         raise BenchError(
-            f"--compression {name!r} is not known; it is none, float16, or pqMxB for M sub-vectors "
-            "of B bits each, B from 1 to 8, for instance pq64x8."
+            f"--compression {name!r} is not known; it is none, {', '.join(SCALAR)}, or pqMxB for M "
+            "sub-vectors of B bits each, B from 1 to 8, for instance pq64x8."
         )
     return Compression(name, int(found.group(1)), int(found.group(2)))
 
 
 def bytes_per_row(choice: Compression, dim: int) -> int:
     """Return the bytes of one compressed descriptor."""
-    return 2 * dim if choice.bits == 0 else -(-choice.sub_vectors * choice.bits // 8)
+    if choice.bits:
+        return -(-choice.sub_vectors * choice.bits // 8)
+    return {"float16": 2 * dim, "int8": dim, "binary": -(-dim // 8)}[choice.name]
 
 
 def code(
@@ -68,8 +73,10 @@ def code(
     if choice is None:
         return f"none ({given})"
     size = {"name": choice.name, "bytes": bytes_per_row(choice, dim)}
-    if choice.bits == 0:
+    if choice.name == "float16":
         return size
+    if not choice.bits:  # fitted on the rows that are searched
+        return size | {"rows": n_rows}
     quantise.check_sub_vectors(choice.name, choice.sub_vectors, choice.bits, dim, n_rows)
     trained = min(n_rows, TRAINING_ROWS)
     return size | {"trained_rows": trained, "rows": n_rows, "seed": quantise.SEED}
@@ -82,15 +89,31 @@ def compress(parts: Sequence[Matrix], choice: Compression, *, force: bool = Fals
     """
     folder = derived.open_folder(KIND, _key(parts, choice), force=force)
     with folder.lock():
-        quantiser = _quantiser(folder, parts, choice) if choice.bits else None
+        coder = _coder(folder, parts, choice)
         files = folder.rows(
             count_rows(parts),
-            lambda low, high: _encode(parts, low, high, quantiser),
+            lambda low, high: _encode(parts, low, high, coder),
             f"compress to {choice.name}",
         )
-    decode = None if quantiser is None else _decoder(quantiser)
     label = f"{choice.name} of {parts[0].label}"
+    decode = None if coder is None else coder.decoder()
     return derived.matrices(files, parts[0].shape[1], label, decode)
+
+
+def compress_queries(
+    queries: Sequence[Matrix], parts: Sequence[Matrix], choice: Compression
+) -> list[Matrix]:
+    """Return queries as they are compared with the codes of `parts`: signs, where these are."""
+    if choice.name != "binary":
+        return list(queries)
+    folder = derived.open_folder(KIND, _key(parts, choice))
+    with folder.lock():
+        coder = _coder(folder, parts, choice)
+    assert coder is not None
+    rows = read(queries, 0, count_rows(queries))
+    check_block(queries, 0, rows)
+    signs = coder.decoder()(coder.codes(np.asarray(rows, dtype=np.float32)))
+    return [from_array(signs, f"{choice.name} of {queries[0].label}")]
 
 
 def _key(parts: Sequence[Matrix], choice: Compression) -> dict[str, Any]:
@@ -107,13 +130,11 @@ def _key(parts: Sequence[Matrix], choice: Compression) -> dict[str, Any]:
     return key
 
 
-def _encode(parts: Sequence[Matrix], low: int, high: int, quantiser: Any) -> NDArray[Any]:
+def _encode(parts: Sequence[Matrix], low: int, high: int, coder: Coder | None) -> NDArray[Any]:
     stored = read(parts, low, high)
     rows, _ = check_block(parts, low, stored)
-    if quantiser is not None:
-        with quantise.one_thread():
-            codes: NDArray[np.uint8] = quantiser.compute_codes(rows)
-        return codes
+    if coder is not None:
+        return coder.codes(rows)
     with np.errstate(over="ignore", under="ignore"):
         halved = rows.astype(np.float16)
     held = np.isfinite(halved).all(axis=1) & halved.any(axis=1)
@@ -125,6 +146,44 @@ def _encode(parts: Sequence[Matrix], low: int, high: int, quantiser: Any) -> NDA
             "float16 cannot hold; bring descriptors of unit norm, or leave out --compression."
         )
     return halved
+
+
+class Coder(Protocol):
+    """What makes codes of rows, and what makes rows of codes."""
+
+    def codes(self, rows: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the codes of rows (n, dim)."""
+
+    def decoder(self) -> Decode:
+        """Return what decodes; it can be sent to another process."""
+
+
+def _coder(folder: derived.Folder, parts: Sequence[Matrix], choice: Compression) -> Coder | None:
+    """Return what codes the rows, fitted to them here or read back; None: their type changes."""
+    if choice.bits:
+        return _Quantiser(_quantiser(folder, parts, choice))
+    if choice.name == "int8":
+        return scalar.Int8(folder.array("scale", partial(scalar.scales, parts)))
+    if choice.name == "binary":
+        return scalar.Binary(folder.array("mean", partial(scalar.means, parts)))
+    return None
+
+
+@dataclass(frozen=True)
+class _Quantiser:
+    """A product quantiser of faiss."""
+
+    made: Any
+
+    def codes(self, rows: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return the codes of rows, made by one thread."""
+        with quantise.one_thread():
+            codes: NDArray[np.uint8] = self.made.compute_codes(rows)
+        return codes
+
+    def decoder(self) -> Decode:
+        """Return what decodes."""
+        return _decoder(self.made)
 
 
 def _quantiser(folder: derived.Folder, parts: Sequence[Matrix], choice: Compression) -> Any:
@@ -185,5 +244,6 @@ def files_of(key: Mapping[str, Any]) -> list[str]:
     count = -(-derived.rows_of(key) // derived.ROWS_PER_FILE)
     if choice is None or count < 1:
         raise ValueError("no codes")
-    centroids = ["centroids.npy"] if choice.bits else []
-    return centroids + [derived.part_name(number) for number in range(count)]
+    fitted = {"int8": ["scale.npy"], "binary": ["mean.npy"], "float16": []}
+    first = fitted.get(choice.name, ["centroids.npy"])
+    return first + [derived.part_name(number) for number in range(count)]

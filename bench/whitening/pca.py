@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
-from bench.stage import Block, Float64, Need, Shape, SimpleRows, Supply, Table
+from bench.stage import Block, Cost, Float64, Need, Shape, SimpleRows, Supply, Table
 from bench.system import numbers
 
 POWER = 0.5
@@ -69,6 +69,11 @@ class Whitening(SimpleRows):
     def dim(self, before: int) -> int:
         """Return the components that are kept."""
         return self.kept or before
+
+    def cost(self, shape: Shape) -> Cost:
+        """Return the cost of the covariance, its eigenvectors and the projection."""
+        dim, rows = shape.dim, shape.facts[0].rows
+        return Cost(8 * 4 * dim * dim, 2.0 * (rows + shape.rows) * dim * dim + 30.0 * dim**3)
 
     def fit(self, supplies: Sequence[Supply]) -> Mapping[str, NDArray[Any]]:
         """Return `mean` (dim) and `projection` (kept, dim)."""
