@@ -7,7 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from bench.records.text import clean
 from bench.sheets.content import Entry, Line, Tile
@@ -19,35 +23,11 @@ Thumbnails = dict[str, Thumbnail]
 LETTERS = {"positive": "P", "ignored": "I", "negative": "N"}
 MOST_PLACES = 12
 
-STYLE = """
-:root { --paper: #fdfcfa; --ink: #1c1b19; --quiet: #66635c; --line: #dedad2; --grey: #d9d6d0; --p: #00805e; --i: #77736b; --n: #c24e00; --q: #0072b2; }
-@media (prefers-color-scheme: dark) { :root { --paper: #161614; --ink: #ebe8e1; --quiet: #a39f96; --line: #35332f; --grey: #3b3935; --p: #2cc79b; --i: #a39f96; --n: #ff8a3c; --q: #4ba3dc; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 82rem; padding: 1.4rem clamp(0.8rem, 2.5vw, 2.4rem) 3rem; background: var(--paper); color: var(--ink); font: 0.9375rem/1.4 system-ui, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; margin: 0 0 .3rem; } h2 { font-size: 1.125rem; margin: 2.2rem 0 .2rem; } h3 { font-size: .9375rem; margin: 1.2rem 0 .3rem; }
-p { margin: 0 0 .4rem; max-width: 80ch; } a { color: var(--q); } small, .quiet { color: var(--quiet); font-size: .8125rem; }
-code { font: .86em ui-monospace, "DejaVu Sans Mono", monospace; }
-ul.key { list-style: none; display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; padding: 0; margin: .5rem 0; }
-.query { border-top: 1px solid var(--line); padding: .6rem 0; break-inside: avoid; }
-.head { margin: 0 0 .35rem; max-width: none; }
-.list { display: flex; flex-wrap: wrap; gap: .5rem; align-items: flex-start; margin: 0 0 .4rem; }
-figure { margin: 0; width: 7.2rem; }
-.frame { position: relative; width: fit-content; max-width: 100%; }
-.frame > svg { max-width: 100%; max-height: 6.9rem; width: auto; height: auto; display: block; }
-.P svg { outline: 4px solid var(--p); outline-offset: -1px; } .I svg { outline: 3px dashed var(--i); outline-offset: -1px; }
-.N svg { outline: 4px dotted var(--n); outline-offset: -1px; } .Q svg { outline: 1px solid var(--q); }
-.badge { position: absolute; left: 0; top: 0; min-width: 1.15rem; padding: 0 .2rem; color: var(--paper); font: 700 .75rem/1.15rem ui-monospace, monospace; text-align: center; }
-.P .badge { background: var(--p); } .I .badge { background: var(--i); } .N .badge { background: var(--n); } .Q .badge { background: var(--q); }
-figcaption { font-size: .75rem; line-height: 1.25; color: var(--quiet); margin-top: .15rem; } figcaption b { color: var(--ink); }
-figcaption span { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-.key .badge { position: static; display: inline-block; margin-right: .4rem; }
-.gone { fill: var(--grey); } .gone + text { fill: var(--ink); font-size: 11px; text-anchor: middle; }
-.box { fill: none; vector-effect: non-scaling-stroke; } .box.under { stroke: #fff; stroke-width: 4; } .box.over { stroke: #0072b2; stroke-width: 2; stroke-dasharray: 6 3; }
-.pair { max-width: 100%; height: auto; display: block; margin: .3rem 0; } .pair line { stroke: #e69f00; stroke-width: 1; } .pair circle { fill: #e69f00; }
-.store { position: absolute; width: 0; height: 0; }
-@media (max-width: 40rem) { figure { width: 6rem; } }
-@media print { body { max-width: none; padding: 0; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
-"""  # noqa: E501
+LEGEND = {
+    "P": "positive: solid frame",
+    "I": "ignored: dashed frame, taken out before places are counted",
+    "N": "negative: dotted frame",
+}
 
 
 @dataclass(frozen=True)
@@ -104,151 +84,87 @@ def render(
     dataset: str, sections: Sequence[Section], thumbs: Mapping[str, Thumbnail], _suffix: str = ""
 ) -> bytes:
     """Return the page, UTF-8; equal sections and images give equal bytes."""
-    title = f"Sheet of {dataset}"
-    body = [f"<h1>{_text(title)}</h1>", _legend(sections)]
-    if len(sections) > 1:
-        links = [
-            f'<li><a href="#run-{_text(s.about[0].run_id)}">{_text(words(s))}</a></li>'
-            for s in sections
-        ]
-        body.append(f"<ul>{''.join(links)}</ul>")
-    body += [_section(section, thumbs) for section in sections]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'\">\n"
-        '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
-        f"<title>{_text(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"{_store(thumbs)}\n" + "\n".join(body) + "\n</body>\n</html>\n"
-    ).encode()
-
-
-def _legend(sections: Sequence[Section]) -> str:
-    kinds = {
-        "P": "positive: solid frame",
-        "I": "ignored: dashed frame, taken out before places are counted",
-        "N": "negative: dotted frame",
-    }
-    items = "".join(
-        f'<li><span class="{letter}"><span class="badge">{letter}</span></span>{text}</li>'
-        for letter, text in kinds.items()
-    )
     box = "The dashed box of a query is what the method saw of it."
     if not all(section.cropped for section in sections):
         box = "A dashed box of a query is its label; some cards here show the whole image."
-    return (
-        f'<ul class="key quiet">{items}</ul><p class="quiet">Below an image: its place in the list '
-        "and its score (inliers, where it was re-ranked). Places of positives are counted from 1 "
-        f"without ignored images. {box}</p>"
+    page = _environment().get_template("sheet.html")
+    return page.render(
+        dataset=dataset,
+        sections=sections,
+        thumbs=sorted(thumbs.items()),
+        legend=LEGEND,
+        box=box,
+        words=words,
+        facts=facts,
+        query=lambda entry: _query(entry, thumbs),
+        tile=lambda tile: _tile(tile, thumbs),
+        drawn=lambda pair: _pair(pair, thumbs),
+    ).encode()
+
+
+def _environment() -> Environment:
+    """Return the templates of this folder; what they insert is cleaned and escaped."""
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: value if hasattr(value, "__html__") else Markup(_text(value)),
+        keep_trailing_newline=True,
     )
+    made.filters["base64"] = lambda content: Markup(base64.b64encode(content).decode("ascii"))
+    return made
 
 
-def _section(section: Section, thumbs: Mapping[str, Thumbnail]) -> str:
-    first = section.about[0]
-    out = [f'<section id="run-{_text(first.run_id)}">', f"<h2>{_text(words(section))}</h2>"]
-    for about in section.about:
-        out.append(
-            f'<p class="quiet">Protocol {_text(section.protocol)}; {_text(about.gist)}; run '
-            f"<code>{_text(about.run_id)}</code></p>"
-        )
-    if section.fault:
-        out.append(f'<p class="quiet">{_text(section.fault)}</p>')
-    for heading, entries in section.groups:
-        out.append(f"<h3>{_text(heading)}</h3>" if heading else "")
-        if not entries:
-            out.append('<p class="quiet">no query</p>')
-        for entry in entries:
-            out.append(_entry(section, entry, thumbs))
-    return "\n".join([*out, "</section>"])
-
-
-def _entry(section: Section, entry: Entry, thumbs: Mapping[str, Thumbnail]) -> str:
-    out = ['<div class="query">']
-    for number, line in enumerate(entry.lines):
-        lead = f"<b>query {entry.query}</b> · " if number == 0 else ""
-        out.append(f'<p class="head">{lead}{_text(facts(section, entry, line))}</p>')
-        tiles = [_query(entry, thumbs) if number == 0 else "<figure></figure>"]
-        tiles += [_tile(tile, thumbs) for tile in line.tiles]
-        out.append(f'<div class="list">{"".join(tiles)}</div>')
-    out += [_pair(pair, thumbs) for pair in section.pairs if pair.query == entry.query]
-    return "\n".join([*out, "</div>"])
-
-
-def _query(entry: Entry, thumbs: Mapping[str, Thumbnail]) -> str:
+def _query(entry: Entry, thumbs: Mapping[str, Thumbnail]) -> dict[str, Any]:
+    """Return what the template draws of a query: its box in pixels of the thumbnail."""
     name = key("q", entry.query)
-    thumb, box = thumbs[name], ""
-    if entry.image.box is not None and thumb.jpeg is not None:
-        left, top, right, bottom = (round(side * thumb.factor, 1) for side in entry.image.box)
-        place = f'x="{left}" y="{top}" width="{right - left:.1f}" height="{bottom - top:.1f}"'
-        box = "".join(f'<rect class="box {kind}" {place}/>' for kind in ("under", "over"))
-    return _figure("Q", "query", name, thumb, entry.image, f"query {entry.query}", box)
+    thumb, box = thumbs[name], None
+    if entry.image.box is not None:
+        box = [round(side * thumb.factor, 1) for side in entry.image.box]
+    out = _figure("Q", "query", thumb, entry.image, f"query {entry.query}")
+    return {**out, "name": name, "box": box}
 
 
-def _tile(tile: Tile, thumbs: Mapping[str, Thumbnail]) -> str:
+def _tile(tile: Tile, thumbs: Mapping[str, Thumbnail]) -> dict[str, Any]:
+    """Return what the template draws of one image of a list."""
     name = key("d", tile.row)
     inliers = "" if tile.inliers is None else f" ({tile.inliers})"
-    under = f"{tile.place} · {tile.score:.4f}{inliers}"
-    letter = LETTERS[tile.kind]
-    if tile.image is None:
-        nothing = Thumbnail(None, 104, 78, 0.0, "distractor")
-        image = Image(str(tile.row), f"row {tile.row}")
-        return _figure(letter, tile.kind, name, nothing, image, under, "")
-    return _figure(letter, tile.kind, name, thumbs[name], tile.image, under, "")
+    image = tile.image or Image(str(tile.row), f"row {tile.row}")
+    thumb = Thumbnail(None, 104, 78, 0.0, "distractor") if tile.image is None else thumbs[name]
+    score = f"{tile.score:.4f}{inliers}"
+    out = _figure(LETTERS[tile.kind], tile.kind, thumb, image, str(tile.place), score)
+    return {**out, "name": name, "box": None}
 
 
 def _figure(
-    letter: str, kind: str, name: str, thumb: Thumbnail, image: Image, under: str, box: str
-) -> str:
-    file = _text(PurePosixPath(image.file).name)
-    inside = f'<use href="#{name}"/>{box}'
-    if thumb.jpeg is None:
-        inside = (
-            f'<rect class="gone" width="{thumb.width}" height="{thumb.height}"/>'
-            f'<text x="{thumb.width / 2:g}" y="{thumb.height / 2 + 4:g}">'
-            f"{_text(thumb.fault)}</text>"
-        )
-    bold, _, rest = under.partition(" · ")
-    told = f"<b>{_text(bold)}</b>" + (f" · {_text(rest)}" if rest else "")
-    label = _text(f"{kind}, {under}, {clean(image.file)}")
-    return (
-        f'<figure><div class="frame {letter}"><svg viewBox="0 0 {thumb.width} {thumb.height}" '
-        f'width="{thumb.width}" height="{thumb.height}" role="img" aria-label="{label}">{inside}'
-        f'</svg><span class="badge">{letter}</span></div><figcaption>{told}'
-        f'<span title="{_text(image.file)}">{file}</span></figcaption></figure>'
-    )
+    letter: str, kind: str, thumb: Thumbnail, image: Image, place: str, score: str = ""
+) -> dict[str, Any]:
+    under = f"{place} · {score}" if score else place
+    return {
+        "letter": letter,
+        "thumb": thumb,
+        "label": f"{kind}, {under}, {clean(image.file)}",
+        "place": place,
+        "score": score,
+        "file": image.file,
+        "base": PurePosixPath(image.file).name,
+    }
 
 
-def _pair(pair: Pair, thumbs: Mapping[str, Thumbnail]) -> str:
-    """Draw both images side by side and a line for every inlier."""
+def _pair(pair: Pair, thumbs: Mapping[str, Thumbnail]) -> dict[str, Any]:
+    """Return what the template draws of a pair: both images, and a line for every inlier."""
     names = [key("m", pair.query, pair.row, side) for side in (0, 1)]
     left, right = (thumbs[name] for name in names)
     shift = left.width + 8
-    lines = []
-    for (y0, x0), (y1, x1) in zip(*(each.tolist() for each in pair.points), strict=True):
-        a, b = (x0 * left.factor, y0 * left.factor), (x1 * right.factor + shift, y1 * right.factor)
-        lines.append(f'<line x1="{a[0]:.1f}" y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}"/>')
-        lines += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.8"/>' for x, y in (a, b)]
-    width, height = shift + right.width, max(left.height, right.height)
-    found = len(pair.points[0])
-    differs = "" if found == pair.stored else f", {pair.stored} in the record"
-    return (
-        f'<p class="head quiet">matches with row {pair.row}: {found} inliers{differs}</p>'
-        f'<svg class="pair" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" aria-label="{found} inliers between query {pair.query} and row {pair.row}">'
-        f'<use href="#{names[0]}"/><use href="#{names[1]}" x="{shift}"/>{"".join(lines)}</svg>'
-    )
-
-
-def _store(thumbs: Mapping[str, Thumbnail]) -> str:
-    """Return the images, each once; they are shown by reference."""
-    kept = [
-        f'<image id="{name}" width="{thumb.width}" height="{thumb.height}" href="data:image/jpeg;'
-        f'base64,{base64.b64encode(thumb.jpeg).decode("ascii")}"/>'
-        for name, thumb in sorted(thumbs.items())
-        if thumb.jpeg is not None
+    lines = [
+        ((x0 * left.factor, y0 * left.factor), (x1 * right.factor + shift, y1 * right.factor))
+        for (y0, x0), (y1, x1) in zip(*(each.tolist() for each in pair.points), strict=True)
     ]
-    return '<svg class="store" aria-hidden="true"><defs>' + "\n".join(kept) + "</defs></svg>"
+    return {
+        "query": pair.query, "row": pair.row, "stored": pair.stored, "found": len(lines),
+        "names": names, "shift": shift, "lines": lines,
+        "width": shift + right.width, "height": max(left.height, right.height),
+    }  # fmt: skip
 
 
 def _text(text: object) -> str:

@@ -19,7 +19,15 @@ from bench.rerank import verification
 from bench.rerank.geometry import inlier_matches
 from bench.sheets import content, html, sheet
 from bench.system.hashing import sha256_json
-from bench.types import GroundTruth, LabelledRanks, LocalFeatures, LocalRule, Protocol, Shortlist
+from bench.types import (
+    GroundTruth,
+    Image,
+    LabelledRanks,
+    LocalFeatures,
+    LocalRule,
+    Protocol,
+    Shortlist,
+)
 from tests.support.checkout import ROOT
 
 Make = Callable[..., Path]
@@ -264,7 +272,11 @@ def test_the_inliers_of_a_pair_are_drawn() -> None:
     pixels = np.zeros((60, 80, 3), np.uint8)
     pair = sheet.matching.Pair(0, 4, (pixels, pixels), points, 2)
     thumbs = {f"m-0-4-{side}": sheet.thumbnails.of_pixels(pixels, 40) for side in (0, 1)}
-    drawn = html._pair(pair, thumbs)
+    about = (html.About("gem.lite0", "run", "card", "whole"),)
+    entry = html.Entry(0, Image("q", "q.png"), (html.Line("gem.lite0", 0.5, (1,), ()),))
+    thumbs["q-0"] = thumbs["m-0-4-0"]
+    section = html.Section(about, "p", "mAP", [("", [entry])], [pair], "", False)
+    drawn = html.render("town", [section], thumbs).decode()
     assert '<line x1="10.0" y1="5.0" x2="51.0" y2="2.5"/>' in drawn
     assert "1 inliers, 2 in the record" in drawn
 
