@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import plugins
-from bench.data import dataset_json, locate, published
+from bench.data import dataset_json, locate, published, raw
 from bench.errors import BenchError, first_few, unknown
 from bench.facts import Expected, Facts
 from bench.system.paths import ROOT, data_root
@@ -92,6 +92,10 @@ def load_variant(entry: Entry, variant: str | None = None) -> Dataset:
         data = (
             entry.module.load(data_root(), variant) if variant else entry.module.load(data_root())
         )
+    except raw.ForeignFileError as error:
+        raise raw.ForeignFileError(
+            f"{error} `data get {entry.name}` gets it, or says whom to ask."
+        ) from error
     except BenchError:
         raise
     except Exception as error:

@@ -1,11 +1,9 @@
 """AmsterTime: 1,231 places of Amsterdam, an archive picture and a street view of each."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
-from bench.data import locate
+from bench.data import locate, raw
 from bench.datasets._readers import places, utm
 from bench.errors import BenchError, first_few
 from bench.facts import Download, Expected, Facts
@@ -65,10 +63,10 @@ def load(root: Path, variant: str) -> dict[str, Any]:
 def _tasks(path: Path, asks: str, answers: str) -> dict[str, Any]:
     """Return the tasks `<asks>/<id>.<ending>,<answers>` of the list, in its order."""
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        rows = [row for _, row in raw.table(raw.read(path), path, ())]
         files = [row["query"] for row in rows if row["query"].startswith(f"{asks}/")]
         targets = {row["query"] for row in rows if row["query"].startswith(f"{answers}/")}
-    except (KeyError, AttributeError, ValueError, csv.Error) as error:
+    except (KeyError, AttributeError, ValueError) as error:
         raise BenchError(f"{path} is no list of tasks, query,target: {error!r}.") from error
     by_id = {Path(file).stem: file for file in targets}
     lacking = {Path(file).stem for file in files} ^ by_id.keys()

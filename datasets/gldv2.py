@@ -1,12 +1,10 @@
 """Google Landmarks v2, retrieval: 1,129 queries among 761,757 index images, mAP@100."""
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.data import listing, locate
+from bench.data import listing, locate, raw
 from bench.datasets._readers import places
 from bench.errors import BenchError
 from bench.facts import Download, Expected, Facts
@@ -113,7 +111,7 @@ def _index(root: Path, asked: list[_Query], solution: Path) -> tuple[list[str], 
     wanted = {name: one.name for one in asked for name in one.positive}
     listed = places.find(root, "gldv2", FACTS, "index.csv")
     if listed is not None:
-        ids = {row["id"] for row in _table(listed[0], ("id",))}
+        ids = {row["id"] for _, row in raw.table(raw.read(listed[0]), listed[0], ("id",))}
         lacking = sorted(wanted.keys() - ids)
         if lacking:
             raise BenchError(
@@ -132,21 +130,10 @@ def _index(root: Path, asked: list[_Query], solution: Path) -> tuple[list[str], 
 def _solution(path: Path) -> list[_Query]:
     """Return the queries that are not ignored."""
     asked = []
-    for row in _table(path, ("id", "images", "Usage")):
+    for _, row in raw.table(raw.read(path), path, ("id", "images", "Usage")):
         if row["Usage"] not in (*USAGES, "Ignored"):
             raise BenchError(f"{path}: Usage of {row['id']} is {row['Usage']!r}.")
         if row["Usage"] != "Ignored":
             positive = tuple(dict.fromkeys(row["images"].split()))
             asked.append(_Query(row["id"], row["Usage"], positive))
     return asked
-
-
-def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        table = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BenchError(f"{path} cannot be read as a table: {error}.") from error
-    for i, row in enumerate(table):
-        if any(not isinstance(row.get(column), str) for column in columns):
-            raise BenchError(f"{path}: row {i} lacks one of the columns {', '.join(columns)}.")
-    return table

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bench.data import listing, locate
+from bench.data import listing, locate, raw
 from bench.datasets._readers import places
 from bench.errors import BenchError
 from bench.facts import Download, Facts
@@ -78,7 +78,7 @@ def _box(image: Path) -> list[float] | None:
     """Return left, top, right, bottom of the box in the text file beside an image, or None."""
     path = image.with_suffix(".txt")
     try:
-        x, y, width, height = map(float, path.read_text(encoding="utf-8").split()[:4])
+        x, y, width, height = map(float, raw.text(raw.read(path), path).split()[:4])
     except FileNotFoundError:
         return None
     except ValueError as error:

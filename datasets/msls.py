@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data import locate
+from bench.data import locate, raw
 from bench.datasets._readers import by_distance, msls, numpy_files, places, positions, utm
 from bench.errors import BenchError, MissingDataError
 from bench.facts import Expected, Facts
@@ -91,7 +91,7 @@ def _city(
         paths = places.find(root, "msls", FACTS, *(f"{folder}/{name}" for name in msls.TABLES))
         if paths is None:
             raise _absent(root, split, folder)
-        contents = [path.read_bytes() for path in paths]
+        contents = [raw.read(path) for path in paths]
         sides.append(msls.side(contents, paths, folder, subtask=subtask))
     database, query = sides
     by_distance.check_metres(database.xy, query.xy, places.DISTANCE_M, f"{split}/{city}")
@@ -124,8 +124,7 @@ def _listed(root: Path, city: str) -> dict[str, Any]:
     if paths is None:
         raise places.missing(root, "msls", " and ".join(files), FACTS)
     database, queries = (
-        [places.without_first(line) for line in places.text_lines(path.read_bytes(), path)]
-        for path in paths
+        [places.without_first(line) for line in raw.lines(raw.read(path), path)] for path in paths
     )
     known = _city(root, "train_val", city, subtask=True)
     if database != known["database"]:
@@ -143,7 +142,7 @@ def _gsv_cities(root: Path) -> dict[str, Any]:
     paths = places.find(root, "msls", FACTS, *files)
     if paths is None:
         raise places.missing(root, "msls", ", ".join(files), FACTS)
-    contents = [path.read_bytes() for path in paths]
+    contents = [raw.read(path) for path in paths]
     database, queries = (
         numpy_files.strings(content, path)
         for content, path in zip(contents[:2], paths[:2], strict=True)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from bench.data import raw
 from bench.datasets._readers import places, positions, utm
 from bench.datasets._readers.lists import vpr_bench
 from bench.errors import BenchError
@@ -76,7 +77,7 @@ def _names(root: Path) -> dict[str, list[str]] | None:
     paths = places.find(root, "nordland", FACTS, *files)
     if paths is None:
         return None
-    lists = [places.text_lines(path.read_bytes(), path) for path in paths]
+    lists = [raw.lines(raw.read(path), path) for path in paths]
     database, queries = ([places.without_first(name) for name in lines] for lines in lists)
     return {"database": database, "queries": queries}
 

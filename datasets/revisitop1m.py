@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from bench.data import locate
+from bench.data import locate, raw
 from bench.datasets._readers import revisited
-from bench.errors import BenchError, MissingDataError
+from bench.errors import MissingDataError
 from bench.facts import Download, Facts
 
 HOST = "http://ptak.felk.cvut.cz/revisitop/revisitop1m/"
@@ -37,10 +37,7 @@ def load(root: Path) -> dict[str, Any]:
             f"the list {root / 'revisitop1m' / LIST} is missing; `data get revisitop1m` fetches it "
             f"from {HOST}{LIST}."
         )
-    try:
-        database = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise BenchError(f"{path} cannot be read as text: {error}.") from error
+    database = raw.text(raw.read(path), path).splitlines()
     return {
         "name": "revisitop1m",
         "variant": "distractors",

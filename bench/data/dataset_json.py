@@ -19,6 +19,7 @@ import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data import raw
 from bench.errors import BenchError, unknown
 from bench.scoring.metrics import REVISITED_METRICS, families, metric
 from bench.system.paths import ROOT
@@ -34,11 +35,11 @@ def read(path: Path) -> Dataset:
     if path.is_dir():
         path = path / "dataset.json"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = raw.text(raw.read(path), path)
     except FileNotFoundError:
         raise BenchError(f"there is no file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read: {error}.") from error
     try:
         data = json.loads(text, object_pairs_hook=_no_twins, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -334,7 +335,10 @@ def _truth(entry: dict[str, list[int]] | None, n_rows: int, place: str) -> Groun
     sets = {}
     entry = {} if entry is None else entry
     for kind in ("positive", "ignored"):
-        rows = entry.get(kind, [])
+        rows = [
+            int(row) if type(row) is float and row.is_integer() else row
+            for row in entry.get(kind, [])
+        ]
         if not set(map(type, rows)) <= {int}:
             raise BenchError(f"{place}.{kind}: rows must be whole numbers.")
         if max(rows, default=0) >= n_rows:
@@ -347,7 +351,7 @@ def _truth(entry: dict[str, list[int]] | None, n_rows: int, place: str) -> Groun
         if np.any(sets[kind][1:] == sets[kind][:-1]):
             twice = next(row for row in rows if rows.count(row) > 1)
             raise BenchError(f"{place}.{kind}: row {twice} stands twice.")
-    both = set(entry.get("ignored", ())) & set(entry["positive"]) if len(sets["ignored"]) else ()
+    both = np.intersect1d(sets["positive"], sets["ignored"]).tolist()
     if both:
         raise BenchError(f"{place}: row {min(both)} is both positive and ignored.")
     return GroundTruth(sets["positive"], sets["ignored"])

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.data.raw import read as read_content
+from bench.data.raw import reason
 from bench.errors import BenchError
 from bench.system.paths import cache_root, write_bytes
 
@@ -30,7 +32,7 @@ def plain_pickle(content: bytes, where: object) -> Any:
     try:
         return _DataOnly(io.BytesIO(content)).load()
     except Exception as error:  # a hostile pickle can raise anything
-        raise BenchError(f"{where} cannot be read as ground truth: {error}.") from error
+        raise BenchError(f"{where} cannot be read as ground truth: {reason(error)}.") from error
 
 
 def once(paths: Sequence[Path], reader: str, read: Callable[[list[bytes]], Any]) -> Any:
@@ -39,7 +41,7 @@ def once(paths: Sequence[Path], reader: str, read: Callable[[list[bytes]], Any])
     `reader` names the reading code and its version; a change of that code needs another name. A
     kept answer that was damaged is made again.
     """
-    contents = [path.read_bytes() for path in paths]
+    contents = [read_content(path) for path in paths]
     digest = hashlib.sha256(_text([reader, *map(len, contents)]))
     for content in contents:
         digest.update(content)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from bench.errors import BenchError
-from bench.images import resize
+from bench.images import foreign, resize
 from bench.types import Box, Preprocess
 
 # Formats of photographs that Pillow decodes itself; the others may start foreign programs.
@@ -210,14 +210,15 @@ def _what_is_in(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(512)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if not head:
-        return "is empty (0 bytes)"
-    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        return "is a web page (HTML), not an image; a download seems to have answered with a page"
+    what = foreign.in_its_place(head)
+    if what is not None and "page" in what:
+        return f"{what}, not an image; a download seems to have answered with a page"
+    if what is not None and "pointer" in what:
+        return f"{what}, not the image itself; fetch it with `git lfs pull`"
+    if what is not None:
+        return what
     if text.startswith((b"<?xml", b"<svg", b"{", b"[")):
         return "is a text file (XML or JSON), not an image"
-    if head.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the image itself; fetch it with `git lfs pull`"
     return (
         f"is in no image format known here (it begins with {head[:8].hex(' ')}); "
         f"known are {', '.join(FORMATS)}"

@@ -6,7 +6,6 @@ hashed: class, path and content of every file; for a CSV with a million files, c
 
 from __future__ import annotations
 
-import csv
 import re
 import sys
 from collections import Counter
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.data import listing
+from bench.data import listing, raw
 from bench.errors import BenchError, first_few
 from bench.images import decode
 from bench.store import file_hashes
@@ -89,19 +88,19 @@ def _csv(path: Path) -> Photographs:
     The image 0123abcd… is 0/1/2/0123abcd….jpg below the CSV's folder, or below `train` in it.
     """
     files, of_file, faults = [], [], []
-    with path.open(encoding="utf-8", newline="") as text:
-        reader = csv.DictReader(text)
-        if reader.fieldnames is None or not set(COLUMNS) <= set(reader.fieldnames):
-            raise BenchError(
-                f"{path} has the columns {first_few(reader.fieldnames or ['none'])}; GLDv2's "
-                f"train_clean.csv has {' and '.join(COLUMNS)}."
-            )
-        for row in reader:
-            for name in (row["images"] or "").split():
-                if not re.fullmatch(r"\w{3,64}", name, re.ASCII) or not row["landmark_id"]:
-                    faults.append(f"line {reader.line_num}: {name!r}")
-                files.append(f"{name[0]}/{name[1:2]}/{name[2:3]}/{name}.jpg")
-                of_file.append(row["landmark_id"])
+    content = raw.read(path)
+    columns = raw.columns(content, path)
+    if not set(COLUMNS) <= set(columns):
+        raise BenchError(
+            f"{path} has the columns {first_few(columns or ['none'])}; GLDv2's "
+            f"train_clean.csv has {' and '.join(COLUMNS)}."
+        )
+    for line, row in raw.table(content, path, ()):
+        for name in (row["images"] or "").split():
+            if not re.fullmatch(r"\w{3,64}", name, re.ASCII) or not row["landmark_id"]:
+                faults.append(f"line {line}: {name!r}")
+            files.append(f"{name[0]}/{name[1:2]}/{name[2:3]}/{name}.jpg")
+            of_file.append(row["landmark_id"])
     if faults:
         raise BenchError(f"{path} names images that are no ids of GLDv2: {first_few(faults)}.")
     if not files:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bench.data import ground_truth, listing
+from bench.data import ground_truth, listing, raw
 from bench.datasets._readers import numpy_files, places
 from bench.errors import BenchError
 from bench.facts import Facts
@@ -55,7 +55,7 @@ def vpr_bench(root: Path, name: str, stem: str, facts: Facts) -> dict[str, Any]:
         wanted = f"{files}, or ground_truth_new.npy with the folders ref and query"
         raise places.missing(root, name, wanted, facts)
     images, where = found[0].parent, found[0]
-    pairs = numpy_files.pairs(where.read_bytes(), where)
+    pairs = numpy_files.pairs(raw.read(where), where)
     if [query for query, _ in pairs] != list(range(len(pairs))):
         raise BenchError(f"{where} must have one entry for each query, in order from 0.")
     positive = [asked for _, asked in pairs]

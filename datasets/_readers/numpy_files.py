@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data import raw
 from bench.errors import BenchError
 
 
@@ -33,7 +34,8 @@ def rows(content: bytes, where: object) -> list[list[int]]:
     values = _read(content, where)
     values = values.tolist() if isinstance(values, np.ndarray) else values
     try:
-        out = [[value] if type(value) is int else _flat(value) for value in values]
+        flat = [_flat(value) if _is_list(value) else [value] for value in values]
+        out = [[_whole(value) for value in one] for one in flat]
     except (TypeError, RecursionError):
         out = [[None]]
     if any(type(row) is not int or row < 0 for one in out for row in one):
@@ -60,15 +62,25 @@ def arrays(content: bytes, where: object) -> dict[str, NDArray[Any]]:
 
 def said(error: Exception) -> str:
     """Return what an error of a library says, on one line and without a full stop."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return raw.reason(error)
 
 
 def _flat(values: Any) -> list[Any]:
     values = values.tolist() if isinstance(values, np.ndarray) else values
     out = []
     for value in values:
-        out += _flat(value) if isinstance(value, list | np.ndarray) else [value]
+        out += _flat(value) if _is_list(value) else [value]
     return out
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.ndarray)
+
+
+def _whole(value: Any) -> Any:
+    """Return a decimal whose value is whole as that number: numpy saves no numbers as decimals."""
+    decimal = isinstance(value, float | np.floating)
+    return int(value) if decimal and value.is_integer() else value
 
 
 def _read(content: bytes, where: object) -> Any:
@@ -129,7 +141,7 @@ class _Kind:
 
     def __init__(self, code: Any, *_: Any) -> None:
         """Take the code of numpy, such as i8 or U15."""
-        if type(code) is not str or not re.fullmatch(r"[iuU][1-9][0-9]{0,5}|O8?", code):
+        if type(code) is not str or not re.fullmatch(r"[iufU][1-9][0-9]{0,5}|O8?", code):
             raise pickle.UnpicklingError(f"items of type {code!r} are no plain data")
         self.code = "O" if code == "O8" else code
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.data import ground_truth, listing, locate
+from bench.data import ground_truth, listing, locate, raw
 from bench.datasets._readers import vgg
 from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
@@ -178,10 +178,7 @@ def _query_line(path: Path, lines: list[str]) -> dict[str, Any]:
 
 
 def _lines(path: Path, content: bytes) -> list[str]:
-    try:
-        return [line.strip() for line in content.decode("utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise BenchError(f"{path} cannot be read as text: {error}.") from error
+    return raw.lines(content, path)
 
 
 def _names_there(

@@ -94,12 +94,3 @@ def split(positive: Sequence[Any], part: Sequence[bool]) -> list[Any]:
 def without_first(name: str) -> str:
     """Return a name of Patch-NetVLAD's lists without `./` and the folder of the data set."""
     return name.removeprefix("./").partition("/")[2]
-
-
-def text_lines(content: bytes, where: object) -> list[str]:
-    """Return the lines of a list of names that are not blank."""
-    try:
-        lines = content.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise BenchError(f"{where} is not UTF-8 text: {error}.") from error
-    return [line.strip() for line in lines if line.strip()]

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.data import raw
 from bench.datasets._readers import by_distance, numpy_files
 from bench.errors import BenchError
 
@@ -68,7 +69,7 @@ def completed(protocol: Protocol, name: str, path: Path) -> Protocol:
             f"State the threshold in {path}, such as {wanted}."
         )
     try:
-        threshold = float(json.loads(path.read_text(encoding="utf-8"))[name]["threshold_m"])
+        threshold = float(json.loads(raw.text(raw.read(path), path))[name]["threshold_m"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BenchError(f"{path} must read like {wanted}: {error!r}.") from error
     if not 0 < threshold < np.inf:
@@ -141,7 +142,7 @@ def _inside(queries: Any, protocol: Protocol) -> Any:
 def _table(path: Path, protocol: Protocol) -> Any:
     try:
         text = {"session": str, "timestamp": str, "file": str}
-        table = pd.read_csv(io.BytesIO(path.read_bytes()), dtype=text)
+        table = pd.read_csv(io.BytesIO(raw.read(path)), dtype=text)
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise BenchError(f"{path} cannot be read as a table: {numpy_files.said(error)}.") from error
     needed = COLUMNS if protocol.heading_degrees is None else (*COLUMNS, "heading")

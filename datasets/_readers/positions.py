@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from bench.data import ground_truth
+from bench.data import ground_truth, raw
 from bench.datasets._readers import by_distance, numpy_files, places
 from bench.errors import BenchError
 from bench.facts import Facts
@@ -92,7 +92,7 @@ def npz(contents: list[bytes], paths: list[Path], threshold: float) -> dict[str,
     if lacking:
         raise BenchError(f"{paths[0]} has no array {lacking[0]!r}; it has {', '.join(held)}.")
     database, queries = (
-        [places.without_first(line) for line in places.text_lines(text, path)]
+        [places.without_first(line) for line in raw.lines(text, path)]
         for text, path in zip(contents[1:], paths[1:], strict=True)
     )
     said = held["posDistThr"].ravel()

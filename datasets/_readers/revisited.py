@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from bench.data import ground_truth, locate
+from bench.data import ground_truth, locate, raw
 from bench.datasets._readers import vgg
 from bench.errors import BenchError, MissingDataError
 
@@ -35,7 +35,7 @@ def load(root: Path, name: str, sha256: str, others: tuple[str, ...] = ()) -> di
     read: dict[str, Any] = ground_truth.once(
         [path], "revisited-1", lambda held: _read(held[0], path)
     )
-    known = hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    known = hashlib.sha256(raw.read(path)).hexdigest() == sha256
     about = f"{len(read['database'])} database images and {len(read['queries'])} boxed queries"
     return {
         "name": name,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import listing, locate
+from bench.data import listing, locate, raw
 from bench.datasets._readers import by_distance, numpy_files, places, zones
 from bench.errors import BenchError
 from bench.facts import Expected, Facts
@@ -170,7 +170,7 @@ def listed(root: Path, name: str, facts: Facts, lists: tuple[str, str]) -> dict[
     if paths is None:
         return None
     return {
-        kind: numpy_files.strings(path.read_bytes(), path)
+        kind: numpy_files.strings(raw.read(path), path)
         for kind, path in zip(("database", "queries"), paths, strict=True)
     }
 

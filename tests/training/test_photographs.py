@@ -80,7 +80,7 @@ def test_what_is_no_training_set_is_refused(tmp_path: Path, folder: Path) -> Non
     refused(folder, r"1 photographs lie in .* itself, .*: loose.png")
     for text, words in (
         ("id,url\n", "has the columns id, url"),
-        ("", "has the columns none"),
+        ("", "is empty"),
         ("landmark_id,images\n", "names no images"),
         ("landmark_id,images\n1,../../etc\n", "no ids of GLDv2: line 2: '../../etc'"),
         ("landmark_id,images\n,0123\n", "no ids of GLDv2: line 2"),
