@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from bench.errors import BenchError
 from bench.records import rows, values
 from bench.records.rows import Run
 from bench.records.text import clean, relative_target
@@ -16,7 +17,7 @@ from bench.report import datasets, index
 from bench.report.figures.sensitivity import draw
 from bench.report.leaderboard import page
 from bench.report.tables import ablation, approximate, overview, published, sensitivity
-from bench.report.tables.published import PublishedRow
+from bench.report.tables.published import Conflict, PublishedRow
 from bench.report.tables.sensitivity import Study
 
 FIELD = (
@@ -24,6 +25,7 @@ FIELD = (
     "nordland", "nclt",
 )  # fmt: skip
 TOY = "mini"  # always last
+README = re.compile(rb"\[(`README\.md`)\]\([^)]*README\.md[^)]*\)")
 MADE = {"report": ("md",), "tables": ("tex", "csv", "json")}
 
 
@@ -37,19 +39,23 @@ class Content:
     published: Sequence[PublishedRow]
     studies: Sequence[Study]
     left_out: Sequence[tuple[PurePosixPath, str]]
+    conflicts: Sequence[Conflict] = ()
     older: int = 0
     easy: bool = False
     overviews: Sequence[overview.Overview] = field(default_factory=tuple)
 
 
-def build(results: Path, *, easy: bool = False, html: bool = False) -> list[Path]:
+def build(
+    results: Path, *, easy: bool = False, html: bool = False, source: Path | None = None
+) -> list[Path]:
     """Write report.md, report/, tables/ and figures/ below `results`; return the paths.
 
     `html` asks for the leaderboard page as well, results/index.html. The same records give the same
     bytes. A record that cannot be used is named with the reason at the end of the report and on
-    standard error. Raises BenchError where published.toml is there and wrong.
+    standard error. `source` is the file of published rows, by default published.toml of `results`.
+    Raises BenchError where it is wrong, and where there is no such folder.
     """
-    content = load(results, easy=easy)
+    content = load(results, easy=easy, source=source)
     parts, unread = ablation.load(results)
     left_out = sorted([*content.left_out, *unread])
     for file, reason in left_out:
@@ -70,10 +76,12 @@ def build(results: Path, *, easy: bool = False, html: bool = False) -> list[Path
         pages["report/ablation.md"] = [made_parts]
     if approximated := approximate.section(content.shown):
         pages["report/approximate.md"] = [approximated]
-    if other := index.elsewhere(content.published):
+    if other := index.elsewhere(content.published, content.conflicts):
         pages[index.ELSEWHERE] = other
     listed = index.blocks(content, left_out, sorted(pages))
     written = {"report.md": _text(listed), **{name: below(of) for name, of in pages.items()}}
+    if not (results / "README.md").exists():
+        written = {name: README.sub(rb"\1 of the project", of) for name, of in written.items()}
     written |= files
     if html:
         written["index.html"] = page.page(results, content, left_out)
@@ -81,9 +89,13 @@ def build(results: Path, *, easy: bool = False, html: bool = False) -> list[Path
     return [_write(results / name, data) for name, data in written.items()]
 
 
-def load(results: Path, *, easy: bool = False) -> Content:
+def load(results: Path, *, easy: bool = False, source: Path | None = None) -> Content:
     """Read the records, the published rows and the studies, and make the overviews."""
-    source = results / "published.toml"
+    if not results.is_dir():
+        raise BenchError(f"there is no folder of results {results}.")
+    if source is not None and not source.is_file():
+        raise BenchError(f"there is no file of published rows {source}.")
+    source = source or results / "published.toml"
     published_rows = published.load(source) if source.exists() else []
     measured, left_out = rows.load(results)
     newest, older = rows.newest(measured)
@@ -95,8 +107,8 @@ def load(results: Path, *, easy: bool = False) -> Content:
     shown = [run for runs in by_dataset.values() for run in runs]
     made = overview.overviews(results, by_dataset)
     return Content(
-        results, shown, by_dataset, published_rows, studies, sorted([*left_out, *broken]), older,
-        easy, made,
+        results, shown, by_dataset, published_rows, studies, sorted([*left_out, *broken]),
+        published.conflicts(source, published_rows) if source.exists() else (), older, easy, made,
     )  # fmt: skip
 
 

@@ -27,6 +27,10 @@ from bench.report.tables.main import Board
 from bench.report.tables.published import PublishedRow
 
 BACK = "[All data sets](report.md)"
+LEGEND = """\
+How each number is known: {tags}. "copied": the source lists numbers of others. "depends on the
+batch": a descriptor depends on the other images of its batch, and the number on their order.
+"""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def published_pages(
         out[f"report/{name}.published.md"] = [
             *above,
             literature.dataset_tables(published, name, runs),
-            f"How each number is known: {literature.tag_legend(published)}.\n",
+            LEGEND.format(tags=literature.tag_legend(published)),
         ]
     return out
 

@@ -16,7 +16,7 @@ from bench.report.tables.numbers import NONE
 
 if TYPE_CHECKING:
     from bench.report.build import Content
-    from bench.report.tables.published import PublishedRow
+    from bench.report.tables.published import Conflict, PublishedRow
 
 ELSEWHERE = "report/leaderboard.md"
 GUIDE = """\
@@ -55,7 +55,7 @@ Values as listed there. They mix papers, query crops and other people's baseline
 probable origin and a verdict.
 """
 OTHER = {
-    ELSEWHERE: "Published costs, and a third-party leaderboard",
+    ELSEWHERE: "Published numbers that disagree, published costs, a third-party leaderboard",
     "report/ablation.md": "DOLG without its parts",
     "report/approximate.md": "Approximate search: what each index loses",
     "report/reproduce.md": "Published numbers, and whether they were reproduced",
@@ -69,7 +69,7 @@ def blocks(
     out = ["# Report\n", GUIDE]
     if not content.shown:
         out.append(NO_RUNS)
-    if not (content.results / "published.toml").exists():
+    if not content.published:
         out.append("There is no `published.toml`: published rows are not shown.\n")
     page_of = {name: overview.target(name) for name in content.by_dataset}
     if content.overviews:
@@ -143,12 +143,15 @@ def _counts(shown: Sequence[Run], older: int) -> str:
     )
 
 
-def elsewhere(rows: Sequence[PublishedRow]) -> list[str]:
-    """Return the page of published costs and of the third-party leaderboard, empty without any."""
+def elsewhere(rows: Sequence[PublishedRow], conflicts: Sequence[Conflict]) -> list[str]:
+    """Return the page of what is published beside scores, empty without any of it."""
     costs, listed = literature.costs(rows), literature.leaderboard(rows)
-    if not costs and not listed:
+    differing = literature.conflicts(conflicts, rows)
+    if not costs and not listed and not differing:
         return []
-    out = ["# Published costs, and a third-party leaderboard\n", "[All data sets](report.md)\n"]
+    out = [f"# {OTHER[ELSEWHERE]}\n", "[All data sets](report.md)\n"]
+    if differing:
+        out += ["## Numbers that disagree\n", differing]
     out += ["## Published latency and memory\n", costs] if costs else []
     out += ["## A third-party leaderboard\n", LEADERBOARD, listed] if listed else []
     return [*out, f"How each published number is known: {literature.tag_legend(rows)}.\n"]

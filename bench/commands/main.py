@@ -31,7 +31,7 @@ COMMANDS = {
     "cache": "List, explain, check and prune the stores of descriptors.",
     "train": "Train a method on photographs with labels.",
     "sensitivity": "Measure how far the choices of a protocol move a score.",
-    "report": "Rebuild report.md and its figures from the records.",
+    "report": "Rebuild report.md and its figures from the records; `report table`: one table.",
     "sheet": "Show queries of a record with the first images of their lists.",
     "doctor": "Check this installation without a GPU or a download.",
 }
@@ -76,7 +76,11 @@ def find(given: Sequence[str]) -> tuple[Command[Any], str, Sequence[str]]:
     actions: dict[str, Command[Any]] | None = getattr(module, "ACTIONS", None)
     if actions is None:
         return replace(module.COMMAND, help=COMMANDS[verb]), prog, rest
-    action, *rest = rest or [""]
+    action, *others = rest or [""]
+    alone: Command[Any] | None = getattr(module, "COMMAND", None)
+    if alone is not None and action not in actions and (not action or action.startswith("-")):
+        return replace(alone, help=COMMANDS[verb]), prog, rest
+    rest = others
     if action not in actions:
         if action and not action.startswith("-"):
             raise unknown(f"action of {verb}", action, actions)

@@ -1,13 +1,18 @@
-"""The command `report`: rebuild report.md and its figures from the records."""
+"""The command `report`: rebuild the report, or make one table as a paper prints it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bench.commands.parser import Command
 from bench.commands.shared import results_folder
-from bench.option import option
+from bench.errors import BenchError
+from bench.option import option, required
+from bench.system.paths import ROOT
+
+Form = Literal["latex", "markdown", "csv"]
 
 
 @dataclass(frozen=True)
@@ -17,15 +22,91 @@ class Arguments:
     results: Path = results_folder()
     easy: bool = option(False, "also show the easy protocol in the main tables")
     html: bool = option(False, "also write the leaderboard page, index.html")
+    published: Path | None = option(
+        None, "published rows (default: published.toml of the results, or of the checkout)",
+        metavar="FILE",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableArguments:
+    """What a table holds, and its form."""
+
+    dataset: tuple[str, ...] = required(
+        "data sets, from left to right; with the one million distractors roxford5k+r1m",
+        metavar="NAME", many="list",
+    )  # fmt: skip
+    distractors: bool = option(
+        False, "add to every data set its columns with the one million distractors"
+    )
+    method: tuple[str, ...] = option(
+        (), "METHOD or METHOD.VARIANT (default: all that are ranked)", metavar="NAME", many="list"
+    )
+    columns: tuple[str, ...] = option(
+        (), "columns besides the scores: dim, ms, bytes, parameters, backbone, trained-on, system; "
+        "none (default: dim)", metavar="NAME", many="list",
+    )  # fmt: skip
+    published: bool = option(False, "add published rows of these methods, with citations")
+    digits: int = option(1, "decimals of a score", metavar="N")
+    no_intervals: bool = option(False, "leave out the 95 % intervals")
+    significance: bool = option(
+        False, "mark rows that are not told apart in a column with a common letter"
+    )
+    easy: bool = option(False, "also show the easy protocol")
+    form: Form = option("latex", "form of what is printed", flag="format")
+    bib: Path | None = option(
+        None, "also write the sources of published rows, for the citations", metavar="FILE"
+    )
+    results: Path = results_folder()
+
+
+def published_rows(results: Path) -> Path | None:
+    """Return the published rows of a folder of results, or else those of the checkout."""
+    own, ours = results / "published.toml", ROOT / "results" / "published.toml"
+    return own if own.is_file() or not ours.is_file() else ours
 
 
 def report(given: Arguments) -> int:
     """Build the report; print the paths of all files."""
     from bench.report.build import build
 
-    for path in build(given.results, easy=given.easy, html=given.html):
+    source = given.published or published_rows(given.results)
+    for path in build(given.results, easy=given.easy, html=given.html, source=source):
         print(path)
     return 0
 
 
+def table(given: TableArguments) -> int:
+    """Print one table, and write the file of its sources where it is asked for."""
+    from bench.report.build import load
+    from bench.report.tables import letters, paper, paper_formats
+
+    names = list(given.dataset)
+    if given.distractors:
+        names = [name for one in names for name in (one, f"{one}+r1m")]
+    columns = () if given.columns == ("none",) else given.columns or ("dim",)
+    content = load(given.results, source=published_rows(given.results))
+    wanted = paper.Wanted(
+        tuple(dict.fromkeys(names)), given.method, columns, given.published, given.digits,
+        not given.no_intervals, given.easy,
+    )  # fmt: skip
+    if given.significance:
+        wanted = letters.marked(given.results, content.by_dataset, wanted)
+    made = paper.make(content.by_dataset, content.published, wanted)
+    if given.bib is not None:
+        if not given.published:
+            raise BenchError("--bib lists the sources of published rows; add --published.")
+        given.bib.write_text(paper_formats.as_bib(made), encoding="utf-8")
+    forms = {
+        "latex": paper_formats.as_latex,
+        "markdown": paper_formats.as_markdown,
+        "csv": paper_formats.as_csv,
+    }
+    print(forms[given.form](made), end="")
+    return 0
+
+
 COMMAND = Command(Arguments, report)
+ACTIONS = {
+    "table": Command(TableArguments, table, "Print one table: LaTeX, Markdown or CSV."),
+}

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError, first_few, unknown
-from bench.records import classes, record
+from bench.records import classes, ranking, record
 from bench.records.rows import flat
 from bench.records.words import ABSENT, label, metric_label, say
 from bench.scoring import intervals
@@ -179,6 +179,22 @@ def compare(
             pair |= {"p_holm": p, "comparisons": len(pairs)}
         out += pairs
     return out
+
+
+def letters_of(pairs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the letters of all results of one protocol, the best first; `pairs` of `compare`.
+
+    Two results share a letter unless their difference is significant after Holm's correction.
+    """
+    means: dict[str, float] = {}
+    for pair in pairs:
+        for name, mean in ((pair["a"], pair["mean_a"]), (pair["b"], pair["mean_b"])):
+            means[name] = -1.0 if mean is None else mean
+    order = sorted(means, key=lambda name: (-means[name], name))
+    place = {name: i for i, name in enumerate(order)}
+    told = {(place[p["a"]], place[p["b"]]) for p in pairs if p["p_holm"] < SIGNIFICANT}
+    found = ranking.letters(range(len(order)), told)
+    return {name: found[i] for name, i in place.items()}
 
 
 def permutation(difference: Values, landmark: NDArray[np.int64], seed: int = SEED) -> Permutation:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bench.records.rows import Run, in_order
-from bench.records.text import code, escape, link, table
+from bench.records.text import clean, code, escape, folded, link, plain, table
 from bench.report.tables.differences import differences
+from bench.report.tables.main import SHORT
 from bench.report.tables.numbers import NONE
-from bench.report.tables.published import TAGS, UNITS, PublishedRow
+from bench.report.tables.published import NOT_STATED, TAGS, UNITS, Conflict, PublishedRow
 
 PARTS = {"main": "Published", "ablation": "Published ablations"}
+LONGEST_SOURCE = 26
+SHORT_SOURCE = re.compile(r"^(README|MODEL_CARD|thread|MODEL_ZOO|results\.md) (of )?")
 METRICS = {"map": "mAP", "mp": "mP", "recall": "R", "mean-recall": "mean recall"}
 
 
@@ -70,6 +75,17 @@ def costs(rows: Sequence[PublishedRow]) -> str:
     return table(header, body) if body else ""
 
 
+def conflicts(listed: Sequence[Conflict], rows: Sequence[PublishedRow]) -> str:
+    """Return the conflicts: numbers of several sources side by side, and what differs."""
+    by_id = {row.id: row for row in rows}
+    body = []
+    for one in listed:
+        shown = [(by_id[name], key) for name, key in one.entries if by_id[name].printable]
+        numbers = [f"{row.values[key]} {_short_source(row)}" for row, key in shown]
+        body.append([escape(one.what), "<br>".join(numbers), escape(one.why)])
+    return table(["what", "as printed, %", "what differs"], body) if body else ""
+
+
 def tag_legend(rows: Iterable[PublishedRow]) -> str:
     """Return what the tags of the printed rows mean."""
     used = {row.tag for row in rows if row.printable}
@@ -77,37 +93,85 @@ def tag_legend(rows: Iterable[PublishedRow]) -> str:
 
 
 def _dataset_table(rows: Sequence[PublishedRow], dataset: str, runs: Sequence[Run]) -> str:
-    names = in_order(key[1] for row in rows for key in row.values if key[0] == dataset)
-    further = any(_further(row, dataset) for row in rows)
-    about = ["method", "variant", "backbone", "trained on", "dim", *rows[0].treatment]
-    header = [*about, *(f"{escape(name)} mAP, %" for name in names)]
-    header += ["further values, %"] if further else []
-    header += (
-        ["source", "what differs from the measured rows", "note"] if runs else ["source", "note"]
-    )
+    """Return a line per row: scores in the first columns, long texts as notes below."""
+    keys = _columns(rows, dataset)
+    several = len({protocol for protocol, _ in keys}) > 1
+    header = ["method"]
+    for protocol, metric in keys:
+        words = f"{SHORT.get(protocol, protocol)} " if several else ""
+        header.append(f"{escape(words + metric_name(metric))}, %")
+    header += ["dim", "query", "size", "re-ranked", "source", "note"]
+    notes: dict[str, int] = {}
     body = []
     for row in rows:
-        maps = [row.values.get((dataset, name, "map"), NONE) for name in names]
+        marks = f" ({', '.join(row.marks)})" if row.marks else ""
+        further = ", ".join(_further(row, dataset, keys))
+        parts = (_about(row), further, _differs(row, runs), row.note)
+        said = "; ".join(part for part in parts if part)
+        number = notes.setdefault(said, len(notes) + 1)
         body.append(
             [
-                *map(escape, (row.method, row.variant, row.backbone, row.training_set)),
-                row.dim_text,
-                *map(escape, row.treatment.values()),
-                *maps,
-                *([", ".join(_further(row, dataset)) or NONE] if further else []),
-                source(row),
-                *([differences(row, runs)] if runs else []),
-                escape(row.note or NONE),
+                f"{escape(row.method)}: {escape(row.variant)}{escape(marks)}",
+                *(row.values.get((dataset, *key), NONE) for key in keys),
+                NONE if row.dim is None else f"{row.dim:,}",
+                escape({NOT_STATED: NONE}.get(row.crop, row.crop)),
+                escape({NOT_STATED: NONE}.get(row.size, row.size)),
+                {NOT_STATED: NONE, "none": "no"}.get(row.reranking, "yes"),
+                _short_source(row),
+                f"({number})",
             ]
         )
-    return table(header, body, range(len(about), len(about) + len(names)))
+    listed = "".join(f"({number}) {escape_rest(said)}<br>\n" for said, number in notes.items())
+    folds = folded(f"{len(notes):,} notes", listed)
+    return table(header, body, range(1, 1 + len(keys))) + "\n" + folds
 
 
-def _further(row: PublishedRow, dataset: str) -> list[str]:
+def _columns(rows: Sequence[PublishedRow], dataset: str) -> list[tuple[str, str]]:
+    """Return the (protocol, metric) that have columns: mAP, or Recall@k of up to two protocols."""
+    there = [key[1:] for row in rows for key in row.values if key[0] == dataset]
+    maps = [key for key in dict.fromkeys(there) if key[1] == "map"]
+    if maps:
+        return [(name, "map") for name in in_order(name for name, _ in maps)]
+    counts = Counter(protocol for protocol, _ in there)
+    protocols = in_order(name for name, _ in counts.most_common(2))
+    every = {metric for _, metric in there if metric.startswith("recall@")}
+    shown = sorted(every, key=lambda metric: int(metric.split("@")[1]))
+    wide = shown[:4] if len(protocols) == 1 else shown[:2]
+    return [(name, metric) for name in protocols for metric in wide if (name, metric) in there]
+
+
+def _about(row: PublishedRow) -> str:
+    """Return what a row says of its network, in words."""
+    year = "" if row.source.year is None else f", {row.source.year}"
+    scales = "" if row.scales is None else f"; scales {', '.join(map(str, row.scales))}"
+    kept = "" if row.compression in ("none", NOT_STATED) else f"; {row.compression}"
+    if row.reranking not in ("none", NOT_STATED):
+        kept += f"; re-ranking: {row.reranking}"
+    return f"{row.backbone}, trained on {row.training_set}{year}{scales}{kept}"
+
+
+def _differs(row: PublishedRow, runs: Sequence[Run]) -> str:
+    return f"differs from the measured rows: {plain(differences(row, runs))}" if runs else ""
+
+
+def escape_rest(said: str) -> str:
+    """Return a note as Markdown, cut nowhere."""
+    return escape(said, 2000)
+
+
+def _short_source(row: PublishedRow) -> str:
+    at = row.source
+    words = SHORT_SOURCE.sub("", at.text).split(",")[0]
+    words = clean(words, LONGEST_SOURCE)
+    text = escape(words) if at.url is None else link(words, at.url)
+    return f"{text} {code(row.tag)}"
+
+
+def _further(row: PublishedRow, dataset: str, shown: Sequence[tuple[str, str]]) -> list[str]:
     return [
-        f"{escape(protocol)} {metric_name(metric)} {digits}"
+        f"{protocol} {metric_name(metric)} {digits}"
         for (name, protocol, metric), digits in row.values.items()
-        if name == dataset and metric != "map"
+        if name == dataset and (protocol, metric) not in shown
     ]
 
 

@@ -106,7 +106,8 @@ def _usual_group(runs: Sequence[Run]) -> Sequence[groups.Chain]:
     """Return the chains of the complete group that has most ranked runs; nothing without one."""
     found = [g for g in groups.groups(one_machine(runs), lambda _: None) if not g.partial]
     ranked = [sum(groups.is_ranked(run) for run in group.runs) for group in found]
-    return found[ranked.index(max(ranked))].chains if ranked and max(ranked) else ()
+    most = max(ranked, default=0)
+    return found[ranked.index(most)].chains if most else ()
 
 
 def _one_each(runs: Sequence[Run], column: Column) -> dict[str, Run]:

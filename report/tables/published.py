@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -25,24 +25,43 @@ TAGS = {
 NOT_STATED = "not stated"
 CROPS = ("box", "whole", NOT_STATED)
 PARTS = ("main", "ablation", "leaderboard")
-UNITS = {"ms": "ms", "s": "s", "bytes": "bytes", "kb": "KB", "gb": "GB", "gib": "GiB"}
+UNITS = {"ms": "ms", "s": "s", "bytes": "bytes", "kb": "KB", "gb": "GB", "gib": "GiB",
+         "m": "million", "gflops": "GFLOPs"}  # fmt: skip
 
 _TEXTS = ("id", "method", "variant", "backbone", "training_set", "crop", "reranking",
           "compression", "source", "tag")  # fmt: skip
-_OPTIONAL_TEXTS = ("part", "size_cap", "note", "origin", "verdict")
-_KEYS = {*_TEXTS, *_OPTIONAL_TEXTS, "dim", "scales", "measured", "values", "costs"}
+_OPTIONAL_TEXTS = ("part", "size_cap", "image_size", "machine", "note", "origin", "verdict")
+_FLAGS = ("copied", "batch_dependent")
+_KEYS = {*_TEXTS, *_OPTIONAL_TEXTS, *_FLAGS, "dim", "scales", "measured", "values", "costs"}
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_VALUE_KEY = re.compile(r"([a-z0-9]+(?:\+[a-z0-9]+)?)\.([a-z0-9-]+)\.([a-z-]+(?:@[1-9][0-9]*)?)")
+_VALUE_KEY = re.compile(
+    r"([a-z0-9_]+(?:\+[a-z0-9]+)?(?:\.[a-z0-9-]+)?)\.([a-z0-9-]+)\.([a-z-]+(?:@[1-9][0-9]*)?)"
+)
 _COST_KEY = re.compile(r"[a-z0-9+.-]+_(" + "|".join(UNITS) + ")")
 _NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a number was printed: in words, and its address where that is certain."""
+    """Where a number was printed: in words, and its address where that is certain.
+
+    `year` is that of the paper, the thread or the stored version; `read` is how often the numbers
+    were read there.
+    """
 
     text: str
     url: str | None = None
+    year: int | None = None
+    read: int = 1
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Numbers of several rows for one thing, (row id, key of the value), and why they differ."""
+
+    what: str
+    entries: tuple[tuple[str, tuple[str, str, str]], ...]
+    why: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +70,9 @@ class PublishedRow:
 
     `values` maps (dataset, protocol, metric) to the printed digits of a percentage, `costs` maps
     a name that ends in its unit to the printed digits. `dim`, `scales` and `size_cap` are None
-    where the source does not state them. `crop` is "box", "whole" or "not stated".
+    where the source does not state them. `crop` is "box", "whole" or "not stated". `image_size` is
+    the fixed size "322x322". `copied`: the source lists others' numbers. `batch_dependent`: a
+    descriptor depends on the other images of its batch. `machine` is where the costs were timed.
     """
 
     id: str
@@ -74,6 +95,16 @@ class PublishedRow:
     measured: tuple[str, ...]
     values: Mapping[tuple[str, str, str], str]
     costs: Mapping[str, str]
+    image_size: str | None = None
+    machine: str | None = None
+    copied: bool = False
+    batch_dependent: bool = False
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Return what a reader must see beside the number."""
+        said = {"copied": self.copied, "depends on the batch": self.batch_dependent}
+        return tuple(words for words, there in said.items() if there)
 
     @property
     def printable(self) -> bool:
@@ -83,14 +114,21 @@ class PublishedRow:
     @property
     def treatment(self) -> dict[str, str]:
         """Return in words how the images were treated, "not stated" where the source is silent."""
-        cap = self.size_cap
         return {
             "query crop": {"whole": "whole image"}.get(self.crop, self.crop),
             "scales": NOT_STATED if self.scales is None else ", ".join(map(str, self.scales)),
-            "size cap": f"{int(cap):,} px" if cap and cap != "none" else cap or NOT_STATED,
+            "size cap": self.size,
             "re-ranking": self.reranking,
             "compression": self.compression,
         }
+
+    @property
+    def size(self) -> str:
+        """Return the size of the images: fixed, "322 × 322 px", capped, "1,024 px", or none."""
+        if self.image_size is not None:
+            return f"{self.image_size.replace('x', ' × ')} px"
+        cap = self.size_cap
+        return f"{int(cap):,} px" if cap and cap != "none" else cap or NOT_STATED
 
     @property
     def dim_text(self) -> str:
@@ -107,10 +145,10 @@ def load(path: Path) -> list[PublishedRow]:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BenchError(f"{path.name} cannot be read: {error}.") from error
-    if data.get("schema") != 1 or set(data) - {"schema", "source", "row"}:
+    if data.get("schema") != 1 or set(data) - {"schema", "source", "row", "conflict"}:
         raise BenchError(
             f"{path.name} holds {first_few(sorted(data))} at the top;"
-            " allowed are schema = 1, [source.NAME] and [[row]]."
+            " allowed are schema = 1, [source.NAME], [[row]] and [[conflict]]."
         )
     sources = data.get("source", {})
     rows = data.get("row", [])
@@ -130,9 +168,16 @@ def load(path: Path) -> list[PublishedRow]:
 
 
 def _source(file: str, name: str, entry: Any) -> Source:
-    texts = isinstance(entry, dict) and all(isinstance(text, str) for text in entry.values())
-    if not texts or "text" not in entry or set(entry) - {"text", "url"}:
-        raise BenchError(f"{file}, source {name}: it has text and perhaps url, both strings.")
+    kinds = {"text": str, "url": str, "year": int, "read": int}
+    if (
+        not isinstance(entry, dict)
+        or "text" not in entry
+        or any(type(value) is not kinds.get(key) for key, value in entry.items())
+    ):
+        raise BenchError(
+            f"{file}, source {name}: it has text and perhaps url, both strings, and perhaps year "
+            "and read, whole numbers."
+        )
     if not entry.get("url", "https://").startswith("https://"):
         raise BenchError(f"{file}, source {name}: url is {entry['url']!r}, not https://….")
     return Source(**entry)
@@ -183,7 +228,42 @@ def _row(entry: Any, sources: Mapping[str, Source]) -> PublishedRow:
         measured=_measured(entry.get("measured", []), entry["method"]),
         values=values,
         costs=costs,
+        image_size=_image_size(entry.get("image_size")),
+        machine=entry.get("machine"),
+        copied=_flag("copied", entry.get("copied", False)),
+        batch_dependent=_flag("batch_dependent", entry.get("batch_dependent", False)),
     )
+
+
+def conflicts(path: Path, rows: Sequence[PublishedRow]) -> list[Conflict]:
+    """Return the conflicts that the file lists; BenchError where one names no printed value."""
+    by_id = {row.id: row for row in rows}
+    made = []
+    for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("conflict", []):
+        try:
+            listed = [(str(name), _value_key(key)) for name, key in entry["values"]]
+            made.append(Conflict(str(entry["what"]), tuple(listed), str(entry["why"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BenchError(f"{path.name}, a conflict: {error}.") from error
+        for name, key in listed:
+            if name not in by_id or key not in by_id[name].values:
+                raise BenchError(
+                    f"{path.name}, conflict {entry['what']!r}: the row {name} has no value "
+                    f"{'.'.join(key)}."
+                )
+    return made
+
+
+def _flag(key: str, value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError(f"{key} is {value!r}; allowed are true and false")
+    return value
+
+
+def _image_size(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[1-9][0-9]*x[1-9][0-9]*", value):
+        raise ValueError(f'image_size is {value!r}; write height and width, "322x322"')
+    return value
 
 
 def _table(entry: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -194,9 +274,12 @@ def _table(entry: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _value_key(key: str) -> tuple[str, str, str]:
+    """Return data set (its variant included), protocol and metric of the key of a value."""
     found = _VALUE_KEY.fullmatch(key)
     if found is None:
-        raise ValueError(f'the value {key!r} is not named "dataset.protocol.metric", quoted')
+        raise ValueError(
+            f'the value {key!r} is not named "dataset[.variant].protocol.metric", quoted'
+        )
     return found.group(1), found.group(2), found.group(3)
 
 

@@ -31,8 +31,8 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ('"80.50"', '"180.50"', "more than 100 %"),
         ('"80.50"', '"-1"', "write the printed digits"),
         ('"80.50"', '"٨٠"', "write the printed digits"),
-        ('"roxford5k.medium.map"', '"roxford5k.map"', "dataset.protocol.metric"),
-        ('"roxford5k.medium.map"', "roxford5k.medium.map", "dataset.protocol.metric"),
+        ('"roxford5k.medium.map"', '"roxford5k.map"', "protocol.metric"),
+        ('"roxford5k.medium.map"', "roxford5k.medium.map", "protocol.metric"),
         ('crop = "whole"', 'crop = "yes"', "crop is 'yes'; allowed are box, not stated, whole"),
         ('crop = "whole"', "", "the key crop is missing"),
         ('tag = "img"', 'tag = "image"', "tag is 'image'"),
@@ -83,6 +83,54 @@ def test_a_bad_file_stops_the_report(tmp_path: Path) -> None:
     (tmp_path / "published.toml").write_text("schema = 7", encoding="utf-8")
     with pytest.raises(BenchError, match="schema = 1"):
         build(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('image_size = "322"', "image_size is '322'"),
+        ("copied = 1", "copied is 1"),
+        ('batch_dependent = "yes"', "batch_dependent is 'yes'"),
+    ],
+)
+def test_new_fields_are_read_strictly(tmp_path: Path, line: str, says: str) -> None:
+    with pytest.raises(BenchError, match=says):
+        load_text(tmp_path, GOOD.replace("[row.values]", f"{line}\n[row.values]"))
+
+
+def test_a_variant_is_a_part_of_the_data_set(tmp_path: Path) -> None:
+    text = GOOD.replace(
+        '"roxford5k.medium.map" = "80.50"',
+        """
+"msls.val-gsv-cities.all.recall@1" = "92.2"
+"msls.val.recall@1" = "91.0"
+"tokyo247.full.night.recall@5" = "88.5"
+"sf_xl.v1.all.recall@10" = "71.2"
+"roxford5k+r1m.medium.map" = "50.0"
+""",
+    ).replace('tag = "img"', 'tag = "img"\nimage_size = "322x322"\ncopied = true')
+    (row,) = load_text(tmp_path, text)
+    assert list(row.values) == [
+        ("msls.val-gsv-cities", "all", "recall@1"), ("msls", "val", "recall@1"),
+        ("tokyo247.full", "night", "recall@5"), ("sf_xl.v1", "all", "recall@10"),
+        ("roxford5k+r1m", "medium", "map"),
+    ]  # fmt: skip
+    assert (row.size, row.marks) == ("322 × 322 px", ("copied",))
+
+
+def test_a_conflict_names_values_that_are_there(tmp_path: Path) -> None:
+    listed = published.conflicts(FILE, list(rows().values()))
+    assert len(listed) > 10
+    assert all(len({rows()[name].values[key] for name, key in c.entries}) > 1 for c in listed)
+    conflict = """
+[[conflict]]
+what = "w"
+values = [["one", "roxford5k.hard.map"]]
+why = "y"
+"""
+    held = load_text(tmp_path, GOOD + conflict)
+    with pytest.raises(BenchError, match=r"the row one has no value roxford5k\.hard\.map"):
+        published.conflicts(tmp_path / "published.toml", held)
 
 
 def test_the_readme_describes_the_format(tmp_path: Path) -> None:
