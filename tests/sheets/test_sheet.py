@@ -21,13 +21,13 @@ from bench.sheets import content, html, sheet
 from bench.system.hashing import sha256_json
 from bench.types import (
     GroundTruth,
-    Image,
     LabelledRanks,
     LocalFeatures,
     LocalRule,
     Protocol,
     Shortlist,
 )
+from bench.types import Image as Listed
 from tests.support.checkout import ROOT
 
 Make = Callable[..., Path]
@@ -273,7 +273,7 @@ def test_the_inliers_of_a_pair_are_drawn() -> None:
     pair = sheet.matching.Pair(0, 4, (pixels, pixels), points, 2)
     thumbs = {f"m-0-4-{side}": sheet.thumbnails.of_pixels(pixels, 40) for side in (0, 1)}
     about = (html.About("gem.lite0", "run", "card", "whole"),)
-    entry = html.Entry(0, Image("q", "q.png"), (html.Line("gem.lite0", 0.5, (1,), ()),))
+    entry = html.Entry(0, Listed("q", "q.png"), (html.Line("gem.lite0", 0.5, (1,), ()),))
     thumbs["q-0"] = thumbs["m-0-4-0"]
     section = html.Section(about, "p", "mAP", [("", [entry])], [pair], "", False)
     drawn = html.render("town", [section], thumbs).decode()
