@@ -88,7 +88,7 @@ class Count(Progress):
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        super().__init__("", None)
+        super().__init__("", None, quiet=True)  # the driver prints the notes
         self.stopped = NEVER
 
     def advance(self, count: int = 1) -> None:
@@ -125,7 +125,7 @@ class Worker:
     def describe(self, order: Order, turn: int, shard: int, part: extract.Listed) -> Answer:
         """Describe one shard; `turn` is the number of this call, for `stop`."""
         self.turn, self.count = turn, Count()
-        start, before = time.perf_counter(), set(self.loaded.said)
+        start = time.perf_counter()
         try:
             with self._images(order, part) as (here, fetched, moved):
                 rows, faults = extract.describe_part(self.loaded, order.make, here, self.count)
@@ -146,7 +146,7 @@ class Worker:
             faults,
             time.perf_counter() - start,
             fetched,
-            tuple(sorted(self.loaded.said - before)),
+            tuple(sorted(self.count.notes)),
         )
 
     def done(self) -> tuple[int, int]:

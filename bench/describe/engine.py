@@ -14,7 +14,6 @@ same shards is described to the same bytes again.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -106,7 +105,6 @@ class Loaded:
     settings: Settings = field(default_factory=Settings)
     quickened: speedup.Quickened | None = None
     parameters: Mapping[str, int | None] | None = None
-    said: set[str] = field(default_factory=set, compare=False)  # notes, once each
 
 
 def precision(loaded: Loaded) -> str:
@@ -183,7 +181,7 @@ def results(
                 else:  # of the planned shape, unless a header said other than the pixels
                     groups.setdefault(shape, []).append((position, image))
             for members in groups.values():
-                yield from _fitting(loaded, members, work, fits)
+                yield from _fitting(loaded, members, work, fits, progress.note)
             progress.advance(len(batch))
 
 
@@ -209,10 +207,11 @@ def _fitting(
     members: list[tuple[int, Pixels]],
     work: Callable[[Any], Many],
     fits: dict[tuple[int, ...], int],
+    note: Callable[[str], None],
 ) -> Iterator[tuple[list[int], Many]]:
     """Yield results for images of one shape; what does not fit the memory is halved.
 
-    `fits` keeps the number that fitted, by shape.
+    `fits` keeps the number that fitted, by shape; `note` is told where a number was too large.
     """
     shape = members[0][1].shape
     while members:
@@ -224,8 +223,7 @@ def _fitting(
                 raise BenchError(str(error)) from error
             fits[shape] = len(now) // 2
             _free(loaded.device)
-            _say(
-                loaded,
+            note(
                 f"out of memory with {len(now)} images of {shape[1]} x {shape[0]} pixels at once; "
                 f"going on with {fits[shape]}.",
             )
@@ -323,10 +321,3 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _free(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
-
-
-def _say(loaded: Loaded, text: str) -> None:
-    """Print a note to standard error, once."""
-    if text not in loaded.said:
-        loaded.said.add(text)
-        print(text, file=sys.stderr, flush=True)

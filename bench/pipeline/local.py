@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench import datasets, methods
-from bench.describe import extract, local_store
+from bench.describe import engine, extract, local_store
 from bench.pipeline.plan import Plan
 from bench.pipeline.space import Features
 from bench.stage import Local
@@ -25,26 +26,8 @@ def features_of(
     `absent` are the images without a descriptor, list by list, the queries last; `by` describes.
     `copied` has the database row of every query, where all are images of the database.
     """
-    dataset, loaded, options = planned.dataset, planned.local or planned.loaded, planned.options
-    rule = methods.local_of(loaded.method, loaded.info)
-
-    def kept(
-        what: str, folder: Path, wanted: Sequence[Image], rows: Rows, gone: dict[int, str]
-    ) -> tuple[local_store.Kept, float]:
-        start = time.perf_counter()
-        found = local_store.extract_local(
-            loaded,
-            folder,
-            wanted,
-            rows,
-            rule,
-            options.local_precision,
-            f"local features, {what}",
-            force=options.force,
-            missing=gone if options.allow_missing else None,
-            by=by,
-        )
-        return found, time.perf_counter() - start
+    reader = _Reader(planned, planned.local or planned.loaded, by)
+    shown = datasets.shown_queries(planned.dataset)
 
     def features(queries: Rows, rows: Rows) -> Local:
         phases: dict[str, float] = {}
@@ -52,17 +35,14 @@ def features_of(
         for (what, one), gone in zip(planned.database_lists(), absent, strict=False):
             mine = rows[(rows >= first) & (rows < first + len(one.database))] - first
             if len(mine):
-                found, seconds = kept(what, one.folder, one.database, mine, gone)
+                found, seconds = reader.read(what, (one.folder, one.database), mine, gone)
                 of_rows.append((first, len(mine), found))
                 phases[f"local features, {what}"] = seconds
             first += len(one.database)
-        if copied is None:
-            shown = datasets.shown_queries(dataset)
-            asked, seconds = kept("queries", dataset.folder, shown, queries, absent[-1])
-        else:
-            asked, seconds = kept(
-                "queries", dataset.folder, dataset.database, copied[queries], absent[0]
-            )
+        numbers, listed, gone = queries, shown, absent[-1]
+        if copied is not None:
+            numbers, listed, gone = copied[queries], planned.dataset.database, absent[0]
+        asked, seconds = reader.read("queries", (planned.dataset.folder, listed), numbers, gone)
         phases["local features, queries"] = seconds
 
         def of_query(query: int) -> LocalFeatures:
@@ -82,3 +62,30 @@ def features_of(
         )
 
     return features
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the local features that a method gives, and computes what the store lacks."""
+
+    planned: Plan
+    loaded: engine.Loaded
+    by: extract.Doer | None
+
+    def read(
+        self, what: str, listed: tuple[Path, Sequence[Image]], rows: Rows, gone: dict[int, str]
+    ) -> tuple[local_store.Kept, float]:
+        """Return the features of the images `rows` of a list, and the seconds that took."""
+        start, options = time.perf_counter(), self.planned.options
+        kept = local_store.extract_local(
+            self.loaded,
+            *listed,
+            rows,
+            methods.local_of(self.loaded.method, self.loaded.info),
+            options.local_precision,
+            f"local features, {what}",
+            force=options.force,
+            missing=gone if options.allow_missing else None,
+            by=self.by,
+        )
+        return kept, time.perf_counter() - start

@@ -33,7 +33,7 @@ class Progress:
         """Name the phase, its number of items and what an item is called."""
         self.phase, self.total, self.unit = phase, total, unit
         self.brief, self.quiet = brief, quiet
-        self.done = 0
+        self.done, self.notes = 0, set[str]()
 
     def __enter__(self) -> Self:
         """Start the clock, and the bar where there is a terminal that can draw one."""
@@ -83,6 +83,13 @@ class Progress:
         self.done += count
         if self.bar is not None:
             self.bar.update(count)
+
+    def note(self, text: str) -> None:
+        """Print a line for the user, once in this phase."""
+        if text not in self.notes:
+            self.notes.add(text)
+            if not self.quiet:
+                print(text, file=sys.stderr, flush=True)
 
     def rename(self, phase: str) -> None:
         """Call the phase something else from now on."""
