@@ -309,6 +309,8 @@ def _restricted(dataset: Dataset, rows: Mask, asked: Mask) -> Dataset:
         dataset,
         areas=None if areas is None else Areas(areas.database[rows], areas.queries[asked]),
         groups=None if dataset.groups is None else dataset.groups[rows],
+        positions=None if dataset.positions is None else dataset.positions[asked],
+        order=None if dataset.order is None else dataset.order[asked],
         database=tuple(itertools.compress(dataset.database, rows)),
         queries=tuple(itertools.compress(dataset.queries, asked)),
         protocols=protocols,

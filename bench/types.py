@@ -91,6 +91,8 @@ class Dataset:
     group counts in a list. `notes` are lines on how the lists were made: what was left out of them.
     `unlike` has a line for each count or hash in which the lists are not the published ones;
     `renamed` says that these have the images under other names.
+    `positions` (n_queries, 2) float64, metres, and `order` (n_queries, 2) int64, recording and
+    place in it, tell intervals which queries are neighbours; None: unknown. No revision has them.
     """
 
     name: str
@@ -112,6 +114,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
     unlike: tuple[str, ...] = ()
     renamed: bool = False
+    positions: NDArray[np.float64] | None = None
+    order: Rows | None = None
 
 
 @dataclass(frozen=True)

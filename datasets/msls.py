@@ -101,7 +101,12 @@ def _city(
             by_distance.within_angle(rows, angle, database.angle, most_degrees)
             for rows, angle in zip(positive, query.angle, strict=True)
         ]
-    return {"database": database.names, "queries": query.names, "positive": positive}
+    return {
+        "database": database.names,
+        "queries": query.names,
+        "positive": positive,
+        "queries_xy": query.xy.tolist(),
+    }
 
 
 def _absent(root: Path, split: str, folder: str) -> MissingDataError:
@@ -130,10 +135,16 @@ def _listed(root: Path, city: str) -> dict[str, Any]:
     if database != known["database"]:
         raise BenchError(f"{paths[0]} and the tables of {city} do not list the same images.")
     rows = dict(zip(known["queries"], known["positive"], strict=True))
+    xy = dict(zip(known["queries"], known["queries_xy"], strict=True))
     strange = [name for name in queries if name not in rows]
     if strange:
         raise BenchError(f"{paths[1]}: {strange[0]} is no query of the tables of {city}.")
-    return {"database": database, "queries": queries, "positive": [rows[q] for q in queries]}
+    return {
+        "database": database,
+        "queries": queries,
+        "positive": [rows[q] for q in queries],
+        "queries_xy": [xy[q] for q in queries],
+    }
 
 
 def _gsv_cities(root: Path) -> dict[str, Any]:
@@ -151,20 +162,30 @@ def _gsv_cities(root: Path) -> dict[str, Any]:
     positive = numpy_files.rows(contents[3], paths[3])
     if len(chosen) != len(positive) or max(chosen, default=0) >= len(queries):
         raise BenchError(f"{paths[2]} does not fit {files[1]} and {files[3]}.")
+    asked = [queries[row] for row in chosen]
+    cities = list(dict.fromkeys(_city_of(name) for name in asked))
     return {
         "database": database,
-        "queries": [queries[row] for row in chosen],
+        "queries": asked,
         "positive": positive,
+        # Mapillary's tables, whose order the lists keep, go from sequence to sequence.
+        "order": [[cities.index(_city_of(name)), i] for i, name in enumerate(asked)],
     }
+
+
+def _city_of(name: str) -> str:
+    """Return the city of `train_val/cph/query/images/<key>.jpg`, or all that there is of a name."""
+    return name.split("/")[1] if name.count("/") > 1 else ""
 
 
 def _one(cities: list[dict[str, Any]]) -> dict[str, Any]:
     """Return several cities as one, rows counted through."""
-    read: dict[str, Any] = {"database": [], "queries": [], "positive": []}
+    read: dict[str, Any] = {"database": [], "queries": [], "positive": [], "queries_xy": []}
     for city in cities:
         read["positive"] += [np.asarray(rows) + len(read["database"]) for rows in city["positive"]]
         read["database"] += city["database"]
         read["queries"] += city["queries"]
+        read["queries_xy"] += city["queries_xy"]
     return read
 
 

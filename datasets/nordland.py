@@ -1,5 +1,6 @@
 """Nordland: a railway line in two seasons, frame by frame; three ground truths are in use."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +58,27 @@ def load(root: Path, variant: str) -> dict[str, Any]:
         if found is None:
             wanted = "nordland.npz with nordland_imageNames_index.txt and _query.txt"
             raise places.missing(root, "nordland", wanted, FACTS)
-        read = found
+        read = {key: found[key] for key in ("database", "queries", "positive")}
         rules = _rules(7, "frame-positions")
     else:
         lists = _names(root)
         if lists is None:
-            return utm.load(root, "nordland", FACTS, CITATION)
+            held = utm.load(root, "nordland", FACTS, CITATION)
+            held["order"] = _frames(held.pop("positions"))  # its names have frames as metres
+            return held
         read = {**lists, "positive": _windows(len(lists["database"]), len(lists["queries"]))}
         rules = _rules(FRAMES, "frame-order")
+    read["order"] = _frames(read["queries"])
     return places.dataset(root, "nordland", FACTS, CITATION, read, rules=rules)
 
 
 def _rules(frames: int, how: str) -> dict[str, Any]:
     return {"positive": how, "tolerance_frames": frames, "comparison": "<="}
+
+
+def _frames(queries: Sequence[Any]) -> list[list[int]]:
+    """Return the order of the queries, which are listed along the line."""
+    return [[0, frame] for frame in range(len(queries))]
 
 
 def _names(root: Path) -> dict[str, list[str]] | None:

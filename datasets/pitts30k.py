@@ -59,5 +59,16 @@ def load(root: Path, variant: str) -> dict[str, Any]:
             return held
         wanted = f"{stem}.mat, or {stem}_dbImages.npy, {stem}_qImages.npy and {stem}_gt.npy"
         raise places.missing(root, "pitts30k", wanted, FACTS)
+    if "queries_xy" not in read:
+        read = {**read, "order": _panoramas(read["queries"])}
     rules = by_distance.rules(places.DISTANCE_M)
     return places.dataset(root, "pitts30k", FACTS, CITATION, read, rules=rules)
+
+
+def _panoramas(queries: list[str]) -> list[list[int]]:
+    """Return the order of panoramas, which are listed along the streets; views share a place.
+
+    A name is `queries_real/003/003489_pitch2_yaw5.jpg`; without a pitch every query is a place.
+    """
+    numbers: dict[str, int] = {}
+    return [[0, numbers.setdefault(name.split("_pitch")[0], len(numbers))] for name in queries]

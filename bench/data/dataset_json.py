@@ -19,7 +19,7 @@ import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import raw
+from bench.data import neighbours, raw
 from bench.errors import BenchError, unknown
 from bench.scoring.metrics import REVISITED_METRICS, families, metric
 from bench.system.paths import ROOT
@@ -130,6 +130,8 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
         areas=_areas(data, len(database), len(queries), where),
         groups=_groups(data, len(database), metrics, where),
         notes=tuple(data.get("notes", ())),
+        positions=neighbours.positions(data, len(queries), where),
+        order=neighbours.order(data, len(queries), where),
     )
 
 
@@ -195,6 +197,7 @@ def _shortened(data: Any) -> Any:
         short["queries"] = asked[:1]
     if "groups" in data:
         short["groups"] = _cut(data["groups"])
+    short |= neighbours.shortened(data)
     if isinstance(areas, dict):
         short["areas"] = {kind: _cut(numbers) for kind, numbers in areas.items()}
     return short

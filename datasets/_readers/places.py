@@ -66,11 +66,15 @@ def dataset(
 
     `read` has the lists `database` and `queries` of names, and `positive`, the rows of each query;
     `protocols` stands in its place where there are several. Its `notes` say what a list leaves out.
+    Where it has `queries_xy`, metres, or `order`, pairs of a recording and a place in it, these say
+    which queries are neighbours.
     """
     for kind in ("database", "queries"):
         if not read[kind]:
             raise BenchError(f"{name}: the list of {kind} is empty.")
+    known = {"positions": "queries_xy", "order": "order"}
     return {
+        **{key: read[source] for key, source in known.items() if source in read},
         "name": name,
         "images": str(images or root / name),
         "database": read["database"],

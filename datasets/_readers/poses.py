@@ -101,7 +101,7 @@ def load(
     every = table[["x", "y"]].to_numpy(dtype=np.float64)
     assert protocol.threshold_m is not None
     by_distance.check_metres(every, every, protocol.threshold_m, path)
-    read: dict[str, Any] = {"database": [], "queries": [], "positive": []}
+    read: dict[str, Any] = {"database": [], "queries": [], "positive": [], "queries_xy": []}
     areas: dict[str, list[int]] = {"database": [], "queries": []}
     asked_by: list[str] = []
     for area, (rows, queries) in enumerate(parts):
@@ -109,6 +109,7 @@ def load(
         read["positive"] += [near + first for near in _positives(rows, queries, protocol)]
         read["database"] += rows["file"].tolist()
         read["queries"] += queries["file"].tolist()
+        read["queries_xy"] += queries[["x", "y"]].to_numpy(dtype=np.float64).tolist()
         areas["database"] += [area] * len(rows)
         areas["queries"] += [area] * len(queries)
         asked_by += queries["session"].tolist()

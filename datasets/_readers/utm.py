@@ -21,6 +21,7 @@ from bench.datasets._readers import by_distance, numpy_files, places, zones
 from bench.errors import BenchError
 from bench.facts import Expected, Facts
 
+APART_M = 1e7  # more than a zone is wide or high
 CITATION = (
     "G. Berton, R. Mereu, G. Trivigno, C. Masone, G. Csurka, T. Sattler, B. Caputo: Deep Visual "
     "Geo-localization Benchmark, CVPR 2022"
@@ -81,7 +82,11 @@ def load(
         name,
         facts,
         citation,
-        {**read, "positive": near(read, name)},
+        {
+            **read,
+            "positive": near(read, name),
+            "queries_xy": _metres(read, name),
+        },
         rules=by_distance.rules(places.DISTANCE_M),
         images=images,
     )
@@ -224,6 +229,16 @@ def planes(read: Mapping[str, Any], name: str) -> tuple[zones.Planes | None, zon
         )
     of_all = np.array(codes, dtype=np.int64)
     return of_all[: len(read["database"])], of_all[len(read["database"]) :]
+
+
+def _metres(read: Mapping[str, Any], name: str) -> list[tuple[float, float]]:
+    """Return where queries were taken; those of different zones of UTM are far from each other."""
+    points = [position(file) for file in read["queries"]]
+    _, plane = planes(read, name)
+    if plane is None:
+        return points
+    apart = np.unique(plane, return_inverse=True)[1]
+    return [(x + APART_M * int(i), y) for (x, y), i in zip(points, apart, strict=True)]
 
 
 def position(file: str) -> tuple[float, float]:
