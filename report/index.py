@@ -42,8 +42,9 @@ from nothing else. The main tables are also LaTeX, CSV and JSON below `tables/`;
 - "untrained": the network has random weights. "chance": the descriptors are random vectors.
   "partial": only a part of the images was used. "transductive": a stage was fitted on the evaluated
   images. None of the first three is ranked.
-- The 95 % interval is a bootstrap over landmarks: queries that share at least half of their
-  positive images are drawn together. The records say by which method it was made.
+- The 95 % interval is one over landmarks: queries that share at least half of their positive
+  images are taken together. Where queries are neighbours in space or along a route, it is one over
+  blocks of them, as long as their scores depend on each other; with too few blocks there is none.
 - The time of a query is decode, describe, search and re-rank, p50 each, added, one image at a time.
 - Published rows have the digits as printed in the source, and what differs in words. Where rows of
   the same method were measured, the comparison is with these, otherwise with all measured rows of

@@ -13,6 +13,7 @@ from bench.commands.shared import results_folder
 from bench.option import option, required
 from bench.records import compare as records
 from bench.records import lists
+from bench.records.blocks import in_words
 from bench.records.compare import SIGNIFICANT, Entry
 from bench.records.text import clean
 from bench.records.words import metric_label
@@ -48,9 +49,7 @@ class Arguments:
 def compare(given: Arguments) -> int:
     """Print the comparison of results as text or JSON."""
     name, own = lists.named(given.dataset)
-    entries = records.load(records.find(given.result, name, given.results))
-    for entry in entries if own else ():
-        lists.dataset_of(entry.card, own, entry.path.name)
+    entries = records.load(records.find(given.result, name, given.results), own)
     differing = records.check(entries, given.across_cards)
     pairs = records.compare(entries, given.protocol, given.metric)
     if given.json:
@@ -101,13 +100,16 @@ def sentence(pair: Mapping[str, Any]) -> str:
 
 
 def _test(pair: Mapping[str, Any]) -> str:
-    differ, k = pair["landmarks_that_differ"], pair["landmarks"]
+    differ, k = pair["blocks_that_differ"], pair["blocks"]
+    if k == 0:
+        return f"There are {in_words(pair['rule'], 0)}: nothing can be tested."
     if differ == 0:
-        return "No landmark tells them apart, so there is nothing to test."
+        return f"None of {in_words(pair['rule'], k)} tells them apart: there is nothing to test."
     kind = "all" if pair["exact"] else "drawn"
     p = pair["p"]
     said = (
-        f"Paired permutation test over the {differ:,} of {k:,} landmarks that tell them apart "
+        f"Paired permutation test over the {differ:,} of {in_words(pair['rule'], k)} that tell "
+        f"them apart "
         f"({pair['flips']:,} sign flips, {kind}): p = {_p(p)}"
     )
     if pair["comparisons"] > 1:
@@ -115,7 +117,7 @@ def _test(pair: Mapping[str, Any]) -> str:
         said += f", {_p(p)} after Holm's correction for {pair['comparisons']} comparisons"
     least = 2 / pair["flips"]
     if least >= SIGNIFICANT:
-        return f"{said}; so few landmarks give no p below {_p(least)}, and nothing can be shown."
+        return f"{said}; so few blocks give no p below {_p(least)}, and nothing can be shown."
     if p < SIGNIFICANT:
         return f"{said}: significant at {SIGNIFICANT}."
     return f"{said}: not significant at {SIGNIFICANT}; this does not show that they are equal."
@@ -124,14 +126,17 @@ def _test(pair: Mapping[str, Any]) -> str:
 def _heading(pair: Mapping[str, Any]) -> str:
     return (
         f"{pair['dataset']}, {clean(pair['protocol'])}, {metric_label(pair['metric'])}, %: "
-        f"{pair['queries']:,} queries of {pair['landmarks']:,} landmarks"
+        f"{pair['queries']:,} queries of {in_words(pair['rule'], pair['blocks'])}"
     )
 
 
 def _row(pair: Mapping[str, Any]) -> str:
     if pair["difference"] is None:
         return f"  {clean(pair['b'])} - {clean(pair['a'])}: no query has a score"
-    around = "no interval" if pair["interval"] is None else f"[{_interval(pair)}]"
+    if pair["blocks"] == 0:
+        around = in_words(pair["rule"], 0)
+    else:
+        around = "no interval" if pair["interval"] is None else f"[{_interval(pair)}]"
     corrected = f", Holm {_p(pair['p_holm'])}" if pair["comparisons"] > 1 else ""
     return (
         f"  {clean(pair['b'])} - {clean(pair['a'])}: {100 * pair['mean_b']:.2f} - "

@@ -27,7 +27,7 @@ COMMANDS = {
     "check": "Try whether a method keeps the contract of a plug-in.",
     "data": "List, get, check and locate data sets.",
     "weights": "List, download, check and convert published weights.",
-    "compare": "Test whether results differ, paired over landmarks.",
+    "compare": "Test whether results differ, paired over queries.",
     "cache": "List, explain, check and prune the stores of descriptors.",
     "train": "Train a method on photographs with labels.",
     "sensitivity": "Measure how far the choices of a protocol move a score.",

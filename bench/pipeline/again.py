@@ -23,7 +23,7 @@ from bench.pipeline.run import describe, described
 from bench.pipeline.score import arrays_of, counted
 from bench.pipeline.space import How
 from bench.pipeline.walk import walk
-from bench.records import lists, record, replay
+from bench.records import blocks, lists, record, replay
 from bench.scoring import card
 from bench.search import missing
 from bench.stage import Stage
@@ -58,6 +58,7 @@ def faults(path: Path, options: Options, own: str | None = None) -> list[str]:
     if card.card_id(fresh) != held["card_id"]:
         return [f"its card is {held['card_id'][:8]}, and its command gives {card.short(fresh)}"]
     stored = record.read_arrays(path, held)
+    stored.pop(blocks.ARRAY, None)  # of scores and lists, which `verify` looks at
     again = arrays_of(walked, planned.dataset, planned.chain)
     return [
         f"{name} is not what the stored descriptors give"

@@ -15,9 +15,10 @@ from bench.pipeline.chain import Chain
 from bench.pipeline.options import Options
 from bench.pipeline.walk import Given, Walked
 from bench.records import record, replay
-from bench.scoring import card
-from bench.scoring.intervals import intervals_of
-from bench.scoring.scores import score, ties_of
+from bench.records.blocks import ARRAY
+from bench.scoring import card, intervals
+from bench.scoring.blocks import blocks_of
+from bench.scoring.scores import headline, tables, ties_of, with_intervals
 from bench.search import compress, faiss_index, missing
 from bench.store import matrix
 from bench.system import machine
@@ -57,9 +58,9 @@ def write(
     """Score what a walk found, measure the search, write the record; return its path."""
     ground, start = given.ground, time.perf_counter()
     dataset, absent = ground.dataset, ground.absent
-    scores = score(
-        walked.ranks, dataset.protocols, len(dataset.database), SEED, unanswered=absent.queries
-    )
+    made = tables(walked.ranks, dataset.protocols, absent.queries)
+    blocks = blocks_of(dataset, headline(made, dataset.protocols))
+    scores = with_intervals(made, dataset.protocols, blocks, SEED)
     phases = {**taken.phases_s, **walked.phases_s, "score": time.perf_counter() - start}
     content: dict[str, Any] = {
         "run_id": record.new_run_id(),
@@ -68,7 +69,7 @@ def write(
         "card": missing.on_card(stated | counted(walked, absent, options), absent),
         "method": plain(info),
         "scores": record.scores_to_json(scores),
-        "intervals": intervals_of(dataset.protocols, len(dataset.database)),
+        "intervals": intervals.stated(blocks),
         "ties": ties_of(walked.first.before.ranks[0]),
         "timing": {"phases_s": {k: round(s, 4) for k, s in phases.items()}, **taken.timing},
         "memory": {"peak_resident_bytes": 0, "peak_device_bytes": None},
@@ -97,7 +98,8 @@ def write(
         taken.measured,
         walked.first.retrieved,
     )
-    return record.write(options.results, content, arrays_of(walked, dataset, chain))
+    arrays = {**arrays_of(walked, dataset, chain), ARRAY: blocks.of_query}
+    return record.write(options.results, content, arrays)
 
 
 def searched_as(options: Options, dim: int, n_rows: int, given: str = "float32") -> card.Card:

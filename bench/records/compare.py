@@ -1,11 +1,13 @@
-"""Are two results different? Paired over queries, by landmarks: an interval, a test, a sentence.
+"""Are two results different? Paired over queries, by blocks: an interval, a test, a sentence.
 
-Only what was scored against the same labels is compared. The test flips the sign of whole
-landmarks: under the null hypothesis the two methods are exchangeable, but queries of one landmark
-agree with each other, so that only the landmark can be flipped (Good, Permutation, Parametric and
-Bootstrap Tests of Hypotheses, 2005; Smucker, Allan, Carterette, CIKM 2007, for retrieval). All
-flips are tried where there are at most 2^16, else 20,000 drawn ones; more than two results are
-corrected by Holm (Scandinavian Journal of Statistics, 1979).
+Only what was scored against the same labels is compared. The test flips the sign of whole blocks:
+under the null hypothesis the two methods are exchangeable, but queries of one landmark, or near to
+each other, agree, so that only the block can be flipped (Good, Permutation, Parametric and
+Bootstrap Tests of Hypotheses, 2005; Smucker, Allan, Carterette, CIKM 2007, for retrieval). Where
+queries are neighbours, blocks follow from the paired differences (`bench.scoring.blocks`), and
+without the data set from the records. All flips are tried where there are at most 2^16, else
+20,000 drawn ones; more than two results are corrected by Holm (Scandinavian Journal of Statistics,
+1979).
 """
 
 from __future__ import annotations
@@ -20,11 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError, first_few, unknown
-from bench.records import classes, ranking, record
+from bench.records import blocks as of_blocks
+from bench.records import classes, lists, ranking, record
 from bench.records.rows import flat
 from bench.records.words import ABSENT, label, metric_label, say
 from bench.scoring import intervals
+from bench.scoring.blocks import choose
 from bench.scoring.card import Card
+from bench.scoring.intervals import Blocks
+from bench.scoring.layout import Layout
 from bench.scoring.metrics import counted
 from bench.system.hashing import canonical_json
 
@@ -40,16 +46,18 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A record that takes part; `landmark` has the number of every query's landmark.
+    """A record that takes part, and the blocks of its intervals.
 
+    `layout` is that of the data set, where it is here and has one, to cut other blocks from.
     `asked` says per protocol which queries it asks; None, or no entry: all.
     """
 
     path: Path
     name: str
     record: Mapping[str, Any]
-    landmark: NDArray[np.int64]
+    blocks: Blocks
     asked: Mapping[str, Sequence[bool] | None] = field(default_factory=dict)
+    layout: Layout | None = None
 
     @property
     def card(self) -> Card:
@@ -67,11 +75,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Permutation:
-    """A permutation test: its p, the flips tried, and the landmarks that can be flipped."""
+    """A permutation test: its p, the flips tried, and the blocks that can be flipped."""
 
     p: float
     flips: int
-    landmarks: int
+    blocks: int
     exact: bool
 
 
@@ -119,21 +127,28 @@ def find(given: Sequence[str], dataset: str | None, results: Path) -> list[Path]
     return [paths.get(text, Path(text)) for text in given]
 
 
-def load(paths: Sequence[Path]) -> list[Entry]:
-    """Return the records to compare, their names made different where they are the same."""
+def load(paths: Sequence[Path], own: str | None = None) -> list[Entry]:
+    """Return the records to compare, their names made different where they are the same.
+
+    `own` is the name or path of the data set where the user gives one (`bench.records.lists`).
+    """
     if len(paths) < 2:
         raise BenchError("compare needs two records or more.")
     entries = []
     for path in paths:
         held = record.read(path)
-        protocols = record.protocols_of(record.read_arrays(path, held), held["card"])
-        groups = intervals.landmark_groups(protocols, held["card"]["dataset"]["database"])
+        arrays = record.read_arrays(path, held)
+        protocols = record.protocols_of(arrays, held["card"])
+        blocks = of_blocks.of_record(held, arrays, protocols)
         name = f"{held['method']['name']}.{held['method']['variant']}"
-        entries.append(Entry(path, name, held, groups, {p.name: p.asked for p in protocols}))
+        entries.append(Entry(path, name, held, blocks, {p.name: p.asked for p in protocols}))
     ids = [entry.record["sha256"] for entry in entries]
     if len(set(ids)) < len(ids):
         raise BenchError("the same record is given twice; a result is not compared with itself.")
-    return _different_names(entries)
+    layout = of_blocks.layout_here(entries[0].record, own, entries[0].path.name)
+    for entry in entries[1:] if own else ():
+        lists.dataset_of(entry.card, own, entry.path.name)
+    return _different_names([replace(entry, layout=layout) for entry in entries])
 
 
 def check(entries: Sequence[Entry], across_cards: bool) -> list[str]:
@@ -197,18 +212,23 @@ def letters_of(pairs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {name: found[i] for name, i in place.items()}
 
 
-def permutation(difference: Values, landmark: NDArray[np.int64], seed: int = SEED) -> Permutation:
+def permutation(
+    difference: Values, block: NDArray[np.int64], seed: int = SEED, seen: float = 1.0
+) -> Permutation:
     """Test "the mean difference is zero", two-sided.
 
-    `difference` has one float64 per query, NaN where it is left out. Every landmark keeps or
+    `difference` has one float64 per query, NaN where it is left out. Every block keeps or
     changes its sign as a whole; p is the share of flips whose mean is as far from zero as the one
     found, which itself counts among drawn flips (Phipson, Smyth, SAGMB 2010), so that p is never 0.
-    Landmarks without a difference change nothing; where there is no other, p is 1.
+    Blocks without a difference change nothing; where there is no other, p is 1. Blocks show `seen`
+    of the variance of the mean, and flips as much more of it as their own mean is not taken off:
+    what was found is that much nearer to zero.
     """
-    sums, _ = intervals.sums(difference, landmark)
+    sums, _ = intervals.sums(difference, block)
+    shown = seen + (1 - seen) / max(len(sums), 1)
     sums = sums[np.abs(sums) > ROUNDING]
     k = len(sums)
-    found = abs(sums.sum()) - ROUNDING * k
+    found = abs(sums.sum()) * np.sqrt(shown) - ROUNDING * k
     if k <= EXACT:
         bits = np.arange(1 << k)[:, None] >> np.arange(k) & 1
         far = int(np.count_nonzero(np.abs((1 - 2 * bits) @ sums) >= found))
@@ -235,8 +255,9 @@ def _pair(a: Entry, b: Entry, protocol: str, metric: str) -> dict[str, Any]:
     one, other = a.values(protocol, metric), b.values(protocol, metric)
     difference = other - one
     scored = difference[~np.isnan(difference)]
-    test = permutation(difference, a.landmark)
-    around = intervals.of_difference(difference, a.landmark, SEED)
+    blocks = _blocks(a, b, difference)
+    test = permutation(difference, blocks.of_query, seen=blocks.seen)
+    around = intervals.of_pairs(difference, blocks, SEED)
     return {
         "dataset": a.card["dataset"]["name"],
         "protocol": protocol,
@@ -248,15 +269,23 @@ def _pair(a: Entry, b: Entry, protocol: str, metric: str) -> dict[str, Any]:
         "difference": _mean(difference),
         "interval": None if around is None else list(around),
         "queries": len(scored),
-        "landmarks": len(intervals.sums(difference, a.landmark)[0]),
+        "rule": blocks.rule,
+        "blocks": len(intervals.sums(difference, blocks.of_query)[0]) if blocks.enough else 0,
         "won": int(np.count_nonzero(scored > ROUNDING)),
         "lost": int(np.count_nonzero(scored < -ROUNDING)),
         "tied": int(np.count_nonzero(np.abs(scored) <= ROUNDING)),
-        "landmarks_that_differ": test.landmarks,
-        "p": test.p,
+        "blocks_that_differ": test.blocks if blocks.enough else 0,
+        "p": test.p if blocks.enough else 1.0,
         "flips": test.flips,
         "exact": test.exact,
     }
+
+
+def _blocks(a: Entry, b: Entry, difference: Values) -> Blocks:
+    """Return the blocks of a pair: cut for its differences, or else the fewer of its records."""
+    if a.layout is not None and np.any(np.abs(difference) > ROUNDING):
+        return choose(difference, a.layout)
+    return min((a.blocks, b.blocks), key=lambda blocks: (blocks.enough, blocks.count))
 
 
 def _mean(values: Values) -> float | None:

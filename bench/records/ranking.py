@@ -2,8 +2,8 @@
 
 The rank of a method on a data set is 1 plus the number of methods that are better, ties shared.
 Its mean over data sets is uncertain because queries are few; the interval is that of a bootstrap in
-which every data set draws its landmarks anew, the same ones for all methods (Demšar, JMLR 2006, on
-mean ranks; `bench.scoring.intervals` on landmarks). Data sets themselves are not drawn: the ranks
+which every data set draws its blocks anew, the same ones for all methods (Demšar, JMLR 2006, on
+mean ranks; `bench.scoring.intervals` on blocks). Data sets themselves are not drawn: the ranks
 are those on these sets.
 """
 
@@ -35,9 +35,9 @@ class MeanRank:
 
 
 def draws(values: Values, groups: NDArray[np.int64]) -> Values | None:
-    """Return `DRAWS` means of `values` (n_queries,; NaN is left out) over drawn landmarks.
+    """Return `DRAWS` means of `values` (n_queries,; NaN is left out) over drawn blocks.
 
-    Methods with the same scored queries get the same draws. None with fewer than two landmarks.
+    Methods with the same scored queries get the same draws. None with fewer than two blocks.
     """
     total, count = intervals.sums(values, groups)
     k = len(total)

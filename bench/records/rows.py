@@ -12,6 +12,7 @@ from typing import Any
 
 from bench import stages
 from bench.errors import BenchError
+from bench.records import blocks as of_blocks
 from bench.records import classes, costs
 from bench.records import record as records
 from bench.records.text import LONGEST, clean
@@ -50,7 +51,7 @@ class Run:
     config: str
     backbone: str
     precision: str
-    landmarks: int | None
+    blocks: tuple[str, int] | None  # of the intervals: their rule and number
     source: str
     training_set: str
     weights_sha256: str | None
@@ -160,7 +161,7 @@ def load(results: Path) -> tuple[list[Run], list[tuple[PurePosixPath, str]]]:
     for path in records.find(results):
         file = PurePosixPath(path.relative_to(results).as_posix())
         try:
-            runs.append(parse(records.read(path), file))
+            runs.append(parse(of_blocks.renewed(records.read(path), path), file))
         except (BenchError, OSError, ValueError, RecursionError) as error:
             reason = str(error).replace(f"{results}{os.sep}", "").removeprefix(f"{file} ")
             left_out.append((file, reason))
@@ -220,7 +221,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         config=sha256_json(method["config"]),
         backbone=_backbone(method),
         precision=clean(card.get("precision", "float32")) if card["preprocess"] else NOT_STATED,
-        landmarks=record.get("intervals", {}).get("landmarks"),
+        blocks=of_blocks.rule_and_count(record),
         source=weights["source"],
         training_set=weights["training_set"],
         weights_sha256=weights["sha256"],

@@ -12,31 +12,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
+from bench.records import blocks as of_blocks
 from bench.records import record as records
 from bench.records import replay
 from bench.records.rows import Run, Score
-from bench.scoring import intervals, scores
+from bench.scoring import scores
 from bench.scoring.metrics import counted, metric
 from bench.types import Protocol
 
 RECALL = "recall@"
-Landmarks = dict[str, NDArray[np.int64]]
+Groups = dict[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, eq=False)
 class PerQuery:
-    """A score per query, float64, NaN where a query is left out of the mean, and landmarks."""
+    """A score per query, float64, NaN where a query is left out of the mean, and its block."""
 
     values: NDArray[np.float64]
-    landmarks: NDArray[np.int64]
+    groups: NDArray[np.int64]
 
 
 def per_query(
-    results: Path, run: Run, protocol: str, metric_id: str, known: Landmarks
+    results: Path, run: Run, protocol: str, metric_id: str, known: Groups
 ) -> PerQuery | None:
     """Return the values of a run under one protocol; None where its arrays cannot be read.
 
-    `known` keeps the landmarks of every ground truth, which many records share.
+    `known` keeps the blocks of every ground truth, so that many records share those of the first.
+    Landmarks on places, of an older record, are none: all queries are one block.
     """
     path = results / run.file
     try:
@@ -45,7 +47,8 @@ def per_query(
         stated = records.protocols_of(arrays, record["card"])
         key = _truth(record["card"])
         if key not in known:
-            known[key] = intervals.landmark_groups(stated, record["card"]["dataset"]["database"])
+            blocks = of_blocks.of_record(record, arrays, stated).of_query
+            known[key] = 0 * blocks if of_blocks.landmarks_on_places(record) else blocks
         one = next(p for p in stated if p.name == protocol)
         entry = record["scores"][protocol].get(metric_id)
         if entry is None:
@@ -122,15 +125,9 @@ def _recomputed(
     card = record["card"]
     ranks = replay.scored_ranks(arrays, card, stated)
     asked = [replace(protocol, metrics=tuple(wanted)) for protocol in stated]
-    method = record.get("intervals", {}).get("method", intervals.FIRST)
-    return scores.score(
-        ranks,
-        asked,
-        card["dataset"]["database"],
-        record["seed"],
-        method,
-        card.get("missing", {}).get("queries", ()),
-    )
+    blocks = of_blocks.of_record(record, arrays, stated)
+    made = scores.tables(ranks, asked, card.get("missing", {}).get("queries", ()))
+    return scores.with_intervals(made, asked, blocks, record["seed"])
 
 
 def _truth(card: Mapping[str, Any]) -> str:

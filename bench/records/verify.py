@@ -16,15 +16,15 @@ import numpy as np
 from bench import stages
 from bench.errors import BenchError
 from bench.ranking import one_list
+from bench.records import blocks as of_blocks
 from bench.records import chain, lists, record, replay
 from bench.records.chain import Stored
 from bench.rerank import suppression
 from bench.scoring import card as cards
-from bench.scoring import intervals
-from bench.scoring.intervals import intervals_of
-from bench.scoring.scores import score, ties_of
+from bench.scoring.intervals import Blocks
+from bench.scoring.scores import Tables, tables, ties_of, with_intervals
 from bench.search import consistency, faiss_index
-from bench.types import LabelledRanks, Protocol, Shortlist
+from bench.types import Dataset, LabelledRanks, Protocol, Shortlist
 
 TOLERANCE = 1e-9
 
@@ -61,7 +61,10 @@ def verify(path: Path, own: str | None = None) -> tuple[list[str], list[str]]:
                 stored.n_seen,
             )
         if not faults:
-            faults += _score_faults(held, protocols, arrays)
+            after = replay.scored_ranks(arrays, card, protocols)
+            made = tables(after, protocols, card.get("missing", {}).get("queries", ()))
+            blocks = of_blocks.of_record(held, arrays, protocols)
+            faults += _score_faults(held, protocols, arrays, made, blocks)
             faults += _differences(held["ties"], ties_of(ranks), "ties")
             faults += _loss_differences(held, protocols, ranks, shortlist, arrays)
     except (LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
@@ -81,23 +84,26 @@ def verify(path: Path, own: str | None = None) -> tuple[list[str], list[str]]:
     for entry in card["stages"]:
         told = "strengths as stated" if stages.known(entry) else "not known here, as stated"
         notes.append(f"stage {entry['stage']}: {told}")
-    fault, note = _ground_truth(card, own, path.name)
+    fault, note, here = _ground_truth(card, own, path.name)
+    if here is not None and not faults:
+        fault += of_blocks.differences(held, blocks, made, here)
     return faults + fault, notes + note
 
 
 def _score_faults(
-    held: dict[str, Any], protocols: tuple[Protocol, ...], arrays: record.Arrays
+    held: dict[str, Any],
+    protocols: tuple[Protocol, ...],
+    arrays: record.Arrays,
+    made: Tables,
+    blocks: Blocks,
 ) -> list[str]:
-    """Compare scores and intervals with what the ranks after all stages give."""
-    card = held["card"]
-    after, n_rows = replay.scored_ranks(arrays, card, protocols), card["dataset"]["database"]
-    said = held.get("intervals", {"method": intervals.FIRST})
-    unanswered = card.get("missing", {}).get("queries", ())
-    scores = score(after, protocols, n_rows, held["seed"], said["method"], unanswered)
-    out = _differences(held["scores"], record.scores_to_json(scores), "scores")
-    if "intervals" in held:
-        again = intervals_of(protocols, n_rows, said["method"])
-        out += _differences(said, again, "intervals")
+    """Compare scores, intervals and blocks with what the ranks after all stages give."""
+    scores = with_intervals(made, protocols, blocks, held["seed"])
+    out = of_blocks.form_faults(held, arrays, blocks)
+    out += _differences(held["scores"], record.scores_to_json(scores), "scores")
+    if "landmarks" in held.get("intervals", {}):
+        stated = held["intervals"]["landmarks"]
+        out += _differences(stated, blocks.count, "intervals.landmarks")
     return out
 
 
@@ -148,23 +154,28 @@ def _rows_seen(card: cards.Card, arrays: record.Arrays) -> int:
     return largest + int(card["distractors"]["count"]) - gone
 
 
-def _ground_truth(card: cards.Card, own: str | None, where: str) -> tuple[list[str], list[str]]:
-    """Compare what the card says of lists and labels with the data set here, if there is one."""
+def _ground_truth(
+    card: cards.Card, own: str | None, where: str
+) -> tuple[list[str], list[str], Dataset | None]:
+    """Compare what the card says of lists and labels with the data set here, if there is one.
+
+    That data set is returned too, where it is the card's.
+    """
     name = card["dataset"]["name"]
     if "absent" in card:
-        return [], ["ground truth not compared: it is that of the images that were there"]
+        return [], ["ground truth not compared: it is that of the images that were there"], None
     if own is None and not lists.is_known(card):
-        return [], [f"ground truth not compared: no data set {name} is known here"]
+        return [], [f"ground truth not compared: no data set {name} is known here"], None
     try:
         here = lists.dataset_of(card, own, where)
     except BenchError as error:
         if own is not None:
             raise
-        return [], [f"ground truth not compared: {error}"]
+        return [], [f"ground truth not compared: {error}"], None
     stated, fresh = cards.identity(card), cards.identity(cards.make(here, None, unit_norm=True))
     if any(stated[key] != fresh[key] for key in ("dataset", "protocols")):
-        return [f"lists and ground truth are not those of {name} here"], []
-    return [], [f"lists and ground truth are those of {name} here"]
+        return [f"lists and ground truth are not those of {name} here"], [], None
+    return [], [f"lists and ground truth are those of {name} here"], here
 
 
 def _differences(held: Any, again: Any, place: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Uncertainty of a mean over queries: a bootstrap over landmarks, not over single queries.
+"""Uncertainty of a mean over queries: over landmarks or blocks of places, not over single queries.
 
 Queries of one landmark succeed and fail together, so they are drawn together. Two queries look at
 the same landmark where they share at least half of the positives of the one that has fewer, and
@@ -19,6 +19,7 @@ tests/scoring/test_intervals.py simulates the coverage.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,90 @@ EDGE = 1e-9  # a mean nearer to 0 or 1 than this is there but for rounding
 
 METHOD = "landmarks-by-half/bootstrap-t-logit"
 FIRST = "landmarks-by-one/percentile"  # of records that do not name their method
-METHODS = (METHOD, FIRST)
+OF_BLOCKS = "blocks-by-likelihood/t-logit"
+LANDMARKS = "landmarks"
+RULES = (LANDMARKS, "space", "order")
+LEAST = 6  # blocks: with fewer, no test of sign flips can reach p < 0.05
+FAILING = 0.5  # blocks' worth of failures, and of successes, below which nothing is said
 
 Groups = NDArray[np.int64]
 Values = NDArray[np.float64]
 Interval = tuple[float, float] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Which queries are taken together, by which of RULES, and what their sums show.
+
+    `of_query` (n_queries,) int64: one number per query. `seen` is the share of the variance of the
+    mean that sums of blocks show, by which it is divided: neighbouring blocks depend a little on
+    each other. `dependent`: whether scores depend on each other beyond the smallest blocks.
+    `enough` is False where no interval holds what it promises. Landmarks have the last three as
+    they stand here; `method` says how intervals are made.
+    """
+
+    rule: str
+    of_query: Groups
+    seen: float = 1.0
+    dependent: bool = False
+    enough: bool = True
+    method: str = OF_BLOCKS
+
+    @property
+    def count(self) -> int:
+        """Return the number of blocks."""
+        return len(np.unique(self.of_query))
+
+
+def landmarks(protocols: Sequence[Protocol], n_rows: int, method: str = METHOD) -> Blocks:
+    """Return landmarks as blocks; `method` is METHOD, or FIRST for the oldest records."""
+    return Blocks(LANDMARKS, landmark_groups(protocols, n_rows, method), method=method)
+
+
+def of_mean(values: Values, blocks: Blocks, seed: int) -> Interval:
+    """Return the 95 % interval of the mean of `values` by the method of the blocks, or None.
+
+    `values` has one float64 in 0..1 per query; NaN is left out. Landmarks are drawn with `seed`.
+    Of blocks there must be LEAST; and where scores depend on each other, failures and successes
+    must each fill FAILING of a block, because rarer ones say too little of their own dependence.
+    """
+    if blocks.rule == LANDMARKS:
+        return bootstrap(values, blocks.of_query, seed, blocks.method)
+    error = _standard_error(values, blocks)
+    if error is None:
+        return None
+    mean, standard, k = error
+    if min(mean, 1 - mean) < EDGE:
+        return _bound(mean, k)
+    if blocks.dependent and k * min(mean, 1 - mean) < FAILING:
+        return None
+    arm = _t(k) * standard / (mean * (1 - mean))
+    low, high = expit(logit(mean) + np.array([-arm, arm]))
+    return min(float(low), mean), max(float(high), mean)
+
+
+def of_pairs(differences: Values, blocks: Blocks, seed: int) -> Interval:
+    """Return the 95 % interval of the mean of paired differences, -1..1, or None."""
+    if blocks.rule == LANDMARKS:
+        return of_difference(differences, blocks.of_query, seed)
+    error = _standard_error(differences, blocks)
+    if error is None or error[1] < EDGE:
+        return None
+    mean, standard, k = error
+    arm = _t(k) * standard
+    return max(mean - arm, -1.0), min(mean + arm, 1.0)
+
+
+def _standard_error(values: Values, blocks: Blocks) -> tuple[float, float, int] | None:
+    """Return mean, standard error and number of blocks, None where these are too few."""
+    total, count = sums(values, blocks.of_query)
+    k = len(total)
+    if not blocks.enough or k < LEAST:
+        return None
+    n = count.sum()
+    mean = float(total.sum() / n)
+    variance = ((total - mean * count) ** 2).sum() / n**2 * k / (k - 1) / blocks.seen
+    return mean, float(np.sqrt(variance)), k
 
 
 def landmark_groups(protocols: Sequence[Protocol], n_rows: int, method: str = METHOD) -> Groups:
@@ -88,8 +168,7 @@ def bootstrap(values: Values, groups: Groups, seed: int, method: str = METHOD) -
         low, high = np.quantile(means, [tail, 1 - tail])
         return float(low), float(high)
     if min(mean, 1 - mean) < EDGE:
-        bound = float(tail ** (1 / k))
-        return (bound, 1.0) if mean > 1 / 2 else (0.0, 1 - bound)
+        return _bound(mean, k)
     arm = _t(k) * means.std() * np.sqrt(k / (k - 1)) / (mean * (1 - mean))
     low, high = expit(logit(mean) + np.array([-arm, arm]))
     return min(float(low), mean), max(float(high), mean)
@@ -134,17 +213,38 @@ def _drawn(values: Values, groups: Groups, seed: int) -> tuple[Values, float, in
     return means, float(total.sum() / count.sum()), k
 
 
+def _bound(mean: float, k: int) -> tuple[float, float]:
+    """Return the interval of k blocks without a failure, or without a success."""
+    bound = float(((1 - LEVEL) / 2) ** (1 / k))
+    return (bound, 1.0) if mean > 1 / 2 else (0.0, 1 - bound)
+
+
 def _t(k: int) -> float:
     return float(student.ppf((1 + LEVEL) / 2, k - 1))
 
 
-def intervals_of(
-    protocols: Sequence[Protocol], n_rows: int, method: str = METHOD
-) -> dict[str, Any]:
-    """Return what a record says of its intervals: method, level, number of landmarks."""
-    groups = landmark_groups(protocols, n_rows, method)
-    return {
-        "method": method,
-        "level": LEVEL,
-        "landmarks": int(groups.max(initial=-1)) + 1,
-    }
+def stated(blocks: Blocks) -> dict[str, Any]:
+    """Return what a record says of its intervals: method, level, rule, number of blocks.
+
+    Blocks of places also have `seen` and `dependent`; too few of them are none.
+    """
+    out: dict[str, Any] = {"method": blocks.method, "level": LEVEL, "rule": blocks.rule}
+    if not blocks.enough:
+        return {**out, "blocks": 0}
+    out["blocks"] = blocks.count
+    if blocks.rule != LANDMARKS:
+        out |= {"seen": blocks.seen, "dependent": blocks.dependent}
+    return out
+
+
+def restored(entry: dict[str, Any] | None, of_query: Groups) -> Blocks:
+    """Return the blocks of a record's entry `intervals` and its array `query_block`."""
+    entry = entry or {"method": FIRST}
+    return Blocks(
+        entry.get("rule", LANDMARKS),
+        of_query,
+        float(entry.get("seen", 1.0)),
+        bool(entry.get("dependent", False)),
+        entry.get("blocks", 1) > 0,
+        entry["method"],
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
-from bench.scoring.intervals import METHOD, bootstrap, landmark_groups
+from bench.scoring.intervals import Blocks, landmarks, of_mean
 from bench.scoring.metrics import counted, junk_removed, mean_over_queries, metric
 from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows
 
@@ -24,6 +24,7 @@ class Score:
 
 
 Scores = dict[str, dict[str, Score]]
+Tables = dict[str, dict[str, NDArray[np.float64]]]
 
 
 def labelled_rows(protocols: Sequence[Protocol]) -> list[Rows]:
@@ -54,26 +55,54 @@ def score(
     protocols: Sequence[Protocol],
     n_rows: int,
     seed: int = 0,
-    intervals: str = METHOD,
     unanswered: Collection[int] = (),
+    blocks: Blocks | None = None,
 ) -> Scores:
     """Score exact ranks under every protocol: {protocol: {metric id: Score}}.
 
     `ranks` are those of all protocols, or one for each where re-ranking made them differ.
-    `n_rows` is the number of database rows, distractors left out; `seed` is that of the bootstrap
-    intervals, which are made by the method `intervals`. Queries `unanswered`, which have no
-    descriptor, count as 0.
+    `n_rows` is the number of database rows, distractors left out; intervals are over `blocks`,
+    landmarks where there are none, which are drawn with `seed`. Queries `unanswered`, which have
+    no descriptor, count as 0.
     """
-    groups = landmark_groups(protocols, n_rows, intervals)
+    blocks = landmarks(protocols, n_rows) if blocks is None else blocks
+    return with_intervals(tables(ranks, protocols, unanswered), protocols, blocks, seed)
+
+
+def tables(
+    ranks: LabelledRanks | Sequence[LabelledRanks],
+    protocols: Sequence[Protocol],
+    unanswered: Collection[int] = (),
+) -> Tables:
+    """Return a value per query, NaN without positives: {protocol: {metric id: values}}."""
     each = [ranks] * len(protocols) if isinstance(ranks, LabelledRanks) else ranks
-    out: Scores = {}
-    for protocol, of_protocol in zip(protocols, each, strict=True):
-        out[protocol.name] = {}
-        for metric_id, values in per_query(of_protocol, protocol, unanswered).items():
-            kept = counted(values, protocol.empty, protocol.asked)
-            around = bootstrap(kept, groups, seed, intervals)
-            out[protocol.name][metric_id] = Score(mean(values, protocol), around, values)
-    return out
+    return {
+        protocol.name: per_query(of_protocol, protocol, unanswered)
+        for protocol, of_protocol in zip(protocols, each, strict=True)
+    }
+
+
+def with_intervals(
+    made: Tables, protocols: Sequence[Protocol], blocks: Blocks, seed: int
+) -> Scores:
+    """Return scores of values per query, with intervals over blocks."""
+    return {
+        protocol.name: {
+            metric_id: Score(
+                mean(values, protocol),
+                of_mean(counted(values, protocol.empty, protocol.asked), blocks, seed),
+                values,
+            )
+            for metric_id, values in made[protocol.name].items()
+        }
+        for protocol in protocols
+    }
+
+
+def headline(made: Tables, protocols: Sequence[Protocol]) -> NDArray[np.float64]:
+    """Return the values of the headline metric under the first protocol, NaN where left out."""
+    first = protocols[0]
+    return counted(made[first.name][first.metrics[0]], first.empty, first.asked)
 
 
 def per_query(

@@ -91,7 +91,8 @@ def _intervals(runs: Sequence[Run], dataset: str, stem: str) -> Picture:
     label = metric_label(runs[0].headline)
     caption = (
         f"{escape(label)} of every row on {escape(dataset)}, with its 95 % interval over "
-        "landmarks. Rows between two lines share a card, named at the right; hollow: partial. "
+        f"{plot.drawn_from(runs)}. Rows between two lines share a card, named at the right; "
+        "hollow: partial. "
         + (
             f"Drawn are {len(drawn)} of {len(runs):,} rows, the best of every card in turn; "
             "the tables have all."

@@ -18,9 +18,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.records.blocks import WORDS
 from bench.records.rows import Run, protocols
 from bench.records.text import clean
 from bench.records.words import metric_label
+from bench.scoring.intervals import LANDMARKS
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -46,10 +48,16 @@ def draw(runs: Sequence[Run], dataset: str) -> dict[str, bytes]:
         _rows(axes, runs)
         axes.set_xlim(_least(runs, names), 100.8)
         label = metric_label(runs[0].headline)
-        axes.set_xlabel(clean(f"{label}, %, with the 95 % interval over landmarks"))
+        axes.set_xlabel(clean(f"{label}, %, with the 95 % interval over {drawn_from(runs)}"))
         axes.set_title(clean(f"{dataset}: measured"), loc="left", fontweight="bold")
         figure.legend(loc="outside lower center", ncols=max(1, min(len(names), 6)), frameon=False)
         return encoded(figure)
+
+
+def drawn_from(runs: Sequence[Run]) -> str:
+    """Return what the intervals of the runs are over: "landmarks" where nothing else is stated."""
+    rules = {run.blocks[0] for run in runs if run.blocks is not None and run.blocks[1]}
+    return " or ".join(WORDS[rule][0] for rule in sorted(rules or {LANDMARKS}))
 
 
 def style() -> AbstractContextManager[None]:

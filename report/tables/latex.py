@@ -94,11 +94,8 @@ def _columns(board: Board) -> tuple[list[str], dict[str, str]]:
 def _caption(board: Board, same: Mapping[str, str]) -> str:
     said = f"{escape(board.dataset)}: {escape(board.label)}, \\%"
     if any(score.interval for row in board.rows for score in row.scores):
-        landmarks = ""
-        if board.landmarks:
-            counts = " or ".join(f"{k:,}" for k in board.landmarks)
-            landmarks = f" from {counts} landmarks"
-        said += f", with 95\\,\\% intervals{landmarks}"
+        drawn = f" from {board.drawn}" if board.drawn else ""
+        said += f", with 95\\,\\% intervals{drawn}"
     said += "."
     if same:
         words = "; ".join(f"{escape(key)} {escape(value)}" for key, value in same.items())

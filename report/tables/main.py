@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from bench import stages
 from bench.records import classes, groups
+from bench.records.blocks import in_words
 from bench.records.groups import BEST, SECOND
 from bench.records.rows import ORDER, Card, Run, Score, flat, protocols
 from bench.records.text import clean
@@ -66,8 +67,23 @@ class Board:
     columns: tuple[Metric, ...]
     groups: tuple[Group, ...]
     cards: Mapping[str, Run]
-    landmarks: tuple[int, ...]
+    blocks: tuple[tuple[str, int], ...]
     digits: int = DIGITS
+
+    @property
+    def drawn(self) -> str:
+        """Return what the intervals are over: "10 or 50 landmarks"; nothing where it is not known.
+
+        Boards where some have too few blocks say that too.
+        """
+        counts: dict[str, list[int]] = {}
+        for rule, count in self.blocks:
+            counts.setdefault(rule, []).append(count)
+        said = []
+        for rule, of in counts.items():
+            *less, most = of
+            said.append(" or ".join([*(f"{count:,}" for count in less), in_words(rule, most)]))
+        return "; ".join(said)
 
     @property
     def rows(self) -> list[Row]:
@@ -122,7 +138,7 @@ def board(runs: Sequence[Run], dataset: str, *, easy: bool = False, digits: int 
         tuple(columns),
         tuple(made),
         {note: first[sha256] for sha256, note in labels.items()},
-        tuple(sorted({run.landmarks for run in runs if run.landmarks is not None})),
+        tuple(sorted({run.blocks for run in runs if run.blocks is not None})),
         digits,
     )
 

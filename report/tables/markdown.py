@@ -97,19 +97,20 @@ def notes(board: Board, shared: dict[str, str]) -> str:
     if len(board.groups) > 1:
         out.append("Rows under different headings are not to be compared.")
     if any(score.interval for row in board.rows for score in row.scores):
-        out.append("Small: the 95 % interval" + _of_landmarks(board) + ".")
+        out.append("Small: the 95 % interval" + _drawn(board) + ".")
+    elif board.blocks:
+        out.append(f"No intervals: {board.drawn}.")
     if len(board.columns) and board.columns[0].id.startswith("map"):
         out.append(f"{escape(metric_label(board.columns[0].id))} is `{board.columns[0].id}`.")
     return f"\n{' '.join(out)}\n" if out else ""
 
 
-def _of_landmarks(board: Board) -> str:
-    if not board.landmarks:
+def _drawn(board: Board) -> str:
+    if not board.blocks:
         return ""
-    count = " or ".join(f"{k:,}" for k in board.landmarks)
-    if min(board.landmarks) >= FEW:
-        return f", from {count} landmarks"
-    return f", from {count} landmarks: few, so that only large differences are more than chance"
+    if min(count for _, count in board.blocks) >= FEW:
+        return f", from {board.drawn}"
+    return f", from {board.drawn}: few, so that only large differences are more than chance"
 
 
 def _row(

@@ -78,7 +78,7 @@ class Overview:
 
 def overviews(results: Path, by_dataset: Mapping[str, Sequence[Run]]) -> list[Overview]:
     """Return the overviews of the runs, by metric and system; data sets keep their order."""
-    known: values.Landmarks = {}
+    known: values.Groups = {}
     cells: dict[tuple[str, str], dict[Column, dict[str, Run]]] = {}
     for dataset, runs in by_dataset.items():
         column = main_column(dataset, runs)
@@ -126,7 +126,7 @@ def _overview(
     metric: str,
     system: str,
     of: Mapping[Column, Mapping[str, Run]],
-    known: values.Landmarks,
+    known: values.Groups,
 ) -> Overview:
     columns = tuple(of)
     names = sorted({name for chosen in of.values() for name in chosen})
@@ -149,9 +149,9 @@ def _overview(
     return Overview(metric, system, columns, tuple(lines), common if ranked else ())
 
 
-def _drawn(results: Path, run: Run, column: Column, known: values.Landmarks) -> Drawn | None:
+def _drawn(results: Path, run: Run, column: Column, known: values.Groups) -> Drawn | None:
     found = values.per_query(results, run, column.protocol, column.metric, known)
-    return None if found is None else ranking.draws(found.values, found.landmarks)
+    return None if found is None else ranking.draws(found.values, found.groups)
 
 
 def _places(
@@ -285,8 +285,8 @@ def _words(one: Overview) -> str:
         else:
             over = "the one data set that all these methods have"
         out.append(
-            f"Mean rank over {over}, with its 95 % interval over landmarks; methods that share a "
-            "letter are not told apart."
+            f"Mean rank over {over}, with its 95 % interval over landmarks or blocks; methods that "
+            "share a letter are not told apart."
         )
     elif len(one.lines) > 1:
         out.append("No two methods have all data sets, so that there is no mean rank.")

@@ -16,6 +16,7 @@ from bench.commands.compare import sentence
 from bench.errors import BenchError
 from bench.records import compare, record
 from bench.scoring import intervals
+from bench.scoring.intervals import LANDMARKS, Blocks
 from tests.support.checkout import ROOT
 
 RUNS = ROOT / "results" / "runs" / "mini"
@@ -36,7 +37,9 @@ def entry(name: str, values: list[float | None], **changes: Any) -> compare.Entr
         "card": card, "card_id": "0" * 64, "sha256": name, "run_id": name, "partial": False,
         "scores": {"p": {"map.trapezoid.junk-removed": {"per_query": values}}},
     }  # fmt: skip
-    return compare.Entry(Path(f"{name}.json"), name, held, np.arange(len(values)))
+    return compare.Entry(
+        Path(f"{name}.json"), name, held, Blocks(LANDMARKS, np.arange(len(values)))
+    )
 
 
 # --- the test -----------------------------------------------------------------------------------
@@ -45,7 +48,7 @@ def entry(name: str, values: list[float | None], **changes: Any) -> compare.Entr
 def test_all_flips_by_hand() -> None:
     # |±1 ±2 ±3| is 6 for two of the eight flips, and 1 + 2 + 3 = 6 is what was found.
     test = compare.permutation(np.array([1.0, 2.0, 3.0]), np.arange(3))
-    assert (test.p, test.flips, test.landmarks, test.exact) == (2 / 8, 8, 3, True)
+    assert (test.p, test.flips, test.blocks, test.exact) == (2 / 8, 8, 3, True)
     test = compare.permutation(np.array([1.0, -2.0, 3.0]), np.arange(3))  # found: 2
     reached = [abs(a - 2 * b + 3 * c) >= 2 for a, b, c in itertools.product((1, -1), repeat=3)]
     assert test.p == sum(reached) / 8
@@ -54,12 +57,12 @@ def test_all_flips_by_hand() -> None:
 def test_a_landmark_is_flipped_as_a_whole_and_what_is_equal_not_at_all() -> None:
     values = np.array([0.2, 0.1, 0.0, 0.0, np.nan, 0.4])
     test = compare.permutation(values, np.array([0, 0, 1, 1, 2, 3]))
-    assert (test.landmarks, test.flips, test.p) == (2, 4, 0.5)
+    assert (test.blocks, test.flips, test.p) == (2, 4, 0.5)
 
 
 def test_nothing_to_flip_is_p_one() -> None:
     test = compare.permutation(np.zeros(4), np.arange(4))
-    assert (test.p, test.landmarks) == (1.0, 0)
+    assert (test.p, test.blocks) == (1.0, 0)
     assert compare.permutation(np.array([]), np.array([], dtype=np.int64)).p == 1.0
 
 
@@ -301,9 +304,9 @@ def test_names_choose_the_newest_whole_record(tmp_path: Path) -> None:
 def test_the_landmarks_of_a_record_are_those_of_its_data_set() -> None:
     paths = [min((RUNS / name).glob("*.json")) for name in ("delg.lite0", "gem.lite0")]
     one, other = compare.load(paths)
-    assert np.array_equal(one.landmark, other.landmark)
-    said = intervals.intervals_of(
-        record.protocols_of(record.read_arrays(one.path, dict(one.record)), one.card),
-        one.card["dataset"]["database"],
-    )
-    assert said["landmarks"] == one.landmark.max() + 1 == 10
+    assert np.array_equal(one.blocks.of_query, other.blocks.of_query)
+    stored = record.read_arrays(one.path, dict(one.record))
+    protocols = record.protocols_of(stored, one.card)
+    groups = intervals.landmark_groups(protocols, one.card["dataset"]["database"])
+    assert one.blocks.count == len(np.unique(groups)) == 10
+    assert one.blocks.rule == LANDMARKS
