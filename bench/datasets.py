@@ -188,16 +188,22 @@ def placed(dataset: Dataset) -> tuple[Dataset, list[str]]:
             f"content, for instance {file}: {first_few(paths)}; keep one of them."
         )
 
+    found = {file: str(path) for file, path in match.found.items()}
+    return with_places(dataset, found), match.missing
+
+
+def with_places(dataset: Dataset, found: Mapping[str, str]) -> Dataset:
+    """Return the data set with the paths of the images that `found` names."""
+
     def place(images: tuple[Image, ...]) -> tuple[Image, ...]:
-        found = match.found
         return tuple(
-            replace(image, found=str(found[image.file])) if image.file in found else image
+            replace(image, found=found[image.file]) if image.file in found else image
             for image in images
         )
 
-    if match.found:
-        dataset = replace(dataset, database=place(dataset.database), queries=place(dataset.queries))
-    return dataset, match.missing
+    if not found:
+        return dataset
+    return replace(dataset, database=place(dataset.database), queries=place(dataset.queries))
 
 
 def lookup(dataset: Dataset) -> locate.Match:

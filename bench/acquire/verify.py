@@ -17,7 +17,7 @@ from typing import Literal
 
 from bench import datasets, plugins
 from bench.acquire import downloads
-from bench.data import listing, locate, published
+from bench.data import copies, listing, locate, published
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
@@ -92,6 +92,8 @@ def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
     if loaded:
         yield from _presence(entry, loaded, looked)
         yield from _contents(looked, quick=quick)
+        for dataset in loaded:
+            yield from _copies(dataset, looked, quick=quick)
         yield from _sizes(entry.facts, loaded[0].database, looked)
     else:
         yield from _without_lists(entry)
@@ -239,6 +241,24 @@ def _contents(looked: Looked, *, quick: bool) -> Iterator[Finding]:
     if not kinds:
         done = "have a right header" if quick else "can be decoded"
         yield ok(f"all {len(files)} images that are there {done}")
+
+
+def _copies(dataset: Dataset, looked: Looked, *, quick: bool) -> Iterator[Finding]:
+    """Name queries that are in the database, and images that are there twice.
+
+    If `quick` no content is read, and images are the same by name alone.
+    """
+    placed = datasets.with_places(dataset, {f: str(path) for f, path in looked.found.items()})
+    prints = {} if quick else copies.prints_of(placed)
+    wrong, right = copies.lines(copies.queries_in_database(dataset, prints))
+    for line in wrong:
+        yield problem(f"{dataset.name}: {line}")
+    for line in right:
+        yield note(f"{dataset.name}: {line}")
+    twice = copies.repeated(dataset.database, prints)
+    if twice:
+        named = first_few([f"{file} is {other}" for file, other in twice])
+        yield note(f"{dataset.name}: {len(twice)} database images are copies of others: {named}")
 
 
 def _mapped(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 from bench import datasets, stages
+from bench.data import copies
 from bench.errors import BenchError
 from bench.pipeline import stage_costs
 from bench.pipeline.chain import chain_of, with_codes
@@ -147,6 +149,8 @@ def score_brought(
     """
     dataset = datasets.check_queries(datasets.load(dataset_name))
     datasets.say_notes(dataset)
+    for line in copies.lines(copies.queries_in_database(dataset, {}))[0]:
+        print(f"{dataset.name}: {line}", file=sys.stderr, flush=True)
     brought = read(database, "database")
     check_rows(brought, dataset.database, "database images")
     asked = read(queries, "queries")

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from bench import datasets
+from bench.data import copies
 from bench.describe import extract
-from bench.errors import BenchError
+from bench.errors import BenchError, first_few
 from bench.system.hashing import sha256_lines
 from bench.types import Dataset
 
 
-def load(names: Sequence[str], dataset: Dataset, limit: int | None) -> tuple[Dataset, ...]:
+def load(
+    names: Sequence[str], dataset: Dataset, limit: int | None, prints: copies.Prints
+) -> tuple[Dataset, ...]:
     """Return the data sets of those names, whose database images are added to `dataset`.
 
     With `limit` each gives its first images only. A set whose images are not all there is refused,
-    and one that shares files with the database, the queries or another set.
+    and one that shares files with the database, the queries or another set, or has a copy of a
+    query or of a labelled image under another name; `prints` are the hashes of the files of
+    `dataset`.
     """
     sets = []
     for name in names:
@@ -39,7 +45,28 @@ def load(names: Sequence[str], dataset: Dataset, limit: int | None) -> tuple[Dat
                     f"{seen[place]}; distractors must be other images, as each counts as wrong."
                 )
         seen |= dict.fromkeys(places(added), f"the distractors {added.name}")
+        _check_copies(added, dataset, prints)
     return tuple(sets)
+
+
+def _check_copies(added: Dataset, dataset: Dataset, prints: copies.Prints) -> None:
+    """Refuse copies of queries and labelled images; say of other copies that they are there."""
+    wrong, idle = copies.among(added, dataset, prints)
+    if wrong:
+        named = first_few([f"{file} is {other}" for file, other in wrong])
+        raise BenchError(
+            f"{len(wrong)} of the distractors {added.name} have the content of a query or of a "
+            f"labelled image of {dataset.name}: {named}; distractors must be other images, as each "
+            "counts as wrong. Take them out of the list."
+        )
+    if idle:
+        named = first_few([f"{file} is {other}" for file, other in idle])
+        print(
+            f"{added.name}: {len(idle)} distractors have the content of a negative of "
+            f"{dataset.name}: {named}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def on_card(sets: Sequence[Dataset]) -> dict[str, list[Any]]:

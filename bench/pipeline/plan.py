@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from bench import datasets, methods, stages
+from bench.data import copies
 from bench.describe import engine, extract, loading
 from bench.errors import BenchError
 from bench.pipeline import distractors, needs, stage_costs
@@ -148,7 +151,10 @@ def lists_of(dataset_name: str, options: Options) -> Lists:
         dataset = replace(dataset, crop="whole")
     wanted = [*dataset.database, *dataset.queries]
     extract.check_files(dataset.folder, wanted, allow_missing=options.allow_missing)
-    added = distractors.load(options.distractors, dataset, options.limit)
+    prints = copies.prints_of(dataset)
+    for line in itertools.chain(*copies.lines(copies.queries_in_database(dataset, prints))):
+        print(f"{dataset.name}: {line}", file=sys.stderr, flush=True)
+    added = distractors.load(options.distractors, dataset, options.limit, prints)
     if any(one.limit is not None for one in added):
         dataset = replace(dataset, limit=options.limit)
     return Lists(dataset, added)
