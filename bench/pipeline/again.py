@@ -50,7 +50,7 @@ def faults(path: Path, options: Options, own: str | None = None) -> list[str]:
         return 0, []
 
     with shards.in_use():
-        lists, given = described(planned, describe(planned, refuse), refuse)
+        lists, given = described(planned, describe(planned, refuse, refuse), refuse, refuse)
         how = How(options.memory_budget_mib << 20, planned.loaded.device)
         walked = walk(lists, given, planned.chain, how)
     searched = planned.card | counted(walked, given.ground.absent, planned.options)

@@ -99,10 +99,15 @@ class Described:
     supplied: Mapping[Need, Lists]
 
 
-def described(planned: Plan, made: Described, by: extract.Doer | None) -> tuple[Lists, Given]:
+def described(
+    planned: Plan,
+    made: Described,
+    by: extract.Doer | None,
+    others: extract.Doer | None = None,
+) -> tuple[Lists, Given]:
     """Return the rows that have a descriptor, and what is asked of them.
 
-    `by` describes local features, where a stage needs them.
+    `by` and `others`, as in `describe`, make local features, where a stage needs them.
     """
     absent = Missing(_end_to_end(made.gone[:-1], made.jobs), made.gone[-1])
     missing.check(absent, planned.dataset)
@@ -114,7 +119,8 @@ def described(planned: Plan, made: Described, by: extract.Doer | None) -> tuple[
         for need, lists in made.supplied.items()
     }
     needed = {need.role for stage in planned.chain.stages for need in stage.needs()}
-    features = features_of(planned, made.gone, by, rows) if "local" in needed else None
+    doer = by if planned.local is planned.loaded else others
+    features = features_of(planned, made.gone, doer, rows) if "local" in needed else None
     ground = Ground(planned.dataset, count_rows(own.database), absent)
     return _without(own, absent), Given(ground, features, supplied)
 
@@ -125,8 +131,13 @@ def _without(lists: Lists, absent: Missing) -> Lists:
     return replace(lists, database=database, queries=missing.without(lists.queries, absent.queries))
 
 
-def describe(planned: Plan, by: extract.Doer | None) -> Described:
-    """Describe what is not in the store; all images that cannot be decoded are named at the end."""
+def describe(
+    planned: Plan, by: extract.Doer | None, others: extract.Doer | None = None
+) -> Described:
+    """Describe what is not in the store; all images that cannot be decoded are named at the end.
+
+    `by` does it with the run's method, `others` with those that stages need; None: this process.
+    """
     options, own = planned.options, jobs(planned)
     needed = [needs.jobs(one, options) for one in planned.needed]
     all_jobs = [*own, *itertools.chain(*needed)]
@@ -141,7 +152,8 @@ def describe(planned: Plan, by: extract.Doer | None) -> Described:
     for job, found in zip(all_jobs, gone, strict=True):
         start = time.perf_counter()
         try:
-            made, kept = extract.finish(job, found if job.work.allow_missing else None, by)
+            doer = by if job.work.loaded is planned.loaded else others
+            made, kept = extract.finish(job, found if job.work.allow_missing else None, doer)
         except extract.BrokenImagesError as error:  # all of them are named, of all lists
             faults += error.faults
             continue
@@ -156,8 +168,8 @@ def describe(planned: Plan, by: extract.Doer | None) -> Described:
     for one, some in zip(planned.needed, needed, strict=True):
         supplied[one.need] = _lists_of(one, parts[at : at + len(some)])
         if (one.need.role, one.need.source) == ("second", None):
-            for mine, others in zip(gone, gone[at : at + len(some)], strict=False):
-                mine |= {row: why for row, why in others.items() if row not in mine}
+            for mine, more in zip(gone, gone[at : at + len(some)], strict=False):
+                mine |= {row: why for row, why in more.items() if row not in mine}
         at += len(some)
     return Described(own, parts[: len(own)], gone[: len(own)], from_store, phases, supplied)
 

@@ -130,33 +130,44 @@ class SearchSpace:
 
     def exactly(self, queries: Float64, depth: int, phase: str = "search") -> Timed:
         """Search exactly, area by area."""
-        how, here = self.how, self.how.hand_out is exact.here
+        memory = self.how.memory_bytes
         total = sum(
-            len(job.number)
-            * exact.passes(job.parts, len(job.queries), job.labelled, depth, how.memory_bytes)
+            len(job.number) * exact.passes(job.parts, len(job.queries), job.labelled, depth, memory)
             for job in self._jobs
         )
         with Progress(phase, total, "rows") as progress:
             searched = [
                 (
                     job,
-                    exact.search(
-                        job.parts,
-                        queries[job.queries],
-                        job.labelled,
-                        depth,
-                        how.memory_bytes,
-                        progress.advance,
-                        (how.device if here else None) or "cpu",
-                        None if here else 1,
-                        how.hand_out,
-                    ),
+                    self._search(job, queries[job.queries], job.labelled, depth, progress.advance),
                 )
                 for job in self._jobs
             ]
         apart = self.ground is not None and self.ground.areas is not None
         found = areas.join(searched, len(queries)) if apart else searched[0][1]
         return Timed(found, progress.seconds)
+
+    def _search(
+        self,
+        job: Job,
+        queries: Float64,
+        labelled: Sequence[Rows],
+        depth: int,
+        advance: exact.Advance = lambda rows: None,
+    ) -> exact.Found:
+        """Search one area exactly: here, or on the machines that the pieces are handed out to."""
+        how, here = self.how, self.how.hand_out is exact.here
+        return exact.search(
+            job.parts,
+            queries,
+            labelled,
+            depth,
+            how.memory_bytes,
+            advance,
+            (how.device if here else None) or "cpu",
+            None if here else 1,
+            how.hand_out,
+        )
 
     def approximately(self, queries: Float64, depth: int) -> tuple[Ranking, Retrieved]:
         """Search with the index; also what each query took."""
@@ -171,10 +182,9 @@ class SearchSpace:
         if not len(numbers):
             empty = (0, min(k, len(group.rows) - 1))
             return np.empty(empty, dtype=np.int64), np.empty(empty)
-        parts = next(job.parts for job in self._jobs if job.number is group.rows)
+        job = next(job for job in self._jobs if job.number is group.rows)
         nothing = [np.empty(0, dtype=np.int64)] * len(numbers)
-        memory = self.how.memory_bytes
-        listed = exact.search(parts, self.rows(numbers), nothing, k + 1, memory).shortlist
+        listed = self._search(job, self.rows(numbers), nothing, k + 1).shortlist
         row = group.rows[listed.row]
         other = row != numbers[:, None]
         other[other.all(axis=1), -1] = False  # its copies filled the list

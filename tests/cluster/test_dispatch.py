@@ -77,10 +77,14 @@ def test_bytes_ranks_and_scores_are_those_of_the_local_engine(
             assert node["images_per_s"] > 0
 
 
-def test_a_stage_searches_on_the_cluster_as_here(
-    raylets: clusters.Raylets, pictures: Path, local: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "stages", [["aqe:3,alpha=1"], ["fuse:gem.untrained", "dba:3,alpha=1", "int8", "rescore:9"]]
+)
+def test_stages_search_on_the_cluster_as_here(
+    raylets: clusters.Raylets, pictures: Path, local: Path, tmp_path: Path, stages: list[str]
 ) -> None:
-    run = ["run", "--method", "random-unit", "--stage", "aqe:3,alpha=1"]
+    run = ["run", "--method", "random-unit", "--limit", "40"]
+    run += [word for stage in stages for word in ("--stage", stage)]
     for place, where in (("here", []), ("there", on(raylets))):
         clusters.ended(clusters.start(tmp_path / place, *run, *where))
     assert len(clusters.results(tmp_path / "here")) == 1

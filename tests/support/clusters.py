@@ -203,7 +203,7 @@ def results(place: Path) -> dict[str, Any]:
     for path in sorted(place.glob("results/runs/*/*/*.json")):
         record = json.loads(path.read_text())
         with np.load(path.with_suffix(".npz")) as arrays:
-            ranks = {name: arrays[name].tolist() for name in arrays.files}
+            ranks = {name: (arrays[name].shape, arrays[name].tobytes()) for name in arrays.files}
         same = {key: record[key] for key in ("card_sha256", "scores", "ties", "method")}
         found[str(path.parent.relative_to(place))] = same | {"ranks": ranks}
     return found
