@@ -102,6 +102,12 @@ def weights_of(text: str, weights: str | None) -> str | None:
     return weights
 
 
+def checkpoint_of(text: str) -> Checkpoint | None:
+    """Return the published file of a method, named as for `load`; None: it needs none."""
+    _, _, variant, files = _find(text)
+    return files.get(variant)
+
+
 def file_of(text: str) -> Path:
     """Return the file that a method's module was read from."""
     return Path(str(_find(text)[0].__file__))

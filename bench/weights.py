@@ -5,11 +5,12 @@ A state is a mapping from parameter name to tensor.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import pickle
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,20 @@ _MAKE_ARRAY: Any = np.zeros(1).__reduce__()[0]
 ARRAYS: list[Any] = [_MAKE_ARRAY, (_MAKE_ARRAY, "numpy.core.multiarray._reconstruct"), np.ndarray]
 
 
+_notes: list[list[Path]] = []
+
+
+@contextlib.contextmanager
+def noting() -> Iterator[list[Path]]:
+    """Give a list that has, at the end of the block, the files of weights read within it."""
+    read: list[Path] = []
+    _notes.append(read)
+    try:
+        yield read
+    finally:
+        _notes.remove(read)
+
+
 def state_sha256(state: Mapping[str, Tensor]) -> str:
     """Return the sha256 (64 hex digits) of names, dtypes, shapes and bytes, in order of names."""
     digest = hashlib.sha256()
@@ -72,6 +87,8 @@ def read_checkpoint(path: Path, allowed: Sequence[Any] = ()) -> Any:
     Nothing is unpickled but tensors, numbers, plain containers and the classes in `allowed`, each
     alone or as (class, its name in the file); ARRAYS are those of NumPy.
     """
+    for read in _notes:
+        read.append(path.absolute())
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise BenchError(

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from bench.data import ground_truth
 from bench.pipeline import rows
 from bench.search import compress
-from bench.store import derived, file_hashes, shards
+from bench.store import derived, file_hashes, remembered, shards
 from bench.system.hashing import sha256_json, sha256_lines
 from bench.system.paths import cache_root, unheld
 
@@ -29,6 +29,8 @@ REST = {
     "truth": "ground truth as it was read",
     "weights": "published weights; only a person deletes them",
     "fingerprints.sqlite": "sha256 of image files",
+    "torch.json": "what torch says of this machine",
+    **remembered.KINDS,
 }
 
 
@@ -228,7 +230,8 @@ def damaged_rest() -> list[tuple[Path, str]]:
 def leftovers() -> list[Path]:
     """Return what killed writers left outside of stores and codes, where nobody writes it."""
     root = cache_root()
-    places = (root.glob(".*.tmp"), root.glob("truth/.*.tmp"), root.glob("weights/*/*/.*.tmp"))
+    kinds = ("truth", "weights/*/*", *remembered.KINDS)
+    places = [root.glob(".*.tmp"), *(root.glob(f"{kind}/.*.tmp") for kind in kinds)]
     return sorted(path for some in places for path in some if _nobody_writes(path))
 
 

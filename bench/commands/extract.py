@@ -35,7 +35,7 @@ class Arguments:
 def extract(given: Arguments) -> int:
     """Describe images, and write their descriptors to one file."""
     from bench.cluster import connect
-    from bench.describe import export, loading
+    from bench.describe import export, warm
 
     options, machines = given.options, given.machines
     if given.images is not None:
@@ -48,7 +48,7 @@ def extract(given: Arguments) -> int:
     if options.pixels.query_crop == "whole":
         wanted = tuple(replace(image, box=None) for image in wanted)
     with connect.engine(machines.engine, machines.ray_address) as ray:
-        loaded = loading.load(
+        loaded = warm.load(
             given.method, options.weights, options.device, options.settings, options.pixels.rule
         )
         write = partial(export.export, loaded, folder, wanted, given.output, force=options.force)

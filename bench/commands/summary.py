@@ -64,12 +64,13 @@ def latency(record: dict[str, Any]) -> list[str]:
         return []
     time, batched = said["describe_ms"], said["throughput"]
     low, high = time["p50_interval"]
+    day = f", measured {said['measured']}" if "measured" in said else ""
     uncounted = "" if said.get("flops_per_image", 1) else "FLOPs not counted; "
     line = (
         f"latency: describe {time['p50']:.1f} ms p50 ({low:.1f} to {high:.1f}), "
         f"{time['p95']:.1f} ms p95, decode {said['decode_ms']['p50']:.1f} ms; "
         f"{batched['images_per_s']:.1f} images/s at batch {batched['batch']}; "
-        f"{uncounted}{said['precision']} on {record['machine']['device_name']}"
+        f"{uncounted}{said['precision']} on {record['machine']['device_name']}{day}"
     )
     return [line]
 

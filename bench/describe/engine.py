@@ -19,20 +19,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bench import plugins
-from bench.describe import prefetch, pyramid, speedup
+from bench.describe import prefetch
+from bench.describe.quickened import Quickened
 from bench.errors import BenchError
 from bench.images import decode, resize
 from bench.settings import Settings
 from bench.system import memory
 from bench.system.progress import Progress
 from bench.types import Image, Method, MethodInfo, Preprocess
+
+if TYPE_CHECKING:  # torch takes seconds to import, and a run with all in the store needs none
+    import torch
 
 READERS = 16  # threads that wait for a disk or a network, more than for a processor
 
@@ -83,7 +86,6 @@ def plan(
 # Processors gain nothing from wider batches of photographs, which take memory.
 PIXELS_OF_GPU, PIXELS_OF_PROCESSOR = 4_000_000, 1_000_000
 DECODED = 16  # 3 bytes a pixel wait as decoded, and the network's maps take far more
-HALF = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Pixels = NDArray[np.uint8]
 Result = TypeVar("Result")
@@ -103,26 +105,26 @@ class Loaded:
     rule: Preprocess
     device: str
     settings: Settings = field(default_factory=Settings)
-    quickened: speedup.Quickened | None = None
+    quickened: Quickened | None = None
     parameters: Mapping[str, int | None] | None = None
 
 
 def precision(loaded: Loaded) -> str:
     """Return the precision as a card names it."""
     chosen = loaded.settings.precision
-    tf32 = loaded.settings.tf32 and torch.device(loaded.device).type == "cuda"
+    tf32 = loaded.settings.tf32 and loaded.device.startswith("cuda")
     return "float32 (TF32)" if chosen == "float32" and tf32 else chosen
 
 
 def batch_pixels(loaded: Loaded) -> int:
     """Return the most pixels of a batch: as asked for, or by the kind of device."""
-    gpu = torch.device(loaded.device).type != "cpu"
+    gpu = not loaded.device.startswith("cpu")
     return loaded.settings.batch_pixels or (PIXELS_OF_GPU if gpu else PIXELS_OF_PROCESSOR)
 
 
 def about(loaded: Loaded) -> dict[str, Any]:
     """Return what a record keeps of how descriptors are computed."""
-    done = loaded.quickened or speedup.Quickened()
+    done = loaded.quickened or Quickened()
     settings = loaded.settings
     return {
         "precision": precision(loaded),
@@ -195,6 +197,8 @@ def refusal(loaded: Loaded, shape: Shape) -> str | None:
     judge: Any = getattr(loaded.method, "refusal", None)
     if judge is None:
         return None
+    from bench.describe import pyramid
+
     for scale in loaded.rule.scales:
         height, width = pyramid.scaled_size(shape, scale, loaded.rule)
         if (why := judge(height, width)) is not None:
@@ -243,6 +247,7 @@ def describe(loaded: Loaded, pixels: Sequence[Pixels]) -> NDArray[np.float32]:
 
 def _rows(loaded: Loaded) -> Callable[[Any], NDArray[np.float32]]:
     """Return the function from a batch to descriptors (n, dim) float32."""
+    from bench.describe import pyramid
 
     def work(batch: Any) -> NDArray[np.float32]:
         dim, whiten = loaded.info.dim, getattr(loaded.method, "whiten", None)
@@ -258,6 +263,8 @@ def _rows(loaded: Loaded) -> Callable[[Any], NDArray[np.float32]]:
 
 def on_batch(loaded: Loaded, pixels: Sequence[Pixels], work: Callable[[Any], Result]) -> Result:
     """Return what `work` makes of decoded images of one shape; a failure names the method."""
+    from bench.describe import pyramid
+
     name = f"{loaded.info.name}.{loaded.info.variant}"
     shape = "x".join(str(n) for n in (len(pixels), *pixels[0].shape))
     try:
@@ -288,6 +295,8 @@ def rounding(settings: Settings) -> Iterator[None]:
 
     torch has this as a setting of the process, which is put back.
     """
+    import torch
+
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32 = cudnn.allow_tf32 = settings.tf32
@@ -297,21 +306,35 @@ def rounding(settings: Settings) -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
+def half_of(settings: Settings) -> torch.dtype | None:
+    """Return the type of half precision that the settings ask for; None: float32."""
+    import torch
+
+    kinds = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return kinds[settings.precision]
+
+
 def _casting(loaded: Loaded) -> Any:
     """Return the context that computes in half precision what the network was not cut into."""
-    half = HALF[loaded.settings.precision]
+    import torch
+
+    half = half_of(loaded.settings)
     if half is None or (loaded.quickened is not None and loaded.quickened.parts):
         return nullcontext()
     return torch.autocast(torch.device(loaded.device).type, dtype=half)
 
 
 def _layout(loaded: Loaded) -> torch.memory_format:
+    import torch
+
     last = loaded.quickened is not None and loaded.quickened.channels_last
     return torch.channels_last if last else torch.contiguous_format
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     """Tell whether an error says that memory is wanting; torch on a CPU says so in words only."""
+    import torch
+
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     words = ("can't allocate memory", "not enough memory", "CUDA out of memory")
@@ -320,4 +343,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _free(device: str) -> None:
     if device.startswith("cuda"):
+        import torch
+
         torch.cuda.empty_cache()

@@ -9,10 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bench import methods
-from bench.describe import engine, footprint, speedup
+from bench.describe import engine
 from bench.errors import BenchError
 from bench.images import resize
 from bench.settings import Settings
@@ -42,7 +40,7 @@ def load(
     """
     settings = settings or Settings()
     place = machine.pick_device(device)
-    _check(settings, place)
+    check(settings, place)
     info, method, rule = methods.load(text, weights, place)
     rule = rule if pixels is None else pixels(rule, method)
     if weights is not None and info.weights.get("sha256") is None and Path(weights).is_file():
@@ -55,6 +53,10 @@ def ready(
     method: Method, info: MethodInfo, rule: Preprocess, device: str, settings: Settings
 ) -> engine.Loaded:
     """Return a loaded method with its network made fast, where it names one."""
+    import torch
+
+    from bench.describe import footprint, speedup
+
     inner: Any = getattr(method, "network", None)
     held = footprint.parameters(method)  # a folded norm has none
     name = f"{info.name}.{info.variant}"
@@ -71,7 +73,7 @@ def ready(
         rows = torch.nn.functional.normalize(method.describe(batch).float(), dim=1)
         return [rows, *(() if local is None else local(batch))]
 
-    half = engine.HALF[settings.precision]
+    half = engine.half_of(settings)
     shape = _sample_shape(engine.Loaded(method, info, rule, device, settings))
     with engine.rounding(settings):
         done = speedup.quicken(inner, answer, device, half, settings.compiled, settings.tf32, shape)
@@ -85,6 +87,8 @@ def ready(
 
 def _sample_shape(loaded: engine.Loaded) -> tuple[int, int]:
     """Return the first size of a sample that the method takes, as its rule shows it."""
+    from bench.describe import speedup
+
     for size in (speedup.SAMPLE_SIZE, *LARGER):
         try:
             shape = resize.sized(resize.parse(loaded.rule.resize), size)
@@ -95,7 +99,7 @@ def _sample_shape(loaded: engine.Loaded) -> tuple[int, int]:
     return speedup.SAMPLE_SIZE
 
 
-def _check(settings: Settings, device: str) -> None:
+def check(settings: Settings, device: str) -> None:
     """Refuse a precision that the device does not compute; say where it is slow."""
     if device.startswith("cuda"):
         return
@@ -116,6 +120,8 @@ def has_bf16() -> bool:
     """Tell whether the processor multiplies bf16 itself; true where nobody can tell."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return True
+    import torch
+
     ask: Any = getattr(torch.cpu, "get_capabilities", None)
     if ask is None:
         return True

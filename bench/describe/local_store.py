@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.describe import engine, extract, local_features
+from bench.describe import engine, extract
 from bench.describe.engine import Loaded
 from bench.errors import BenchError
 from bench.store import room, shards
@@ -175,6 +175,8 @@ def _describe(
     kind: np.dtype[Any],
 ) -> tuple[NDArray[Any], dict[int, str]]:
     """Return the records of one shard, and a sentence per position that could not be decoded."""
+    from bench.describe import local_features
+
     features: dict[int, LocalFeatures] = {}
     faults: dict[int, str] = {}
     method: Any = loaded.method

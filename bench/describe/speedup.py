@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bench.describe import fusion
+from bench.describe.quickened import Quickened
 
 SAMPLE_SIZE = (96, 128)
 TOLERANCE = 2e-5  # relative to the largest entry of an answer
@@ -48,28 +49,6 @@ class Call:
     made: Tensor | None
     made_at: int
     outside: bool  # called by the method itself, not by another module
-
-
-@dataclass
-class Quickened:
-    """What was done to a network: norms folded, convolutions fused, parts cut out, layout."""
-
-    folded: int = 0
-    fused: int = 0
-    parts: int = 0
-    channels_last: bool = False
-    replaced: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)
-
-    def put(self, parent: nn.Module, name: str, module: nn.Module) -> None:
-        """Replace a module, and remember the one before."""
-        self.replaced.append((parent, name, getattr(parent, name)))
-        setattr(parent, name, module)
-
-    def undo(self, to: int = 0) -> None:
-        """Put back the modules that were replaced since there were `to` replacements."""
-        while len(self.replaced) > to:
-            parent, name, module = self.replaced.pop()
-            setattr(parent, name, module)
 
 
 def quicken(

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.measure import timing
+from bench.measure import earlier, timing
+from bench.measure.earlier import Measured
 from bench.search import exact
 from bench.search.faiss_index import Retrieved
 from bench.store.matrix import Matrix, count_rows, take
-from bench.system.memory import Peaks, peaks
+from bench.system.memory import peaks
 from bench.system.progress import Progress
 from bench.types import Measure
 
 Rows = NDArray[np.float64]
 Ask = Callable[[Rows], object]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What describing costs: `timing.latency`, parts of `memory`, and the peaks before them."""
-
-    latency: dict[str, Any]
-    memory: dict[str, Any]
-    peaks: Peaks
 
 
 def add(
@@ -54,9 +45,12 @@ def add(
     rows, kept = count_rows(parts), content["memory"]
     if measure != "none":
         if index is None:
-            said = searching(
-                _exact(parts, depth, memory_bytes, device), queries, timing.EFFORTS[measure]
-            )
+            said = earlier.of_search(
+                parts, queries, depth, memory_bytes, device, measure,
+                lambda: searching(
+                    _exact(parts, depth, memory_bytes, device), queries, timing.EFFORTS[measure]
+                ),
+            )  # fmt: skip
         else:
             times = timing.summarise(timing.in_blocks(index.query_ms))
             said = {"queries": len(index.query_ms), "warm_up": 0, "ms_per_query": times}

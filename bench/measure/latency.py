@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from bench.describe import engine, flops, footprint
 from bench.images import decode
 from bench.measure import throughput, timing
-from bench.measure.costs import Measured
+from bench.measure.earlier import Measured
 from bench.system import memory
 from bench.system.memory import Peaks
 from bench.system.progress import Progress

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import datasets
-from bench.describe import engine, extract, loading
+from bench.describe import engine, extract, warm
 from bench.describe.pixels import Chosen
 from bench.pipeline import distractors
 from bench.pipeline.lists import pairs_of
@@ -128,7 +128,7 @@ def _shared(there: Dataset, dataset: Dataset) -> bool:
 def other_method(method: str, options: Options) -> engine.Loaded:
     """Return another method, with its own rule for images and the run's for queries."""
     pixels = Chosen(query_crop=options.pixels.query_crop)
-    return loading.load(method, None, options.device, options.settings, pixels.rule)
+    return warm.load(method, None, options.device, options.settings, pixels.rule)
 
 
 def stated(loaded: engine.Loaded) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from functools import partial
 
 from bench import datasets, methods, stages
 from bench.data import copies
-from bench.describe import engine, extract, loading
+from bench.describe import engine, extract, warm
 from bench.errors import BenchError
 from bench.pipeline import distractors, needs, stage_costs
 from bench.pipeline.chain import Chain, chain_of, with_codes
@@ -59,7 +59,7 @@ def plan(
 
 
 def _load(method_name: str, options: Options) -> engine.Loaded:
-    return loading.load(
+    return warm.load(
         method_name, options.weights, options.device, options.settings, options.pixels.rule
     )
 

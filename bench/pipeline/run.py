@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.describe import engine, extract
-from bench.measure import latency
+from bench.measure import earlier
+from bench.measure.earlier import Measured
 from bench.pipeline import needs, stage_costs
 from bench.pipeline.ground import Ground
 from bench.pipeline.lists import Lists
@@ -55,16 +56,14 @@ def run(planned: Plan, hired: AbstractContextManager[Cluster | None] | None = No
 
 
 def _run(planned: Plan, cluster: Cluster | None) -> Path:
-    dataset, loaded, options = planned.dataset, planned.loaded, planned.options
+    loaded, options = planned.loaded, planned.options
     memory.reset_peaks(loaded.device)
     made = describe(planned, cluster)
     lists, given = described(planned, made, cluster)
     phases = dict(made.phases_s)
-    measured = None
-    if options.measure != "none":
-        start = time.perf_counter()
-        usable = [image for row, image in enumerate(dataset.database) if row not in made.gone[0]]
-        measured = latency.measure(loaded, dataset.folder, usable, options.measure)
+    start = time.perf_counter()
+    measured = _measured(planned, made)
+    if measured is not None and not measured.earlier:
         phases["latency"] = time.perf_counter() - start
     hand_out = exact.here if cluster is None else cluster.hand_out
     how = How(options.memory_budget_mib << 20, loaded.device, hand_out)
@@ -82,6 +81,22 @@ def _run(planned: Plan, cluster: Cluster | None) -> Path:
         None if cluster is None else cluster.about,
     )
     return write(walked, given, planned.card, loaded.info, options, planned.chain, taken)
+
+
+def _measured(planned: Plan, made: Described) -> Measured | None:
+    """Return what describing costs, where the options ask for it."""
+    loaded, how, dataset = planned.loaded, planned.options.measure, planned.dataset
+    if how == "none":
+        return None
+
+    def fresh() -> Measured:
+        from bench.measure import latency
+
+        gone = made.gone[0]
+        usable = [image for row, image in enumerate(dataset.database) if row not in gone]
+        return latency.measure(loaded, dataset.folder, usable, how)
+
+    return earlier.of_describing(loaded, made.jobs[0].work.store.key, how, fresh)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.measure import costs, timing
+from bench.measure.earlier import Measured
 from bench.pipeline.chain import Chain
 from bench.pipeline.options import Options
 from bench.pipeline.walk import Given, Walked
@@ -40,7 +41,7 @@ class Taken:
 
     phases_s: Mapping[str, float] = field(default_factory=dict)
     timing: Mapping[str, Any] = field(default_factory=lambda: {"latency": None})
-    measured: costs.Measured | None = None
+    measured: Measured | None = None
     device: str | None = None
     searched: Sequence[Image] = ()
     nodes: Callable[[], list[dict[str, Any]]] | None = None

@@ -13,7 +13,7 @@ from typing import Any
 import threadpoolctl
 
 from bench.errors import BenchError
-from bench.system import memory
+from bench.system import memory, torch_facts
 from bench.system.paths import ROOT
 
 LIBRARIES = ("numpy", "scipy", "torch", "torchvision", "timm", "pillow", "faiss-cpu")
@@ -21,21 +21,17 @@ LIBRARIES = ("numpy", "scipy", "torch", "torchvision", "timm", "pillow", "faiss-
 
 def pick_device(asked: str | None) -> str:
     """Return the device to use: what was asked for, or a GPU where there is one, or the CPU."""
-    import torch
-
-    gpu = torch.cuda.is_available()
-    if asked is None:
-        return "cuda" if gpu else "cpu"
-    try:
-        device = torch.device(asked)
-    except RuntimeError:
-        raise BenchError(f"there is no device {asked!r}; use cpu, cuda or cuda:N.") from None
-    if device.type == "cuda" and not gpu:
-        raise BenchError(f"--device {asked}: torch finds no GPU here; leave it out or use cpu.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BenchError(f"--device {asked}: there are {torch.cuda.device_count()} GPUs.")
-    if device.type not in ("cpu", "cuda"):
+    if asked is not None and not re.fullmatch(r"(cpu|cuda)(:\d+)?", asked):
         raise BenchError(f"there is no device {asked!r} for this project; use cpu, cuda or cuda:N.")
+    if asked is not None and asked.startswith("cpu"):
+        return asked
+    gpus = len(torch_facts.facts().gpus)
+    if asked is None:
+        return "cuda" if gpus else "cpu"
+    if not gpus:
+        raise BenchError(f"--device {asked}: torch finds no GPU here; leave it out or use cpu.")
+    if int(asked.partition(":")[2] or 0) >= gpus:
+        raise BenchError(f"--device {asked}: there are {gpus} GPUs.")
     return asked
 
 
@@ -52,13 +48,10 @@ def describe(device: str | None) -> dict[str, Any]:
     }
     about |= {"blas_threads": _blas_threads(), **clocks(device)}
     if device is not None:
-        import torch
-
-        about["threads"] = torch.get_num_threads()
-        about["interop_threads"] = torch.get_num_interop_threads()
-        about["tf32"] = bool(
-            torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
-        )
+        known = torch_facts.facts()
+        about["threads"] = known.threads
+        about["interop_threads"] = known.interop_threads
+        about["tf32"] = known.tf32
     return about
 
 
@@ -149,9 +142,7 @@ def _git(*arguments: str) -> str | None:
 
 def _device_name(device: str | None) -> str:
     if device is not None and device.startswith("cuda"):
-        import torch
-
-        return str(torch.cuda.get_device_name(device))
+        return torch_facts.facts().gpus[int(device.partition(":")[2] or 0)]
     return _processor()
 
 

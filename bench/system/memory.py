@@ -148,11 +148,11 @@ class Peaks:
     until then is kept here.
     """
 
-    def __init__(self, device: str) -> None:
-        """Take the device as the command line names it."""
+    def __init__(self, device: str, before: Memory | None = None) -> None:
+        """Take the device as the command line names it, and peaks that were seen before."""
         self.device = device
         self.kind = "device_allocated_bytes" if device.startswith("cuda") else "resident_bytes"
-        self._before: Memory = dict.fromkeys(KINDS)
+        self._before: Memory = dict.fromkeys(KINDS) | (before or {})
 
     @contextlib.contextmanager
     def phase(self) -> Iterator[Memory]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.describe import engine, fusion, loading, speedup
+from bench.describe.quickened import Quickened
 from bench.errors import BenchError
 from bench.settings import Settings
 
@@ -118,7 +119,7 @@ def difference(one: nn.Module, other: nn.Module) -> float:
 FUSES = pytest.mark.skipif(not fusion.has_onednn(), reason="no fused calls of oneDNN here")
 
 
-def quick(net: nn.Module, **how: Any) -> speedup.Quickened:
+def quick(net: nn.Module, **how: Any) -> Quickened:
     return speedup.quicken(net, lambda x: [functional.normalize(net(x))], "cpu", **how)
 
 
@@ -174,7 +175,7 @@ def test_a_network_that_fails_is_not_touched() -> None:
     def fails(batch: Tensor) -> list[Tensor]:
         raise ValueError("no")
 
-    assert speedup.quicken(net, fails, "cpu") == speedup.Quickened()
+    assert speedup.quicken(net, fails, "cpu") == Quickened()
     assert isinstance(net.bn, nn.BatchNorm2d)
 
 

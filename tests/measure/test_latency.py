@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from torch import nn
 
 from bench import contract
-from bench.describe import engine
+from bench.describe import engine, pyramid
 from bench.errors import BenchError
 from bench.images import decode
 from bench.measure import costs, latency, throughput, timing
@@ -113,8 +113,8 @@ def test_every_phase_is_where_its_time_was_spent(
 
     method.describe = describe  # type: ignore[method-assign]
     clocked("load", decode, 0.25)
-    clocked("to_batch", engine.pyramid, 0.002)
-    clocked("at_scale", engine.pyramid, 0.003)
+    clocked("to_batch", pyramid, 0.002)
+    clocked("at_scale", pyramid, 0.003)
     monkeypatch.setattr(latency.time, "perf_counter", lambda: now[0])
     one = latency._one(loaded(method), folder, listed[6])  # 200 x 100
     assert one == pytest.approx(

@@ -1,0 +1,61 @@
+"""Small facts that take long to find out, kept in the cache under what they follow from.
+
+`<cache>/<kind>/<key>.json` holds the facts, the date, and in clear `about`, of which the key is the
+hash. Losing or damaging a file costs finding out again and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.system.hashing import canonical_json, plain, sha256_json
+from bench.system.paths import cache_root, write_bytes
+
+KINDS = {"stated": "what methods say of themselves", "costs": "latencies that were measured"}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What was found out, and on which day (UTC, YYYY-MM-DD)."""
+
+    date: str
+    content: dict[str, Any]
+
+
+def read(kind: str, about: Mapping[str, Any]) -> Fact | None:
+    """Return what is kept under `about`; None where nothing is, or it is damaged."""
+    try:
+        kept = json.loads(_path(kind, about).read_text(encoding="utf-8"))
+        same = canonical_json(kept["about"]) == canonical_json(plain(about))
+        whole = same and sha256_json(kept["content"]) == kept["sha256"]
+        return Fact(str(kept["date"]), dict(kept["content"])) if whole else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def write(kind: str, about: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+    """Keep plain values under `about`, in place of those before; a full disk keeps none."""
+    fact = {
+        "about": plain(about),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "content": plain(content),
+        "sha256": sha256_json(plain(content)),
+    }
+    with contextlib.suppress(OSError):
+        write_bytes(_path(kind, about), f"{json.dumps(fact, indent=1)}\n".encode())
+
+
+def forget(kind: str, about: Mapping[str, Any]) -> None:
+    """Remove what is kept under `about`."""
+    with contextlib.suppress(OSError):
+        _path(kind, about).unlink()
+
+
+def _path(kind: str, about: Mapping[str, Any]) -> Path:
+    return cache_root() / kind / f"{sha256_json(plain(about))[:32]}.json"
