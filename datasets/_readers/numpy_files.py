@@ -60,6 +60,23 @@ def arrays(content: bytes, where: object) -> dict[str, NDArray[Any]]:
         raise BenchError(f"{where} cannot be read as .npz: {said(error)}.") from error
 
 
+def plain_pickle(content: bytes, where: object) -> Any:
+    """Return what a pickle holds: dicts, lists, strings, numbers; arrays of such as lists."""
+    try:
+        return _listed(_Arrays(io.BytesIO(content)).load())
+    except Exception as error:  # a hostile file can raise anything
+        raise BenchError(f"{where} cannot be read as plain data: {said(error)}.") from error
+
+
+def _listed(value: Any) -> Any:
+    """Return a value with lists in the place of arrays."""
+    if isinstance(value, _Array):
+        value = value.value.tolist() if isinstance(value.value, np.ndarray) else value.value
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def said(error: Exception) -> str:
     """Return what an error of a library says, on one line and without a full stop."""
     return raw.reason(error)

@@ -132,6 +132,30 @@ def revisitop1m(root: Path, count: int = 12) -> list[str]:
     return names
 
 
+SFM = [f"{i:02x}" * 16 for i in (17, 34, 51, 68, 85, 102)]
+SFM_LISTS: dict[str, Any] = {
+    "cids": SFM,
+    "cluster": [7, 7, 7, 9, 9, 7],
+    "qidxs": [0, 0, 3],
+    "pidxs": [1, 2, 4],
+    "bbxs": [np.array([0.5, 1.0, 20.0, 30.0])] * 6,
+}
+
+
+def sfm120k(root: Path) -> None:
+    """Write retrieval-SfM-120k: both lists, and images whose names have no ending."""
+    folder = root / "sfm120k"
+    for cid in SFM:
+        place = folder / "ims" / cid[-2:] / cid[-4:-2] / cid[-6:-4] / cid
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(jpeg(cid))
+    lists = {"train": SFM_LISTS, "val": SFM_LISTS}
+    whitening = {key: np.array(SFM_LISTS[key]) for key in ("qidxs", "pidxs")} | {"cids": SFM}
+    for name, value in (("", lists), ("-whiten", whitening)):
+        path = folder / f"retrieval-SfM-120k{name}.pkl"
+        path.write_bytes(pickle.dumps(value, protocol=2))
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     "roxford5k": roxford5k,
     "rparis6k": rparis6k,
