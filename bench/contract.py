@@ -207,14 +207,7 @@ def _check_file(label: str, facts: Any) -> None:
             raise BenchError(f"{label}: {kind}")
         if value is None and key in OPTIONAL_FILE_KEYS:
             continue
-        if key in ("size_bytes", "dim"):
-            if type(value) is not int or value < 1:
-                raise _wrong(label, key, value, "a positive int")
-        elif key == "sha256":
-            if not _is_sha256(value):
-                raise _wrong(label, key, value, "64 hex digits, or None")
-        elif not isinstance(value, str) or not value:
-            raise _wrong(label, key, value, "a string")
+        _check_fact(label, key, value)
     for key in FILE_KEYS:
         if key not in facts:
             raise BenchError(f"{label} has no {key!r}; it has {', '.join(FILE_KEYS)}.")
@@ -228,6 +221,18 @@ def _check_file(label: str, facts: Any) -> None:
         raise _wrong(label, "hub", hub, "OWNER/NAME or OWNER/NAME@COMMIT (40 digits), without url")
     if url is None and hub is None and not facts.get("manual"):
         raise BenchError(f"{label} has no 'url', 'hub' or 'manual'; it says where the file is.")
+
+
+def _check_fact(label: str, key: str, value: Any) -> None:
+    """Check the type of one fact about a published file."""
+    if key in ("size_bytes", "dim"):
+        if type(value) is not int or value < 1:
+            raise _wrong(label, key, value, "a positive int")
+    elif key == "sha256":
+        if not _is_sha256(value):
+            raise _wrong(label, key, value, "64 hex digits, or None")
+    elif not isinstance(value, str) or not value:
+        raise _wrong(label, key, value, "a string")
 
 
 def _is_file_name(text: str) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from bench import plugins
 from bench.data import dataset_json, locate, published, raw
 from bench.errors import BenchError, first_few, unknown
 from bench.facts import Expected, Facts
+from bench.system.notes import note
 from bench.system.paths import ROOT, data_root
 from bench.types import Areas, Dataset, GroundTruth, Image, Protocol, Rows
 
@@ -74,7 +74,7 @@ def say_notes(dataset: Dataset) -> None:
     """Print to standard error how the lists of a data set were made, where that is worth a line."""
     said = [f"not the published list: {text}" for text in dataset.unlike]
     for text in (*dataset.notes, *said):
-        print(f"{dataset.name}: {text}", file=sys.stderr, flush=True)
+        note(f"{dataset.name}: {text}")
 
 
 def is_own(name: str) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -22,6 +21,7 @@ from filelock import FileLock, Timeout
 from bench.errors import BenchError
 from bench.images import inspect
 from bench.system import download, hub
+from bench.system.notes import note
 from bench.system.paths import cache_root, write_bytes
 from bench.types import Checkpoint
 
@@ -78,7 +78,7 @@ def get(checkpoint: Checkpoint) -> Path:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"{label}: another process is getting it; waiting for that", file=sys.stderr)
+        note(f"{label}: another process is getting it; waiting for that")
         lock.acquire()
     try:
         if path.is_file():

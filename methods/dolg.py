@@ -8,10 +8,11 @@ checkpoints have no multi-atrous module, unlike the paper, so the paper's number
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
+
+from bench.system.notes import note
 
 GROUP = "landmarks"
 VARIANTS = {
@@ -87,10 +88,9 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     if stored:
         network.p = stored_p
     if stored_p != dolg.Dolg.p:
-        print(
+        note(
             f"dolg.{variant}: the checkpoint stores the GeM exponent {stored_p:g}; "
-            f"{network.p:g} is used",
-            file=sys.stderr,
+            f"{network.p:g} is used"
         )
     config = {
         "backbone": f"resnet{depth}",

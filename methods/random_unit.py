@@ -16,7 +16,7 @@ VARIANTS = {"seed0": "seed 0", "seed1": "seed 1", "seed2": "seed 2"}
 DIM = 128
 
 
-def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
+def load(variant: str, weights: str | None, _device: str) -> SimpleNamespace:
     """Return the method; it has no weights, so a path of weights is refused."""
     import torch
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -19,6 +18,7 @@ from bench.report.leaderboard import page
 from bench.report.tables import ablation, approximate, overview, published, sensitivity
 from bench.report.tables.published import Conflict, PublishedRow
 from bench.report.tables.sensitivity import Study
+from bench.system.notes import note
 
 FIELD = (
     "roxford5k", "rparis6k", "oxford5k", "paris6k", "gldv2", "pitts30k", "tokyo247", "msls",
@@ -59,7 +59,7 @@ def build(
     parts, unread = ablation.load(results)
     left_out = sorted([*content.left_out, *unread])
     for file, reason in left_out:
-        print(f"left out: {clean(file)} – {clean(reason)}", file=sys.stderr)
+        note(f"left out: {clean(file)} – {clean(reason)}")
     files: dict[str, bytes] = {}
     pages: dict[str, list[str]] = {}
     for name, chosen in content.by_dataset.items():

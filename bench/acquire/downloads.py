@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from bench.errors import BenchError, NoRoomError
 from bench.facts import Download
 from bench.system import archives
 from bench.system.download import discard, fetch
+from bench.system.notes import note
 from bench.system.paths import complete_or_absent, write_bytes
 from bench.system.progress import Progress
 
@@ -189,10 +189,9 @@ def _accepted(place: Place, download: Download, part: Path, url: str, label: str
         same = download.reported in (about["sha256"], about["md5"])
         about["reported"] = "as others report" if same else f"others report {download.reported}"
         if not same:
-            print(
+            note(
                 f"{label}: sha256 {about['sha256']}, md5 {about['md5']}; third parties report "
-                f"{download.reported}: it may be a newer version",
-                file=sys.stderr,
+                f"{download.reported}: it may be a newer version"
             )
     return about
 

@@ -21,6 +21,7 @@ from bench.datasets import Entry
 from bench.errors import BenchError, NoRoomError, first_few
 from bench.facts import Download, Facts
 from bench.system import archives
+from bench.system.notes import note
 from bench.system.paths import data_root, write_bytes
 
 GB = 10**9
@@ -51,7 +52,7 @@ def get(
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"{entry.name}: another process is getting it; waiting for that", file=sys.stderr)
+        note(f"{entry.name}: another process is getting it; waiting for that")
         lock.acquire()
     try:
         if own is not None:
@@ -111,7 +112,7 @@ def _download(
             if not download.optional:
                 faults.append(str(error))
             need = "It is not needed. " if download.optional else ""
-            print(f"{error} {need}Going on with the rest.", file=sys.stderr)
+            note(f"{error} {need}Going on with the rest.")
     if faults:
         raise BenchError(
             f"{entry.name}: {len(faults)} of {len(todo)} files could not be had, the others are "
@@ -185,20 +186,18 @@ def _check_room(place: Place, facts: Facts, todo: Sequence[Download]) -> None:
         return
     if facts.size_bytes is None:
         room = shutil.disk_usage(place.folder).free / GB
-        print(
+        note(
             f"{place.name}: nobody says how much room it takes; {room:.1f} GB are free in "
-            f"{place.folder}",
-            file=sys.stderr,
+            f"{place.folder}"
         )
         return
     each = facts.size_bytes / len(of_all)
     packed = [download.size_bytes or each for download in of_todo]
     need = each * len(of_todo) + (sum(packed) if place.keep_archives else max(packed))
     free = shutil.disk_usage(place.folder).free
-    print(
+    note(
         f"{place.name}: {len(of_todo)} archives of photographs, about {need / GB:.1f} GB on the "
-        f"disk while unpacking; {free / GB:.1f} GB are free in {place.folder}",
-        file=sys.stderr,
+        f"disk while unpacking; {free / GB:.1f} GB are free in {place.folder}"
     )
     if need > free:
         raise NoRoomError(

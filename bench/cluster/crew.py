@@ -7,7 +7,6 @@ is asked, takes no part; the sentence that says why is printed once.
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from bench.cluster import head
 from bench.cluster.recipe import Recipe
 from bench.cluster.worker import Files, Hello, Worker
 from bench.errors import BenchError
+from bench.system.notes import note
 
 LOOK_S = 2.0  # between two looks at the nodes
 TRIES = 5  # workers in a row that a node may lose without a shard
@@ -246,7 +246,7 @@ class Crew:
 
 def say(text: str) -> None:
     """Print a line for the user."""
-    print(text, file=sys.stderr, flush=True)
+    note(text)
 
 
 def first_line(error: BaseException) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+
+from bench.system.notes import note
 
 LOOK_S = 2.0  # between two looks, and for an answer
 PATIENCE_S = 30.0  # Ray ends this process without a word of ours after 60 s
@@ -45,12 +46,10 @@ def watched(ray: Any) -> Iterator[None]:
             if why is None:
                 answered = time.monotonic()
             elif time.monotonic() - answered > PATIENCE_S and not over.is_set():
-                print(
+                note(
                     f"error: the head of the cluster at {address} does not answer any more "
                     f"({why}). Finished shards are kept: start the cluster, and run the same "
-                    "command again.",
-                    file=sys.stderr,
-                    flush=True,
+                    "command again."
                 )
                 os._exit(1)
 

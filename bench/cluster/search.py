@@ -7,7 +7,6 @@ change); otherwise rows are sent to it through Ray's object store, a few pieces 
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from bench.errors import BenchError
 from bench.search import exact
 from bench.search.block import Asked, Counted, count
 from bench.store.matrix import Decode, Matrix, check_all, count_rows
+from bench.system.notes import note
 
 PIECE_BYTES = 128 << 20  # as float32; what a piece costs besides is that of some thousand rows
 LEAST_ROWS = 1024
@@ -90,11 +90,7 @@ def over(ray: Any, work: Callable[..., Counted | str | None] | None = None) -> e
                     starts.appendleft(low)
                     if not carry:
                         carry = True
-                        print(
-                            f"not every worker sees {piece.files[0][0]}: rows are sent to them.",
-                            file=sys.stderr,
-                            flush=True,
-                        )
+                        note(f"not every worker sees {piece.files[0][0]}: rows are sent to them.")
                     continue
                 yield found
                 advance(found.rows)

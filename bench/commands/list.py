@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 OTHERS = "of no group"
 
 
-def show(given: Nothing) -> int:
+def show(_given: Nothing) -> int:
     """Print all methods with their variants, then all data sets."""
     from bench import methods
     from bench.commands import data

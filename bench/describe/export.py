@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from bench.describe import engine, extract
 from bench.errors import BenchError
 from bench.store import room, shards
 from bench.store.matrix import Matrix
+from bench.system.notes import note
 from bench.system.paths import write_bytes
 from bench.types import Image
 
@@ -34,10 +34,9 @@ def images_of(
     gone = set(missing) if allow_partial else set()
     wanted = tuple(image for image in part if image.file not in gone)
     if len(wanted) < len(part):
-        print(
+        note(
             f"partial: {len(part) - len(wanted)} of {len(part)} images of the {which} of "
-            f"{dataset.name} are not here, and are left out",
-            file=sys.stderr,
+            f"{dataset.name} are not here, and are left out"
         )
     return dataset.folder, wanted
 
@@ -52,8 +51,8 @@ def images_in(folder: Path) -> tuple[Path, tuple[Image, ...]]:
     found = listing.images(folder)
     if not found.files:
         raise BenchError(f"{folder} holds no images ({', '.join(listing.IMAGES)}).")
-    for note in found.notes:
-        print(f"{folder}: {note}", file=sys.stderr)
+    for text in found.notes:
+        note(f"{folder}: {text}")
     return folder, tuple(Image(file, file) for file in found.files)
 
 

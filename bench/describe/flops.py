@@ -148,7 +148,7 @@ def formulas() -> dict[Any, Callable[..., int]]:
     }
 
 
-def _convolution(*given: Any, out_val: Tensor, **named: Any) -> int:
+def _convolution(*given: Any, out_val: Tensor, **_named: Any) -> int:
     """Count a convolution that oneDNN does together with what follows it, as a convolution.
 
     Of the tensors of four axes that the operation gets the kernel is the last.
@@ -157,15 +157,17 @@ def _convolution(*given: Any, out_val: Tensor, **named: Any) -> int:
     return 2 * out_val.numel() * math.prod(kernel.shape[1:])
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, *more: Any, **named: Any) -> int:
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_more: Any, **_named: Any) -> int:
     """Count attention as its two matrix products, whatever is masked; axes (..., tokens, dim)."""
     scores = math.prod(query.shape[:-1]) * key.shape[-2]
     return 2 * scores * (query.shape[-1] + value.shape[-1])
 
 
-def _product(left: Tensor, *more: Any, out_val: Tensor, **named: Any) -> int:
+def _product(left: Tensor, *_more: Any, out_val: Tensor, **_named: Any) -> int:
     return 2 * out_val.numel() * left.shape[-1]
 
 
-def _added_product(added: Tensor, left: Tensor, *more: Any, out_val: Tensor, **named: Any) -> int:
+def _added_product(
+    _added: Tensor, left: Tensor, *_more: Any, out_val: Tensor, **_named: Any
+) -> int:
     return _product(left, out_val=out_val)

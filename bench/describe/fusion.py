@@ -40,7 +40,7 @@ COARSE_MODULES = (
 class _Tracer(fx.Tracer):
     """Traces down to modules without parts, and to convolutions of any kind."""
 
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+    def is_leaf_module(self, module: nn.Module, _name: str) -> bool:
         return isinstance(module, nn.Conv2d | Fused) or next(module.children(), None) is None
 
 

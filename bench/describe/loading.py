@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from bench.images import resize
 from bench.settings import Settings
 from bench.store import file_hashes
 from bench.system import machine
+from bench.system.notes import note
 from bench.system.paths import cache_root
 from bench.types import Method, MethodInfo, Preprocess
 
@@ -109,10 +109,9 @@ def check(settings: Settings, device: str) -> None:
             "at all; use float32, or bf16."
         )
     if settings.precision == "bf16" and not has_bf16():
-        print(
+        note(
             "this processor has no instructions for bf16 (AVX512_BF16 or AMX) and emulates them; "
-            "float32 is faster.",
-            file=sys.stderr,
+            "float32 is faster."
         )
 
 

@@ -42,7 +42,7 @@ class Kept:
     bytes: float
 
 
-def extract_local(
+def extract_local(  # noqa: PLR0913
     loaded: Loaded,
     folder: Path,
     wanted: Sequence[Image],
@@ -79,7 +79,7 @@ def extract_local(
     return Kept(read, count / images, count * kind.itemsize / images)
 
 
-def prepare(
+def prepare(  # noqa: PLR0913, PLR0917
     loaded: Loaded,
     folder: Path,
     wanted: Sequence[Image],

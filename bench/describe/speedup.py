@@ -121,7 +121,7 @@ def _observe(network: nn.Module, answer: Answer, sample: Tensor) -> tuple[list[T
         given = arguments[0] if arguments and isinstance(arguments[0], Tensor) else None
         stack.append((module, given, _changes(given)))
 
-    def leave(module: nn.Module, arguments: tuple[Any, ...], result: Any) -> None:
+    def leave(module: nn.Module, _arguments: tuple[Any, ...], result: Any) -> None:
         _, given, given_at = stack.pop()
         outside = all(above is network for above, _, _ in stack)
         made = result if isinstance(result, Tensor) else None
@@ -253,4 +253,4 @@ def _fuse(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
     first = len(done.replaced)
     _cut(network, calls, done, half=False)
     parts = [getattr(parent, name) for parent, name, _ in done.replaced[first:]]
-    return count + sum([fusion.fuse(part) for part in parts])
+    return count + sum(fusion.fuse(part) for part in parts)

@@ -22,7 +22,7 @@ Rows = NDArray[np.float64]
 Ask = Callable[[Rows], object]
 
 
-def add(
+def add(  # noqa: PLR0913, PLR0917
     content: dict[str, Any],
     parts: Sequence[Matrix],
     queries: Sequence[Matrix],

@@ -41,7 +41,7 @@ def faults(path: Path, options: Options, own: str | None = None) -> list[str]:
     held = record.read(path)
     planned = _plan(held, options, own, path.name)
 
-    def refuse(job: extract.Job, progress: Progress) -> tuple[int, list[str]]:
+    def refuse(job: extract.Job, _progress: Progress) -> tuple[int, list[str]]:
         if job.images:
             raise BenchError(
                 f"{job.images} images of {job.phase} are not in the store; make them with "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from bench.store import matrix, shards
 from bench.store.matrix import Matrix, from_array
 from bench.system import machine
 from bench.system.hashing import sha256_json
+from bench.system.notes import note
 from bench.types import Image, MethodInfo, Rows
 
 Part = Literal["database", "queries", "distractors"]
@@ -95,7 +95,7 @@ def check_dim(parts: Sequence[Matrix]) -> None:
             )
 
 
-def _npy(path: Path, part: Part) -> Matrix:
+def _npy(path: Path, _part: Part) -> Matrix:
     with path.open("rb") as file:
         if file.read(6) != np.lib.format.MAGIC_PREFIX:
             raise ValueError("it does not begin as a .npy file does")
@@ -150,7 +150,7 @@ def score_brought(
     dataset = datasets.check_queries(datasets.load(dataset_name))
     datasets.say_notes(dataset)
     for line in copies.lines(copies.queries_in_database(dataset, {}))[0]:
-        print(f"{dataset.name}: {line}", file=sys.stderr, flush=True)
+        note(f"{dataset.name}: {line}")
     brought = read(database, "database")
     check_rows(brought, dataset.database, "database images")
     asked = read(queries, "queries")
@@ -167,7 +167,7 @@ def score_brought(
     if export_to is not None and (export_to.is_dir() or export_to.suffix != ".npz"):
         raise BenchError(f"--export {export_to}: it is the path of an .npz file.")
     supplied = {need: _supply(need, [brought, *added], asked) for need in needs_of(chain.stages)}
-    facts = {need: _facts(need, lists, [brought, *added]) for need, lists in supplied.items()}
+    facts = {need: _facts(lists, [brought, *added]) for need, lists in supplied.items()}
     chain = chain.fit_to(dataset, rows, dim, facts)
     stage_costs.check(chain, force=options.force)
     searched = searched_as(options, chain.dim(dim), n_rows, str(brought.open().dtype))
@@ -245,7 +245,7 @@ def _pairs(path: Path) -> Rows:
     return np.asarray(pairs, dtype=np.int64)
 
 
-def _facts(need: Need, lists: Lists, evaluated: Sequence[Matrix]) -> Facts:
+def _facts(lists: Lists, evaluated: Sequence[Matrix]) -> Facts:
     """Return what is known of a need; the card says the content of the files, not their names."""
     content = [matrix.content_sha256(part) for part in (*lists.database, *lists.queries)]
     rows, dim = matrix.count_rows(lists.database), lists.database[0].shape[1]

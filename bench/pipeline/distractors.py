@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from bench.data import copies
 from bench.describe import extract
 from bench.errors import BenchError, first_few
 from bench.system.hashing import sha256_lines
+from bench.system.notes import note
 from bench.types import Dataset
 
 
@@ -61,11 +61,9 @@ def _check_copies(added: Dataset, dataset: Dataset, prints: copies.Prints) -> No
         )
     if idle:
         named = first_few([f"{file} is {other}" for file, other in idle])
-        print(
+        note(
             f"{added.name}: {len(idle)} distractors have the content of a negative of "
-            f"{dataset.name}: {named}",
-            file=sys.stderr,
-            flush=True,
+            f"{dataset.name}: {named}"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from bench.pipeline.chain import Chain
 from bench.pipeline.lists import Lists
 from bench.pipeline.walk import Walked
 from bench.store.matrix import Matrix, count_rows, read
+from bench.system.notes import note
 from bench.system.paths import write_bytes
 from bench.types import Dataset
 
@@ -57,7 +57,7 @@ def _rows(name: str, lists: Lists) -> dict[str, NDArray[Any]]:
     if 4 * count * lists.database[0].shape[1] <= MOST_BYTES:
         return out | {f"{name}_database": _whole(lists.database)}
     text = f"--export leaves out {name}_database: its {count} rows take more than 1 GiB"
-    print(text, file=sys.stderr)
+    note(text)
     return out
 
 

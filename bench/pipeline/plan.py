@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +20,7 @@ from bench.rerank import verification
 from bench.scoring import card
 from bench.stage import Stage
 from bench.store import room
+from bench.system.notes import note
 from bench.system.paths import cache_root
 from bench.types import Dataset
 
@@ -153,7 +153,7 @@ def lists_of(dataset_name: str, options: Options) -> Lists:
     extract.check_files(dataset.folder, wanted, allow_missing=options.allow_missing)
     prints = copies.prints_of(dataset)
     for line in itertools.chain(*copies.lines(copies.queries_in_database(dataset, prints))):
-        print(f"{dataset.name}: {line}", file=sys.stderr, flush=True)
+        note(f"{dataset.name}: {line}")
     added = distractors.load(options.distractors, dataset, options.limit, prints)
     if any(one.limit is not None for one in added):
         dataset = replace(dataset, limit=options.limit)

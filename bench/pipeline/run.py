@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -28,6 +27,7 @@ from bench.stage import Need
 from bench.store import shards
 from bench.store.matrix import Matrix, count_rows
 from bench.system import memory
+from bench.system.notes import note
 from bench.system.progress import Progress
 
 
@@ -160,9 +160,9 @@ def describe(
     size = room_needed(planned, all_jobs)
     count = sum(job.images for job in all_jobs)
     for line in stage_costs.lines(planned.chain):
-        print(line, file=sys.stderr, flush=True)
+        note(line)
     if count:
-        print(f"to describe: {count} images; to write: {size}", file=sys.stderr, flush=True)
+        note(f"to describe: {count} images; to write: {size}")
     parts, faults, from_store, phases = [], list[str](), 0, dict[str, float]()
     for job, found in zip(all_jobs, gone, strict=True):
         start = time.perf_counter()

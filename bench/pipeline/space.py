@@ -132,7 +132,7 @@ class SearchSpace:
         """Search exactly, area by area."""
         memory = self.how.memory_bytes
         total = sum(
-            len(job.number) * exact.passes(job.parts, len(job.queries), job.labelled, depth, memory)
+            len(job.number) * exact.passes(job.parts, job.labelled, depth, memory)
             for job in self._jobs
         )
         with Progress(phase, total, "rows") as progress:
@@ -153,7 +153,7 @@ class SearchSpace:
         queries: Float64,
         labelled: Sequence[Rows],
         depth: int,
-        advance: exact.Advance = lambda rows: None,
+        advance: exact.Advance = lambda _rows: None,
     ) -> exact.Found:
         """Search one area exactly: here, or on the machines that the pieces are handed out to."""
         how, here = self.how, self.how.hand_out is exact.here

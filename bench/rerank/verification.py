@@ -180,7 +180,7 @@ class Verification:
         return f"re-ranked, {self.stage.candidates} candidates{by}"
 
 
-def make(first: str | None, options: Mapping[str, str]) -> Verification:
+def make(_first: str | None, _options: Mapping[str, str]) -> Verification:
     """Refuse what has no method: a run makes this stage itself."""
     raise BenchError(
         "--stage rerank verifies local features, which a method computes; it is for `run`."

@@ -79,7 +79,7 @@ def protocol_entry(protocol: Protocol) -> dict[str, Any]:
     return entry
 
 
-def make(
+def make(  # noqa: PLR0913
     dataset: Dataset,
     preprocess: Preprocess | None,
     *,

@@ -126,7 +126,7 @@ def count(
     high: int,
     first: int = 0,
     lasts: Float64 | None = None,
-    advance: Callable[[int], None] = lambda rows: None,
+    advance: Callable[[int], None] = lambda _rows: None,
 ) -> Counted:
     """Return what the rows low:high of the parts add.
 

@@ -76,19 +76,19 @@ class _Plan:
 
 
 def here(
-    parts: list[Matrix], asked: Asked, lasts: Callable[[], Float64], advance: Advance
+    parts: list[Matrix], asked: Asked, _lasts: Callable[[], Float64], advance: Advance
 ) -> Iterable[Counted]:
     """Count the whole database as one piece, in this process."""
     return [count(parts, asked, 0, count_rows(parts), advance=advance)]
 
 
-def search(
+def search(  # noqa: PLR0913, PLR0917
     parts: Sequence[Matrix],
     queries: NDArray[np.float64],
     labelled: Sequence[Rows],
     depth: int,
     memory_bytes: int = 256 << 20,
-    advance: Advance = lambda rows: None,
+    advance: Advance = lambda _rows: None,
     device: str = "cpu",
     threads: int | None = None,
     hand_out: HandOut = here,
@@ -113,7 +113,7 @@ def search(
     parts = list(parts)
     n_rows = count_rows(parts)
     depth = min(depth, n_rows)
-    plan = _plan(parts, len(queries), labelled, depth, memory_bytes, threads, device)
+    plan = _plan(parts, labelled, depth, memory_bytes, threads, device)
     ranks, labels, place = _scored(parts, queries, labelled, plan)
     shortlist = Shortlist(
         np.empty((len(queries), depth), dtype=np.int64), np.empty((len(queries), depth))
@@ -137,18 +137,16 @@ def search(
 
 def passes(
     parts: Sequence[Matrix],
-    n_queries: int,
     labelled: Sequence[Rows],
     depth: int,
     memory_bytes: int,
 ) -> int:
     """Return how many times `search` will read the database, for progress."""
-    return len(_plan(parts, n_queries, labelled, depth, memory_bytes).groups)
+    return len(_plan(parts, labelled, depth, memory_bytes).groups)
 
 
 def _plan(
     parts: Sequence[Matrix],
-    n_queries: int,
     labelled: Sequence[Rows],
     depth: int,
     memory_bytes: int,

@@ -89,7 +89,7 @@ def _layout_of(path: Path | None) -> _Layout:
 
 
 @lru_cache(maxsize=1 << 14)
-def _layout(path: Path, changed_ns: int, size: int) -> _Layout:
+def _layout(path: Path, _changed_ns: int, _size: int) -> _Layout:
     """Return the header; date and size belong to what it is remembered by."""
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)

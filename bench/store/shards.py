@@ -210,7 +210,7 @@ def absent_rows(store: Store) -> dict[int, str]:
 def claim(
     store: Store,
     shards: list[int],
-    skip: Callable[[int], None] = lambda shard: None,
+    skip: Callable[[int], None] = lambda _shard: None,
     *,
     partial: bool = False,
 ) -> Iterator[int]:

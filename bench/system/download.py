@@ -18,7 +18,6 @@ import re
 import shutil
 import socket
 import ssl
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -30,6 +29,7 @@ from urllib.request import Request, urlopen
 
 from bench.errors import BenchError, NoRoomError
 from bench.images.inspect import is_web_page
+from bench.system.notes import note
 from bench.system.paths import write_bytes
 from bench.system.progress import Progress
 
@@ -155,7 +155,7 @@ def fetch(url: str, part: Path, size_bytes: int | None, label: str, instead: str
     while attempt < TRIES:
         if fault:
             wait_s = WAIT_S * 2 ** max(0, attempt - 1)
-            print(f"{label}: {fault}; trying again in {wait_s:.0f} s", file=sys.stderr)
+            note(f"{label}: {fault}; trying again in {wait_s:.0f} s")
             time.sleep(wait_s)
         before = _size(part)
         try:

@@ -18,6 +18,8 @@ import threading
 import time
 from typing import NoReturn
 
+from bench.system.notes import note
+
 STATUS = 130
 PATIENCE_S = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -51,20 +53,16 @@ def say() -> None:
     """Say once that the command was stopped, and how to go on."""
     if _once.acquire(blocking=False):
         command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
-        print(
-            f"\nstopped; run the same command again to go on from here:\n  {command}",
-            file=sys.stderr,
-            flush=True,
-        )
+        note(f"\nstopped; run the same command again to go on from here:\n  {command}")
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
+def _interrupt(_number: int, _frame: object) -> NoReturn:
     for one in SIGNALS:  # the first is enough
         signal.signal(one, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def _end(seen: socket.socket, told: socket.socket) -> None:
+def _end(seen: socket.socket, _told: socket.socket) -> None:
     """Wait for a signal, give the process a moment to end by itself, and end it."""
     while seen.recv(1)[0] not in SIGNALS:
         pass

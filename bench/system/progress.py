@@ -11,6 +11,8 @@ from typing import Self
 
 from tqdm import tqdm
 
+from bench.system.notes import note
+
 SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -72,11 +74,7 @@ class Progress:
             and not (self.brief and self.seconds < SECONDS_BETWEEN_LINES)
         ):
             rate = f", {self.done / self.seconds:.1f} {self.unit}/s" if self.seconds > 0 else ""
-            print(
-                f"{self.phase}: {self.done} {self.unit} in {span(self.seconds)}{rate}",
-                file=sys.stderr,
-                flush=True,
-            )
+            note(f"{self.phase}: {self.done} {self.unit} in {span(self.seconds)}{rate}")
 
     def advance(self, count: int = 1) -> None:
         """Count `count` more items as done."""
@@ -89,7 +87,7 @@ class Progress:
         if text not in self.notes:
             self.notes.add(text)
             if not self.quiet:
-                print(text, file=sys.stderr, flush=True)
+                note(text)
 
     def rename(self, phase: str) -> None:
         """Call the phase something else from now on."""
@@ -117,7 +115,7 @@ class Progress:
 
     def _tell(self) -> None:
         while not self.over.wait(SECONDS_BETWEEN_LINES):
-            print(self.line(), file=sys.stderr, flush=True)
+            note(self.line())
 
 
 def span(seconds: float) -> str:

@@ -175,9 +175,7 @@ def corners_of(
     return corners
 
 
-def placing(
-    size: tuple[int, int], how: Augmentation, side: int, draw: Generator
-) -> NDArray[np.float64]:
+def placing(size: tuple[int, int], how: Augmentation, draw: Generator) -> NDArray[np.float64]:
     """Return where `augmented` takes its pixels from: a homography (3, 3) from x, y to x, y.
 
     From pixels of the augmented square to those of a photograph (width, height), both divided by

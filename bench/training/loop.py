@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.system import interrupt
+from bench.system.notes import note
 from bench.system.progress import Progress
 from bench.training import checkpoint, curve, parallel, recipes
 from bench.training.photographs import Augmented, Steps
@@ -224,7 +224,7 @@ def loaded(training: Training, steps: Any) -> Iterator[tuple[Tensor, Tensor, Ten
         for fault in faults:
             if fault not in training.unreadable:
                 training.unreadable.add(fault)
-                print(f"{fault} Another photograph takes its place.", file=sys.stderr, flush=True)
+                note(f"{fault} Another photograph takes its place.")
         yield pixels, shifts, labels
 
 
@@ -244,7 +244,7 @@ def collate(samples: list[Any]) -> tuple[Tensor, Tensor, Tensor, list[str]]:
     )
 
 
-def begin_worker(number: int) -> None:
+def begin_worker(_number: int) -> None:
     """Leave Ctrl-C to the process that trains, and one core to each worker."""
     interrupt.leave_to_parent()
     torch.set_num_threads(1)
@@ -339,4 +339,4 @@ def restore(training: Training, optimiser: Any, scaler: Any) -> None:
     scaler.load_state_dict(held["scaler"])
     training.step, training.average = int(held["step"]), dict(held["average"])
     if training.place.first and training.step < training.total:
-        print(f"going on after step {training.step} of {training.total}", file=sys.stderr)
+        note(f"going on after step {training.step} of {training.total}")

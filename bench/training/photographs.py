@@ -7,7 +7,6 @@ hashed: class, path and content of every file; for a CSV with a million files, c
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from bench.errors import BenchError, first_few
 from bench.images import decode
 from bench.store import file_hashes
 from bench.system.hashing import sha256_lines
+from bench.system.notes import note
 from bench.system.paths import cache_root
 from bench.training.augment import Augmentation, augmented, generator
 from bench.training.options import Classes
@@ -66,8 +66,8 @@ def _folder(folder: Path, classes: Classes) -> Photographs:
     found = list(listed.files)
     if not found:
         raise BenchError(f"{folder} holds no photographs ({', '.join(listing.IMAGES)}).")
-    for note in listed.notes:
-        print(f"{folder}: {note}", file=sys.stderr)
+    for text in listed.notes:
+        note(f"{folder}: {text}")
     loose = [file for file in found if "/" not in file]
     if classes == "folder" and loose:
         raise BenchError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from bench.errors import BenchError
 from bench.store.room import size
 from bench.system import machine
 from bench.system.hashing import canonical_json, plain
+from bench.system.notes import note
 from bench.system.paths import ROOT
 from bench.training import checkpoint, loop, parallel, photographs, recipes, validate, views
 from bench.training.options import Options
@@ -127,7 +127,7 @@ def _train(options: Options, place: parallel.Place) -> Path:
     recipe, data, folder = plan.recipe, plan.data, plan.folder
     if place.first:
         checkpoint.begin(folder, plan.config)
-        print(photographs.about(data), file=sys.stderr)
+        note(photographs.about(data))
     parallel.wait(place)
     workers = loop.default_workers(place.device) if options.workers is None else options.workers
     channels = plan.rule.channels

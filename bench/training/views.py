@@ -118,7 +118,7 @@ def placings(training: loop.Training) -> NDArray[np.float32]:
             continue
         for view in range(recipe.views):
             draw = augment.generator(training.seed, view, index)
-            placed = augment.placing((width, height), recipe.augmentation, recipe.side, draw)
+            placed = augment.placing((width, height), recipe.augmentation, draw)
             found[view, index] = placed.flatten()
     return found
 

@@ -49,7 +49,7 @@ def missing(root: Path, name: str, wanted: str, facts: Facts) -> MissingDataErro
     )
 
 
-def dataset(
+def dataset(  # noqa: PLR0913
     root: Path,
     name: str,
     facts: Facts,

@@ -51,7 +51,7 @@ def facts(
     )
 
 
-def load(
+def load(  # noqa: PLR0913
     root: Path,
     name: str,
     facts: Facts,

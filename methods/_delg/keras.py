@@ -54,7 +54,7 @@ def backbone(depth: int) -> tf.Stages:
     return tf.Stages(trunk, subsampled=False)
 
 
-def name_in_graph(name: str, depth: int = 50) -> str:
+def name_in_graph(name: str, _depth: int = 50) -> str:
     """Return the Keras variable of a parameter of `backbone`.
 
     >>> name_in_graph("conv1.bias"), name_in_graph("layer3.5.bn2.running_var")

@@ -105,7 +105,7 @@ class DelgHead(nn.Module):
         )
         self.features = local.network(LOCAL_DIM)
 
-    def forward(self, middle: Tensor, last: Tensor) -> Tensor:
+    def forward(self, _middle: Tensor, last: Tensor) -> Tensor:
         """Return descriptors (n, 512)."""
         descriptors: Tensor = self.whitening(gem(last, P, EPS))
         return descriptors
@@ -186,7 +186,7 @@ class TokenHead(nn.Module):
         self.tr = token.Aggregation(LAST, TOKEN_DIM, blocks=1)
         self.fc = nn.Linear(DIM + TOKEN_DIM, DIM)
 
-    def forward(self, middle: Tensor, last: Tensor) -> Tensor:
+    def forward(self, _middle: Tensor, last: Tensor) -> Tensor:
         """Return descriptors (n, 512)."""
         whole = unit(self.whitening(gem(last, P, EPS)))
         descriptors: Tensor = self.fc(torch.cat([whole, unit(self.tr(last))], dim=1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.methods._nets import families, gem, resnet
+from bench.system.notes import note
 from bench.weights import ARRAYS, read_checkpoint, state_in
 
 RULE = {
@@ -83,10 +83,9 @@ def load(release: families.Release, weights: str, device: str, *, inside: bool) 
 def _components(state: dict[str, Tensor], release: families.Release, weights: str) -> int | None:
     """Return how many components the learned whitening of a file has; None where it has none."""
     if MEAN not in state and SHIFT not in state:
-        print(
+        note(
             f"{release.variant}: {Path(weights).name} holds no learned whitening ({MEAN}, "
-            f"{SHIFT}); descriptors are those of the network",
-            file=sys.stderr,
+            f"{SHIFT}); descriptors are those of the network"
         )
         return None
     if MEAN in state:

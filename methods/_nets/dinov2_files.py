@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 NATIVE = {"max_side_px": None, "query_cap": "own", "resize": "multiple-of-14"}
 
 
-def load(
+def load(  # noqa: PLR0913
     variant: str,
     family: str,
     project: str,

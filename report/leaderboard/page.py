@@ -238,7 +238,7 @@ def _words(path: str) -> str:
     return clean(", ".join(words) + unit, 120)
 
 
-def _value(path: str, value: Any) -> str:
+def _value(_path: str, value: Any) -> str:
     if isinstance(value, list):
         return clean(", ".join(str(item) for item in value) or "none", LONGEST)
     if value is None or isinstance(value, bool) or not isinstance(value, int | float):

@@ -64,7 +64,7 @@ def constant(board: Board) -> tuple[dict[str, str], list[str]]:
     return same, [key for key in keys if key not in same]
 
 
-def _about(row: Row, board: Board) -> dict[str, str]:
+def _about(row: Row, _board: Board) -> dict[str, str]:
     return {
         "system": row.chain,
         "pixels": pixels(row.run),

@@ -24,7 +24,7 @@ from tests.support.exact import check, find, random_data, rows_of, unit
 def test_blocks_in_work_fit_into_the_budget(threads: int, budget: int, stored: Any) -> None:
     parts = [from_array(np.ones((9000, 256), stored), "x")]
     labelled = rows_of(*[range(100)] * 70)
-    plan = exact._plan(parts, 70, labelled, 100, budget, threads)
+    plan = exact._plan(parts, labelled, 100, budget, threads)
     each = plan.rows * (256 * np.dtype(stored).itemsize + (256 * 4 if stored != np.float32 else 0))
     assert plan.threads * each <= budget / 2
     assert plan.threads <= threads
@@ -32,7 +32,7 @@ def test_blocks_in_work_fit_into_the_budget(threads: int, budget: int, stored: A
     most = max(group.stop - group.start for group in plan.groups)
     assert most * (100 * exact.LABEL_BYTES + 16 * 5 * 100) <= budget / 2
     assert plan.threads * plan.tile * plan.rows * 4 <= budget / 2
-    assert exact.passes(parts, 70, labelled, 100, budget) == len(plan.groups)
+    assert exact.passes(parts, labelled, 100, budget) == len(plan.groups)
 
 
 def test_little_memory_makes_smaller_blocks_before_it_makes_more_passes() -> None:
@@ -40,8 +40,8 @@ def test_little_memory_makes_smaller_blocks_before_it_makes_more_passes() -> Non
     labelled = rows_of(*[range(5)] * 70)
     rows = {}
     for mib in (16, 64, 256):
-        assert exact.passes(parts, 70, labelled, 100, mib << 20) == 1
-        rows[mib] = exact._plan(parts, 70, labelled, 100, mib << 20, 1).rows
+        assert exact.passes(parts, labelled, 100, mib << 20) == 1
+        rows[mib] = exact._plan(parts, labelled, 100, mib << 20, 1).rows
     assert rows[16] < rows[64] < rows[256]
 
 
@@ -98,7 +98,7 @@ def test_progress_counts_every_row_once_per_pass() -> None:
     for memory_bytes in (1, 1 << 28):
         seen: list[int] = []
         find(database, queries, labelled, 5, memory_bytes=memory_bytes, advance=seen.append)
-        assert sum(seen) == 900 * exact.passes(parts, 9, labelled, 5, memory_bytes)
+        assert sum(seen) == 900 * exact.passes(parts, labelled, 5, memory_bytes)
 
 
 # --- edges --------------------------------------------------------------------------------------

@@ -109,10 +109,10 @@ def test_every_query_of_a_plan_is_searched_once() -> None:
     parts = [block.Matrix("x", (10_000, 64), array=np.ones((1, 64), np.float32))]
     labelled = rows_of(*(range(size) for size in sizes))
     for mib in (1, 4, 16, 256):
-        plan = exact._plan(parts, 500, labelled, 100, mib << 20)
+        plan = exact._plan(parts, labelled, 100, mib << 20)
         searched = np.concatenate([plan.order[group] for group in plan.groups])
         assert np.array_equal(np.sort(searched), np.arange(500))
-        assert len(plan.groups) == exact.passes(parts, 500, labelled, 100, mib << 20)
+        assert len(plan.groups) == exact.passes(parts, labelled, 100, mib << 20)
     assert len(plan.groups) == 1
 
 
