@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.describe import engine, warm
-from bench.measure import timing
 from bench.store import remembered
 from bench.store.matrix import Matrix
 from bench.system import machine
 from bench.system.hashing import plain
 from bench.system.memory import Peaks
+from bench.types import Measure
 
 KIND = "costs"
 MOVING = ("processor_mhz", "device_mhz")  # of the machine, from one moment to the next
@@ -38,7 +38,7 @@ class Measured:
 
 
 def of_describing(
-    loaded: engine.Loaded, store: str, how: timing.Measure, fresh: Callable[[], Measured]
+    loaded: engine.Loaded, store: str, how: Measure, fresh: Callable[[], Measured]
 ) -> Measured:
     """Return what describing costs: as measured earlier where that may be, else by `fresh`.
 
@@ -67,7 +67,7 @@ def of_search(
     depth: int,
     memory_bytes: int,
     device: str | None,
-    how: timing.Measure,
+    how: Measure,
     fresh: Callable[[], dict[str, Any]],
 ) -> dict[str, Any]:
     """Return what a query costs, likewise, and `measure`; rows that no store names are not kept."""
