@@ -150,3 +150,9 @@ def perf(session: nox.Session) -> None:
 def doctor(session: nox.Session) -> None:
     """Check this installation: no GPU, no download."""
     run(session, "bench", "doctor", *session.posargs)
+
+
+@session
+def torture(session: nox.Session) -> None:
+    """Kill, flip, fuzz and inject faults for a time: nox -s torture -- --minutes 60 --seed 1."""
+    run(session, "tests.torture", *session.posargs)

@@ -8,8 +8,10 @@ import sys
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if __name__ == "__main__":
+    from bench.commands import streams
     from bench.system import interrupt
 
+    streams.open_all()
     interrupt.watch()
     try:
         from bench.commands.main import main

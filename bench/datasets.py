@@ -25,7 +25,7 @@ from bench.data import dataset_json, locate, published, raw
 from bench.errors import BenchError, first_few, unknown
 from bench.facts import Expected, Facts
 from bench.system.notes import note
-from bench.system.paths import ROOT, data_root
+from bench.system.paths import ROOT, data_root, expanded
 from bench.types import Areas, Dataset, GroundTruth, Image, Protocol, Rows
 
 __path__ = [str(ROOT / "datasets")]
@@ -51,7 +51,7 @@ def load(name: str) -> Dataset:
     returned is the full one, so that no name stands for two lists.
     """
     if is_own(name):
-        path = Path(name).expanduser()
+        path = expanded(Path(name))
         return _named_by_position(path) or dataset_json.read(path)
     return load_variant(*find(name))
 
@@ -79,7 +79,7 @@ def say_notes(dataset: Dataset) -> None:
 
 def is_own(name: str) -> bool:
     """Tell whether `name` is the path of a dataset.json, or of a folder that may hold one."""
-    path = Path(name).expanduser()
+    path = expanded(Path(name))
     return path.suffix == ".json" or (path.is_dir() and name not in names())
 
 

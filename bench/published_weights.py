@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from bench.errors import BenchError
 from bench.images import inspect
-from bench.system import download, hub
+from bench.system import download, hub, reading
 from bench.system.notes import note
 from bench.system.paths import cache_root, write_bytes
 from bench.types import Checkpoint
@@ -117,7 +117,7 @@ def _recorded(checkpoint: Checkpoint) -> dict[str, str]:
     """Return what was recorded of a file's first download; {} before it."""
     sidecar = _sidecar(path_of(checkpoint))
     try:
-        said = json.loads(sidecar.read_text(encoding="utf-8"))
+        said = reading.json_file(sidecar)
         return {key: str(said[key]) for key in ("sha256", "commit") if key in said or key[0] == "s"}
     except FileNotFoundError:
         return {}

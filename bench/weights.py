@@ -148,7 +148,7 @@ def training_of(path: Path) -> dict[str, Any] | None:
     try:
         with safe_open(path, "pt") as file:
             said = json.loads((file.metadata() or {}).get(TRAINING, "null"))
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError, RecursionError):
         return None
     return said if isinstance(said, dict) else None
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.errors import BenchError, NoRoomError
+from bench.errors import BenchError, NoRoomError, first_few
 from bench.facts import Download
-from bench.system import archives
+from bench.system import archives, reading
 from bench.system.download import discard, fetch
 from bench.system.notes import note
 from bench.system.paths import complete_or_absent, write_bytes
@@ -58,7 +58,7 @@ def state(place: Place, file: str) -> dict[str, Any]:
     """Return what is known of a file; an empty mapping where nothing is."""
     note = place.notes / f"{file}.json"
     try:
-        held: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+        held: dict[str, Any] = reading.json_file(note)
         return held if isinstance(held, dict) else {}
     except (FileNotFoundError, ValueError):
         return {}
@@ -133,6 +133,11 @@ def settle(place: Place, download: Download, kept: Path, *, own: bool = False) -
                 kept.unlink()
                 forget(place, download)
             raise
+    if held.left_out:
+        note(
+            f"{place.name}: {len(held.left_out)} members of {kept.name} are hidden or named as our "
+            f"notes, and were left out: {first_few(held.left_out)}"
+        )
     unpacked = {"files": held.files, "bytes": held.bytes, "empty": list(held.empty)}
     _record(place, download, about | {"unpacked": unpacked})
     if not (own or place.keep_archives):

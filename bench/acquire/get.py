@@ -20,9 +20,9 @@ from bench.data import locate
 from bench.datasets import Entry
 from bench.errors import BenchError, NoRoomError, first_few
 from bench.facts import Download, Facts
-from bench.system import archives
+from bench.system import archives, reading
 from bench.system.notes import note
-from bench.system.paths import data_root, write_bytes
+from bench.system.paths import data_root, expanded, write_bytes
 
 GB = 10**9
 
@@ -65,7 +65,7 @@ def get(
 
 def _take(place: Place, facts: Facts, own: Path) -> None:
     """Take the user's own copy: remember a folder; unpack an archive; copy any other known file."""
-    own = own.expanduser().absolute()
+    own = expanded(own).absolute()
     if own.is_dir():
         locate.remember_own_copy(place.folder, own)
         return
@@ -155,7 +155,7 @@ def _agree(place: Place, facts: Facts, *, accept: bool, ask: bool) -> None:
     digest = hashlib.sha256(f"{facts.licence}\n{facts.licence_url}".encode()).hexdigest()
     print(f"{place.name}: {facts.licence} ({facts.licence_url})", flush=True)
     try:
-        agreed = json.loads(note.read_text(encoding="utf-8"))["terms"] == digest
+        agreed = reading.json_file(note)["terms"] == digest
     except (OSError, ValueError, KeyError, TypeError):
         agreed = False
     if agreed or not ask:

@@ -6,7 +6,6 @@ Only folders of stores and codes are looked into, and of these only files that a
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from bench.data import ground_truth
 from bench.pipeline import rows
 from bench.search import compress
 from bench.store import derived, file_hashes, remembered, shards
+from bench.system import checksums, reading
 from bench.system.hashing import sha256_json, sha256_lines
 from bench.system.paths import cache_root, unheld
 
@@ -81,7 +81,7 @@ class Held:
             lines = (self.folder / "images.jsonl").read_text(encoding="utf-8").splitlines()
             if self.key is None or sha256_lines(lines) != self.key["images"]["sha256"]:
                 return []
-            return [json.loads(line) for line in lines]
+            return [reading.json_value(line) for line in lines]
         except (OSError, ValueError, KeyError):
             return []
 
@@ -89,7 +89,7 @@ class Held:
         """Return a hint at what the images are: the name of the first."""
         try:
             with (self.folder / "images.jsonl").open(encoding="utf-8") as lines:
-                return f" from {json.loads(lines.readline())[0]}"
+                return f" from {reading.json_value(lines.readline())[0]}"
         except (OSError, ValueError, LookupError, TypeError):
             return ""
 
@@ -170,7 +170,7 @@ def _method_of(
 def _read(kind: str, folder: Path) -> Held:
     nothing = Held(kind, folder, shards.Store(folder, 0, 0, 1, ""), None)
     try:
-        key = json.loads((folder / "key.json").read_text(encoding="utf-8"))
+        key = reading.json_file(folder / "key.json")
         digest = sha256_json(key)
         if digest[:32] != folder.name:
             return nothing
@@ -215,11 +215,16 @@ def files_of(path: Path) -> list[Path]:
 
 
 def damaged_rest() -> list[tuple[Path, str]]:
-    """Return what of the kept ground truth and of the table of files is not as it was written."""
+    """Return what of kept ground truth, views and the table of files is not as it was written."""
     faults = [
         (path, "damaged ground truth")
         for path in sorted((cache_root() / "truth").glob("*.json"))
         if ground_truth.kept(path) is None
+    ]
+    faults += [
+        (path, "a damaged view of a training")
+        for path in sorted((cache_root() / "training").glob("*/view-*.npy"))
+        if checksums.right(path) is not True
     ]
     table = cache_root() / "fingerprints.sqlite"
     if table.is_file() and not file_hashes.whole(table):
@@ -230,7 +235,7 @@ def damaged_rest() -> list[tuple[Path, str]]:
 def leftovers() -> list[Path]:
     """Return what killed writers left outside of stores and codes, where nobody writes it."""
     root = cache_root()
-    kinds = ("truth", "weights/*/*", *remembered.KINDS)
+    kinds = ("truth", "weights/*/*", "training/*", *remembered.KINDS)
     places = [root.glob(".*.tmp"), *(root.glob(f"{kind}/.*.tmp") for kind in kinds)]
     return sorted(path for some in places for path in some if _nobody_writes(path))
 

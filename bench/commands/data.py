@@ -17,6 +17,7 @@ from bench.data import listing, locate
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError
 from bench.option import option, required
+from bench.system.notes import one_line
 from bench.system.paths import data_root, write_bytes
 
 UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
@@ -166,7 +167,7 @@ def verify(given: Verify) -> int:
         looked, problems = Looked(), 0
         try:
             for state, text in check(name, looked, quick=given.quick):
-                print(f"{state:>7}  {text}", flush=True)
+                print(f"{state:>7}  {one_line(text)}", flush=True)
                 problems += state == "PROBLEM"
         except BenchError as error:
             failed = say_error(error)
@@ -175,7 +176,8 @@ def verify(given: Verify) -> int:
         failed = failed or int(problems > 0)
         named += looked.lines()
     if given.list is not None:
-        write_bytes(given.list, "".join(f"{line}\n" for line in named).encode("utf-8"))
+        text = "".join(f"{one_line(line)}\n" for line in named)
+        write_bytes(given.list, text.encode("utf-8"))
         print(f"{len(named)} images are named in {given.list}")
     return failed
 

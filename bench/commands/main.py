@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from bench.commands import streams
 from bench.commands.parser import Command, verbs
 from bench.commands.shared import say_error
 from bench.errors import BenchError, unknown
-from bench.system import interrupt
+from bench.system import interrupt, reading
 from bench.system.paths import cache_root
 
 PROG = "python -m bench"
@@ -40,6 +41,20 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0, 1 for an error of ours, 130 for Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with streams.plain():
+        try:
+            try:
+                status = _do(given)
+            finally:
+                streams.finish()
+        except streams.OutputError as error:
+            streams.give_up()
+            return say_error(BenchError(f"standard output cannot be written: {error.reason}."))
+    return status
+
+
+def _do(given: Sequence[str]) -> int:
+    """Parse and run one command; whatever goes wrong is one sentence."""
     try:
         command, prog, rest = find(given)
         return command.run(command.read(prog, rest, shlex.join(["python", "-m", "bench", *given])))
@@ -48,17 +63,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         interrupt.say()
         return interrupt.STATUS
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as error:
-        place = f" {error.filename}" if error.filename else ""
-        return say_error(
-            BenchError(
-                f"cannot read or write{place}: {error.strerror or error}. What was computed before "
-                f"is kept in {cache_root()}; fix this and run the same command again."
-            )
+        return say_error(_of_system(error))
+    except (ImportError, MemoryError, RuntimeError) as error:
+        if (said := _of_memory(error)) is None:
+            raise
+        return say_error(said)
+
+
+def _of_system(error: OSError) -> BenchError:
+    place = f" {error.filename}" if error.filename else ""
+    try:
+        kept = f"What was computed before is kept in {cache_root()}; fix"
+    except BenchError:
+        kept = "Fix"
+    return BenchError(
+        f"cannot read or write{place}: {error.strerror or error}. {kept} this and run the same "
+        "command again."
+    )
+
+
+def _of_memory(error: Exception) -> BenchError | None:
+    """Return the sentence for a lack of memory; None where the error is another."""
+    text = reading.line(error)
+    if isinstance(error, ImportError):
+        return BenchError(
+            f"a library cannot be loaded ({text}). Where it is installed, the libraries need more "
+            "memory than this process may have: 8 GiB of addresses (`ulimit -v`) are enough."
         )
+    if isinstance(error, MemoryError) or re.search("memory|alloc|new thread", text):
+        return BenchError(
+            f"there is not enough memory ({text}); give this process more, or smaller work: "
+            "--batch-size, --max-side, --memory-budget."
+        )
+    return None
 
 
 def find(given: Sequence[str]) -> tuple[Command[Any], str, Sequence[str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.option import option
+from bench.system.notes import one_line
 from bench.system.paths import ROOT
 
 
@@ -16,7 +17,7 @@ def say_error(error: BenchError) -> int:
     """Print an error of ours as one sentence; return the exit status."""
     if os.environ.get("RETRIEVAL_BENCH_TRACEBACK"):
         traceback.print_exception(error)
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr)
     return 1
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from bench.data import neighbours, raw
 from bench.errors import BenchError, unknown
 from bench.scoring.metrics import REVISITED_METRICS, families, metric
+from bench.system import reading
 from bench.system.paths import ROOT
 from bench.types import Areas, Box, Dataset, GroundTruth, Image, Protocol
 
@@ -41,15 +42,13 @@ def read(path: Path) -> Dataset:
     except OSError as error:
         raise BenchError(f"{path} cannot be read: {error}.") from error
     try:
-        data = json.loads(text, object_pairs_hook=_no_twins, parse_constant=_no_constant)
+        data = reading.json_value(text)
     except json.JSONDecodeError as error:
         raise BenchError(
             f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from None
-    except RecursionError:
-        raise BenchError(f"{path} is nested too deeply.") from None
     except ValueError as error:
-        raise BenchError(f"{path}: {error}.") from None
+        raise BenchError(f"{path}: {reading.line(error)}.") from None
     return parse(data, str(path), path.parent)
 
 
@@ -289,20 +288,6 @@ def _sentence(error: Any) -> str:
     return str(error.message)
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twins = (
-        sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
-    )
-    if twins:
-        raise ValueError(f"the key {twins[0]!r} stands twice in one object")
-    return dict(pairs)
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not a number that JSON knows")
-
-
 def _can_be_a_path(text: str) -> bool:
     return "\0" not in text and not re.search("[\ud800-\udfff]", text)
 
@@ -352,7 +337,7 @@ def _truth(entry: dict[str, list[int]] | None, n_rows: int, place: str) -> Groun
             )
         sets[kind] = np.sort(np.array(rows, dtype=np.int64))
         if np.any(sets[kind][1:] == sets[kind][:-1]):
-            twice = next(row for row in rows if rows.count(row) > 1)
+            twice = reading.first_twice(rows)
             raise BenchError(f"{place}.{kind}: row {twice} stands twice.")
     both = np.intersect1d(sets["positive"], sets["ignored"]).tolist()
     if both:

@@ -7,9 +7,7 @@ reader, never meets an old answer: `<cache>/truth/<sha256>.json`.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,22 +15,33 @@ from typing import Any
 from bench.data.raw import read as read_content
 from bench.data.raw import reason
 from bench.errors import BenchError
+from bench.system import pickles, reading
 from bench.system.paths import cache_root, write_bytes
-
-
-class _DataOnly(pickle.Unpickler):
-    """Unpickles dicts, lists, strings and numbers; anything that names code is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, and data needs no code")
 
 
 def plain_pickle(content: bytes, where: object) -> Any:
     """Return what a pickle of plain data holds; `where` begins the sentence of a refusal."""
     try:
-        return _DataOnly(io.BytesIO(content)).load()
+        return pickles.load(content)
     except Exception as error:  # a hostile pickle can raise anything
         raise BenchError(f"{where} cannot be read as ground truth: {reason(error)}.") from error
+
+
+def names(held: Any) -> list[str]:
+    """Return a flat list of strings as a ground truth should have it; TypeError for all else."""
+    if not isinstance(held, list | tuple) or any(type(name) is not str for name in held):
+        raise TypeError("a list of names must be a list of strings")
+    return list(held)
+
+
+def whole_numbers(held: Any) -> list[int]:
+    """Return a flat list of rows, 0 or more; TypeError for all else."""
+    if not isinstance(held, list | tuple | set):
+        raise TypeError(f"{reading.short(held)} is not a list of rows")
+    for row in held:
+        if type(row) is not int or row < 0:
+            raise TypeError(f"{reading.short(row)} is not a row")
+    return list(held)
 
 
 def once(paths: Sequence[Path], reader: str, read: Callable[[list[bytes]], Any]) -> Any:
@@ -67,9 +76,9 @@ def once(paths: Sequence[Path], reader: str, read: Callable[[list[bytes]], Any])
 def kept(path: Path) -> dict[str, Any] | None:
     """Return what `once` wrote, or None where it is not there or damaged."""
     try:
-        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        held: dict[str, Any] = reading.json_file(path)
         right = held["sha256"] == hashlib.sha256(_text(held["truth"])).hexdigest()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return held if right else None
 

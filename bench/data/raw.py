@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.images import foreign
+from bench.system import reading
 
 _limit = threading.Lock()  # csv has one limit for the whole process
 
@@ -25,7 +26,10 @@ def read(path: Path) -> bytes:
     Text in UTF-16 with its mark becomes UTF-8. Raises ForeignFileError where something else is in
     the place of the file.
     """
-    content = path.read_bytes()
+    try:
+        content = reading.content(path)
+    except ValueError as error:
+        raise BenchError(f"{path} is not read: {error}.") from None
     what = foreign.in_its_place(content[: foreign.HEAD_BYTES])
     if what is not None:
         raise ForeignFileError(f"{path} {what}, not the file itself.")
@@ -81,7 +85,7 @@ def reason(error: Exception) -> str:
 
     numpy advises to load pickles all the same; we never do.
     """
-    said = " ".join(str(error).split()).rstrip(".")
+    said = reading.line(error)
     if "allow_pickle" in said or "pickled data" in said:
         return "it holds a pickle, which is never loaded, or is no file of arrays"
     return said or type(error).__name__

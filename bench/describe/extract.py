@@ -274,14 +274,31 @@ def make_shard(work: Work, shard: int, progress: Progress) -> dict[int, str]:
 def describe_part(
     loaded: engine.Loaded, make: Make, part: Listed, progress: Progress
 ) -> tuple[NDArray[Any], dict[int, str]]:
-    """Return the array of a shard from its images, and a sentence per position without one."""
+    """Return the array of a shard from its images, and a sentence per position without one.
+
+    The files must have the content that `prints` states when they are decoded: it is compared
+    before, and the state of each file must be the same after. A shard of other files is not made.
+    """
+    paths = [part.folder / image.path for image in part.images]
+    before = file_hashes.states(paths)
+    for path, listed, now in zip(
+        paths, part.prints, file_hashes.of_files(paths, cache_root()), strict=True
+    ):
+        if listed != now:
+            raise _changed(path, listed is None)
     rows, faults = make(loaded, part.folder, part.images, progress)
     memory.give_back()
-    for at, digest in enumerate(part.prints):
-        if digest is None and at not in faults:
-            path = part.folder / part.images[at].path
-            raise BenchError(f"{path} appeared while the run went on; run it again.")
+    for path, listed, old, new in zip(
+        paths, part.prints, before, file_hashes.states(paths), strict=True
+    ):
+        if old != new:
+            raise _changed(path, listed is None)
     return rows, faults
+
+
+def _changed(path: Path, new: bool) -> BenchError:
+    what = "appeared" if new else "changed"
+    return BenchError(f"{path} {what} while the run went on; run it again.")
 
 
 def inside(folder: Path, faults: Mapping[int, str]) -> dict[int, str]:

@@ -25,6 +25,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from bench.errors import BenchError
 from bench.images import foreign, resize
+from bench.images.turns import turn
 from bench.types import Box, Preprocess
 
 # Formats of photographs that Pillow decodes itself; the others may start foreign programs.
@@ -42,6 +43,11 @@ def load(path: Path, box: Box | None, rule: Preprocess) -> NDArray[np.uint8]:
     image; it must lie within the image after its corners are rounded. Of an animation the first
     frame is taken, an alpha channel is dropped, 16-bit grey keeps its high byte. Thread-safe.
     """
+    with turn(math.prod(header_size(path))):
+        return _load(path, box, rule)
+
+
+def _load(path: Path, box: Box | None, rule: Preprocess) -> NDArray[np.uint8]:
     with _decoding(path), Image.open(path, formats=FORMATS) as stored:
         stored.load()
         turned = ImageOps.exif_transpose(stored) if rule.orientation == "apply" else stored

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from bench.images.decode import pillow_silenced
+from bench.images.decode import FORMATS, pillow_silenced
+from bench.images.turns import turn
 
 Seen = tuple[int, int] | str  # width and height, or what is wrong
 TAIL_BYTES = 4096
@@ -33,16 +35,17 @@ def _look(path: Path, *, pixels: bool) -> Seen:
             return "empty"
         if is_web_page(path):
             return "a web page saved as an image"
-        with pillow_silenced(), Image.open(path) as image:
+        with pillow_silenced(), Image.open(path, formats=FORMATS) as image:
             if pixels:
-                image.load()
+                with turn(math.prod(image.size)):
+                    image.load()
             elif image.format == "JPEG" and not _ends(path):
                 return "truncated: no end marker"
             return image.size
     except UnidentifiedImageError:
         with path.open("rb") as file:
             return f"no image: begins with {file.read(4).hex(' ')}"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # noqa: BLE001 - decoders of damaged files raise anything
         text = " ".join(str(error).split())
         return f"truncated: {text}" if "truncated" in text else f"cannot be decoded: {text}"
 

@@ -84,6 +84,11 @@ def _plan(held: Mapping[str, Any], options: Options, own: str | None, where: str
         stage = stages.known(entry)
         if stage is None:
             raise BenchError(f"the stage {entry['stage']!r} of the card is not known here.")
+        for need in stage.needs():
+            if need.method is not None:
+                plugins.known(methods.KIND, need.method)
+            if need.source is not None:
+                plugins.known(datasets.KIND, need.source)
         chain.append(stage)
     bare = replace(with_codes(options), stages=(), rerank=None, measure="none", force=False)
     return plans.plan(full, own or name, bare, chain)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -29,11 +28,13 @@ from bench.scoring import card
 from bench.stage import Facts, Need
 from bench.store import matrix, shards
 from bench.store.matrix import Matrix, from_array
-from bench.system import machine
+from bench.system import array_files, machine
+from bench.system.array_files import Archive
 from bench.system.hashing import sha256_json
 from bench.system.notes import note
 from bench.types import Image, MethodInfo, Rows
 
+SPARE_BYTES = 64 << 20  # that an archive of descriptors may unpack to, whatever its size
 Part = Literal["database", "queries", "distractors"]
 
 # The name of the array for each part in the files of the revisited authors (example features).
@@ -96,26 +97,21 @@ def check_dim(parts: Sequence[Matrix]) -> None:
 
 
 def _npy(path: Path, _part: Part) -> Matrix:
-    with path.open("rb") as file:
-        if file.read(6) != np.lib.format.MAGIC_PREFIX:
-            raise ValueError("it does not begin as a .npy file does")
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    checked = from_array(array, str(path))
+    checked = from_array(array_files.map_npy(path), str(path))
     return Matrix(checked.label, checked.shape, path=path)
 
 
 def _npz(path: Path, part: Part) -> Matrix:
-    if not zipfile.is_zipfile(path):
-        raise ValueError("it is not a zip archive of arrays")
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as packed:
-        arrays = [key for key in packed.files if key != "ids"]
+    with path.open("rb") as file:
+        packed = Archive(file, path.stat().st_size, spare_bytes=SPARE_BYTES)
+        arrays = [key for key in packed.headers if key != "ids"]
         wanted = [key for key in ("vectors", _KEYS[part]) if key in arrays] or arrays
         if not wanted or (len(arrays) > 1 and wanted is arrays):
             raise BenchError(
                 f"{path} holds {', '.join(arrays) or 'no array'}; name the descriptors `vectors`."
             )
-        ids = tuple(str(x) for x in packed["ids"].ravel()) if "ids" in packed.files else None
-        matrix = from_array(packed[wanted[0]], str(path))
+        ids = tuple(str(x) for x in packed.read("ids").ravel()) if "ids" in packed.headers else None
+        matrix = from_array(packed.read(wanted[0]), str(path))
     if ids is not None and len(ids) != matrix.shape[0]:
         raise BenchError(f"{path} has {len(ids)} ids for {matrix.shape[0]} rows.")
     return Matrix(matrix.label, matrix.shape, array=matrix.array, ids=ids)
@@ -123,6 +119,8 @@ def _npz(path: Path, part: Part) -> Matrix:
 
 def _mat(path: Path, part: Part) -> Matrix:
     key = _KEYS[part]
+    with path.open("rb") as file:
+        array_files.check_mat(file, path.stat().st_size)
     held: dict[str, Any] = scipy.io.loadmat(path, variable_names=[key])
     if key not in held:
         names = ", ".join(name for name, _, _ in scipy.io.whosmat(path))

@@ -32,6 +32,7 @@ from bench.records import record, replay
 from bench.rerank import verification
 from bench.scoring import metrics, scores
 from bench.scoring.card import card_id
+from bench.system import reading
 from bench.system.hashing import plain, sha256_json
 from bench.system.identity import method_identity
 from bench.system.paths import write_bytes
@@ -208,8 +209,9 @@ def verify(path: Path) -> tuple[list[str], list[str]]:
     held = read(path)
     try:
         faults = [fault for each in held["configurations"] for fault in _faults(path, held, each)]
-    except (LookupError, TypeError) as error:
-        raise BenchError(f"{path} is not a study of sensitivity: {error!r}.") from None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        fault = reading.line(error)
+        raise BenchError(f"{path} is not a study of sensitivity: {fault}.") from None
     return faults, [f"{len(held['configurations'])} configurations recomputed from their records"]
 
 
@@ -231,9 +233,10 @@ def _faults(path: Path, held: dict[str, Any], each: dict[str, Any]) -> list[str]
 def read(path: Path) -> dict[str, Any]:
     """Return a study whose checksum is right."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = reading.json_file(path)
     except (OSError, ValueError) as error:
-        raise BenchError(f"{path} is not a study of sensitivity: {error}.") from None
+        fault = reading.line(error)
+        raise BenchError(f"{path} is not a study of sensitivity: {fault}.") from None
     if not isinstance(held, dict) or held.get("study") != SCHEMA:
         raise BenchError(f"{path} is not a study of sensitivity, version {SCHEMA}.")
     rest = {key: value for key, value in held.items() if key != "sha256"}
@@ -260,7 +263,7 @@ def _shared(options: Options) -> list[str]:
 def is_study(path: Path) -> bool:
     """Say whether a file is a study, and not a record."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = reading.json_file(path)
     except (OSError, ValueError):
         return False
     return isinstance(held, dict) and "study" in held

@@ -32,6 +32,7 @@ from bench.scoring.card import Card
 from bench.scoring.intervals import Blocks
 from bench.scoring.layout import Layout
 from bench.scoring.metrics import counted
+from bench.system import reading
 from bench.system.hashing import canonical_json
 
 EXACT = 16
@@ -138,8 +139,14 @@ def load(paths: Sequence[Path], own: str | None = None) -> list[Entry]:
     for path in paths:
         held = record.read(path)
         arrays = record.read_arrays(path, held)
-        protocols = record.protocols_of(arrays, held["card"])
-        blocks = of_blocks.of_record(held, arrays, protocols)
+        try:
+            protocols = record.protocols_of(arrays, held["card"])
+            blocks = of_blocks.of_record(held, arrays, protocols)
+        except (LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
+            raise BenchError(
+                f"the arrays of {path.name} are not those of a record: {type(error).__name__}: "
+                f"{reading.line(error)}."
+            ) from error
         name = f"{held['method']['name']}.{held['method']['variant']}"
         entries.append(Entry(path, name, held, blocks, {p.name: p.asked for p in protocols}))
     ids = [entry.record["sha256"] for entry in entries]

@@ -13,6 +13,7 @@ import io
 import itertools
 import json
 import math
+import re
 import secrets
 from datetime import UTC, datetime
 from functools import cache
@@ -27,11 +28,13 @@ from bench import plugins
 from bench.errors import BenchError
 from bench.scoring.card import Card, card_id, current, short
 from bench.scoring.scores import Score, Scores
+from bench.system import array_files, reading
 from bench.system.hashing import canonical_json, sha256_json
-from bench.system.paths import ROOT, write_bytes
+from bench.system.paths import ROOT, clear_leftovers, complete_or_absent, write_bytes
 from bench.types import Dataset, GroundTruth, LabelledRanks, Protocol, Shortlist
 
 SCHEMA = 1
+_STEM = re.compile(r"[0-9a-f]{8}-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -147,10 +150,24 @@ def write(results: Path, record: dict[str, Any], arrays: Arrays) -> Path:
     full["sha256"] = sha256_json(full)
     check(full, "the new record")
     check_names(full, "the new record")
-    write_bytes(folder / f"{stem}.npz", content)
     text = json.dumps(full, indent=1, ensure_ascii=True, allow_nan=False)
-    write_bytes(folder / f"{stem}.json", f"{text}\n".encode("ascii"))
+    folder.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(folder)
+    _clear_arrays(folder)
+    with complete_or_absent(folder / f"{stem}.json") as file:  # held while the arrays stand alone
+        file.write(f"{text}\n".encode("ascii"))
+        file.flush()
+        write_bytes(folder / f"{stem}.npz", content)
     return folder / f"{stem}.json"
+
+
+def _clear_arrays(folder: Path) -> None:
+    """Remove the arrays of records that killed runs did not finish."""
+    for path in folder.glob("*.npz"):
+        begun = folder.glob(f".{path.stem}.json.*.tmp")
+        ours = _STEM.fullmatch(path.stem) and not path.with_suffix(".json").exists()
+        if ours and not any(begun) and not path.with_suffix(".json").exists():
+            path.unlink(missing_ok=True)
 
 
 def find(results: Path) -> list[Path]:
@@ -166,11 +183,11 @@ def read(path: Path) -> dict[str, Any]:
     `bench.records.verify`.
     """
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = reading.json_file(path)
     except FileNotFoundError:
         raise BenchError(f"there is no record {path}.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BenchError(f"{path} is not a record: {error}.") from None
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path} is not a record: {reading.line(error)}.") from None
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != SCHEMA:
         raise BenchError(
@@ -180,7 +197,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         return _checked(record, path)
     except (RecursionError, ValueError) as error:
-        raise BenchError(f"{path} is not a record: {error}.") from None
+        raise BenchError(f"{path} is not a record: {reading.line(error)}.") from None
 
 
 def _checked(record: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -202,18 +219,16 @@ def read_arrays(path: Path, record: dict[str, Any]) -> Arrays:
     """Return the arrays of the record at `path`, checked against the checksum in it."""
     file = path.with_name(record["ranks"]["file"])
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise BenchError(
-            f"the ranks {file} of {path.name} cannot be read: {error.strerror}."
-        ) from error
+        content = reading.content(file)
+    except (OSError, ValueError) as error:
+        fault = error.strerror if isinstance(error, OSError) else reading.line(error)
+        raise BenchError(f"the ranks {file} of {path.name} cannot be read: {fault}.") from error
     if hashlib.sha256(content).hexdigest() != record["ranks"]["sha256"]:
         raise BenchError(f"{file} is not the file that {path.name} was written with (sha256).")
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as packed:
-            return {key: packed[key] for key in packed.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise BenchError(f"{file} cannot be read as .npz: {error}.") from error
+        return array_files.npz(content)
+    except ValueError as error:
+        raise BenchError(f"{file} cannot be read as .npz: {reading.line(error)}.") from error
 
 
 def check(record: dict[str, Any], where: str) -> None:
@@ -271,6 +286,7 @@ def check_names(record: dict[str, Any], where: str) -> None:
         "method.name": method["name"],
         "method.variant": f"{method['name']}.{method['variant']}",
         "card.dataset.name": dataset["name"],
+        "ranks.file": record["ranks"]["file"],
     }
     for place, name in stated.items():
         if not plugins.is_name(name):

@@ -161,7 +161,10 @@ def load(results: Path) -> tuple[list[Run], list[tuple[PurePosixPath, str]]]:
     for path in records.find(results):
         file = PurePosixPath(path.relative_to(results).as_posix())
         try:
-            runs.append(parse(of_blocks.renewed(records.read(path), path), file))
+            record = records.read(path)
+            if path.with_name(record["ranks"]["file"]).is_file():  # tables do without
+                records.read_arrays(path, record)
+            runs.append(parse(of_blocks.renewed(record, path), file))
         except (BenchError, OSError, ValueError, RecursionError) as error:
             reason = str(error).replace(f"{results}{os.sep}", "").removeprefix(f"{file} ")
             left_out.append((file, reason))

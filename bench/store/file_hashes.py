@@ -43,10 +43,10 @@ def of_files(paths: Sequence[Path], cache: Path) -> list[str | None]:
         for low in range(0, len(paths), AT_ONCE):
             some = paths[low : low + AT_ONCE]
             slices = [some[at : at + 64] for at in range(0, len(some), 64)]
-            states = itertools.chain.from_iterable(pool.map(_states, slices))
+            now = itertools.chain.from_iterable(pool.map(states, slices))
             known = [
                 None if state is None else table.get(path, state)
-                for path, state in zip(some, states, strict=True)
+                for path, state in zip(some, now, strict=True)
             ]
             fresh = pool.map(_read, [p for p, k in zip(some, known, strict=True) if k is None])
             rows = []
@@ -148,7 +148,8 @@ def _name(path: Path) -> bytes:
     return os.fsencode(os.path.abspath(path))
 
 
-def _states(paths: Sequence[Path]) -> list[State | None]:
+def states(paths: Sequence[Path]) -> list[State | None]:
+    """Return size, dates and inode of every file, None for what is no file: equal, not changed."""
     return [_state(path) for path in paths]
 
 

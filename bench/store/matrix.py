@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
+from bench.system import array_files
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Decode = Callable[[NDArray[Any]], NDArray[np.float32]]
@@ -92,12 +93,8 @@ def _layout_of(path: Path | None) -> _Layout:
 def _layout(path: Path, _changed_ns: int, _size: int) -> _Layout:
     """Return the header; date and size belong to what it is remembered by."""
     with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version](file)
-        return _Layout(header[0], header[2], header[1], file.tell())
+        head = array_files.header(file)
+        return _Layout(head.shape, head.dtype, head.fortran, head.offset)
 
 
 def from_array(array: NDArray[Any], label: str, key: str | None = None) -> Matrix:

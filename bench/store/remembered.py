@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.system import reading
 from bench.system.hashing import canonical_json, plain, sha256_json
 from bench.system.paths import cache_root, write_bytes
 
@@ -31,7 +32,7 @@ class Fact:
 def read(kind: str, about: Mapping[str, Any]) -> Fact | None:
     """Return what is kept under `about`; None where nothing is, or it is damaged."""
     try:
-        kept = json.loads(_path(kind, about).read_text(encoding="utf-8"))
+        kept = reading.json_file(_path(kind, about))
         same = canonical_json(kept["about"]) == canonical_json(plain(about))
         whole = same and sha256_json(kept["content"]) == kept["sha256"]
         return Fact(str(kept["date"]), dict(kept["content"])) if whole else None

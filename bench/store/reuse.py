@@ -6,16 +6,15 @@ images at the same place has the same content in both, to the last bit. It is li
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.store.shards import Store, has, manifest, use
+from bench.store.shards import Store, has, manifest, seal, use
+from bench.system import reading
 from bench.system.hashing import canonical_json, sha256_json, sha256_lines
-from bench.system.paths import write_bytes
 
 Key = Mapping[str, Any]
 
@@ -59,14 +58,13 @@ def take(kept: Store, shard: int, other: Store) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    about = {**held, "key": kept.key}
-    write_bytes(path.with_suffix(".json"), json.dumps(about).encode())
+    seal(kept, shard, held["sha256"], held["missing"])
 
 
 def _like(kept: Store, key: Key, folder: Path) -> Store | None:
     """Return the store in a folder if its key differs from `key` in the images alone."""
     try:
-        theirs = json.loads((folder / "key.json").read_text(encoding="utf-8"))
+        theirs = reading.json_file(folder / "key.json")
         digest = sha256_json(theirs)
         rows, expected = int(theirs["images"]["count"]), theirs["images"]["sha256"]
         alike = canonical_json({**theirs, "images": None}) == canonical_json(

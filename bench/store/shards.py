@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError
 from bench.store.matrix import Matrix, from_array
+from bench.system import reading
 from bench.system.hashing import canonical_json, plain, sha256_json
 from bench.system.paths import write_bytes
 
@@ -96,7 +97,7 @@ def open_store(
     sidecar = folder / "key.json"
     with contextlib.suppress(FileNotFoundError):
         try:
-            held = json.loads(sidecar.read_text(encoding="utf-8"))
+            held = reading.json_file(sidecar)
         except ValueError:
             held = None
         if held is None or canonical_json(held) != canonical_json(key):
@@ -123,11 +124,16 @@ def begin(kept: Store, key: dict[str, Any], images: str) -> None:
 
 
 def manifest(store: Store, shard: int) -> dict[str, Any] | None:
-    """Return the manifest of a shard, or None where it is absent, damaged or not of this store."""
+    """Return the manifest of a shard, or None where it is absent, damaged or not of this store.
+
+    Those of older versions have no checksum of their own, and are taken where nothing is missing.
+    """
     try:
-        held = json.loads(store.path(shard).with_suffix(".json").read_text(encoding="utf-8"))
+        held = reading.json_file(store.path(shard).with_suffix(".json"))
         belongs = held["key"] == store.key and held["rows"] == list(store.span(shard))
         absent = {int(row): str(why) for row, why in held["missing"].items()}
+        stated = held.pop("manifest_sha256", None)
+        belongs &= not absent if stated is None else stated == sha256_json(held)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return {**held, "missing": absent} if belongs else None
@@ -185,6 +191,7 @@ def seal(store: Store, shard: int, sha256: str, absent: Mapping[int, str] | None
         "sha256": sha256,
         "missing": {str(row): why for row, why in sorted((absent or {}).items())},
     }
+    about["manifest_sha256"] = sha256_json(about)
     write_bytes(store.path(shard).with_suffix(".json"), json.dumps(about).encode())
 
 

@@ -29,6 +29,7 @@ from urllib.request import Request, urlopen
 
 from bench.errors import BenchError, NoRoomError
 from bench.images.inspect import is_web_page
+from bench.system import reading
 from bench.system.notes import note
 from bench.system.paths import write_bytes
 from bench.system.progress import Progress
@@ -252,7 +253,7 @@ def _receive(
 def _held(part: Path, url: str) -> tuple[_Version | None, int]:
     """Return the version and size of a partial file that can be continued, or None and 0."""
     try:
-        held = _Version(**json.loads(_note(part).read_text(encoding="utf-8")))
+        held = _Version(**reading.json_file(_note(part)))
         size = part.stat().st_size
     except (OSError, ValueError, TypeError):
         return None, 0

@@ -53,7 +53,7 @@ def say() -> None:
     """Say once that the command was stopped, and how to go on."""
     if _once.acquire(blocking=False):
         command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
-        note(f"\nstopped; run the same command again to go on from here:\n  {command}")
+        note("", "stopped; run the same command again to go on from here:", f"  {command}")
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:

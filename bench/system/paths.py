@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from bench.errors import BenchError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,9 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def data_root() -> Path:
     """Return the folder of the data sets: RETRIEVAL_BENCH_DATA, or ~/retrieval-bench/data."""
     given = os.environ.get("RETRIEVAL_BENCH_DATA")
-    return (
-        Path(given).expanduser().absolute() if given else Path.home() / "retrieval-bench" / "data"
-    )
+    return expanded(Path(given)).absolute() if given else _home() / "retrieval-bench" / "data"
 
 
 def cache_root() -> Path:
@@ -28,18 +29,38 @@ def cache_root() -> Path:
     """
     given = os.environ.get("RETRIEVAL_BENCH_CACHE")
     if given:
-        return Path(given).expanduser().absolute()
+        return expanded(Path(given)).absolute()
     home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "retrieval-bench"
+    return (Path(home) if home else _home() / ".cache") / "retrieval-bench"
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with ~ and ~user replaced; BenchError where that user has no home here."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise BenchError(f"{path} names the home of a user who has none here.") from None
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise BenchError(
+            "this user has no home folder; let RETRIEVAL_BENCH_CACHE name a folder for what can be "
+            "computed again, and RETRIEVAL_BENCH_DATA the folder of the data sets."
+        ) from None
 
 
 @contextlib.contextmanager
 def complete_or_absent(path: Path) -> Iterator[BinaryIO]:
     """Open `path` for writing so that it appears whole at the end of the block, or not at all.
 
-    The bytes go to a temporary name in the same folder, reach the disk, and are then renamed.
+    The bytes go to a temporary name in the same folder, reach the disk, and are then renamed. What
+    killed writers of the same file left is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(path.parent, path.name)
     try:
         temporary, file = _temporary(path)
         try:
@@ -66,6 +87,15 @@ def _temporary(path: Path) -> tuple[Path, BinaryIO]:
         if temporary.exists():
             return temporary, file
         file.close()  # taken for a leftover before it was locked
+
+
+def clear_leftovers(folder: Path, name: str = "*") -> None:
+    """Remove temporary files of a file, or of all in a folder, that nobody writes any more."""
+    pattern = name if name == "*" else glob.escape(name)
+    for left in folder.glob(f".{pattern}.{'[0-9a-f]' * 8}.tmp"):
+        with unheld(left) as free:
+            if free:
+                left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

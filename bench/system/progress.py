@@ -48,7 +48,8 @@ class Progress:
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self.bar = tqdm(
                 total=self.total, desc=self.phase, unit=f" {self.unit}", leave=False,
-                dynamic_ncols=True, delay=SECONDS_BETWEEN_LINES if self.brief else 0,
+                dynamic_ncols=True, file=getattr(sys.stderr, "_stream", sys.stderr),
+                delay=SECONDS_BETWEEN_LINES if self.brief else 0,
             )  # fmt: skip
         else:
             self.ticker = threading.Thread(target=self._tell, daemon=True)

@@ -1,7 +1,8 @@
 """The run folder: what identifies a training, its checkpoint, its log, its final weights.
 
 config.json         recipe, method, data, seed, …: what a resumed run must agree with
-checkpoint.pt       network, optimiser, running mean, step; replaced whole, never half
+checkpoint.pt       network, optimiser, running mean, step; replaced whole, never half; its checksum
+                    in checkpoint.pt.sha256
 log.csv             a row per step
 final.safetensors   the weights, with what made them as metadata
 """
@@ -20,7 +21,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bench.errors import BenchError, first_few
+from bench.system import checksums, reading
 from bench.system.hashing import plain
+from bench.system.notes import note
 from bench.system.paths import complete_or_absent, write_bytes
 
 
@@ -34,7 +37,7 @@ def begin(folder: Path, config: Mapping[str, Any]) -> None:
         write_bytes(path, (json.dumps(wanted, indent=1, sort_keys=True) + "\n").encode())
         return
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = reading.json_file(path)
     except (ValueError, OSError) as error:
         raise BenchError(
             f"{path} cannot be read ({error}); name another folder with --out."
@@ -62,6 +65,8 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Replace the checkpoint."""
     with complete_or_absent(folder / "checkpoint.pt") as file:
         torch.save(dict(content), file)
+        file.flush()
+        checksums.keep(folder / "checkpoint.pt", checksums.of(Path(file.name)))
 
 
 def read(folder: Path, device: str) -> dict[str, Any] | None:
@@ -69,6 +74,14 @@ def read(folder: Path, device: str) -> dict[str, Any] | None:
     path = folder / "checkpoint.pt"
     if not path.is_file():
         return None
+    right = checksums.right(path)
+    if right is False:
+        raise BenchError(
+            f"the checkpoint {path} is not as it was written (sha256): it is damaged; remove it to "
+            "begin anew."
+        )
+    if right is None:
+        note(f"{path} has no checksum beside it and is taken as it is.")
     try:
         held: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch's reader raises nearly every type there is

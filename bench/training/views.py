@@ -19,6 +19,8 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.images import decode
 from bench.store.room import Need, check_room
+from bench.system import checksums
+from bench.system.array_files import map_npy
 from bench.system.hashing import plain, sha256_json
 from bench.system.paths import cache_root, complete_or_absent
 from bench.system.progress import Progress
@@ -40,7 +42,7 @@ class Views:
         self, files: list[Path], labels: Any, placings: NDArray[np.float32] | None = None
     ) -> None:
         """Take the files and the labels (n,), and where pixels of the views are from."""
-        self.maps = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
+        self.maps = [map_npy(file) for file in files]
         self.labels = torch.from_numpy(labels)
         self.placings = placings
 
@@ -89,7 +91,7 @@ def prepare(training: loop.Training) -> Views:
         )
     folder = cache_root() / "training" / key_of(training)
     files = [folder / f"view-{number:03}.npy" for number in range(recipe.views)]
-    missing = [number for number, file in enumerate(files) if not file.is_file()]
+    missing = [number for number, file in enumerate(files) if not _whole(file)]
     if missing and training.place.first:
         one = next(iter(outputs(training, [[(0, 0)]])))
         row_bytes = one[0].numel() * 2
@@ -100,6 +102,11 @@ def prepare(training: loop.Training) -> Views:
     parallel.wait(training.place)
     pairs = getattr(training.trainable, "pairs", False)
     return Views(files, photographs.labels, placings(training) if pairs else None)
+
+
+def _whole(file: Path) -> bool:
+    """Tell whether a view is there with the bytes it was written with."""
+    return file.is_file() and checksums.right(file) is True
 
 
 def placings(training: loop.Training) -> NDArray[np.float32]:
@@ -126,7 +133,7 @@ def placings(training: loop.Training) -> NDArray[np.float32]:
 def write(
     training: loop.Training, number: int, file: Path, shape: tuple[int, ...], progress: Progress
 ) -> None:
-    """Write one view, complete or absent."""
+    """Write one view, complete or absent, and its checksum."""
     count = len(training.data.photographs.files)
     steps = [
         [(number, index) for index in range(low, min(low + BATCH, count))]
@@ -141,6 +148,8 @@ def write(
                 raise BenchError("the frozen part gives numbers beyond float16; use views 0.")
             stream.write(half.cpu().numpy().tobytes())
             progress.advance(len(made))
+        stream.flush()
+        checksums.keep(file, checksums.of(Path(stream.name)))
 
 
 def outputs(training: loop.Training, steps: list[list[tuple[int, int]]]) -> Iterator[Tensor]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.data import raw
 from bench.errors import BenchError
+from bench.system import array_files, pickles
 
 
 def strings(content: bytes, where: object) -> list[str]:
@@ -54,9 +55,8 @@ def pairs(content: bytes, where: object) -> list[tuple[int, list[int]]]:
 def arrays(content: bytes, where: object) -> dict[str, NDArray[Any]]:
     """Return the arrays of a .npz file of numbers, by name."""
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
-    except Exception as error:  # a damaged archive can raise anything
+        return array_files.npz(content)
+    except ValueError as error:
         raise BenchError(f"{where} cannot be read as .npz: {said(error)}.") from error
 
 
@@ -102,18 +102,11 @@ def _whole(value: Any) -> Any:
 
 def _read(content: bytes, where: object) -> Any:
     """Return an array, or the list that an array of objects is."""
-    file = io.BytesIO(content)
     try:
-        version = np.lib.format.read_magic(file)
-        header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        _, _, kind = header(file)
-        if kind != np.dtype(object):
-            file.seek(0)
-            return np.load(file, allow_pickle=False)
-        held = _Arrays(file).load()
+        head = array_files.header(io.BytesIO(content))
+        if head.dtype != np.dtype(object):
+            return array_files.npy(content)
+        held = pickles.load(content[head.offset :], _Arrays)
         if not isinstance(held, _Array):
             raise pickle.UnpicklingError("it holds no array")
         return held.value

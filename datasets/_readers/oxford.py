@@ -17,6 +17,7 @@ from bench.data import ground_truth, listing, locate, raw
 from bench.datasets._readers import vgg
 from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
+from bench.system import reading
 from bench.system.hashing import sha256_lines
 
 VARIANTS = {
@@ -98,31 +99,26 @@ def _pickle(content: bytes, path: Path) -> dict[str, Any]:
     """Return names and labelled queries of the pickle that cirtorch's authors made."""
     held = ground_truth.plain_pickle(content, path)
     try:
-        names = list(held["imlist"])
-        queries = [
+        names = ground_truth.names(held["imlist"])
+        queries: list[dict[str, Any]] = [
             {
                 "name": name,
                 "box": [float(x) for x in entry["bbx"]],
-                "positive": sorted({names[_row(i)] for i in entry["ok"]}),
-                "ignored": sorted({names[_row(i)] for i in entry["junk"]}),
+                "positive": sorted({names[i] for i in ground_truth.whole_numbers(entry["ok"])}),
+                "ignored": sorted({names[i] for i in ground_truth.whole_numbers(entry["junk"])}),
             }
-            for name, entry in zip(held["qimlist"], held["gnd"], strict=True)
+            for name, entry in zip(ground_truth.names(held["qimlist"]), held["gnd"], strict=True)
         ]
         strangers = {query["name"] for query in queries} - set(names)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise BenchError(
-            f"{path} is not an original ground truth: {type(error).__name__}: {error}. It must "
+            f"{path} is not an original ground truth: {type(error).__name__}: "
+            f"{reading.line(error)}. It must "
             "hold imlist, qimlist and gnd with bbx, ok and junk per query."
         ) from error
     if strangers:
         raise BenchError(f"{path}: the queries {first_few(sorted(strangers))} are not in imlist.")
     return {"names": names, "queries": queries}
-
-
-def _row(value: Any) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r} is not a row")
-    return value
 
 
 def _query_files(folders: tuple[Path, ...]) -> list[Path]:

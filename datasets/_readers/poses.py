@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from bench.data import raw
 from bench.datasets._readers import by_distance, numpy_files
 from bench.errors import BenchError
+from bench.system import reading
 
 COLUMNS = ("session", "timestamp", "x", "y")
 
@@ -69,7 +69,8 @@ def completed(protocol: Protocol, name: str, path: Path) -> Protocol:
             f"State the threshold in {path}, such as {wanted}."
         )
     try:
-        threshold = float(json.loads(raw.text(raw.read(path), path))[name]["threshold_m"])
+        text = raw.text(raw.read(path), path)
+        threshold = float(reading.json_value(text)[name]["threshold_m"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BenchError(f"{path} must read like {wanted}: {error!r}.") from error
     if not 0 < threshold < np.inf:

@@ -17,6 +17,7 @@ from bench.data import ground_truth, raw
 from bench.datasets._readers import by_distance, numpy_files, places
 from bench.errors import BenchError
 from bench.facts import Facts
+from bench.system import array_files
 
 _FIELDS = ("dbImageFns", "utmDb", "qImageFns", "utmQ", "posDistThr")
 
@@ -59,6 +60,7 @@ def mat(content: bytes, where: Path, threshold: float) -> dict[str, Any]:
     """
     file: Any = io.BytesIO(content)  # scipy-stubs before 1.18 know names of files only
     try:
+        array_files.check_mat(file, len(content))
         held = loadmat(file, variable_names=["dbStruct"])
     except Exception as error:  # a truncated file can raise anything
         raise BenchError(

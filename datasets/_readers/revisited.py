@@ -12,6 +12,7 @@ from typing import Any
 from bench.data import ground_truth, locate, raw
 from bench.datasets._readers import vgg
 from bench.errors import BenchError, MissingDataError
+from bench.system import reading
 
 CITATION = (
     "F. Radenović, A. Iscen, G. Tolias, Y. Avrithis, O. Chum: Revisiting Oxford and Paris: "
@@ -66,13 +67,18 @@ def _read(content: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(held, dict):
         raise BenchError(f"{path} holds a {type(held).__name__}, not the ground truth's dict.")
     try:
-        database = [f"{image}.jpg" for image in held["imlist"]]
-        groups = {kind: [set(entry[kind]) for entry in held["gnd"]] for kind in _KINDS}
+        database = [f"{image}.jpg" for image in ground_truth.names(held["imlist"])]
+        groups = {
+            kind: [set(ground_truth.whole_numbers(entry[kind])) for entry in held["gnd"]]
+            for kind in _KINDS
+        }
         return {
             "database": database,
             "queries": [
                 {"file": f"{image}.jpg", "box": [float(x) for x in entry["bbx"]]}
-                for image, entry in zip(held["qimlist"], held["gnd"], strict=True)
+                for image, entry in zip(
+                    ground_truth.names(held["qimlist"]), held["gnd"], strict=True
+                )
             ],
             "protocols": {
                 protocol: [
@@ -85,8 +91,9 @@ def _read(content: bytes, path: Path) -> dict[str, Any]:
                 for protocol, positive, ignored in _PROTOCOLS
             },
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise BenchError(
-            f"{path} is not a revisited ground truth: {type(error).__name__}: {error}. It must "
+            f"{path} is not a revisited ground truth: {type(error).__name__}: "
+            f"{reading.line(error)}. It must "
             "hold imlist, qimlist and gnd with bbx, easy, hard and junk per query."
         ) from error

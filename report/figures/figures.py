@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +23,7 @@ from bench.records.words import by_label, metric_label, what_differs
 from bench.report.figures import curves, plot
 from bench.scoring.card import identity
 from bench.scoring.metrics import counted, junk_removed, mean_over_queries
+from bench.system import reading
 from bench.system.hashing import canonical_json, sha256_json
 from bench.types import LabelledRanks, Protocol
 
@@ -142,7 +142,7 @@ def recall_curves(results: Path, run: Run) -> dict[str, NDArray[np.float64]]:
     be.
     """
     path = results / run.file
-    held = json.loads(path.read_bytes())
+    held = reading.json_file(path)
     arrays = records.read_arrays(path, held)
     stated = records.protocols_of(arrays, held["card"])
     scored = replay.scored_ranks(arrays, held["card"], stated)
@@ -174,7 +174,7 @@ def _differences(results: Path, runs: Sequence[Run], stem: str) -> list[Picture]
         return []
     one, other = pair
     values = {}
-    held = [json.loads((results / run.file).read_bytes()) for run in pair]
+    held = [reading.json_file(results / run.file) for run in pair]
     for name in protocols([one]):
         if not all(one.headline in each["scores"].get(name, {}) for each in held):
             continue
@@ -209,7 +209,7 @@ def _per_query(path: Path, held: Mapping[str, Any], protocol: str) -> NDArray[np
     asked = None
     if entry["empty"] == "miss" and "not_asked" in entry:
         with contextlib.suppress(BenchError, KeyError):
-            arrays = records.read_arrays(path, json.loads(path.read_bytes()))
+            arrays = records.read_arrays(path, reading.json_file(path))
             asked = arrays[f"truth_{protocol}_asked"].tolist()
         if asked is None:
             return values

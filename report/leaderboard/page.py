@@ -24,6 +24,7 @@ from bench.report.tables import main
 from bench.report.tables.differences import crop_of
 from bench.report.tables.literature import metric_name
 from bench.report.tables.published import TAGS, PublishedRow
+from bench.system import reading
 from bench.system.hashing import canonical_json
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _measured(results: Path, shown: Sequence[Run]) -> dict[str, Any]:
     rows = []
     order = sorted(shown, key=lambda run: (run.dataset, run.name, run.card_id, run.file))
     for run in order:
-        record = json.loads((results / run.file).read_bytes())
+        record = reading.json_file(results / run.file)
         cards.setdefault(run.card_id, _card(run))
         # Timings compare on one machine only.
         together = ranked[run] | {"machine": number(run.cost.machine)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, first_few
+from bench.system import reading
 
 TAGS = {
     "code": "read in the official source",
@@ -142,9 +142,9 @@ def load(path: Path) -> list[PublishedRow]:
     Raises BenchError with one sentence that names the row where anything is not as described.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BenchError(f"{path.name} cannot be read: {error}.") from error
+        data = reading.toml_value(reading.text(path))
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path.name} cannot be read: {reading.line(error)}.") from error
     if data.get("schema") != 1 or set(data) - {"schema", "source", "row", "conflict"}:
         raise BenchError(
             f"{path.name} holds {first_few(sorted(data))} at the top;"
@@ -162,8 +162,8 @@ def load(path: Path) -> list[PublishedRow]:
             loaded.append(_row(entry, known))
         except (TypeError, ValueError) as error:
             raise BenchError(f"{path.name}, row {name}: {error}.") from error
-        if any(row.id == loaded[-1].id for row in loaded[:-1]):
-            raise BenchError(f"{path.name}, row {name}: a second row with this id.")
+    if (twice := reading.first_twice(row.id for row in loaded)) is not None:
+        raise BenchError(f"{path.name}, row {twice}: a second row with this id.")
     return loaded
 
 
@@ -239,7 +239,7 @@ def conflicts(path: Path, rows: Sequence[PublishedRow]) -> list[Conflict]:
     """Return the conflicts that the file lists; BenchError where one names no printed value."""
     by_id = {row.id: row for row in rows}
     made = []
-    for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("conflict", []):
+    for entry in reading.toml_value(reading.text(path)).get("conflict", []):
         try:
             listed = [(str(name), _value_key(key)) for name, key in entry["values"]]
             made.append(Conflict(str(entry["what"]), tuple(listed), str(entry["why"])))

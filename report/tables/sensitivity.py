@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ from bench.records import text
 from bench.records.rows import in_order
 from bench.records.text import clean, escape
 from bench.records.words import metric_label, resized
+from bench.system import reading
 from bench.system.hashing import sha256_json
 
 NONE = "–"
@@ -180,7 +180,7 @@ def lines(held: Mapping[str, Any]) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    held: dict[str, Any] = reading.json_file(path)
     rest = {key: value for key, value in held.items() if key != "sha256"}
     if sha256_json(rest) != held["sha256"]:
         raise BenchError("it was changed after it was written, its sha256 does not fit")

@@ -36,7 +36,7 @@ def reranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RETRIEVAL_BENCH_CACHE", str(folder / "cache"))
         assert main(["run", "--method", "delg.untrained", "--limit", "6", "--rerank",
-                     "--measure", "none", "--output", str(folder)]) == 0  # fmt: skip
+                     "--measure", "none", "--results", str(folder)]) == 0  # fmt: skip
     (path,) = folder.glob("runs/*/*/*.json")
     return path
 

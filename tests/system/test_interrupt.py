@@ -98,9 +98,8 @@ def test_it_stops_within_two_seconds(workspace, tmp_path: Path, how, number, gro
     assert running.returncode == 130
     assert seconds < 5, "two, and what a loaded machine needs"
     assert err.count("stopped; run the same command again to go on from here:") == 1
-    assert (
-        f"python -m bench run --device cpu --results {workspace.results} --method {method}" in err
-    )
+    line = f"--device cpu --results {workspace.results} --method {method}"
+    assert f"python -m bench run {line}" in err
     assert "Traceback" not in err
     assert is_gone(running.pid)  # no worker is left behind
 

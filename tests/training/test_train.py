@@ -94,7 +94,8 @@ def test_it_overfits_is_killed_goes_on_and_ends_in_the_same_file(
     assert float(last["loss"]) < float(rows(whole)[0]["loss"])
     assert (whole / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in whole.iterdir()) == [
-        "checkpoint.pt", "config.json", "curve.png", "final.safetensors", "log.csv",
+        "checkpoint.pt", "checkpoint.pt.sha256", "config.json", "curve.png",
+        "final.safetensors", "log.csv",
     ]  # fmt: skip
 
     (town / "slow").write_text("0.1")
@@ -165,7 +166,7 @@ def test_another_training_in_the_same_folder_is_refused(
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
     (out / "checkpoint.pt").write_bytes(b"cut off")
     (town / "photographs" / "0" / "new.png").unlink()
-    assert "cannot be read" in refused(cli(*arguments(town, out, "--steps", 2)))
+    assert "not as it was written" in refused(cli(*arguments(town, out, "--steps", 2)))
 
 
 def test_what_goes_wrong_is_one_sentence(

@@ -1,0 +1,167 @@
+"""Files from elsewhere, read within bounds: nothing is parsed that no honest file of its kind has.
+
+What a file can make a reader do grows with the file and not with what the file says: nesting,
+digits, and the size of the file itself have a limit, and keys stand once. Whatever is wrong is a
+ValueError of one short line; the caller says which file it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+MOST_DEPTH = 64
+MOST_DIGITS = 300  # a number of more has no place in float64
+MOST_TEXT_BYTES = 2 << 30
+SHOWN = 80
+
+
+def content(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> bytes:
+    """Return the bytes of a plain file; ValueError for a device, a pipe or more than `most_bytes`.
+
+    Raises OSError, FileNotFoundError among them, where the file cannot be read.
+    """
+    with open(path, "rb", opener=_opener) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("it is no plain file")
+        if about.st_size > most_bytes:
+            raise ValueError(f"it has {about.st_size} bytes, more than {most_bytes}")
+        return file.read(most_bytes + 1)
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe that nobody writes to is opened at once
+
+
+def text(path: Path) -> str:
+    """Return a file of UTF-8 text, as `content` reads it; line ends are newlines."""
+    try:
+        held = content(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it cannot be read as UTF-8 text: {error.reason}") from None
+    return held.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def json_file(path: Path) -> Any:
+    """Return what a file of JSON holds, by `content` and `json_value`."""
+    return json_value(text(path))
+
+
+def json_value(held: str | bytes) -> Any:
+    """Return what JSON text holds.
+
+    ValueError for what is no JSON, NaN, infinities and numbers beyond float64, a key that stands
+    twice in one object, and nesting beyond `MOST_DEPTH`.
+    """
+    try:
+        value = json.loads(
+            held,
+            object_pairs_hook=_once,
+            parse_constant=_no_constant,
+            parse_float=_fraction,
+            parse_int=_whole,
+        )
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it cannot be read as UTF-8 text: {error.reason}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    check_depth(value)
+    return value
+
+
+def toml_value(held: str) -> dict[str, Any]:
+    """Return what TOML text holds; ValueError as in `json_value`."""
+    try:
+        value = tomllib.loads(held)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    check_depth(value)
+    return value
+
+
+def check_depth(value: Any, most: int = MOST_DEPTH) -> None:
+    """Refuse dicts, lists and tuples that are nested deeper than `most`, by ValueError."""
+    level: list[Any] = [value]
+    for _ in range(most):
+        level = [item for held in level for item in _containers(held)]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")
+
+
+def _containers(held: Any) -> Iterable[Any]:
+    items = held.values() if isinstance(held, dict) else held
+    if not isinstance(held, dict | list | tuple):
+        return ()
+    if not any(issubclass(kind, dict | list | tuple) for kind in set(map(type, items))):
+        return ()
+    return [item for item in items if isinstance(item, dict | list | tuple)]
+
+
+def first_twice(items: Iterable[Any]) -> Any:
+    """Return the first item that stood before, None where there is none; in linear time."""
+    seen = set()
+    for item in items:
+        if item in seen:
+            return item
+        seen.add(item)
+    return None
+
+
+def short(value: object, most: int = SHOWN) -> str:
+    """Return `repr` of a value, or of as much of it as a sentence can hold.
+
+    What is nested is not written out, as it may be much.
+    """
+    if isinstance(value, str | bytes):
+        value = value[:most]
+    elif not isinstance(value, int | float | None) and not _is_small(value):
+        return f"a {type(value).__name__}"
+    elif isinstance(value, int) and value.bit_length() > 64:
+        return f"a number of {value.bit_length()} bits"
+    written = repr(value)
+    return written if len(written) <= most else f"{written[: most - 1]}…"
+
+
+def line(error: BaseException, most: int = 200) -> str:
+    """Return what an error of a library says: one line, cut, without a full stop."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return (said if len(said) <= most else f"{said[: most - 1]}…").rstrip(".")
+
+
+def _is_small(value: object) -> bool:
+    kinds = (str, int, float, bool, type(None))
+    return (
+        isinstance(value, list | tuple) and len(value) < 10 and all(type(x) in kinds for x in value)
+    )
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = first_twice(key for key, _ in pairs)
+        raise ValueError(f"the key {short(twice)} stands twice in one object")
+    return made
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is not a number that JSON knows")
+
+
+def _fraction(word: str) -> float:
+    value = float(word)
+    if value - value != 0:
+        raise ValueError(f"{short(word, 20)} is beyond what 64 bits hold")
+    return value
+
+
+def _whole(word: str) -> int:
+    if len(word) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(word)} digits is beyond what 64 bits hold")
+    return int(word)
