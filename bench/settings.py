@@ -31,9 +31,10 @@ class Settings:
         0, "processes that decode images (default: %(default)s, threads of this process)",
         metavar="N", parse=natural,
     )  # fmt: skip
-    precision: Literal["float32", "bf16", "fp16"] = option(
+    precision: Literal["float32", "bf16", "bf16-attention", "fp16"] = option(
         "float32",
-        "precision of convolutions and token-wise linear layers; everything else stays float32",
+        "precision of convolutions and token-wise linear layers, and, with bf16-attention, of "
+        "attention; everything else stays float32",
     )
     tf32: bool = option(False, "let a GPU round the factors of float32 products to TF32")
     compiled: bool = option(

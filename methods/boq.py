@@ -7,37 +7,45 @@ the files that its authors published.
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 GROUP = "place recognition"
 PROJECT = "amaralibey/Bag-of-Queries"
+SITE = f"https://github.com/{PROJECT}/releases/download/v1.0"
 LICENCE = f"not stated for the weights; that of {PROJECT} is MIT"
 TRAINING_SET = "GSV-Cities"
-VARIANTS = {"resnet50-16384": f"ResNet-50, 16384-d, 384 x 384 pixels, trained on {TRAINING_SET}"}
+VARIANTS = {
+    "dinov2-12288": f"ViT-B/14 of DINOv2, 12288-d, 322 x 322 pixels, trained on {TRAINING_SET}",
+    "resnet50-16384": f"ResNet-50, 16384-d, 384 x 384 pixels, trained on {TRAINING_SET}",
+}
 WEIGHTS = {
-    "resnet50-16384": {
-        "file": "resnet50_16384.pth",
-        "url": f"https://github.com/{PROJECT}/releases/download/v1.0/resnet50_16384.pth",
+    variant: {
+        "file": f"{variant.replace('-', '_')}.pth",
+        "url": f"{SITE}/{variant.replace('-', '_')}.pth",
         "licence": LICENCE,
         "licence_code": "MIT",
         "training_set": TRAINING_SET,
-        "dim": 16384,
-    },
+        "dim": int(variant.partition("-")[2]),
+    }
+    for variant in VARIANTS
 }
 
 
 def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     """Return the method; `weights` is a checkpoint of the official program."""
-    from bench.methods._nets import boq_resnet, families
+    from bench.methods._nets import boq_dinov2, boq_resnet, families
 
     assert weights is not None  # WEIGHTS names a file for every variant
+    dino = variant == "dinov2-12288"
+    form: Any = boq_dinov2 if dino else boq_resnet
     release = families.Release(
-        f"boq.{variant}", "boq-resnet50", 50, PROJECT, LICENCE,
-        f"{TRAINING_SET}, if this is the published file", boq_resnet.read,
+        f"boq.{variant}", "boq-dinov2" if dino else "boq-resnet50", 12 if dino else 50, PROJECT,
+        LICENCE, f"{TRAINING_SET}, if this is the published file", boq_resnet.read,
     )  # fmt: skip
     network, facts = families.load(
-        boq_resnet.BoqResNet, families.read(weights, release), weights, release,
-        boq_resnet.name_in_file, device,
+        boq_dinov2.BoqDino if dino else boq_resnet.BoqResNet,
+        families.read(weights, release), weights, release, form.name_in_file, device,
     )  # fmt: skip
-    config = {"backbone": "resnet50, three stages", "width": boq_resnet.WIDTH}
-    side = boq_resnet.SIDE
-    return families.method(network, facts, config, {"resize": f"bicubic:{side}x{side}"})
+    backbone = "dinov2 base, without its last norm" if dino else "resnet50, three stages"
+    config = {"backbone": backbone, "width": form.WIDTH}
+    return families.method(network, facts, config, {"resize": f"bicubic:{form.SIDE}x{form.SIDE}"})

@@ -128,7 +128,7 @@ def check(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
 
 def _bf16(loaded: engine.Loaded) -> bool | None:
     """Tell whether the device multiplies bf16 itself; None where nobody asks for it."""
-    if loaded.settings.precision != "bf16":
+    if not loaded.settings.precision.startswith("bf16"):
         return None
     if loaded.device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from bench import datasets, plugins
 from bench.acquire.get import get as get_one
-from bench.acquire.verify import Looked, check
+from bench.acquire.verify import Finding, Looked, check
 from bench.commands.parser import Command, Nothing
 from bench.commands.shared import say_error
 from bench.data import listing, locate
@@ -58,6 +59,12 @@ class Verify:
     name: tuple[str, ...] = required("a data set", metavar="NAME", positional=True)
     quick: bool = option(False, "read the header of every image, not its pixels")
     list: Path | None = option(None, "write every missing or broken image to FILE", metavar="FILE")
+    method: str | None = option(
+        None,
+        "also name the images whose size this method does not take",
+        metavar="NAME[.VARIANT]",
+    )
+    weights: str | None = option(None, "weights of that method instead of its own", metavar="PATH")
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,8 @@ def verify(given: Verify) -> int:
     for name in given.name:
         looked, problems = Looked(), 0
         try:
-            for state, text in check(name, looked, quick=given.quick):
+            found = check(name, looked, quick=given.quick)
+            for state, text in chain(found, _unfit(name, given)):
                 print(f"{state:>7}  {one_line(text)}", flush=True)
                 problems += state == "PROBLEM"
         except BenchError as error:
@@ -180,6 +188,21 @@ def verify(given: Verify) -> int:
         write_bytes(given.list, text.encode("utf-8"))
         print(f"{len(named)} images are named in {given.list}")
     return failed
+
+
+def _unfit(name: str, given: Verify) -> Iterator[Finding]:
+    """Yield what the method of the options does not take of a data set; nothing without one."""
+    if given.method is None:
+        return
+    from bench.describe import fitting, loading
+
+    loaded = loading.load(given.method, given.weights, "cpu")
+    dataset, _ = datasets.placed(datasets.load(name))
+    texts = fitting.unfit(loaded, dataset.folder, (*dataset.database, *dataset.queries))
+    for text in texts:
+        yield "PROBLEM", text
+    if not texts:
+        yield "ok", f"{given.method} takes the sizes of all images that are there"
 
 
 def where(name: str) -> list[str]:

@@ -311,7 +311,7 @@ def half_of(settings: Settings) -> torch.dtype | None:
     import torch
 
     kinds = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-    return kinds[settings.precision]
+    return kinds[settings.precision.partition("-")[0]]  # "bf16-attention"
 
 
 def _casting(loaded: Loaded) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import datasets
 from bench.data import listing
@@ -15,6 +17,7 @@ from bench.store import room, shards
 from bench.store.matrix import Matrix
 from bench.system.notes import note
 from bench.system.paths import write_bytes
+from bench.system.progress import Progress
 from bench.types import Image
 
 
@@ -56,12 +59,21 @@ def images_in(folder: Path) -> tuple[Path, tuple[Image, ...]]:
     return folder, tuple(Image(file, file) for file in found.files)
 
 
-def write(output: Path, wanted: tuple[Image, ...], parts: list[Matrix]) -> None:
-    """Write `ids` (n,) and `vectors` (n, dim) float32 to an .npz, complete or absent."""
+def write(
+    output: Path,
+    wanted: tuple[Image, ...],
+    parts: list[Matrix],
+    codes: NDArray[np.bool_] | None = None,
+) -> None:
+    """Write `ids` (n,) and `vectors` (n, dim) float32 to an .npz, complete or absent.
+
+    `codes` (n, bits) are written where the method has them.
+    """
     packed = io.BytesIO()
     rows = np.concatenate([np.asarray(part.open(), dtype=np.float32) for part in parts])
     ids = np.array([image.id for image in wanted], dtype=np.str_)
-    np.savez(packed, allow_pickle=False, ids=ids, vectors=rows)
+    more = {} if codes is None else {"codes": codes}
+    np.savez(packed, allow_pickle=False, ids=ids, vectors=rows, **more)
     write_bytes(output, packed.getvalue())
 
 
@@ -76,7 +88,8 @@ def export(
 ) -> None:
     """Describe images, or take them from the store, and write them to `output`.
 
-    `by` is that of `extract.fill`.
+    `by` is that of `extract.fill`. Binary codes, of a method that has them, are computed anew, in
+    this process: no store keeps them.
     """
     if output.suffix != ".npz":
         raise BenchError(f"--output {output}: descriptors are written as .npz.")
@@ -87,4 +100,25 @@ def export(
         written = len(wanted) * row_bytes + room.FILE_BYTES
         room.check_room([job.need(row_bytes), room.Need(output.parent, written, str(output))])
         parts, _ = extract.finish(job, by=by)
-        write(output, wanted, parts)
+        write(output, wanted, parts, _codes(loaded, folder, wanted))
+
+
+def _codes(
+    loaded: engine.Loaded, folder: Path, wanted: tuple[Image, ...]
+) -> NDArray[np.bool_] | None:
+    """Return the binary codes (n, bits) of a method that has `codes(batch)`, else None."""
+    ask: Any = getattr(loaded.method, "codes", None)
+    if ask is None:
+        return None
+
+    import torch
+
+    def work(batch: Any) -> NDArray[np.bool_]:
+        with torch.inference_mode():
+            return np.asarray(ask(batch).cpu().numpy(), dtype=np.bool_)
+
+    rows: dict[int, NDArray[np.bool_]] = {}
+    with Progress("codes", len(wanted)) as progress:
+        for places, made in engine.results(loaded, folder, wanted, progress, {}, work):
+            rows |= dict(zip(places, made, strict=True))
+    return np.stack([rows[place] for place in range(len(wanted))])

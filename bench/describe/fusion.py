@@ -94,10 +94,18 @@ class Half(nn.Module):
             if isinstance(module, Fused):
                 module.forget()
 
-    def forward(self, *given: Any) -> Any:
+    def forward(self, *given: Any, **named: Any) -> Any:
         """Return what the part makes of tensors rounded to half precision."""
-        made = self.part(*(x.to(self.dtype) if isinstance(x, Tensor) else x for x in given))
-        return made.float() if isinstance(made, Tensor) else type(made)(x.float() for x in made)
+        made = self.part(
+            *map(self._rounded, given), **{k: self._rounded(v) for k, v in named.items()}
+        )
+        if isinstance(made, Tensor):
+            return made.float()
+        return type(made)(x.float() if isinstance(x, Tensor) else x for x in made)
+
+    def _rounded(self, value: Any) -> Any:
+        floats = isinstance(value, Tensor) and value.is_floating_point()
+        return value.to(self.dtype) if floats else value
 
 
 def has_onednn(half: torch.dtype | None = None) -> bool:

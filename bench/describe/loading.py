@@ -76,6 +76,8 @@ def ready(
     half = engine.half_of(settings)
     shape = _sample_shape(engine.Loaded(method, info, rule, device, settings))
     with engine.rounding(settings):
+        if settings.precision == "bf16-attention":
+            speedup.cut_attention(inner)
         done = speedup.quicken(inner, answer, device, half, settings.compiled, settings.tf32, shape)
     if settings.compiled and not done.parts:
         raise BenchError(
@@ -108,7 +110,7 @@ def check(settings: Settings, device: str) -> None:
             "--precision fp16 is for GPUs: processors compute it more slowly than float32, or not "
             "at all; use float32, or bf16."
         )
-    if settings.precision == "bf16" and not has_bf16():
+    if settings.precision.startswith("bf16") and not has_bf16():
         note(
             "this processor has no instructions for bf16 (AVX512_BF16 or AMX) and emulates them; "
             "float32 is faster."

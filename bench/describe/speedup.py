@@ -9,7 +9,8 @@ on what, is observed on a generated image. Then
    the end of a residual block, becomes one call of oneDNN, which touches the feature map once;
 3. in half precision, or to be compiled, parts with convolutions, activations and sums alone take
    and give float32, and compute in bf16 or fp16 between, and so do linear layers of positions or
-   tokens: pooling, norms, attention and whitening stay float32. In bf16, 2 holds for them as well.
+   tokens: pooling, norms, attention and whitening stay float32 (attention where `cut_attention` has
+   not been called before). In bf16, 2 holds for them as well.
 
 For 2 and 3 a module that is called is traced (`bench.describe.fusion`). The answers before and
 after are compared in float32, and where they differ everything is put back.
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bench.describe import fusion
@@ -63,8 +64,8 @@ def quicken(
     """Replace modules of `network` by faster ones that answer alike; return what was done.
 
     `answer` runs the method on a batch and gives what it returned; the batch is of images of `size`
-    (height, width). A step that fails, or after
-    which the method would answer otherwise (in float32), is undone.
+    (height, width). A step that fails, or after which the method would answer otherwise (in
+    float32), is undone.
     """
     draw = torch.Generator().manual_seed(0)
     sample = torch.randn((2, 3, *size), generator=draw).to(device)
@@ -93,7 +94,8 @@ def quicken(
             getattr(parent, name)
             for parent, name, _ in done.replaced[len(done.replaced) - done.parts :]
         ]
-        if half is not None and parts:
+        whole = any(isinstance(module, fusion.Half) for module in network.modules())
+        if half is not None and (parts or whole):
             if fusing:
                 done.fused = step(lambda _, done: _fuse_parts(network, done))
             done.parts += step(lambda calls, done: _linear(network, calls, done))
@@ -200,7 +202,7 @@ def _cut(network: nn.Module, calls: Sequence[Call], done: Quickened, half: bool)
         count = 0
         for name, child in parent.named_children():
             part = None
-            if isinstance(child, fusion.Fused):
+            if isinstance(child, fusion.Fused | fusion.Half):
                 continue
             if child in called and not any(m in outside for m in child.modules() if m is not child):
                 part = fusion.trace(child)
@@ -218,10 +220,27 @@ def _fuse_parts(network: nn.Module, done: Quickened) -> int:
     """Fuse convolutions inside the parts for half precision; return how many."""
     count = 0
     for half in [module for module in network.modules() if isinstance(module, fusion.Half)]:
+        if not isinstance(half.part, fx.GraphModule):  # an attention
+            continue
         part = fusion.trace(half.part)  # another graph of the same modules
         if part is not None:
             count += fusion.fuse(part)
             done.put(half, "part", part)
+    return count
+
+
+def cut_attention(network: nn.Module) -> int:
+    """Let every attention be in half precision, softmax and all, once `quicken` is told which.
+
+    An attention is a module whose class is called so; returns how many there are.
+    """
+    count = 0
+    for name, child in list(network.named_children()):
+        if type(child).__name__.endswith("Attention"):
+            setattr(network, name, fusion.Half(child))
+            count += 1
+        else:
+            count += cut_attention(child)
     return count
 
 
@@ -232,7 +251,9 @@ def _linear(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
         if type(call.module) is nn.Linear:
             places = call.given is not None and call.given.dim() > 2
             apart[call.module] = places and apart.get(call.module, True)
-    chosen = [module for module in apart if apart[module]]
+    halves = [module for module in network.modules() if isinstance(module, fusion.Half)]
+    inside = {module for half in halves for module in half.modules()}
+    chosen = [module for module in apart if apart[module] and module not in inside]
     for module in chosen:
         for parent, name in _places(network, module):
             done.put(parent, name, fusion.Half(module))

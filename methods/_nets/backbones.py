@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -125,8 +125,7 @@ def from_file(name: str, path: str, device: str) -> Backbone:
     A classifier in the file is left out.
     """
     model, config = _create(name, pretrained=False)
-    heads = config.get("classifier") or ()
-    prefixes = tuple(f"{h}." for h in ((heads,) if isinstance(heads, str) else heads))
+    prefixes = classifier_of(config)
     state = {k: v for k, v in read_state(Path(path)).items() if not k.startswith(prefixes)}
     load_strict(model, state, Path(path).name)
     known = facts(model, f"file {Path(path).name}", "not stated", "not stated", True)
@@ -153,13 +152,24 @@ def of_timm(name: str, device: str) -> Backbone:
     return Backbone(model.eval().to(device), name, model.num_features, known, _pixels(config))
 
 
-def _create(name: str, pretrained: bool) -> tuple[TimmModel, dict[str, Any]]:
-    """Return timm's network without its classifier, and timm's description of its weights."""
+def classifier_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the beginnings of the classifier's names, from timm's description of weights."""
+    heads = config.get("classifier") or ()
+    return tuple(f"{h}." for h in ((heads,) if isinstance(heads, str) else heads))
+
+
+def check_name(name: str, others: Sequence[str] = ()) -> None:
+    """Refuse a name, with or without a tag, that timm does not have; `others` are known too."""
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        raise _unknown(name, ["lite0", "untrained", *timm.list_models()])
+        raise _unknown(name, [*others, *timm.list_models()])
     if tag and name not in timm.list_pretrained(f"{architecture}.*"):
         raise _unknown(name, timm.list_pretrained(f"{architecture}.*"))
+
+
+def _create(name: str, pretrained: bool) -> tuple[TimmModel, dict[str, Any]]:
+    """Return timm's network without its classifier, and timm's description of its weights."""
+    check_name(name, ["lite0", "untrained"])
     model = cast(TimmModel, timm.create_model(name, pretrained=pretrained, num_classes=0))
     return model, dict(model.pretrained_cfg)
 

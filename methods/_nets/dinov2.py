@@ -42,8 +42,10 @@ class DinoV2(nn.Module):
     that of the hub's models with registers (bicubic, antialiased, by the ratio of the sizes).
     """
 
-    def __init__(self, size: str, registers: int = 0, antialias: bool = False) -> None:
-        """Build it with weights to be loaded."""
+    def __init__(
+        self, size: str, registers: int = 0, antialias: bool = False, last_norm: bool = True
+    ) -> None:
+        """Build it with weights to be loaded; without `last_norm` what the last block gives."""
         super().__init__()
         name = f"vit_{size}_patch14_dinov2"
         inner: Any = timm.create_model(name, pretrained=False, num_classes=0)
@@ -54,7 +56,8 @@ class DinoV2(nn.Module):
             self.register_tokens = nn.Parameter(torch.empty(1, registers, self.width))
         self.registers = registers
         self.patch_embed = Patches(inner.patch_embed.proj)
-        self.blocks, self.norm = inner.blocks, inner.norm
+        self.blocks = inner.blocks
+        self.norm = inner.norm if last_norm else nn.Identity()
 
     @property
     def prefix(self) -> int:

@@ -383,3 +383,51 @@ def test_a_gpu_answers_as_the_processor_does(precision: Any) -> None:
     settings = Settings(precision=precision)
     rows = engine.describe(loading.load("delg.untrained", None, "cuda", settings), pixels)
     assert np.abs(rows - usual).max() < (1e-4 if precision == "float32" else 0.05)
+
+
+def test_attention_is_in_half_where_it_is_asked_for() -> None:
+    """What a linear layer and a softmax take: float32 in bf16, bf16 in bf16-attention."""
+
+    class ToyAttention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv, self.proj = nn.Linear(12, 36), nn.Linear(12, 12)
+            self.seen: list[torch.dtype] = []
+
+        def forward(self, x: torch.Tensor, mask: None = None) -> torch.Tensor:
+            q, k, v = self.qkv(x).chunk(3, dim=2)
+            self.seen.append(q.dtype)
+            return self.proj(functional.scaled_dot_product_attention(q, k, v))
+
+    class Toy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.proj = nn.Conv2d(3, 12, 16, 16)
+            self.attn, self.norm = ToyAttention(), nn.LayerNorm(12)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            tokens = self.proj(x).flatten(2).transpose(1, 2)
+            return self.norm(tokens + self.attn(tokens, mask=None)).mean(1)
+
+    torch.manual_seed(0)
+    batch = torch.randn(2, 3, 64, 64)
+    rows, inner = {}, {}
+    for name in ("float32", "bf16", "bf16-attention"):
+        torch.manual_seed(1)
+        net = Toy().eval().requires_grad_(False)
+        attention = net.attn
+        if name == "bf16-attention":
+            assert speedup.cut_attention(net) == 1
+        half = None if name == "float32" else torch.bfloat16
+        speedup.quicken(net, lambda x, net=net: [net(x)], "cpu", half=half)
+        attention.seen.clear()
+        rows[name] = functional.normalize(net(batch), dim=1)
+        inner[name] = set(attention.seen)
+        assert rows[name].dtype == torch.float32
+    assert inner == {
+        "float32": {torch.float32}, "bf16": {torch.float32}, "bf16-attention": {torch.bfloat16},
+    }  # fmt: skip
+    for name in ("bf16", "bf16-attention"):
+        off = float((rows[name] - rows["float32"]).abs().max())
+        assert 1e-6 < off < 0.02, name
+    assert not torch.equal(rows["bf16"], rows["bf16-attention"])

@@ -77,9 +77,9 @@ def option(rule: str) -> str | None:
     """
     if rule in OWN:
         return None
-    if rule == "nearest multiple of 14":
+    if "nearest multiple of 14" in rule:
         return "multiple-of-14"
-    words, height, width = rule.rsplit(" ", 2)
+    words, height, width = rule.replace(",", "").rsplit(" ", 2)
     return f"{OPTIONS[words]}:{int(height)}x{int(width)}"
 
 
