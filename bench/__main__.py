@@ -1,4 +1,4 @@
-"""`python -m bench`."""
+"""`python -m bench`, and the console script `retrieval-bench`."""
 
 import os
 import sys
@@ -7,18 +7,24 @@ import sys
 # cores becomes many times slower. It has to be said before the first library with OpenMP loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run a command of the command line; end the process with its status."""
     from bench.commands import streams
     from bench.system import interrupt
 
     streams.open_all()
     interrupt.watch()
     try:
-        from bench.commands.main import main
+        from bench.commands.main import main as command
 
-        status = main()
+        status = command()
     except KeyboardInterrupt:  # before the command began
         status = interrupt.STATUS
     if status == interrupt.STATUS:
         interrupt.leave()
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

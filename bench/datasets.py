@@ -24,8 +24,9 @@ from bench import plugins
 from bench.data import dataset_json, locate, published, raw
 from bench.errors import BenchError, first_few, unknown
 from bench.facts import Expected, Facts
+from bench.root import ROOT
 from bench.system.notes import note
-from bench.system.paths import ROOT, data_root, expanded
+from bench.system.paths import data_root, expanded
 from bench.types import Areas, Dataset, GroundTruth, Image, Protocol, Rows
 
 __path__ = [str(ROOT / "datasets")]

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from bench import contract, plugins, published_weights
 from bench.errors import BenchError, unknown
-from bench.plugins import ROOT
+from bench.root import ROOT
 from bench.types import Checkpoint, LocalRule, Method, MethodInfo, Preprocess, Trainable
 
 __path__ = [str(ROOT / "methods")]

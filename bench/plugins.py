@@ -20,8 +20,8 @@ from pathlib import Path
 from types import ModuleType
 
 from bench.errors import BenchError, unknown
+from bench.root import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 Source = Path | EntryPoint
 
 
@@ -48,12 +48,12 @@ class Summary:
 def find(kind: Kind) -> dict[str, tuple[Source, ...]]:
     """Return where each name comes from, sorted by name; two sources mean that names clash.
 
-    Nothing is imported. The error is raised where there is no checkout around this package.
+    Nothing is imported. The error is raised where the folder is not there.
     """
-    if not (ROOT / "noxfile.py").is_file():
+    if not kind.folder.is_dir():
         raise BenchError(
-            f"no checkout of the benchmark is at {ROOT} (it has no noxfile.py): {kind.noun}s are "
-            f"files of the checkout's folder {kind.folder.name}. Run from a clone."
+            f"there is no folder {kind.folder}, which holds the {kind.noun}s: this installation is "
+            "not whole; install it again, or run from a clone."
         )
     found: dict[str, tuple[Source, ...]] = {}
     for path in sorted(kind.folder.glob("*.py")):

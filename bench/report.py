@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from bench.root import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 __path__ = [str(ROOT / "report")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,10 +128,10 @@ def test_entry_points(kind: plugins.Kind, tmp_path: Path, monkeypatch) -> None:
         plugins.import_one(kind, "good")
 
 
-def test_no_checkout_is_said_when_used_not_when_imported(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(plugins, "ROOT", tmp_path)
-    with pytest.raises(BenchError, match=r"it has no noxfile\.py"):
-        methods.names()
+def test_an_installation_that_is_not_whole_is_said_when_it_is_used(tmp_path: Path) -> None:
+    kind = replace(methods.KIND, folder=tmp_path / "methods")
+    with pytest.raises(BenchError, match="methods"):
+        plugins.find(kind)
 
 
 def test_importing_and_listing_methods_stays_light() -> None:

@@ -23,8 +23,8 @@ from typing import Any, Literal
 
 from bench.cluster import head
 from bench.errors import BenchError
+from bench.root import ROOT
 from bench.system import interrupt
-from bench.system.paths import ROOT
 
 Engine = Literal["local", "ray"]
 

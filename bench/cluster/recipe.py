@@ -15,9 +15,10 @@ from bench import methods
 from bench.describe import engine, extract, loading
 from bench.errors import BenchError
 from bench.plugins import is_path, split
+from bench.root import ROOT
 from bench.settings import Settings
 from bench.store import file_hashes
-from bench.system.paths import ROOT, cache_root
+from bench.system.paths import cache_root
 from bench.types import Preprocess
 
 PARTS = ("torch", "torchvision", "timm", "numpy", "pillow")  # what descriptors are computed with

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from bench import __version__
 from bench.commands import streams
 from bench.commands.parser import Command, verbs
 from bench.commands.shared import say_error
@@ -55,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _do(given: Sequence[str]) -> int:
     """Parse and run one command; whatever goes wrong is one sentence."""
+    if given == ["--version"]:
+        print(f"retrieval-bench {__version__}")
+        return 0
     try:
         command, prog, rest = find(given)
         return command.run(command.read(prog, rest, shlex.join(["python", "-m", "bench", *given])))

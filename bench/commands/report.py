@@ -10,7 +10,7 @@ from bench.commands.parser import Command
 from bench.commands.shared import results_folder
 from bench.errors import BenchError
 from bench.option import option, required
-from bench.system.paths import ROOT
+from bench.root import ROOT
 
 Form = Literal["latex", "markdown", "csv"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.option import option
+from bench.root import RESULTS
 from bench.system.notes import one_line
-from bench.system.paths import ROOT
 
 
 def say_error(error: BenchError) -> int:
@@ -23,5 +23,8 @@ def say_error(error: BenchError) -> int:
 
 def results_folder() -> Path:
     """Declare the option that names the folder of records, for commands that read it."""
-    text = "folder of records and published.toml (default: results/ of the checkout)"
-    return option(ROOT / "results", text, metavar="DIR")
+    text = (
+        "folder of records and published.toml (default: results/ of the checkout, or of the "
+        "current folder)"
+    )
+    return option(RESULTS, text, metavar="DIR")

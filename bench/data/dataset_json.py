@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from bench.data import neighbours, raw
 from bench.errors import BenchError, unknown
+from bench.root import ROOT
 from bench.scoring.metrics import REVISITED_METRICS, families, metric
 from bench.system import reading
-from bench.system.paths import ROOT
 from bench.types import Areas, Box, Dataset, GroundTruth, Image, Protocol
 
 PLAIN = re.compile(r"(?:[\w@+,-][\w@+,.-]*/)*[\w@+,-][\w@+,.-]*\.[A-Za-z]+", re.ASCII)

@@ -26,7 +26,7 @@ from bench import contract, methods, published_weights
 from bench.describe import engine, loading
 from bench.describe.quickened import Quickened
 from bench.errors import BenchError
-from bench.plugins import ROOT
+from bench.root import ROOT
 from bench.settings import Settings
 from bench.store import file_hashes, remembered
 from bench.store.remembered import Fact

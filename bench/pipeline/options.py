@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bench.describe.pixels import Chosen
 from bench.option import group, line, natural, option, positive
+from bench.root import RESULTS
 from bench.settings import Settings
-from bench.system.paths import ROOT
 from bench.types import Candidates, Measure, Precision, Ransac
 
 # Fields that several commands take over.
@@ -98,8 +98,8 @@ class Options:
         "stage that takes more than 10 hours",
     )
     results: Path = option(
-        ROOT / "results",
-        "folder of the results (default: results/ of the checkout)",
+        RESULTS,
+        "folder of the results (default: results/ of the checkout, or of the current folder)",
         old=("output",),
         metavar="DIR",
     )

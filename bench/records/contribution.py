@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.describe.extract import CODE_VERSION
-from bench.system.paths import ROOT
+from bench.root import ROOT
 
 EXTRACTION = ("bench/extract.py", "bench/describe/extract.py")  # where CODE_VERSION was, and is
 

@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 
 from bench import plugins
 from bench.errors import BenchError
+from bench.root import ROOT
 from bench.scoring.card import Card, card_id, current, short
 from bench.scoring.scores import Score, Scores
 from bench.system import array_files, reading
 from bench.system.hashing import canonical_json, sha256_json
-from bench.system.paths import ROOT, clear_leftovers, complete_or_absent, write_bytes
+from bench.system.paths import clear_leftovers, complete_or_absent, write_bytes
 from bench.types import Dataset, GroundTruth, LabelledRanks, Protocol, Shortlist
 
 SCHEMA = 1

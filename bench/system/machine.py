@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -12,9 +13,10 @@ from typing import Any
 
 import threadpoolctl
 
+from bench import __version__
 from bench.errors import BenchError
+from bench.root import BUILD, CHECKOUT, ROOT
 from bench.system import memory, torch_facts
-from bench.system.paths import ROOT
 
 LIBRARIES = ("numpy", "scipy", "torch", "torchvision", "timm", "pillow", "faiss-cpu")
 
@@ -73,7 +75,14 @@ def libraries() -> dict[str, str]:
 
 
 def source() -> dict[str, Any]:
-    """Return commit and whether files differ from it, results aside; None where git cannot say."""
+    """Return commit and whether files differ from it, results aside; None where git cannot say.
+
+    An installed package says its version, and what it was built from.
+    """
+    if CHECKOUT is None:
+        built = json.loads(BUILD.read_text(encoding="utf-8")) if BUILD.is_file() else {}
+        stated = {"commit": built.get("commit"), "dirty": built.get("dirty")}
+        return {**stated, "version": __version__}
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain", "--", ".", ":!results")
     dirty = None if changes is None or commit is None else bool(changes)

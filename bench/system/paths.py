@@ -13,8 +13,6 @@ from typing import BinaryIO
 
 from bench.errors import BenchError
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def data_root() -> Path:
     """Return the folder of the data sets: RETRIEVAL_BENCH_DATA, or ~/retrieval-bench/data."""

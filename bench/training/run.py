@@ -11,11 +11,11 @@ import torch
 
 from bench import methods
 from bench.errors import BenchError
+from bench.root import RESULTS
 from bench.store.room import size
 from bench.system import machine
 from bench.system.hashing import canonical_json, plain
 from bench.system.notes import note
-from bench.system.paths import ROOT
 from bench.training import checkpoint, loop, parallel, photographs, recipes, validate, views
 from bench.training.options import Options
 from bench.types import Preprocess, Trainable
@@ -95,7 +95,7 @@ def planned(options: Options, place: parallel.Place) -> Plan:
         raise BenchError(
             f"a batch of {recipe.batch} cannot be shared by {place.processes} processes equally."
         )
-    folder = options.out or ROOT / "training-runs" / f"{method}-{name}"
+    folder = options.out or RESULTS.parent / "training-runs" / f"{method}-{name}"
     validation = None
     if options.validate is not None:
         validation = validate.prepare(options.method, options.validate, place.device, folder)

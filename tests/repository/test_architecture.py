@@ -24,8 +24,9 @@ FLOORS = [
     "images",
     "stage",
     "ranking",
-    "errors types facts report settings",
-    "option",
+    "report alias",
+    "errors types facts settings",
+    "option root",
 ]
 
 
