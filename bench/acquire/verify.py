@@ -17,11 +17,11 @@ from typing import Literal
 
 from bench import datasets, plugins
 from bench.acquire import downloads
-from bench.data import copies, listing, locate, published
+from bench.data import boxes, copies, listing, locate, published
 from bench.datasets import Entry
 from bench.errors import BenchError, MissingDataError, first_few
 from bench.facts import Expected, Facts
-from bench.images import inspect
+from bench.images import decode, inspect
 from bench.system.paths import data_root
 from bench.system.progress import Progress
 from bench.types import Dataset, Image
@@ -93,7 +93,7 @@ def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
         yield from _presence(entry, loaded, looked)
         yield from _contents(looked, quick=quick)
         for dataset in loaded:
-            yield from _copies(dataset, looked, quick=quick)
+            yield from _queries(dataset, looked, quick=quick)
         yield from _sizes(entry.facts, loaded[0].database, looked)
     else:
         yield from _without_lists(entry)
@@ -222,13 +222,18 @@ def _contents(looked: Looked, *, quick: bool) -> Iterator[Finding]:
     """Open every image: its header, and unless `quick` all of its pixels."""
     if not looked.found:
         return
-    look = inspect.header if quick else inspect.decode
-    files = list(looked.found)
+    files, aside = list(looked.found), 0
+
+    def look(path: Path) -> tuple[inspect.Seen, bool]:
+        seen = inspect.header(path) if quick else inspect.decode(path)
+        return seen, not isinstance(seen, str) and decode.orientation(path) in range(2, 9)
+
     with (
         Progress("read headers" if quick else "decode", len(files)) as progress,
         ThreadPoolExecutor(os.cpu_count() or 1) as pool,
     ):
-        for file, result in zip(files, _mapped(pool, look, looked, files), strict=True):
+        for file, (result, turned) in zip(files, _mapped(pool, look, looked, files), strict=True):
+            aside += turned
             if isinstance(result, str):
                 looked.faults[file] = result
             else:
@@ -241,14 +246,24 @@ def _contents(looked: Looked, *, quick: bool) -> Iterator[Finding]:
     if not kinds:
         done = "have a right header" if quick else "can be decoded"
         yield ok(f"all {len(files)} images that are there {done}")
+    if aside:
+        yield note(
+            f"{aside} of {len(files)} photographs carry an EXIF orientation; boxes are in their "
+            "stored pixels"
+        )
 
 
-def _copies(dataset: Dataset, looked: Looked, *, quick: bool) -> Iterator[Finding]:
-    """Name queries that are in the database, and images that are there twice.
+def _queries(dataset: Dataset, looked: Looked, *, quick: bool) -> Iterator[Finding]:
+    """Name boxes that a run refuses, queries in the database, and images that are there twice.
 
     If `quick` no content is read, and images are the same by name alone.
     """
     placed = datasets.with_places(dataset, {f: str(path) for f, path in looked.found.items()})
+    found = boxes.check(placed)
+    for fault in found.faults:
+        yield problem(f"{dataset.name}: {fault}")
+    for line in found.lines():
+        yield note(f"{dataset.name}: {line}")
     prints = {} if quick else copies.prints_of(placed)
     wrong, right = copies.lines(copies.queries_in_database(dataset, prints))
     for line in wrong:
@@ -263,10 +278,10 @@ def _copies(dataset: Dataset, looked: Looked, *, quick: bool) -> Iterator[Findin
 
 def _mapped(
     pool: ThreadPoolExecutor,
-    look: Callable[[Path], inspect.Seen],
+    look: Callable[[Path], tuple[inspect.Seen, bool]],
     looked: Looked,
     files: list[str],
-) -> Iterator[inspect.Seen]:
+) -> Iterator[tuple[inspect.Seen, bool]]:
     """Yield what `look` says of each file, in order, without holding a million at once."""
     for start in range(0, len(files), 1024):
         yield from pool.map(look, [looked.found[file] for file in files[start : start + 1024]])

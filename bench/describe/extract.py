@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bench.data import locate
 from bench.describe import copies, engine, pixels
 from bench.errors import BenchError, first_few
+from bench.images import decode
 from bench.store import file_hashes, reuse, room, shards
 from bench.store.matrix import Matrix
 from bench.system import identity as identities
@@ -333,12 +334,22 @@ def key_of(loaded: engine.Loaded, listed: Listed) -> dict[str, Any]:
             "weights_sha256": info.weights.get("sha256"),
         },
         "preprocess": _rule_that_matters(loaded.rule, wanted),
-        **({"pixels": paths} if (paths := pixels.codes(loaded.rule)) else {}),
+        **({"pixels": paths} if (paths := _paths(loaded.rule, listed)) else {}),
         "precision": engine.precision(loaded),
         "compiled": loaded.settings.compiled,
         "device": loaded.device.split(":")[0],
     }
     return dict(identities.elided(key))
+
+
+def _paths(rule: Preprocess, listed: Listed) -> list[dict[str, Any]]:
+    """Return the pixel paths newer than version 0.1 that a list takes under a rule.
+
+    A box of a photograph that is turned is one: before, its numbers were of the turned pixels.
+    """
+    boxed = (image for image in listed.images if image.box is not None)
+    turned = any(decode.turns(listed.folder / image.path, rule) for image in boxed)
+    return [*pixels.codes(rule), *([pixels.TURNED_BOX] if turned else [])]
 
 
 def _rule_that_matters(rule: Preprocess, wanted: Sequence[Image]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ TIMM = "timm"
 
 # Raised when the pixels of a path change: stores that used the path are made again, others not.
 CODES = {"pillow": 1, "float": 1, "crop": 1, "antialias": 1, "opencv": 1}
+TURNED_BOX = {"kind": "turned-box", "code": 1}
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,8 @@
 
 The order is that of the programs whose numbers are being reproduced: decode, apply the EXIF
 orientation where the rule asks for it, convert to RGB, crop, shrink to the cap, resize. A query box
-is therefore in pixels of the image after the rule's orientation, as in programs on OpenCV, which
-turns an image while loading it; programs on Pillow do not turn it, and use the same numbers on the
-stored pixels.
-(A TIFF is always turned: Pillow does so itself.)
+is in stored pixels, and is turned with the photograph (`bench.images.boxes`). (A TIFF is always
+turned: Pillow does so itself.)
 
 Files are not trusted: a missing, truncated or foreign file ends in a `BenchError` that names it.
 """
@@ -24,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from bench.errors import BenchError
-from bench.images import foreign, resize
+from bench.images import boxes, foreign, resize
 from bench.images.turns import turn
 from bench.types import Box, Preprocess
 
@@ -40,8 +38,9 @@ def load(path: Path, box: Box | None, rule: Preprocess) -> NDArray[np.uint8]:
 
     Result: uint8 (height, width, 3), C-contiguous and writable, channels in the order of the
     rule. `box` is (left, top, right, bottom), right and bottom exclusive, or None for the whole
-    image; it must lie within the image after its corners are rounded. Of an animation the first
-    frame is taken, an alpha channel is dropped, 16-bit grey keeps its high byte. Thread-safe.
+    image, in stored pixels; it must lie within the image, or less than a pixel outside. Of an
+    animation the first frame is taken, an alpha channel is dropped, 16-bit grey keeps its high
+    byte. Thread-safe.
     """
     with turn(math.prod(header_size(path))):
         return _load(path, box, rule)
@@ -49,12 +48,20 @@ def load(path: Path, box: Box | None, rule: Preprocess) -> NDArray[np.uint8]:
 
 def _load(path: Path, box: Box | None, rule: Preprocess) -> NDArray[np.uint8]:
     with _decoding(path), Image.open(path, formats=FORMATS) as stored:
+        kind = stored.format
+        before = _orientation(stored) if kind == "TIFF" else boxes.UPRIGHT  # loading takes it off
+        size = _stored_size(stored)
         stored.load()
-        turned = ImageOps.exif_transpose(stored) if rule.orientation == "apply" else stored
-        whole = _rgb(turned, stored.format, path)
+        orientation = before if kind == "TIFF" else _orientation(stored)
+        applied = rule.orientation == "apply"
+        turned = ImageOps.exif_transpose(stored) if applied else stored
+        whole = _rgb(turned, kind, path)
     shown = whole
     if box is not None:
-        shown = whole.crop(_corners(whole.size, box, rule, path))
+        cut = boxes.corners(size, box, rule, path)
+        if applied or kind == "TIFF":
+            cut = _whole(boxes.turned(cut, size, orientation))
+        shown = whole.crop(cut)
     shown = _shrink(shown, _cap(shown.size, whole.size, rule), rule)
     if rule.resize != resize.NATIVE:
         _sized(resize.parse(rule.resize), (shown.height, shown.width), path)
@@ -76,17 +83,80 @@ def shape(path: Path, box: Box | None, rule: Preprocess) -> tuple[int, int]:
     itself after its pixels, `load` may know better.
     """
     with _decoding(path), Image.open(path, formats=FORMATS) as stored:
-        size = stored.size
-        if rule.orientation == "apply" and stored.format != "TIFF":  # Pillow has turned a TIFF
-            turned = stored.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-            size = size[::-1] if turned else size
+        size = of_file = _stored_size(stored)
+        aside = (rule.orientation == "apply" or stored.format == "TIFF") and _orientation(
+            stored
+        ) in (5, 6, 7, 8)
+        size = size[::-1] if aside else size
     shown = size
     if box is not None:
-        left, top, right, bottom = _corners(size, box, rule, path)
+        left, top, right, bottom = boxes.corners(of_file, box, rule, path)
         shown = right - left, bottom - top
+        shown = shown[::-1] if aside else shown
     width, height = _capped(shown, _cap(shown, size, rule), rule)
     _sized(resize.parse(rule.resize), (height, width), path)
     return resize.sized(resize.of_bytes(rule.resize), (height, width))
+
+
+def orientation(path: Path) -> int:
+    """Return the EXIF orientation, 1 to 8, that the header of a file states; 1 without any.
+
+    No pixels are decoded, so that a PNG that says it after them counts as stored upright; 1 as well
+    where the header cannot be read.
+    """
+    try:
+        with _decoding(path), Image.open(path, formats=FORMATS) as stored:
+            late = stored.format == "PNG" and "exif" not in stored.info
+            return boxes.UPRIGHT if late else _orientation(stored)
+    except BenchError:
+        return boxes.UPRIGHT
+
+
+def turns(path: Path, rule: Preprocess) -> bool:
+    """Tell whether `load` turns the pixels of a file; false where its header cannot be read."""
+    try:
+        with _decoding(path), Image.open(path, formats=FORMATS) as stored:
+            turned = rule.orientation == "apply" or stored.format == "TIFF"
+            return turned and _orientation(stored) in range(2, 9)
+    except BenchError:
+        return False
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) in stored pixels, those of a TIFF included; nothing is decoded."""
+    with _decoding(path), Image.open(path, formats=FORMATS) as stored:
+        return _stored_size(stored)
+
+
+def check_header(path: Path) -> tuple[int, int]:
+    """Return (width, height) as `header_size` does; refuse kinds of pixels that `load` refuses."""
+    with _decoding(path), Image.open(path, formats=FORMATS) as stored:
+        if stored.mode == "F" or (stored.mode == "I" and stored.format != "PPM"):
+            raise _unknown_range(path)
+        return stored.size
+
+
+def _orientation(stored: Image.Image) -> int:
+    found = stored.getexif().get(ExifTags.Base.Orientation, boxes.UPRIGHT)
+    return found if isinstance(found, int) else boxes.UPRIGHT
+
+
+def _stored_size(stored: Image.Image) -> tuple[int, int]:
+    """Return the size of the pixels in the file; of a TIFF on its side Pillow tells the other."""
+    aside = stored.format == "TIFF" and _orientation(stored) in (5, 6, 7, 8)
+    return stored.size[::-1] if aside else stored.size
+
+
+def _whole(box: Box) -> boxes.Corners:
+    left, top, right, bottom = (int(x) for x in box)  # they are whole
+    return left, top, right, bottom
+
+
+def _unknown_range(path: Path) -> BenchError:
+    return BenchError(
+        f"{path} has pixels of 32 bits, whose range is not known; "
+        "convert it to 8 or 16 bits per channel."
+    )
 
 
 def _sized(steps: tuple[resize.Step, ...], size: resize.Size, path: Path) -> resize.Size:
@@ -103,38 +173,9 @@ def _rgb(image: Image.Image, format_: str | None, path: Path) -> Image.Image:
         # The high byte, as Pillow does for 16-bit colour; Pillow's own conversion may clip.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        raise BenchError(
-            f"{path} has pixels of 32 bits, whose range is not known; "
-            "convert it to 8 or 16 bits per channel."
-        )
+        raise _unknown_range(path)
     image.info.pop("transparency", None)  # else Pillow warns that RGB cannot keep it
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _corners(
-    size: tuple[int, int], box: Box, rule: Preprocess, path: Path
-) -> tuple[int, int, int, int]:
-    """Return the corners of `box` made whole as the rule says, within an image of this size."""
-    try:
-        left, top, right, bottom = (
-            round(x) if rule.crop_rounding == "round" else int(x) for x in box
-        )
-    except (ValueError, OverflowError):  # NaN, infinity, or not four numbers
-        raise BenchError(f"the box {box} of {path} is not four finite numbers.") from None
-    width, height = size
-    corners = f"({left}, {top}, {right}, {bottom})"
-    if left >= right or top >= bottom:
-        raise BenchError(
-            f"the box {corners} of {path} is empty; "
-            "a box is left, top, right, bottom with left < right and top < bottom, in pixels."
-        )
-    if left < 0 or top < 0 or right > width or bottom > height:
-        turned = "after" if rule.orientation == "apply" else "without"
-        raise BenchError(
-            f"the box {corners} reaches out of {path}, which is {width} x {height} pixels "
-            f"{turned} its EXIF orientation; was it made for another copy of the image?"
-        )
-    return left, top, right, bottom
 
 
 def _cap(shown: tuple[int, int], whole: tuple[int, int], rule: Preprocess) -> float:

@@ -1,17 +1,19 @@
-"""One image file, looked at with suspicion: what it really is, and whether it is whole."""
+"""One image file, looked at with suspicion: what it really is, and whether it is whole.
+
+It is decoded as a run decodes it (`bench.images.decode`), so that both agree, file by file.
+"""
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
-from bench.images.decode import FORMATS, pillow_silenced
-from bench.images.turns import turn
+from bench.errors import BenchError
+from bench.images.decode import check_header, load
+from bench.types import Preprocess
 
 Seen = tuple[int, int] | str  # width and height, or what is wrong
+WHOLE = Preprocess(max_side_px=None)
 TAIL_BYTES = 4096
 WEB_PAGE = re.compile(rb"(?is)(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)?<(!doctype\s+html|html)\b")
 
@@ -35,19 +37,23 @@ def _look(path: Path, *, pixels: bool) -> Seen:
             return "empty"
         if is_web_page(path):
             return "a web page saved as an image"
-        with pillow_silenced(), Image.open(path, formats=FORMATS) as image:
-            if pixels:
-                with turn(math.prod(image.size)):
-                    image.load()
-            elif image.format == "JPEG" and not _ends(path):
-                return "truncated: no end marker"
-            return image.size
-    except UnidentifiedImageError:
+        if pixels:
+            height, width = load(path, None, WHOLE).shape[:2]
+            return width, height
+        size = check_header(path)
         with path.open("rb") as file:
-            return f"no image: begins with {file.read(4).hex(' ')}"
-    except Exception as error:  # noqa: BLE001 - decoders of damaged files raise anything
-        text = " ".join(str(error).split())
+            jpeg = file.read(2) == b"\xff\xd8"
+        return "truncated: no end marker" if jpeg and not _ends(path) else size
+    except BenchError as error:
+        text = str(error).removeprefix(f"{path} ").rstrip(".")
+        if "image format known here" in text or "not an image" in text:
+            with path.open("rb") as file:
+                return f"no image: begins with {file.read(4).hex(' ')}"
         return f"truncated: {text}" if "truncated" in text else f"cannot be decoded: {text}"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except Exception as error:  # noqa: BLE001 - decoders of damaged files raise anything
+        return f"cannot be decoded: {' '.join(str(error).split())}"
 
 
 def _ends(path: Path) -> bool:

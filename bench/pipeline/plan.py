@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from bench import datasets, methods, stages
-from bench.data import copies
+from bench.data import boxes, copies
 from bench.describe import engine, extract, warm
 from bench.errors import BenchError
 from bench.pipeline import distractors, needs, stage_costs
@@ -151,6 +151,12 @@ def lists_of(dataset_name: str, options: Options) -> Lists:
         dataset = replace(dataset, crop="whole")
     wanted = [*dataset.database, *dataset.queries]
     extract.check_files(dataset.folder, wanted, allow_missing=options.allow_missing)
+    if dataset.crop == "box":
+        found = boxes.check(dataset)
+        if not options.allow_missing:
+            boxes.refuse(found, dataset)
+        for line in found.lines():
+            note(f"{dataset.name}: {line}")
     prints = copies.prints_of(dataset)
     for line in itertools.chain(*copies.lines(copies.queries_in_database(dataset, prints))):
         note(f"{dataset.name}: {line}")

@@ -147,8 +147,8 @@ def _list(
     if first:
         thumb = thumbs[key("q", entry.query)]
         left, upper, scale = _image(axes, thumb, GAP, top + 16, "Q", clean(entry.image.file, 24))
-        if entry.image.box is not None and thumb.jpeg is not None:
-            a, b, c, d = (side * thumb.factor * scale for side in entry.image.box)
+        if thumb.box is not None and thumb.jpeg is not None:
+            a, b, c, d = (side * thumb.factor * scale for side in thumb.box)
             box = (left + a, upper + b), c - a, d - b
             axes.add_patch(Rectangle(*box, fill=False, edgecolor="w", linewidth=2.4))
             axes.add_patch(Rectangle(*box, fill=False, edgecolor="#0072B2", linestyle="--"))

@@ -119,8 +119,8 @@ def _query(entry: Entry, thumbs: Mapping[str, Thumbnail]) -> dict[str, Any]:
     """Return what the template draws of a query: its box in pixels of the thumbnail."""
     name = key("q", entry.query)
     thumb, box = thumbs[name], None
-    if entry.image.box is not None:
-        box = [round(side * thumb.factor, 1) for side in entry.image.box]
+    if thumb.box is not None:
+        box = [round(side * thumb.factor, 1) for side in thumb.box]
     out = _figure("Q", "query", thumb, entry.image, f"query {entry.query}")
     return {**out, "name": name, "box": box}
 

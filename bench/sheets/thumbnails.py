@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from bench.errors import BenchError
-from bench.images import decode
-from bench.types import Image, Preprocess
+from bench.images import boxes, decode
+from bench.types import Box, Image, Preprocess
 
 QUALITY = 68
 
@@ -22,7 +22,8 @@ QUALITY = 68
 class Thumbnail:
     """A small copy: `jpeg` is None where there is none, and `fault` says why.
 
-    `width` and `height` are its own; `factor` is its size divided by that of the original.
+    `width` and `height` are its own; `factor` is its size divided by that of the original. `box` is
+    that of the image in pixels of the original as it is shown, turned as the original is.
     """
 
     jpeg: bytes | None
@@ -30,6 +31,7 @@ class Thumbnail:
     height: int
     factor: float
     fault: str = ""
+    box: Box | None = None
 
 
 def make(folder: Path, image: Image, orientation: Any, side: int) -> Thumbnail:
@@ -41,7 +43,10 @@ def make(folder: Path, image: Image, orientation: Any, side: int) -> Thumbnail:
     except BenchError:
         fault = "cannot be read" if path.is_file() else "missing"
         return Thumbnail(None, side, side * 3 // 4, 0.0, fault)
-    return of_pixels(pixels, side)
+    box = image.box
+    if box is not None and decode.turns(path, rule):
+        box = boxes.turned(box, decode.stored_size(path), decode.orientation(path))
+    return replace(of_pixels(pixels, side), box=box)
 
 
 def of_pixels(pixels: NDArray[np.uint8], side: int) -> Thumbnail:

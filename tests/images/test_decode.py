@@ -94,7 +94,7 @@ def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
 # --- orientation and crop -----------------------------------------------------------------------
 
 
-def test_orientation_is_applied_only_where_asked_and_boxes_follow_it(tmp_path: Path) -> None:
+def test_orientation_is_applied_only_where_asked_and_turns_the_box(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
     picture = photograph(40, 20)
@@ -104,10 +104,12 @@ def test_orientation_is_applied_only_where_asked_and_boxes_follow_it(tmp_path: P
     turn = Preprocess(max_side_px=None, orientation="apply")
     np.testing.assert_array_equal(decode.load(path, None, WHOLE), stored)
     np.testing.assert_array_equal(decode.load(path, None, turn), upright)
-    box = (2.0, 21.0, 19.0, 38.0)  # inside the upright image only
-    np.testing.assert_array_equal(decode.load(path, box, turn), upright[21:38, 2:19])
-    with pytest.raises(BenchError, match=r"reaches out of .* 40 x 20 pixels without its EXIF"):
-        decode.load(path, box, WHOLE)
+    box = (21.0, 2.0, 38.0, 9.0)  # of stored pixels
+    np.testing.assert_array_equal(decode.load(path, box, WHOLE), stored[2:9, 21:38])
+    np.testing.assert_array_equal(decode.load(path, box, turn), upright[21:38, 11:18])
+    for rule in (WHOLE, turn):  # inside the upright image only
+        with pytest.raises(BenchError, match=r"reaches out of .* 40 x 20 pixels without its EXIF"):
+            decode.load(path, (2.0, 21.0, 19.0, 38.0), rule)
     assert decode.header_size(path) == (40, 20)
 
 
