@@ -182,7 +182,7 @@ def _check_room(place: Place, facts: Facts, todo: Sequence[Download]) -> None:
     """Refuse to begin what the disk has no room for: photographs unpacked, and one archive more."""
     of_all = [download for download in facts.downloads if download.kind == "images"]
     of_todo = [download for download in todo if download.kind == "images"]
-    if not of_todo or facts.size_bytes is None:
+    if not of_todo:
         return
     if facts.size_bytes is None:
         room = shutil.disk_usage(place.folder).free / GB

@@ -89,16 +89,6 @@ def source() -> dict[str, Any]:
     return {"commit": commit, "dirty": dirty}
 
 
-def peak_resident_bytes() -> int:
-    """Return the largest resident memory of this process so far, or since it was set back."""
-    return memory.peak_resident_bytes()
-
-
-def peak_device_bytes(device: str) -> int | None:
-    """Return the most memory torch had allocated on the device, or None on a CPU."""
-    return memory.peaks(device)["device_allocated_bytes"]
-
-
 def clocks(device: str | None) -> dict[str, float | None]:
     """Return the clocks at this moment in MHz: mean over the processor's cores, and of a GPU.
 
