@@ -142,11 +142,21 @@ def about(loaded: Loaded) -> dict[str, Any]:
 def rows_of(
     loaded: Loaded, folder: Path, wanted: Sequence[Image], progress: Progress
 ) -> tuple[NDArray[np.float32], dict[int, str]]:
-    """Return the rows of one shard, and a sentence per position that could not be decoded."""
+    """Return the rows of one shard, and a sentence per position that has none.
+
+    That is an image that cannot be decoded, or of which the method makes zeros or no numbers.
+    """
     rows = np.zeros((len(wanted), loaded.info.dim), dtype=np.float32)
     faults: dict[int, str] = {}
-    for positions, described in results(loaded, folder, wanted, progress, faults, _rows(loaded)):
-        rows[positions] = described
+    work = _rows(loaded, strict=False)
+    for positions, described in results(loaded, folder, wanted, progress, faults, work):
+        bare = np.array([not np.isfinite(row).all() for row in described])
+        rows[positions] = np.where(bare[:, None], 0, described)
+        for position in np.array(positions)[bare].tolist():
+            faults[position] = (
+                f"{folder / wanted[position].path} has no descriptor: the method "
+                f"{loaded.info.name}.{loaded.info.variant} gives zeros, NaN or infinity for it."
+            )
     return rows, faults
 
 
@@ -242,19 +252,21 @@ class _TooLargeError(BenchError):
 
 def describe(loaded: Loaded, pixels: Sequence[Pixels]) -> NDArray[np.float32]:
     """Return unit descriptors (n, dim) float32 of decoded images of one shape."""
-    return np.asarray(on_batch(loaded, pixels, _rows(loaded)))
+    return np.asarray(on_batch(loaded, pixels, _rows(loaded, strict=True)))
 
 
-def _rows(loaded: Loaded) -> Callable[[Any], NDArray[np.float32]]:
+def _rows(loaded: Loaded, *, strict: bool) -> Callable[[Any], NDArray[np.float32]]:
     """Return the function from a batch to descriptors (n, dim) float32."""
     from bench.describe import pyramid
 
     def work(batch: Any) -> NDArray[np.float32]:
         dim, whiten = loaded.info.dim, getattr(loaded.method, "whiten", None)
         before = dim if whiten is None else None
-        rows = pyramid.describe_pyramid(loaded.method.describe, batch, loaded.rule, before)
+        rows = pyramid.describe_pyramid(
+            loaded.method.describe, batch, loaded.rule, before, strict=strict
+        )
         if whiten is not None:
-            rows = pyramid.whitened(rows, whiten, dim)
+            rows = pyramid.whitened(rows, whiten, dim, strict=strict)
         out: NDArray[np.float32] = rows.cpu().numpy()
         return out
 

@@ -139,13 +139,19 @@ def _corner_positions(size: int, out: int, device: torch.device) -> tuple[Tensor
 
 
 def describe_pyramid(
-    describe: Callable[[Tensor], Any], batch: Tensor, rule: Preprocess, dim: int | None = None
+    describe: Callable[[Tensor], Any],
+    batch: Tensor,
+    rule: Preprocess,
+    dim: int | None = None,
+    *,
+    strict: bool = True,
 ) -> Tensor:
     """Return the descriptors of a batch: unit rows, combined over the scales, unit again.
 
     `batch` is float32 (n, 3, height, width) from `to_batch`; the result is float32 (n, dim) with
     rows of Euclidean norm 1, on the device of the batch. What `describe` returns is checked at
-    each scale: a float tensor (n, dim), finite, no row zero.
+    each scale: a float tensor (n, dim), finite, no row zero. Where not `strict`, rows that are zero
+    or not finite are NaN instead of an error, and the others as they would be without them.
     """
     total: Tensor | None = None
     with torch.inference_mode():
@@ -153,7 +159,8 @@ def describe_pyramid(
             rows = describe(at_scale(batch, scale, rule))
             where = f"at scale {scale:g} of {batch.shape[-1]} x {batch.shape[-2]} pixels"
             wanted = dim if total is None else int(total.shape[1])
-            unit = _unit(_checked(rows, len(batch), wanted, where), where)
+            floats = _checked(rows, len(batch), wanted, where, strict)
+            unit = _unit(floats, where, strict)
             total = _powered(unit, rule) if total is None else _added(total, unit, rule)
         if total is None:
             raise BenchError("the preprocessing names no scale; `scales` needs at least one.")
@@ -161,14 +168,16 @@ def describe_pyramid(
             return unit
         if rule.combine == "power-mean":
             total = (total / len(rule.scales)).pow(1 / rule.combine_power)
-        return _unit(total, "as combined over the scales")
+        return _unit(total, "as combined over the scales", strict)
 
 
-def whitened(rows: Tensor, whiten: Callable[[Tensor], Any], dim: int) -> Tensor:
+def whitened(
+    rows: Tensor, whiten: Callable[[Tensor], Any], dim: int, *, strict: bool = True
+) -> Tensor:
     """Return unit rows (n, dim) from combined ones by a method's `whiten`, checked likewise."""
     with torch.inference_mode():
         where = "after whitening"
-        return _unit(_checked(whiten(rows), len(rows), dim, where), where)
+        return _unit(_checked(whiten(rows), len(rows), dim, where, strict), where, strict)
 
 
 def _powered(unit: Tensor, rule: Preprocess) -> Tensor:
@@ -182,7 +191,7 @@ def _added(total: Tensor, unit: Tensor, rule: Preprocess) -> Tensor:
     return total + _powered(unit, rule)
 
 
-def _checked(rows: Any, count: int, dim: int | None, where: str) -> Tensor:
+def _checked(rows: Any, count: int, dim: int | None, where: str, strict: bool) -> Tensor:
     """Return `rows` as float32, or say what the method returned instead of (count, dim) floats."""
     if not isinstance(rows, Tensor):
         raise BenchError(f"`describe` returned {type(rows).__name__} {where}, not a tensor.")
@@ -193,7 +202,7 @@ def _checked(rows: Any, count: int, dim: int | None, where: str) -> Tensor:
     if not rows.is_floating_point():
         raise BenchError(f"`describe` returned {rows.dtype} {where}, not floats.")
     floats: Tensor = rows.float()
-    bad = int((~torch.isfinite(floats)).any(dim=1).sum())
+    bad = int((~torch.isfinite(floats)).any(dim=1).sum()) if strict else 0
     if bad:
         raise BenchError(
             f"`describe` returned NaN or infinity in {bad} of {count} descriptors {where}."
@@ -201,14 +210,17 @@ def _checked(rows: Any, count: int, dim: int | None, where: str) -> Tensor:
     return floats
 
 
-def _unit(rows: Tensor, where: str) -> Tensor:
+def _unit(rows: Tensor, where: str, strict: bool) -> Tensor:
     """Return float32 rows (n, dim) divided by their norms, without over- or underflow.
 
     The largest entry is divided out first, so that the squares of a row sum to 1..dim.
     """
     largest = rows.abs().amax(dim=1, keepdim=True)
-    zeros = int((largest < torch.finfo(torch.float32).tiny).sum())
-    if zeros:
+    bare = largest < torch.finfo(torch.float32).tiny
+    zeros = int(bare.sum())
+    if not strict:
+        largest = largest.masked_fill(bare | ~torch.isfinite(largest), torch.nan)
+    elif zeros:
         raise BenchError(
             f"{zeros} of {len(rows)} descriptors are zero vectors {where}, and cannot be "
             "brought to unit norm."

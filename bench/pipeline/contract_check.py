@@ -146,6 +146,8 @@ def write_odd_images(folder: Path) -> list[tuple[str, bool]]:
         "cmyk.jpg": (usual.convert("CMYK"), {}),
         "palette.gif": (usual.convert("P"), {}),
         "16-bit.png": (Pillow.fromarray(deep), {}),
+        "one-colour.png": (Pillow.new("RGB", (128, 96), (120, 120, 120)), {}),
+        "black.png": (Pillow.new("RGB", (128, 96)), {}),
         "animated.gif": (usual, {"save_all": True, "append_images": [noise(96, 128)]}),
     }
     for name, (image, how) in files.items():
