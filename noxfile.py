@@ -131,6 +131,29 @@ def lock(session: nox.Session) -> None:
         session.run("uv", "pip", "compile", *arguments)
 
 
+def other_versions(session: nox.Session, *choice: str) -> None:
+    """Run the tests in an environment of versions other than those of the lock."""
+    session.install("uv>=0.9")
+    file = f"{session.create_tmp()}/requirements.txt"
+    compiling = ("uv", "pip", "compile", "--quiet", "--no-header", "--output-file", file)
+    session.run(*compiling, *choice, *LOCKS["dev"], "pyproject.toml")
+    session.run("uv", "pip", "install", "--quiet", "--python", session.virtualenv.bin, "-r", file)
+    session.run("python", "-m", "bench", "doctor", success_codes=[0, 1])
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python="3.11", default=False)
+def tests_lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest direct versions that pyproject.toml allows, on Python 3.11."""
+    other_versions(session, "--resolution", "lowest-direct", "--python-version", "3.11")
+
+
+@nox.session(default=False)
+def tests_newest(session: nox.Session) -> None:
+    """Run the tests with the newest versions there are: no lock, the Python that runs nox."""
+    other_versions(session, "--upgrade")
+
+
 @session
 def perf(session: nox.Session) -> None:
     """Measure speed as ratios within one run; writes results/perf/."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import re
 import shutil
 import sys
+from importlib import metadata
 
 import numpy as np
 
 from bench import datasets
 from bench.commands.parser import Command, Nothing
-from bench.errors import BenchError, MissingDataError
+from bench.errors import BenchError, MissingDataError, first_few
 from bench.scoring import known_answers, metrics
-from bench.system import machine
-from bench.system.paths import cache_root, data_root
+from bench.system import machine, reading
+from bench.system.paths import ROOT, cache_root, data_root
 from bench.types import Dataset
 
 LEAST_FREE_BYTES = 5 << 30
@@ -33,7 +36,7 @@ HAND = (
 
 def examine() -> int:
     """Print what was found; return 1 if anything is wrong, 0 if things are merely absent."""
-    findings = [*_python(), *_device(), *_folders(), *_metrics(), *_data(), *_methods()]
+    findings = [*_python(), *_lock(), *_device(), *_folders(), *_metrics(), *_data(), *_methods()]
     for state, what, advice in findings:
         print(f"{state:>5}  {what}")
         if advice:
@@ -65,6 +68,27 @@ def _python() -> list[Finding]:
         else:
             found.append((OK, f"{name} {getattr(module, '__version__', '')}", ""))
     return found
+
+
+def _lock() -> list[Finding]:
+    """Compare what is installed with the lock; versions that differ are worth knowing."""
+    lock = ROOT / "requirements" / "core.txt"
+    if not lock.is_file():
+        return []
+    locked: dict[str, list[str]] = {}  # several, where they depend on the Python
+    for name, version in re.findall(r"(?m)^([A-Za-z0-9._-]+)==([^ ;\\\n]+)", reading.text(lock)):
+        locked.setdefault(name, []).append(version.partition("+")[0])
+    differing, count = [], 0
+    for name, versions in locked.items():
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found, count = metadata.version(name), count + 1
+            if found.partition("+")[0] not in versions:
+                differing.append(f"{name} {found} (lock: {' or '.join(versions)})")
+    if not differing:
+        return [(OK, f"versions: {count} packages are those of requirements/core.txt", "")]
+    text = f"versions: {len(differing)} of {count} differ from requirements/core.txt: "
+    advice = "pip install --require-hashes -r requirements/core.txt, where numbers must be the same"
+    return [(NOTE, text + first_few(differing, 20), advice)]
 
 
 def _device() -> list[Finding]:

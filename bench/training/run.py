@@ -103,6 +103,7 @@ def planned(options: Options, place: parallel.Place) -> Plan:
     trainable, rule = methods.trainable(
         options.method, len(data.classes), recipe.options, place.device
     )
+    _check_count(method, data, recipe, getattr(trainable, "least_outputs", 0))
     total = recipe.steps or max(1, round(recipe.epochs * (count // recipe.batch)))
     settings = plain(recipe)
     for words in ("time", "expected", "departures"):
@@ -120,6 +121,18 @@ def planned(options: Options, place: parallel.Place) -> Plan:
         "validation": validation and validation.dataset.name,
     }  # fmt: skip
     return Plan(recipe, data, trainable, rule, total, folder, validation, config)
+
+
+def _check_count(
+    method: str, data: photographs.Photographs, recipe: recipes.Recipe, least: int
+) -> None:
+    """Refuse too few photographs for the layers that a method fits before the first step."""
+    views, count = min(BEGIN_VIEWS, recipe.views), len(data.files)
+    if views and count * views < least:
+        raise BenchError(
+            f"{data.name} has {count} photographs, and {method} fits layers to {views} views of "
+            f"each before the first step: it needs {-(-least // views)} photographs or more."
+        )
 
 
 def _train(options: Options, place: parallel.Place) -> Path:

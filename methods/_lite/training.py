@@ -60,6 +60,8 @@ class Training:
     """
 
     preprocess: Mapping[str, Any] = backbones.LITE0_PIXELS
+    # Outputs that `begin` needs: each has five regions, and a layer no more axes than regions.
+    least_outputs = -(-(max(networks.DIM, networks.TOKEN_DIM) + 1) // 5)
 
     def __init__(self, head: nn.Module, loss: nn.Module, device: str) -> None:
         """Take the head and the loss of its descriptors."""

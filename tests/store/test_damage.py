@@ -1,0 +1,151 @@
+"""What is read again is what was written: manifests, images, views and checkpoints."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.describe import engine, extract
+from bench.errors import BenchError
+from bench.images import turns
+from bench.records import record
+from bench.store import shards
+from bench.system import checksums
+from tests.support.commands import only
+
+
+def test_a_manifest_whose_missing_rows_are_edited_is_computed_again(
+    cli, workspace, tiny: Path, described
+) -> None:
+    (tiny / "jpg" / "007.png").write_bytes(b"no image")
+    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--allow-missing")
+    assert cli(*given).status == 0
+    first = only(workspace.records())[1]
+    for manifest in workspace.cache.glob("descriptors/*/shard-00000.json"):
+        held = json.loads(manifest.read_bytes())
+        if held["missing"]:
+            held["missing"] = dict(zip(["8"], held["missing"].values(), strict=True))
+            manifest.write_text(json.dumps(held))
+    assert "damaged" in cli("cache", "verify").out
+    described()
+    assert cli(*given).status == 0
+    assert 0 < described() <= 40, "one shard, and no other"
+    assert cli("cache", "verify").status == 0
+    newest = max(workspace.records(), key=lambda path: path.stat().st_mtime_ns)
+    assert record.same(record.read(newest)["scores"], first["scores"])
+
+
+def test_manifests_of_older_versions_are_taken_where_nothing_is_missing(tmp_path: Path) -> None:
+    kept = shards.open_store(tmp_path, {"a": 1}, 4, 2)
+    shards.write(kept, 0, np.ones((4, 2), dtype=np.float32))
+    path = kept.path(0).with_suffix(".json")
+    held = json.loads(path.read_bytes())
+    del held["manifest_sha256"]
+    path.write_text(json.dumps(held))
+    assert shards.has(kept, 0)
+    path.write_text(json.dumps({**held, "missing": {"3": "gone"}}))
+    assert not shards.has(kept, 0, partial=True)
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_an_image_replaced_after_it_was_hashed_poisons_no_store(
+    cli, refused, workspace, tiny: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    place = tiny / "jpg" / "100.png"
+    old = place.read_bytes()
+    usual = extract.describe_part if when == "before" else engine.rows_of
+    done = False
+
+    def swapped(*given: object) -> object:
+        nonlocal done
+        if done:
+            return usual(*given)
+        done = True
+        Image.new("RGB", (8, 8), (1, 2, 3)).save(place)
+        made = usual(*given)
+        place.write_bytes(old)  # the old one is back before anybody looks again
+        return made
+
+    module = extract if when == "before" else engine
+    name = "describe_part" if when == "before" else "rows_of"
+    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, swapped)
+        # The first shard has not this image, and is not made: only its own is in question.
+        data = json.loads((tiny / "dataset.json").read_text())
+        data["database"].insert(0, data["database"].pop(100))
+        (tiny / "dataset.json").write_text(json.dumps(data))
+        assert f"{place} changed while the run went on" in refused(cli(*given))
+    place.write_bytes(old)
+    assert cli(*given).status == 0
+    rows = {p.relative_to(workspace.cache): p.read_bytes() for p in workspace.cache.rglob("*.npy")}
+    again = workspace.folder / "again"
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(again))
+    assert cli(*given).status == 0
+    assert rows == {p.relative_to(again): p.read_bytes() for p in again.rglob("*.npy")}
+
+
+def test_a_checksum_fits_the_file_or_the_one_it_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(b"one")
+    assert checksums.right(path) is None
+    checksums.keep(path, checksums.of(path))
+    assert checksums.right(path) is True
+    (tmp_path / "new").write_bytes(b"two")
+    checksums.keep(path, checksums.of(tmp_path / "new"))
+    assert checksums.right(path) is True, "killed before the new one took its place"
+    (tmp_path / "new").replace(path)
+    assert checksums.right(path) is True
+    path.write_bytes(b"twp")
+    assert checksums.right(path) is False
+    checksums.beside(path).write_bytes(b"")
+    assert checksums.right(path) is False
+
+
+def test_pixels_in_work_are_bounded_whatever_the_number_of_threads() -> None:
+    most, now, lock = 0, 0, threading.Lock()
+    sizes = [turns.MOST_PIXELS // 3, turns.MOST_PIXELS, 3 * turns.MOST_PIXELS, 1000] * 8
+    meet = threading.Barrier(len(sizes))
+
+    def work(pixels: int) -> None:
+        nonlocal most, now
+        meet.wait()
+        with turns.turn(pixels):
+            with lock:
+                now += pixels
+                assert now <= max(turns.MOST_PIXELS, pixels)
+                most = max(most, now)
+            with lock:
+                now -= pixels
+
+    threads = [threading.Thread(target=work, args=(size,)) for size in sizes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 3 * turns.MOST_PIXELS, "one that is larger has its turn alone"
+
+
+def test_leftovers_of_killed_runs_go_with_the_next_record(cli, workspace) -> None:
+    given = ("run", "--method", "random-unit")
+    assert cli(*given).status == 0
+    path, _ = only(workspace.records())
+    orphan = path.with_name("00000000-20260101T000000Z-00000a.npz")
+    begun = path.with_name(f".{path.name}.0123abcd.tmp")
+    foreign = path.with_name("of-the-user.npz")
+    for file in (orphan, begun, foreign):
+        file.write_bytes(b"x")
+    assert cli(*given).status == 0
+    assert [file.exists() for file in (orphan, begun, foreign)] == [False, False, True]
+    assert path.with_suffix(".npz").exists()
+
+
+def test_errors_of_records_have_one_line(held, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("[" * 500 + "]" * 500)
+    with pytest.raises(BenchError, match="nested too deeply"):
+        record.read(tmp_path / "x.json")
