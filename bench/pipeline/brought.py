@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,15 +16,15 @@ from bench import datasets, stages
 from bench.data import copies
 from bench.errors import BenchError
 from bench.pipeline import stage_costs
-from bench.pipeline.chain import chain_of, with_codes
+from bench.pipeline.chain import Chain, chain_of, with_codes
 from bench.pipeline.export import export
 from bench.pipeline.ground import Ground
 from bench.pipeline.lists import Lists
 from bench.pipeline.needs import needs_of
 from bench.pipeline.options import Options
-from bench.pipeline.score import BROUGHT, Taken, check_search, searched_as, write
+from bench.pipeline.score import BROUGHT, Scored, Taken, check_search, scored, searched_as
 from bench.pipeline.space import How
-from bench.pipeline.walk import Given, walk
+from bench.pipeline.walk import Given, Walked, walk
 from bench.scoring import card
 from bench.stage import Facts, Need
 from bench.store import matrix, shards
@@ -32,7 +33,7 @@ from bench.system import array_files, machine
 from bench.system.array_files import Archive
 from bench.system.hashing import sha256_json
 from bench.system.notes import note
-from bench.types import Image, MethodInfo, Rows
+from bench.types import Dataset, Image, MethodInfo, Rows
 
 SPARE_BYTES = 64 << 20  # that an archive of descriptors may unpack to, whatever its size
 Part = Literal["database", "queries", "distractors"]
@@ -149,50 +150,70 @@ def score_brought(
     datasets.say_notes(dataset)
     for line in copies.lines(copies.queries_in_database(dataset, {}))[0]:
         note(f"{dataset.name}: {line}")
-    brought = read(database, "database")
-    check_rows(brought, dataset.database, "database images")
-    asked = read(queries, "queries")
-    check_rows(asked, dataset.queries, "queries")
-    added = [read(path, "distractors") for path in distractors]
-    check_dim([brought, asked, *added])
-    check_search(dataset, options)
-    rows = matrix.count_rows(added) if added else 0
-    dim, n_rows = brought.shape[1], brought.shape[0] + rows
-    options = with_codes(options)
-    if options.local is not None:
-        raise BenchError("--local names a method that describes images; it is for `run`.")
-    chain = chain_of(options, [stages.parse(text) for text in options.stages])
     if export_to is not None and (export_to.is_dir() or export_to.suffix != ".npz"):
         raise BenchError(f"--export {export_to}: it is the path of an .npz file.")
-    supplied = {need: _supply(need, [brought, *added], asked) for need in needs_of(chain.stages)}
-    facts = {need: _facts(lists, [brought, *added]) for need, lists in supplied.items()}
-    chain = chain.fit_to(dataset, rows, dim, facts)
+    rows = Brought(
+        read(database, "database"),
+        read(queries, "queries"),
+        [(path.stem, read(path, "distractors")) for path in distractors],
+        label,
+    )
+    done, walked, chain = score(dataset, rows, options)
+    written = done.write(options.results)
+    if export_to is not None:
+        export(export_to, walked, dataset, chain)
+    return written
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Descriptors that a user brings: distractors with a name each, and what to call them all."""
+
+    database: Matrix
+    queries: Matrix
+    distractors: Sequence[tuple[str, Matrix]] = ()
+    label: str = "descriptors"
+
+    @property
+    def searched(self) -> list[Matrix]:
+        """Return the rows that are searched: of the database, and then distractors."""
+        return [self.database, *(part for _, part in self.distractors)]
+
+
+def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Walked, Chain]:
+    """Search and score descriptors on a data set; nothing is written but codes and stages' rows."""
+    check_rows(rows.database, dataset.database, "database images")
+    check_rows(rows.queries, dataset.queries, "queries")
+    check_dim([rows.database, rows.queries, *rows.searched[1:]])
+    check_search(dataset, options)
+    options, searched = with_codes(options), rows.searched
+    if options.local is not None:
+        raise BenchError("--local names a method that describes images; it is for `run`.")
+    dim, n_rows = rows.database.shape[1], matrix.count_rows(searched)
+    chain = chain_of(options, [stages.parse(text) for text in options.stages])
+    supplied = {need: _supply(need, searched, rows.queries) for need in needs_of(chain.stages)}
+    facts = {need: _facts(lists, searched) for need, lists in supplied.items()}
+    chain = chain.fit_to(dataset, n_rows - rows.database.shape[0], dim, facts)
     stage_costs.check(chain, force=options.force)
-    searched = searched_as(options, chain.dim(dim), n_rows, str(brought.open().dtype))
-    sources = [(path.stem, part.shape[0]) for path, part in zip(distractors, added, strict=True)]
+    kind = str(rows.database.open().dtype)
+    stated = searched_as(options, chain.dim(dim), n_rows, kind)
     device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
     given = Given(Ground(dataset, n_rows), supplied=supplied)
     with shards.in_use():
-        walked = walk(
-            Lists([brought, *added], [asked]),
-            given,
-            chain,
-            How(options.memory_budget_mib << 20, device),
-        )
+        how = How(options.memory_budget_mib << 20, device)
+        walked = walk(Lists(searched, [rows.queries]), given, chain, how)
         least, most = walked.first.norms
         made = card.make(
             dataset,
             None,
             unit_norm=max(abs(least - 1), abs(most - 1)) < UNIT_NORM_TOLERANCE,
-            distractors=sources,
+            distractors=[(name, part.shape[0]) for name, part in rows.distractors],
             stages=chain.entries(),
-            **searched,
+            **stated,
         )
-        taken = Taken(device=device)
-        written = write(walked, given, made, _brought(label, dim), options, chain, taken)
-        if export_to is not None:
-            export(export_to, walked, dataset, chain)
-        return written
+        info = _brought(rows.label, dim)
+        done = scored(walked, given, made, info, options, chain, Taken(device=device))
+    return done, walked, chain
 
 
 def _supply(need: Need, database: Sequence[Matrix], queries: Matrix) -> Lists:

@@ -18,7 +18,7 @@ from bench.pipeline.ground import Ground
 from bench.pipeline.lists import Lists
 from bench.pipeline.local import features_of
 from bench.pipeline.plan import Plan, jobs, room_needed
-from bench.pipeline.score import Taken, write
+from bench.pipeline.score import Taken, scored
 from bench.pipeline.space import How
 from bench.pipeline.walk import Given, walk
 from bench.search import exact, missing
@@ -80,7 +80,8 @@ def _run(planned: Plan, cluster: Cluster | None) -> Path:
         [image for _, one in planned.database_lists() for image in one.database],
         None if cluster is None else cluster.about,
     )
-    return write(walked, given, planned.card, loaded.info, options, planned.chain, taken)
+    done = scored(walked, given, planned.card, loaded.info, options, planned.chain, taken)
+    return done.write(options.results)
 
 
 def _measured(planned: Plan, made: Described) -> Measured | None:

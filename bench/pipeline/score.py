@@ -47,7 +47,19 @@ class Taken:
     nodes: Callable[[], list[dict[str, Any]]] | None = None
 
 
-def write(
+@dataclass(frozen=True)
+class Scored:
+    """What `bench.records.record.write` makes a record of."""
+
+    content: dict[str, Any]
+    arrays: record.Arrays
+
+    def write(self, results: Path) -> Path:
+        """Write the record below a folder of results; return its path."""
+        return record.write(results, self.content, self.arrays)
+
+
+def scored(
     walked: Walked,
     given: Given,
     stated: card.Card,
@@ -55,8 +67,8 @@ def write(
     options: Options,
     chain: Chain,
     taken: Taken,
-) -> Path:
-    """Score what a walk found, measure the search, write the record; return its path."""
+) -> Scored:
+    """Score what a walk found, and measure the search; return what a record is written from."""
     ground, start = given.ground, time.perf_counter()
     dataset, absent = ground.dataset, ground.absent
     made = tables(walked.ranks, dataset.protocols, absent.queries)
@@ -100,7 +112,7 @@ def write(
         walked.first.retrieved,
     )
     arrays = {**arrays_of(walked, dataset, chain), ARRAY: blocks.of_query}
-    return record.write(options.results, content, arrays)
+    return Scored(content, arrays)
 
 
 def searched_as(options: Options, dim: int, n_rows: int, given: str = "float32") -> card.Card:

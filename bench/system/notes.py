@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import sys
 
+from bench.quiet import QUIET
+
 # C0 but for tab and newline, DEL, C1, marks of direction, separators of lines, surrogates.
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
@@ -18,6 +20,8 @@ _CONTROL = re.compile(
 
 def note(*lines: str) -> None:
     """Print lines on standard error at once."""
+    if QUIET.get():
+        return
     print("\n".join(map(one_line, lines)), file=sys.stderr, flush=True)  # noqa: T201 - beside commands, only here
 
 

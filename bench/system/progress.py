@@ -11,6 +11,7 @@ from typing import Self
 
 from tqdm import tqdm
 
+from bench.quiet import QUIET
 from bench.system.notes import note
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -34,7 +35,7 @@ class Progress:
     ) -> None:
         """Name the phase, its number of items and what an item is called."""
         self.phase, self.total, self.unit = phase, total, unit
-        self.brief, self.quiet = brief, quiet
+        self.brief, self.quiet = brief, quiet or QUIET.get()
         self.done, self.notes = 0, set[str]()
 
     def __enter__(self) -> Self:

@@ -12,8 +12,8 @@ from tests.support.checkout import ROOT
 # `datasets/` and `report/` are the folders, `methods` and `datasets` their front doors in bench/.
 FLOORS = [
     "__main__",
-    "commands",
-    "training",
+    "commands api",
+    "training result",
     "pipeline sheets report/",
     "methods/ cluster measure records",
     "describe datasets/ acquire",
@@ -26,7 +26,7 @@ FLOORS = [
     "ranking",
     "report alias",
     "errors types facts settings",
-    "option root",
+    "option root quiet",
 ]
 
 
@@ -57,6 +57,8 @@ def test_imports_point_one_way_package_by_package() -> None:
         files += [(f"{folder}/", path) for path in (ROOT / folder).rglob("*.py")]
     assert {package for package, _ in files} == {*floor, "__init__"}
     for package, path in files:
+        if package == "__init__":  # of bench: names of the front door, imported when asked for
+            continue
         named = {name for name in imported(path) if name.startswith("bench.")}
         for other in {package_of(name) for name in named} & floor.keys() - {package}:
             assert floor[other] > floor[package], f"{path} imports {other} from above or beside"

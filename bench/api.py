@@ -1,0 +1,305 @@
+"""The suite from Python: nothing is printed or written unless asked, and no global is changed.
+
+    data = bench.load_dataset("roxford5k")
+    result = bench.evaluate(data, database=rows, queries=asked)
+    result["medium"].map, result.save("results")
+
+What goes wrong is a `bench.BenchError`, one sentence.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench import datasets
+from bench.errors import BenchError
+from bench.pipeline.options import Options
+from bench.quiet import quiet
+from bench.records import compare as comparisons
+from bench.records import record
+from bench.records import verify as verifier
+from bench.result import Result
+from bench.scoring.card import revision
+from bench.store.matrix import Matrix, from_array
+from bench.types import Dataset
+
+Data = Dataset | str | Path
+Rows = Any  # an array, a tensor of any device, or the path of a file
+
+
+def load_dataset(name: str | Path) -> Dataset:
+    """Return a data set by name, name.variant, or the path of a dataset.json or its folder."""
+    with quiet():
+        return datasets.load(str(name))
+
+
+def evaluate(
+    data: Data,
+    *,
+    database: Rows,
+    queries: Rows,
+    distractors: Sequence[Rows] = (),
+    name: str = "descriptors",
+    progress: bool = False,
+    **options: Any,
+) -> Result:
+    """Score descriptors on a data set, in the order of its lists.
+
+    `database` is (n, dim) and `queries` (n_queries, dim): arrays or tensors of any float type, or
+    files that `evaluate` reads; `distractors` are rows that are negatives for every query. Options
+    are those of the command, for instance stages=["aqe:10,alpha=3"], compression="int8",
+    search="ivf64,flat,nprobe8", shortlist=100, device="cuda:0". Nothing is written but codes and
+    rows of stages, in the cache; `Result.save` writes a record.
+    """
+    from bench.pipeline import brought
+
+    loaded = _data(data)
+    with quiet(on=not progress):
+        rows = brought.Brought(
+            _matrix(database, "database"),
+            _matrix(queries, "queries"),
+            [
+                (_name(part, at), _matrix(part, "distractors"))
+                for at, part in enumerate(distractors)
+            ],
+            brought.check_label(name),
+        )
+        chosen = _options(options, command="bench.evaluate from Python")
+        done, _, _ = brought.score(datasets.check_queries(loaded), rows, chosen)
+    return Result(done.content, done.arrays, loaded)
+
+
+def validate(model: Any, data: Data, *, database: Iterable[Any], queries: Iterable[Any]) -> Result:
+    """Score a network in a training loop: batches of both lists in, scores out.
+
+    `model` gives a descriptor per image of a batch; `database` and `queries` are loaders in the
+    order of the lists, whose batches are tensors, or tuples that begin with one. Descriptors are
+    brought to unit norm. Whether the model is in training is as before at the end. No file is
+    written.
+    """
+    return evaluate(data, database=_described(model, database), queries=_described(model, queries))
+
+
+@dataclass(frozen=True)
+class Described:
+    """A method that is ready; `describe` gives descriptors of images."""
+
+    loaded: Any
+
+    @property
+    def name(self) -> str:
+        """Return its name and variant."""
+        return f"{self.loaded.info.name}.{self.loaded.info.variant}"
+
+    @property
+    def dim(self) -> int:
+        """Return the dimension of its descriptors."""
+        return int(self.loaded.info.dim)
+
+    def describe(self, images: Sequence[Any], *, progress: bool = False) -> NDArray[np.float32]:
+        """Return unit descriptors (n, dim) of images, as a run makes them.
+
+        An image is a path, a Pillow image, an array (height, width, 3) uint8, or a tensor
+        (3, height, width), uint8 or floats from 0 to 1.
+        """
+        from bench.describe import engine
+        from bench.system.progress import Progress
+        from bench.types import Image
+
+        with quiet(on=not progress), tempfile.TemporaryDirectory() as folder:
+            paths = [_file(image, Path(folder) / f"{n:07d}.png") for n, image in enumerate(images)]
+            listed = [Image(path.name, str(path), found=str(path)) for path in paths]
+            with Progress("describe", len(listed)) as counted:
+                rows, faults = engine.rows_of(self.loaded, Path(folder), listed, counted)
+        if faults:
+            raise BenchError(" ".join(faults.values()))
+        return rows
+
+
+def load_method(
+    name: str, *, weights: str | Path | None = None, device: str | None = None
+) -> Described:
+    """Return a method by name, name.variant or the path of a plug-in, ready on a device."""
+    from bench.describe import loading
+
+    with quiet():
+        text = None if weights is None else str(weights)
+        return Described(loading.load(name, text, device))
+
+
+def run(
+    method: str,
+    data: str | Path = "mini",
+    *,
+    results: str | Path | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> Result:
+    """Describe, search and score a method on a data set, as the command `run`.
+
+    Descriptors are kept in the cache. A record is written where `results` names a folder. Options
+    are those of the command: weights, device, stages, rerank, distractors, limit and so on.
+    """
+    from bench.pipeline import plan
+    from bench.pipeline import run as runs
+
+    with quiet(on=not progress), _folder(results) as folder:
+        chosen = _options(options, command="bench.run from Python", results=folder)
+        planned = plan.plan(method, str(data), chosen)
+        made = read_record(runs.run(planned), data=planned.dataset)
+    return made if results is not None else replace(made, path=None)
+
+
+def read_record(path: str | Path, *, data: Data | None = None) -> Result:
+    """Return a record whose checksums are right; `data` is the data set of one's own, if it is.
+
+    Images have their ids where the data set is here, with the labels that the record has.
+    """
+    file = Path(path)
+    content = record.read(file)
+    arrays = record.read_arrays(file, content)
+    with quiet():
+        return Result(content, arrays, _data_of(content["card"], data), file)
+
+
+def read_records(results: str | Path) -> list[Result]:
+    """Return the records below a folder of results, in the order of their paths."""
+    return [read_record(path) for path in record.find(Path(results))]
+
+
+def compare(*results: Result | str | Path, metric: str | None = None) -> pd.DataFrame:
+    """Test whether results differ, paired over queries: a row for every pair and protocol.
+
+    Raises BenchError where two results were made under different rules.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [_path(result, Path(folder)) for result in results]
+        entries = comparisons.load(paths)
+        comparisons.check(entries, across_cards=False)
+        return pd.DataFrame(comparisons.compare(entries, metric=metric))
+
+
+def verify(path: str | Path) -> list[str]:
+    """Return what of a record does not follow from its stored ranks; empty where all holds."""
+    with quiet():
+        return verifier.verify(Path(path))[0]
+
+
+def _options(given: dict[str, Any], **fixed: Any) -> Options:
+    """Return options by name; refuse names that there are not."""
+    known = {name for name in Options.__dataclass_fields__ if name not in fixed}
+    for name in given:
+        if name not in known:
+            raise BenchError(f"there is no option {name!r}; there are {', '.join(sorted(known))}.")
+    lists: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    return Options(**lists, **fixed)
+
+
+def _data(data: Data) -> Dataset:
+    return data if isinstance(data, Dataset) else load_dataset(data)
+
+
+def _data_of(card: Any, data: Data | None) -> Dataset | None:
+    """Return the data set of a card where it is here with the same lists and labels."""
+    try:
+        found = _data(card["dataset"]["name"] if data is None else data)
+    except BenchError:
+        if data is None:
+            return None
+        raise
+    if card["limit"] is not None and found.limit is None:
+        found = datasets.limited(found, card["limit"])
+    return found if revision(found) == card["dataset"]["revision"] else None
+
+
+def _matrix(rows: Rows, part: Any) -> Matrix:
+    """Return rows of any kind; a tensor comes from its device, and bfloat16 as float32."""
+    from bench.pipeline import brought
+
+    if isinstance(rows, str | Path):
+        return brought.read(Path(rows), part)
+    if hasattr(rows, "detach"):  # a tensor of torch
+        rows = rows.detach().cpu()
+        rows = (rows.float() if str(rows.dtype) == "torch.bfloat16" else rows).numpy()
+    return from_array(np.asarray(rows), f"the array of the {part}")
+
+
+def _name(part: Rows, at: int) -> str:
+    return Path(part).stem if isinstance(part, str | Path) else f"distractors-{at + 1}"
+
+
+def _described(model: Any, batches: Iterable[Any]) -> Any:
+    """Return the unit descriptors (n, dim) that a network gives, float32, on its device."""
+    import torch
+
+    training = getattr(model, "training", False)
+    if training:
+        model.eval()
+    try:
+        with torch.inference_mode():
+            found = [
+                torch.nn.functional.normalize(model(_first(batch)).float(), dim=1)
+                for batch in batches
+            ]
+    finally:
+        if training:
+            model.train()
+    if not found:
+        raise BenchError("a loader gives no batches, and each list needs a descriptor per image.")
+    return torch.cat(found)
+
+
+def _first(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, tuple | list) else batch
+
+
+def _file(image: Any, path: Path) -> Path:
+    """Return the file of an image: its own, or one that is written without loss."""
+    from PIL import Image
+
+    if isinstance(image, str | Path):
+        return Path(image).absolute()
+    if hasattr(image, "detach"):  # a tensor of torch, channels first
+        tensor = image.detach().cpu()
+        array = tensor.numpy() if "uint8" in str(tensor.dtype) else (tensor.float() * 255).numpy()
+        image = np.rint(np.moveaxis(array, 0, -1)).clip(0, 255).astype(np.uint8)
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise BenchError(
+                f"an image is an array of {image.dtype} of shape {image.shape}, and must be uint8 "
+                "(height, width, 3)."
+            )
+        image = Image.fromarray(image)
+    if not isinstance(image, Image.Image):
+        raise BenchError(
+            f"an image is a {type(image).__name__}, and must be a path, a Pillow image, an array "
+            "or a tensor."
+        )
+    image.convert("RGB").save(path, compress_level=1)
+    return path
+
+
+def _path(result: Result | str | Path, folder: Path) -> Path:
+    """Return the path of a result; one that is not written is written to `folder`."""
+    if isinstance(result, Result):
+        return result.path or result.save(folder)
+    return Path(result)
+
+
+@contextmanager
+def _folder(results: str | Path | None) -> Iterator[Path]:
+    """Give the folder of results, or one that is removed at the end."""
+    if results is not None:
+        yield Path(results)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)

@@ -1,0 +1,164 @@
+"""Results as Python has them: scores, values per query and lists, with the ids of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import BenchError, unknown
+from bench.records import record
+from bench.scoring import metrics
+from bench.scoring.card import Card, card_id
+from bench.types import NO_ROW, Dataset
+
+
+@dataclass(frozen=True, eq=False)
+class ProtocolResult:
+    """The scores of one protocol; fractions from 0 to 1, larger is better."""
+
+    name: str
+    stated: Mapping[str, Any]
+    queries: Sequence[str]
+
+    @property
+    def scores(self) -> pd.Series:
+        """Return the mean of every metric, by its id; NaN where nothing can be said."""
+        return pd.Series({m: _number(v["mean"]) for m, v in self.stated.items()}, name=self.name)
+
+    @property
+    def intervals(self) -> pd.DataFrame:
+        """Return the 95 % interval of every metric: columns `low` and `high`."""
+        pairs = {m: v["interval"] or (None, None) for m, v in self.stated.items()}
+        return pd.DataFrame.from_dict(pairs, orient="index", columns=["low", "high"]).astype(float)
+
+    @property
+    def map(self) -> float:
+        """Return the mean average precision, where the protocol has one."""
+        return self[next((m for m in self.stated if m.startswith("map")), "mAP")]
+
+    def __getitem__(self, metric: str) -> float:
+        """Return the mean of a metric, by its id or by the label it is printed with."""
+        return _number(self.stated[self.metric(metric)]["mean"])
+
+    def per_query(self, metric: str | None = None) -> pd.Series:
+        """Return the value of each query by its id; None: of the first metric.
+
+        NaN where a query is left out of the mean.
+        """
+        name = next(iter(self.stated)) if metric is None else self.metric(metric)
+        values = [_number(value) for value in self.stated[name]["per_query"]]
+        return pd.Series(values, index=pd.Index(self.queries, name="query"), name=name)
+
+    def metric(self, text: str) -> str:
+        """Return the id of a metric that is named by it, or by its label."""
+        labels = {metrics.metric(m).label.lower(): m for m in reversed(list(self.stated))}
+        found = text if text in self.stated else labels.get(text.lower())
+        if found is None:
+            raise unknown(f"metric of {self.name}", text, [*self.stated, *labels])
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What was measured: the content of a record and its arrays, written or not.
+
+    `data` is the data set where it is here, and gives images their ids; `path` that of the record
+    once it is written.
+    """
+
+    content: Mapping[str, Any]
+    arrays: record.Arrays
+    data: Dataset | None = None
+    path: Path | None = None
+
+    @property
+    def card(self) -> Card:
+        """Return the protocol card: all that can move a number."""
+        card: Card = self.content["card"]
+        return card
+
+    @property
+    def card_id(self) -> str:
+        """Return the sha256 of what identifies the card; results of one id may be compared."""
+        return card_id(self.card)
+
+    @property
+    def protocols(self) -> list[str]:
+        """Return the names of the protocols."""
+        return list(self.content["scores"])
+
+    def __getitem__(self, protocol: str) -> ProtocolResult:
+        """Return the scores of a protocol."""
+        if protocol not in self.content["scores"]:
+            raise unknown("protocol", protocol, self.protocols)
+        return ProtocolResult(protocol, self.content["scores"][protocol], self.queries)
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """Return the means: a row per protocol, a column per metric id."""
+        return pd.DataFrame([self[name].scores for name in self.protocols])
+
+    @cached_property
+    def queries(self) -> list[str]:
+        """Return the ids of the queries; their numbers where the data set is not here."""
+        if self.data is not None:
+            return [image.id for image in self.data.queries]
+        return [str(number) for number in range(self.card["dataset"]["queries"])]
+
+    def shortlist(self, query: int | str, protocol: str | None = None) -> pd.DataFrame:
+        """Return the list of a query after all stages, best first.
+
+        Columns: `row` and `image` of the database, `score`, and `label` under a protocol (None:
+        the first): positive, ignored or negative. Rows beyond the database are distractors.
+        """
+        from bench.records import replay
+
+        names, protocols = self.protocols, record.protocols_of(self.arrays, self.card)
+        at = 0 if protocol is None else names.index(self[protocol].name)
+        number = self.queries.index(query) if isinstance(query, str) else query
+        if not 0 <= number < len(self.queries):
+            raise BenchError(f"there is no query {query}; there are {len(self.queries)}.")
+        last = replay.rankings(self.arrays, self.card, protocols)[-1]
+        listed, truth = last.shortlist[last.of[at]], protocols[at].truth[number]
+        row = listed.row[number][listed.row[number] != NO_ROW]
+        label = np.where(np.isin(row, truth.positive), "positive", "negative").astype(object)
+        label[np.isin(row, truth.ignored)] = "ignored"
+        return pd.DataFrame(
+            {
+                "row": row,
+                "image": [self._image(int(one)) for one in row],
+                "score": listed.score[number][: len(row)],
+                "label": label,
+            },
+            index=pd.RangeIndex(1, len(row) + 1, name="rank"),
+        )
+
+    def save(self, results: str | Path) -> Path:
+        """Write the record below a folder of results; return its path."""
+        return record.write(Path(results), dict(self.content), self.arrays)
+
+    def _image(self, row: int) -> str | None:
+        if self.data is None or row >= len(self.data.database):
+            return None
+        return self.data.database[row].id
+
+    def __repr__(self) -> str:
+        """Return data set, method and the first metric of every protocol."""
+        method, table = self.content["method"], self.scores
+        first = table.columns[0]
+        means = ", ".join(f"{name} {100 * value:.2f}" for name, value in table[first].items())
+        label = metrics.metric(first).label
+        return (
+            f"<{self.card['dataset']['name']}, {method['name']}.{method['variant']}: "
+            f"{label} {means}; card {self.card_id[:8]}>"
+        )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,218 @@
+"""The suite from Python: the scores of the command line, quietly, and with nothing left changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import bench
+from bench.records import record
+from tests.support.checkout import ROOT
+from tests.support.town import path_of
+
+
+def test_importing_takes_no_torch_and_prints_nothing() -> None:
+    code = "import bench, sys; bench.__version__; assert 'torch' not in sys.modules; "
+    code += (
+        "assert 'bench.api' not in sys.modules; bench.evaluate; assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True,
+                          capture_output=True)  # fmt: skip
+    assert (done.stdout, done.stderr) == (b"", b"")
+    assert set(bench.__all__) <= set(dir(bench))
+
+
+AREAS = {"areas": {"database": [i // 60 for i in range(120)], "queries": [0, 0, 0, 1, 1, 1]}}
+OWN = {"all": [{"positive": [5 + 60 * (i // 3)], "ignored": [7 + 60 * (i // 3)]} for i in range(6)]}
+KINDS: dict[str, Any] = {
+    "plain": ({}, {}),
+    "areas": ({**AREAS, "protocols": OWN}, {}),
+    "suppressed": (
+        {"groups": [i // 2 for i in range(120)], "metrics": [f"recall@{k}.any-hit.junk-removed" for k in (1, 5)]},
+        {},
+    ),
+    "codes and a chain": ({}, {"stages": ["pca-whiten:6", "int8", "aqe:3,alpha=1", "rescore:20"]}),
+    "an index": ({}, {"search": "ivf4,flat,nprobe4", "shortlist": 20}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["arrays", "tensors", "files"])
+def test_scores_are_those_of_the_command_line(cli, town, tmp_path, kind: str, form: str) -> None:
+    more, options = KINDS[kind]
+    given = town(3, **more)
+    words = [word for stage in options.get("stages", ()) for word in ("--stage", stage)]
+    words += [w for k in ("search", "shortlist") if k in options for w in (f"--{k}", options[k])]
+    written = record.read(path_of(cli(*given, *words)))
+    files = tmp_path / "db.npy", tmp_path / "q.npy"
+    rows: Any = files
+    if form != "files":
+        rows = [np.load(file) for file in files]
+    if form == "tensors":
+        rows = [torch.from_numpy(part).requires_grad_() for part in rows]
+    data = bench.load_dataset(tmp_path / "town.json")
+    result = bench.evaluate(data, database=rows[0], queries=rows[1], **options)
+    assert result.content["scores"] == written["scores"]
+    assert result.card_id == written["card_id"]
+
+
+def test_distractors_and_other_types_of_numbers(cli, town, tmp_path: Path) -> None:
+    given = town(4)
+    extra = np.load(tmp_path / "db.npy")[:30] * np.float32(1)
+    extra[:, 0] += 0.1
+    np.save(tmp_path / "more.npy", extra.astype(np.float64))
+    written = record.read(path_of(cli(*given, "--distractors", tmp_path / "more.npy")))
+    database, queries = (np.load(tmp_path / f"{n}.npy") for n in ("db", "q"))
+    result = bench.evaluate(tmp_path / "town.json", database=database, queries=queries,
+                            distractors=[extra.astype(np.float64)])  # fmt: skip
+    assert result.content["scores"] == written["scores"]
+    half = bench.evaluate(tmp_path / "town.json", database=torch.tensor(database).bfloat16(),
+                          queries=torch.tensor(queries).half())  # fmt: skip
+    assert abs(half["all"].map - bench.evaluate(
+        tmp_path / "town.json", database=database, queries=queries)["all"].map) < 0.05  # fmt: skip
+
+
+def test_a_result_has_views_with_the_ids_of_images(town, tmp_path: Path) -> None:
+    town(5)
+    result = bench.evaluate(tmp_path / "town.json", database=tmp_path / "db.npy",
+                            queries=tmp_path / "q.npy")  # fmt: skip
+    one = result["all"]
+    assert one.scores.index[0] == "map.trapezoid.junk-removed"
+    assert one["mAP"] == one.map == pytest.approx(one.per_query("mAP").mean())
+    assert list(one.per_query().index) == [f"q{i}" for i in range(6)] == result.queries
+    assert list(one.intervals.columns) == ["low", "high"]
+    listed = result.shortlist("q3", "all")
+    assert listed.equals(result.shortlist(3))
+    assert list(listed.columns) == ["row", "image", "score", "label"]
+    assert listed.loc[1, "image"] == f"d{listed.loc[1, 'row']}"
+    assert set(listed["label"]) == {"positive", "negative"}
+    assert (listed["label"] == "positive").sum() == 6
+    assert listed["score"].is_monotonic_decreasing
+    assert "mAP" in repr(result)
+    assert result.card_id[:8] in repr(result)
+    assert result.scores.loc["all", "map.trapezoid.junk-removed"] == one.map
+
+    path = result.save(tmp_path / "kept")
+    assert bench.verify(path) == []
+    again = bench.read_record(path, data=tmp_path / "town.json")
+    assert again.scores.equals(result.scores)
+    assert again.shortlist("q3").equals(listed)
+    assert len(bench.read_records(tmp_path / "kept")) == 1
+
+
+def test_results_are_compared_written_or_not(town, tmp_path: Path) -> None:
+    town(6)
+    rows = {"database": tmp_path / "db.npy", "queries": tmp_path / "q.npy"}
+    one = bench.evaluate(tmp_path / "town.json", **rows, name="one")
+    two = bench.evaluate(tmp_path / "town.json", **rows, name="two", stages=["aqe:4,alpha=1"])
+    table = bench.compare(one, two.save(tmp_path / "kept"))
+    assert table.loc[0, "mean_a"] == pytest.approx(one["all"].map)
+    assert {"p", "p_holm"} <= set(table.columns)
+
+
+@pytest.mark.slow
+def test_a_method_describes_what_a_run_describes(tmp_path: Path, workspace) -> None:
+    method = bench.load_method("gem.untrained", device="cpu")
+    result = bench.run("gem.untrained", "mini", limit=6, device="cpu")
+    assert result.path is None
+    folder = ROOT / "datasets" / "mini-data" / "jpg"
+    path = sorted(folder.glob("*.jpg"))[0]
+    pixels = np.array(Image.open(path).convert("RGB"))
+    images = [path, pixels, Image.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1),
+              torch.from_numpy(pixels).permute(2, 0, 1) / 255]  # fmt: skip
+    rows = method.describe(images)
+    assert rows.shape == (5, method.dim)
+    assert rows.dtype == np.float32
+    assert np.abs(rows - rows[0]).max() < 1e-6
+    assert np.linalg.norm(rows[0]) == pytest.approx(1, abs=1e-5)
+    kept = bench.run("gem.untrained", "mini", limit=6, device="cpu", results=tmp_path / "kept")
+    assert bench.verify(kept.path) == []
+    assert kept.scores.equals(result.scores)
+
+
+def test_a_network_is_validated_between_steps_of_training(town, tmp_path: Path) -> None:
+    town(7)
+    database, queries = (torch.from_numpy(np.load(tmp_path / f"{n}.npy")) for n in ("db", "q"))
+    model = torch.nn.Sequential(torch.nn.Linear(12, 12, bias=False), torch.nn.Dropout(0.5))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(12))
+    model.train()
+    result = bench.validate(model, tmp_path / "town.json", database=database.split(50),
+                            queries=[(part, "a label") for part in queries.split(4)])  # fmt: skip
+    plain = bench.evaluate(tmp_path / "town.json", database=database, queries=queries)
+    assert result["all"].map == pytest.approx(plain["all"].map)
+    assert model.training
+
+
+def globals_of() -> dict[str, Any]:
+    return {
+        "threads": torch.get_num_threads(), "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "grad": torch.is_grad_enabled(), "cwd": Path.cwd(), "warnings": list(warnings.filters),
+        "environment": dict(os.environ), "seed": torch.initial_seed(),
+        "numpy": np.random.get_state()[1].tolist(), "error": np.geterr(),
+    }  # fmt: skip
+
+
+def test_nothing_global_differs_after_calls(town, tmp_path: Path, capfd) -> None:
+    town(8)
+    before = globals_of()
+    bench.evaluate(tmp_path / "town.json", database=tmp_path / "db.npy",
+                   queries=tmp_path / "q.npy", stages=["k-reciprocal:5"])  # fmt: skip
+    bench.run("random-unit", "mini", limit=8, device="cpu")
+    assert globals_of() == before
+    assert capfd.readouterr() == ("", "")
+    bench.run("random-unit", "mini", limit=8, device="cpu", progress=True)
+    assert "search" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("call", "value"),
+    [
+        (lambda t: bench.load_dataset("oxford6k"), "oxford6k"),
+        (lambda t: bench.load_method("dleg"), "dleg"),
+        (lambda t: bench.run("random-unit", "mini", limmit=3), "limmit"),
+        (lambda t: bench.run("dleg"), "dleg"),
+        (lambda t: bench.read_record(t / "no.json"), "no.json"),
+        (lambda t: evaluated(t, database=np.ones((3, 12), np.float32)), "3 rows"),
+        (lambda t: evaluated(t, database=np.ones((120, 12), np.int64)), "int64"),
+        (lambda t: evaluated(t, queries=np.full((6, 12), np.nan, np.float32)), "NaN"),
+        (lambda t: evaluated(t, queries=torch.ones(6, 5)), "5"),
+        (lambda t: evaluated(t, database=t / "none.npy"), "none.npy"),
+        (lambda t: evaluated(t, stages=["aqe"]), "aqe"),
+        (lambda t: evaluated(t)["easy"], "easy"),
+        (lambda t: evaluated(t)["all"]["recall"], "recall"),
+        (lambda t: evaluated(t).shortlist(9), "9"),
+        (lambda t: bench.compare(evaluated(t)), "two"),
+    ],
+)
+def test_bad_input_is_one_sentence_of_ours(town, tmp_path: Path, call: Any, value: str) -> None:
+    town(9)
+    with pytest.raises(bench.BenchError, match=value):
+        call(tmp_path)
+    assert not (tmp_path / "results").exists()
+
+
+def evaluated(folder: Path, **changed: Any) -> Any:
+    given = {"database": folder / "db.npy", "queries": folder / "q.npy"}
+    return bench.evaluate(folder / "town.json", **given | changed)
+
+
+def test_a_data_set_that_is_not_the_records_gives_no_ids(town, tmp_path: Path) -> None:
+    town(10)
+    path = evaluated(tmp_path).save(tmp_path / "kept")
+    data = json.loads((tmp_path / "town.json").read_text(encoding="utf-8"))
+    data["queries"][0]["file"] = "other.png"
+    (tmp_path / "town.json").write_text(json.dumps(data), encoding="utf-8")
+    found = bench.read_record(path, data=tmp_path / "town.json")
+    assert found.data is None
+    assert found.queries[0] == "0"
