@@ -38,7 +38,10 @@ KINDS: dict[str, Any] = {
     "plain": ({}, {}),
     "areas": ({**AREAS, "protocols": OWN}, {}),
     "suppressed": (
-        {"groups": [i // 2 for i in range(120)], "metrics": [f"recall@{k}.any-hit.junk-removed" for k in (1, 5)]},
+        {
+            "groups": [i // 2 for i in range(120)],
+            "metrics": [f"recall@{k}.any-hit.junk-removed" for k in (1, 5)],
+        },
         {},
     ),
     "codes and a chain": ({}, {"stages": ["pca-whiten:6", "int8", "aqe:3,alpha=1", "rescore:20"]}),
