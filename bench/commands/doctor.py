@@ -15,9 +15,10 @@ import numpy as np
 from bench import datasets
 from bench.commands.parser import Command, Nothing
 from bench.errors import BenchError, MissingDataError, first_few
+from bench.root import ROOT
 from bench.scoring import known_answers, metrics
 from bench.system import machine, reading
-from bench.system.paths import ROOT, cache_root, data_root
+from bench.system.paths import cache_root, data_root
 from bench.types import Dataset
 
 LEAST_FREE_BYTES = 5 << 30
