@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from bench.cluster import forecast
 from bench.cluster.options import Machines
 from bench.commands.parser import Command
 from bench.commands.shared import say_error
-from bench.errors import BenchError
+from bench.errors import BenchError, MissingDataError
 from bench.option import group, option, required
 from bench.pipeline.options import Options
 
@@ -53,6 +53,10 @@ def run(given: Arguments) -> int:
 
     Nothing is run where one of the runs is refused. What fails later stops that run alone.
     """
+    if absent := _absent(given):
+        for error in absent:
+            say_error(error)
+        return 1
     from bench.cluster import connect
     from bench.pipeline import plan
 
@@ -75,6 +79,34 @@ def run(given: Arguments) -> int:
             except BenchError as error:
                 failed = say_error(error)
         return failed
+
+
+def _absent(given: Arguments) -> list[BenchError]:
+    """Return what is plainly not on this machine, before anything slow is imported.
+
+    That is a data set none of whose folders exists, and a published file that is not in the cache.
+    """
+    from bench import datasets, methods, published_weights
+
+    out: list[BenchError] = []
+    for name in given.dataset:
+        with suppress(BenchError):  # an unknown name: the plan says which there are
+            if not datasets.is_own(name):
+                entry, _ = datasets.find(name)
+                if not any(place.exists() for place in entry.places()):
+                    try:
+                        datasets.load(name)
+                    except MissingDataError as error:
+                        out.append(error)
+    for text in given.method if given.options.weights is None else ():
+        with suppress(BenchError):  # a method without such a file, or none at all
+            file = methods.published(text)
+            if not published_weights.path_of(file).is_file():
+                try:
+                    methods.weights_of(text, None)
+                except BenchError as error:
+                    out.append(error)
+    return out
 
 
 def _lines(planned: Plan, given: Arguments, ray: Any) -> list[str]:

@@ -110,6 +110,11 @@ def is_exact(text: str) -> bool:
     return any(step.to == "exact" for step in parse(text)[:1])
 
 
+def is_fixed(text: str) -> bool:
+    """Tell whether every image has one size in the end: the exact size, or that of a crop."""
+    return any(step.to in ("exact", "crop") for step in parse(text)[-1:])
+
+
 def of_bytes(text: str) -> tuple[Step, ...]:
     """Return the first steps, as far as they are on 8-bit pixels."""
     steps = parse(text)

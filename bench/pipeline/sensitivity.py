@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import re
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -44,6 +46,8 @@ NONE = "none"
 CAPS = (512, 1024)
 PYRAMIDS = ((1.0,), (0.70710677, 1.0, 1.4142135), (0.35355338, 0.5, 0.70710677, 1.0, 1.4142135))
 FACTORS_OF_SIZE = (0.7, 1.4)
+NUMBER = r"(?<=[:x])\d+"
+USUAL_SIZE = (480, 640)
 CUTS = (100, 10)  # places, in the formulas that look at the first; 10 where there are few images
 SHOWN = {"own": "crop", "relative": "crop-relative"}
 
@@ -115,8 +119,11 @@ def configurations(
     sizes = [rule.resize]
     if resize.is_exact(rule.resize):
         crops, caps = [c for c in crops if c != "crop-relative"], [None]
+    if resize.is_fixed(rule.resize):
+        caps = [rule.max_side_px]
         sizes += other_sizes(base.loaded)
-    pyramids = [rule.scales, *(p for p in PYRAMIDS if not _near(p, rule.scales))]
+    others = (p for p in PYRAMIDS if not _near(p, rule.scales))
+    pyramids = [rule.scales, *(p for p in others if _takes(base.loaded, replace(rule, scales=p)))]
     out = [default]
     out += [replace(default, query_crop=each) for each in crops]
     out += [replace(default, max_side_px=each) for each in caps]
@@ -134,21 +141,36 @@ def configurations(
 
 
 def other_sizes(loaded: engine.Loaded) -> list[str]:
-    """Return rules as that of a method of one exact size, smaller and larger, that it takes.
+    """Return rules as that of a method of one size, for smaller and larger sizes that it takes.
 
-    Sides stay multiples of the patches or strides that usual networks have.
+    Sides stay multiples of the patches or strides that usual networks have; what comes before a
+    centre crop keeps its ratio to it.
     """
-    first, *rest = loaded.rule.resize.split("+")
-    name, _, sides = first.partition(":")
-    height, width = map(int, sides.split("x"))
+    rule = loaded.rule
+    first, _, last = rule.resize.rpartition(":")
+    height, width = map(int, last.split("x"))
     unit = next(n for n in (14, 32, 16, 1) if height % n == 0 and width % n == 0)
     out = []
     for factor in FACTORS_OF_SIZE:
         new = [max(1, round(side * factor / unit)) * unit for side in (height, width)]
-        text = "+".join([f"{name}:{new[0]}x{new[1]}", *rest])
-        if engine.refusal(loaded, resize.sized(resize.parse(text), (new[0], new[1]))) is None:
+        ratio = new[0] / height
+
+        def scaled(number: re.Match[str], ratio: float = ratio) -> str:
+            return str(math.ceil(int(number[0]) * ratio))
+
+        text = f"{re.sub(NUMBER, scaled, first)}:{new[0]}x{new[1]}"
+        if _takes(loaded, replace(rule, resize=text)):
             out.append(text)
     return out
+
+
+def _takes(loaded: engine.Loaded, rule: Preprocess) -> bool:
+    """Tell whether a method takes a photograph of a usual size under another rule."""
+    try:
+        shape = resize.sized(resize.parse(rule.resize), USUAL_SIZE)
+    except resize.TooSmallError:
+        return False
+    return engine.refusal(replace(loaded, rule=rule), shape) is None
 
 
 def formulas(protocol: Protocol, n_rows: int) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from bench.describe import loading
 from bench.errors import BenchError
 from bench.methods._nets import dinov2, families, transport
 from tests.support import conformance
+from tests.support.checkout import ROOT
 from tests.support.conformance import TOLERANCE, Find, State
 
 
@@ -237,9 +240,22 @@ def test_a_method_whose_descriptor_depends_on_the_batch_is_refused(cli: Any, ref
     assert "every batch" in text
 
 
-def test_an_absent_file_names_the_one_command(cli: Any, refused: Any) -> None:
-    text = refused(cli("run", "--method", "megaloc"))
-    assert "`python -m bench weights get megaloc`" in text
+def test_what_is_absent_is_named_before_anything_slow_is_imported(process: Any) -> None:
+    """The commands for weights and for data, without torch, scipy.stats or faiss."""
+    said = process("run", "--method", "megaloc", "--dataset", "pitts30k", "--limit", "2")
+    assert said.status == 1
+    data, weights = said.errors
+    assert "pitts30k_test.mat" in data
+    assert "`python -m bench weights get megaloc`" in weights
+    code = (
+        "import sys; from bench.commands.main import main; main(['run', '--method', 'megaloc']); "
+        "print(sorted({'torch', 'timm', 'scipy', 'faiss', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "`python -m bench weights get megaloc`" in done.stderr
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_smallest_keeps_the_contract(tmp_path: Path, cli: Any) -> None:

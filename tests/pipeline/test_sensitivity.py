@@ -15,6 +15,7 @@ import pytest
 from PIL import Image as Picture
 
 from bench.commands import run
+from bench.describe import engine
 from bench.errors import BenchError
 from bench.pipeline import sensitivity
 from bench.pipeline.options import Options
@@ -26,7 +27,7 @@ from bench.report.tables import sensitivity as shown
 from bench.scoring import scores
 from bench.settings import Settings
 from bench.system.hashing import sha256_json
-from bench.types import Image, Preprocess
+from bench.types import Image, MethodInfo, Preprocess
 from tests.conftest import Said, Workspace
 from tests.support.places import score_places
 
@@ -61,7 +62,40 @@ def plan_of(**changes: Any) -> Any:
     """Return what `configurations` looks at of a plan."""
     rule = replace(Preprocess(max_side_px=480, query_cap="own"), **changes)
     dataset = SimpleNamespace(queries=[Image("q", "q.jpg", (0, 0, 9, 9))], crop="box")
-    return SimpleNamespace(loaded=SimpleNamespace(rule=rule), dataset=dataset)
+    info = MethodInfo("m", "v", "1", 4)
+    loaded = engine.Loaded(SimpleNamespace(), info, rule, "cpu")  # type: ignore[arg-type]
+    return SimpleNamespace(loaded=loaded, dataset=dataset)
+
+
+@pytest.mark.parametrize(
+    ("rule", "takes", "sizes"),
+    [
+        ("bilinear:322x322", None, {"bilinear:224x224", "bilinear:448x448"}),
+        ("bilinear:320x320", 320, set()),
+        ("pillow-bicubic:248+centre-crop:224x224", None,
+         {"pillow-bicubic:171+centre-crop:154x154", "pillow-bicubic:341+centre-crop:308x308"}),
+    ],
+)  # fmt: skip
+def test_a_fixed_size_is_varied_and_the_cap_is_not(
+    rule: str, takes: int | None, sizes: set[str]
+) -> None:
+    base = plan_of(resize=rule, max_side_px=None)
+
+    def refusal(height: int, width: int) -> str | None:
+        return None if takes in (None, height) else "only one"
+
+    base.loaded.method.refusal = refusal
+    out = sensitivity.configurations(base, grid=False, with_candidates=False)
+    assert {c.resize for c in out} == {rule, *sizes}
+    assert {c.max_side_px for c in out} == {None}
+    assert len({c.scales for c in out}) == (3 if takes is None else 1), "no refused pyramid"
+    words = out[0].arguments()
+    assert words[words.index("--resize") + 1] == rule
+    exact = rule.startswith("bilinear")
+    assert ("--max-side" in words) == (not exact)
+    assert ("crop-relative" in {c.query_crop for c in out}) == (not exact)
+    assert out[0].stated()["resize"] == rule
+    assert "resize" not in replace(out[0], resize="native").stated()
 
 
 def test_the_default_comes_first_and_one_factor_changes_at_a_time() -> None:
