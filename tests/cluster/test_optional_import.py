@@ -11,6 +11,8 @@ from bench.cluster import connect
 from bench.errors import BenchError
 from tests.support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 ALL = """
 import contextlib, importlib, io, pkgutil, sys
 import bench

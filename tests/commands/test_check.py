@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 METHOD = '''"""A method for trying the check."""
 from types import SimpleNamespace
 

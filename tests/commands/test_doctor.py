@@ -13,6 +13,8 @@ import pytest
 from bench.commands import doctor
 from bench.scoring import known_answers, metrics
 
+pytestmark = pytest.mark.slow
+
 
 def lines(out: str, start: str) -> list[str]:
     """Return the lines of a state."""

@@ -88,6 +88,7 @@ def test_every_format_gives_what_the_oracle_says(
             assert got["mean"] == pytest.approx(oracle.mean(values), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_the_official_answers_through_files_and_the_public_command(
     workspace, process, oracle: ModuleType, shared: Callable[[str], Path]
 ) -> None:

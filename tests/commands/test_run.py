@@ -26,6 +26,8 @@ from bench.scoring.metrics import REVISITED_METRICS
 from tests.support.checkout import ROOT
 from tests.support.commands import HEADLINE, RANDOM, only
 
+pytestmark = pytest.mark.slow
+
 # --- run ----------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,8 @@ from bench.data import locate
 from bench.errors import BenchError
 from tests.support import miniatures
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", miniatures.WRITERS)
 def test_from_files_to_a_record(cli, workspace, name: str) -> None:
@@ -125,7 +127,7 @@ def test_distractors_have_no_queries_and_cannot_be_scored(cli, workspace, refuse
     assert "revisitop1m: A million" in cli("data", "list").out
     out = workspace.folder / "r1m.npz"
     assert cli("extract", "--dataset", "revisitop1m", "--method", "random-unit",
-               "--results", out).status == 0  # fmt: skip
+               "--output", out).status == 0  # fmt: skip
     assert np.load(out)["ids"].tolist() == [name.removesuffix(".jpg") for name in names]
 
 

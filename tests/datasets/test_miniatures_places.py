@@ -13,6 +13,8 @@ from bench.scoring import scores
 from tests.support.checkout import ROOT
 from tests.support.miniatures_places import VARIANTS, WRITERS, at_folders
 
+pytestmark = pytest.mark.slow
+
 SAME_WAY = {"nclt.open-place-recognition", "amstertime.old-to-new", "msls.val-official-40deg",
             "pitts30k.val", "svox.night", "sf-xl.occlusion"}  # fmt: skip
 

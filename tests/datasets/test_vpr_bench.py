@@ -14,6 +14,7 @@ from bench.system.hashing import sha256_lines
 from tests.support.truths import RECALLS, Finder, bounds, files, golden, hits, key, total
 
 
+@pytest.mark.slow
 def test_the_three_ground_truths_of_nordland(lay: Callable) -> None:
     lay("nordland", "nordland", patchnetvlad_nordland="nordland.npz")
     ten, seven, one = (

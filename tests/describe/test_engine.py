@@ -332,6 +332,7 @@ for lot in prefetch.decoded(Path(sys.argv[1]), wanted, Preprocess(), [[i] for i 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_the_process_that_started_them(folder: Path, way: signal.Signals) -> None:
     with subprocess.Popen(

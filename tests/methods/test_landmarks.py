@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 from tests.support import conformance
 from tests.support.conformance import TOLERANCE, Find, Set, State
 
+pytestmark = pytest.mark.slow
+
 
 def bare(state: State, path: Path) -> None:
     """Write a state as it is."""

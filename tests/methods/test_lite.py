@@ -25,6 +25,8 @@ from bench.methods._nets.pooling import gem
 from bench.methods.weights import photographs
 from tests.support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = ("dolg", "delg", "token")
 GOLDEN = {  # the first numbers of the descriptor of the generated image
     "dolg": [-0.098316, 0.049129, -0.153739, 0.067713, -0.088926, -0.085266],

@@ -15,6 +15,8 @@ from bench.methods._lite import local
 from bench.nn import losses
 from bench.training import augment
 
+pytestmark = pytest.mark.slow
+
 SIDE = 8
 SAME = torch.eye(3)[None]
 

@@ -322,6 +322,7 @@ def average_precision(order: np.ndarray, truth: dict[str, list[int]]) -> float:
     return sum(terms) / len(truth["positive"])
 
 
+@pytest.mark.slow
 def test_gem_lite0_on_a_part_of_paris(shared) -> None:
     """The mAP E/M/H of this very setting, measured once by an independent program."""
     paris = shared("data/rparis6k-part/dataset.json").parent

@@ -24,6 +24,8 @@ from bench.describe import engine, extract, loading, pyramid
 from bench.images import decode
 from bench.types import Image
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 2e-5  # of unit vectors, float32 on a processor
 State = dict[str, torch.Tensor]
 

@@ -16,6 +16,8 @@ from bench.search import dense
 from tests.support.signed import sign
 from tests.support.town import path_of, unit
 
+pytestmark = pytest.mark.slow
+
 GRAPHS = ["k-reciprocal:8,k2=3", "diffusion:joint,n=40,kd=8", "diffusion:paper,n=40,kd=8,kq=3"]
 
 

@@ -16,6 +16,8 @@ from bench.records import record
 from bench.records.verify import verify
 from bench.system.hashing import sha256_lines
 
+pytestmark = pytest.mark.slow
+
 
 def photograph(path: Path, seed: int) -> None:
     draw = np.random.default_rng(seed)

@@ -159,6 +159,7 @@ def test_a_small_disk_is_refused_before_any_work(
     assert described() == 0
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_keeps_what_is_finished(
     workspace, process, refused, tiny: Path, given, described, small_disk: Path
 ) -> None:
@@ -196,6 +197,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(
     assert len({json.dumps(json.loads(p.read_text())["scores"]) for p in workspace.records()}) == 1
 
 
+@pytest.mark.slow
 def test_a_limit_of_the_system_is_an_error_with_advice(workspace, process, refused) -> None:
     """No file may grow beyond 10,000 bytes: the shard does not fit; without the limit it does."""
     import resource

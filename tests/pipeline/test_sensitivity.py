@@ -31,6 +31,8 @@ from bench.types import Image, MethodInfo, Preprocess
 from tests.conftest import Said, Workspace
 from tests.support.places import score_places
 
+pytestmark = pytest.mark.slow
+
 TRAPEZOID = "map.trapezoid.junk-removed"
 METHOD = '''
 """Mean colour of a grid, and the grid itself as local features."""

@@ -20,6 +20,8 @@ from tests.support.reports import text_of
 from tests.support.signed import sign
 from tests.support.town import path_of, unit
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "bench" / "rerank" / "README.md").read_text(encoding="utf-8")
 
 

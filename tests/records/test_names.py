@@ -15,6 +15,8 @@ from bench.records import lists, record, rows
 from tests.support.commands import only
 from tests.support.signed import sign
 
+pytestmark = pytest.mark.slow
+
 EVIL = 'from pathlib import Path\nPath(__file__).with_name("ran").touch()\n'
 
 

@@ -19,6 +19,8 @@ import pytest
 from tests.support.checkout import ROOT
 from tests.support.pages import HOSTILE, data_of, page_of, some
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 Open = Callable[..., Any]
 

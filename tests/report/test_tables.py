@@ -285,6 +285,7 @@ def test_latex_marks_groups_and_notes() -> None:
     assert "{}[x]" in latex.table(board_of(make_record("[x]"))), r"no option of the \\ before"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_the_latex_compiles(tmp_path: Path) -> None:
     record = make_record(HOSTILE, HOSTILE, number=1)

@@ -105,6 +105,7 @@ def said(tree: Path) -> dict[str, Any]:
     return out
 
 
+@pytest.mark.slow
 def test_new_options_metrics_stages_and_words_move_nothing(tmp_path: Path) -> None:
     now = said(ROOT)
     assert now["verify"]

@@ -12,6 +12,8 @@ from PIL import Image
 
 from tests.support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

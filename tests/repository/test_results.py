@@ -13,6 +13,8 @@ from bench.records.verify import verify
 from bench.report.build import build
 from tests.support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def committed() -> list[Path]:
     """Return the files of results/ that git knows: records of a user's own runs are not meant."""

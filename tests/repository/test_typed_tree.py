@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support import typed_tree
+
+pytestmark = pytest.mark.slow
 
 CONFIGURATION = '[tool.mypy]\nstrict = true\nexplicit_package_bases = true\nfiles = ["bench"]\n'
 WRONG = "from bench.methods import _shared\n\nnumber: int = _shared.word()\n"

@@ -20,6 +20,8 @@ from bench.scoring import card as cards
 from bench.system.hashing import sha256_json
 from tests.support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 RULES = pytest.mark.parametrize("candidates", list(verification.RULES))
 
 # --- from end to end ----------------------------------------------------------------------------

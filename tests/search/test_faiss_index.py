@@ -279,6 +279,7 @@ def test_distractors_and_compression_go_with_it(cli: Callable[..., Any], workspa
     assert card["compression"] == {"name": "float16", "bytes": 32}
 
 
+@pytest.mark.slow
 def test_re_ranking_needs_lists_that_are_long_enough(
     cli: Callable[..., Any], refused: Callable[..., str]
 ) -> None:

@@ -16,6 +16,8 @@ from bench.records import record, verify
 from bench.search import exact, missing
 from bench.store import matrix
 
+pytestmark = pytest.mark.slow
+
 # --- ranks and lists ----------------------------------------------------------------------------
 
 

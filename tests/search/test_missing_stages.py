@@ -18,6 +18,8 @@ from bench.search import areas, exact, missing
 from bench.store import matrix
 from bench.types import NO_ROW, NOT_RETRIEVED, Areas
 
+pytestmark = pytest.mark.slow
+
 GONE, SILENT = (4, 50, 300), 4  # rows of the database, 50 being a positive of query 0; a query
 RECALL = ["recall@1.any-hit.junk-removed", "recall@50.any-hit.junk-removed"]
 

@@ -30,6 +30,8 @@ from bench.types import (
 from bench.types import Image as Listed
 from tests.support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Path]
 NAMES = [*(f"d{i}.png" for i in range(8)), *(f"q{i}.png" for i in range(3))]
 

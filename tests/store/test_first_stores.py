@@ -20,6 +20,8 @@ from bench.settings import Settings
 from bench.system import machine
 from bench.types import LocalRule
 
+pytestmark = pytest.mark.slow
+
 # Written by version 0.1 (commit b95d624): sha256 of every file, by folder and name in the cache.
 FIRST = json.loads(Path(__file__).with_name("first_stores.json").read_text(encoding="utf-8"))
 

@@ -31,6 +31,8 @@ from tests.support.stores import (
     worker,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def wait_for(happened: Callable[[], Any], seconds: float = 30) -> None:
     """Wait until something has happened."""

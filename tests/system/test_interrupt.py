@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 # Methods that are busy in their own ways while the first batch computes.
 BUSY = {
     "in one long call": ("import torch", "torch.ones(6000, 6000) @ torch.ones(6000, 6000)"),

@@ -27,6 +27,8 @@ from bench.training.recipes import Recipe
 from bench.weights import read_state, training_of
 from tests.support.checkout import ROOT
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 8
 
 
