@@ -36,9 +36,9 @@ def test_nothing_is_wrong_here_without_data_gpu_or_network(workspace, process) -
     assert "ok  metrics: 5 values worked by hand" in said.out
     assert "ok  mini: 64 of 64 images" in said.out
     assert "ok  method random-unit" in said.out
-    assert f"RETRIEVAL_BENCH_CACHE: {workspace.cache} (not there yet)" in said.out
+    assert f"RETRIEVAL_BENCH_CACHE: {workspace.cache}" in said.out
     assert len([x for x in lines(said.out, "note") if "ground truth" in x]) >= 2
-    assert not workspace.cache.exists()
+    assert [path.name for path in workspace.cache.iterdir()] == ["torch.json"], "of methods"
     assert not workspace.data.exists()
 
 
