@@ -210,7 +210,7 @@ def test_hostile_pickles_are_refused_and_do_nothing(write, tmp_path: Path) -> No
 )  # fmt: skip
 def test_damaged_pickles_are_refused(write, content: bytes) -> None:
     write(content)
-    with pytest.raises(BenchError, match="cannot be read as ground truth: |not the file itself"):
+    with pytest.raises(BenchError, match=r"cannot be read as ground truth: |not the file itself"):
         datasets.load("roxford5k")
 
 
