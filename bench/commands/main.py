@@ -91,6 +91,8 @@ def _of_memory(error: Exception) -> BenchError | None:
     """Return the sentence for a lack of memory; None where the error is another."""
     text = reading.line(error)
     if isinstance(error, ImportError):
+        if (error.name or "").startswith("bench"):
+            return None
         return BenchError(
             f"a library cannot be loaded ({text}). Where it is installed, the libraries need more "
             "memory than this process may have: 8 GiB of addresses (`ulimit -v`) are enough."

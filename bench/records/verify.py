@@ -17,7 +17,7 @@ from bench import stages
 from bench.errors import BenchError
 from bench.ranking import one_list
 from bench.records import blocks as of_blocks
-from bench.records import chain, lists, record, replay
+from bench.records import chain, lists, measured, record, replay
 from bench.records.chain import Stored
 from bench.rerank import suppression
 from bench.scoring import card as cards
@@ -79,6 +79,7 @@ def verify(path: Path, own: str | None = None) -> tuple[list[str], list[str]]:
     part = part or card["dataset"].get("list", "published") != "published"
     if held["partial"] != part:
         faults.append("the record and its card disagree on whether it is partial")
+    faults += measured.faults(held)
     count = sum(len(table) for table in held["scores"].values())
     notes = [f"{count} scores over {len(protocols)} protocols recomputed from stored ranks"]
     for entry in card["stages"]:
@@ -87,7 +88,7 @@ def verify(path: Path, own: str | None = None) -> tuple[list[str], list[str]]:
     fault, note, here = _ground_truth(card, own, path.name)
     if here is not None and not faults:
         fault += of_blocks.differences(held, blocks, made, here)
-    return faults + fault, notes + note
+    return faults + fault, [*notes, *note, measured.AS_STATED]
 
 
 def _score_faults(

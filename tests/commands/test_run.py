@@ -22,6 +22,7 @@ from bench.commands import main as command_line
 from bench.commands import summary
 from bench.commands.parser import Command, Nothing
 from bench.describe import loading
+from bench.records import measured
 from bench.scoring.metrics import REVISITED_METRICS
 from tests.support.checkout import ROOT
 from tests.support.commands import HEADLINE, RANDOM, only
@@ -66,6 +67,7 @@ def test_a_run_on_the_bundled_photographs_from_end_to_end(workspace, cli) -> Non
     assert verified.out.splitlines() == [
         f"{path}: {count} scores over 3 protocols recomputed from stored ranks",
         f"{path}: lists and ground truth are those of mini here",
+        f"{path}: {measured.AS_STATED}",
         f"{path}: match",
     ]
 

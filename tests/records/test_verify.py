@@ -13,7 +13,7 @@ import pytest
 from bench.errors import BenchError
 from bench.pipeline.brought import score_brought
 from bench.pipeline.options import Options
-from bench.records import record
+from bench.records import measured, record
 from bench.records.verify import verify
 from bench.scoring import card as cards
 from bench.scoring import scores
@@ -50,6 +50,7 @@ def test_a_genuine_record_matches(recorded: Path) -> None:
     assert notes == [
         f"{3 * len(REVISITED_METRICS)} scores over 3 protocols recomputed from stored ranks",
         "lists and ground truth are those of mini here",
+        measured.AS_STATED,
     ]
 
 

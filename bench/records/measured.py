@@ -1,0 +1,62 @@
+"""What a record measured or states of its method: not in its ranks, so checked against itself.
+
+A forged dimension, size or time cannot be recomputed from ranks. What follows from other fields is
+compared with them; the rest `verify` says to be as stated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bench.scoring.card import name_of
+from bench.search import compress
+
+AS_STATED = "as stated, in no ranks: dim, weights, times, memory, machine, commit"
+ITEM_BYTES = (2, 4, 8)  # of descriptors that were brought; a run has float32
+
+
+def faults(held: Mapping[str, Any]) -> list[str]:
+    """Return in what the measured fields of a record contradict each other."""
+    out = [*_sizes(held), *_times(held["timing"], "timing")]
+    weights = held["method"]["weights"]
+    source = weights["source"]
+    if weights["trained"] and re.match(r"(untrained|random initiali[sz]ation)\b", source):
+        out.append(f"its weights are trained, and from {source!r}")
+    return out
+
+
+def _sizes(held: Mapping[str, Any]) -> list[str]:
+    """Compare bytes with the dimension, and with the number of rows."""
+    card, dim, stored = held["card"], held["method"]["dim"], held["bytes_per_image"]
+    code = name_of(card["compression"])
+    choice = None if code.startswith("none") else compress.parse(code)
+    if choice is None:
+        wanted = [dim * item for item in ITEM_BYTES]
+    else:
+        wanted = [compress.bytes_per_row(choice, dim)]
+    out = []
+    if not card["stages"] and card["search"] == "exact" and stored not in wanted:
+        out.append(f"bytes_per_image is {stored}, and {dim} numbers as {code} take {wanted[0]}")
+    memory = held.get("memory") or {}
+    rows, size = memory.get("index_rows"), memory.get("index_bytes")
+    if card["search"] == "exact" and None not in (rows, size) and size != round(rows * stored):
+        out.append(f"index_bytes is {size}, and {rows} rows of {stored} bytes take another number")
+    return out
+
+
+def _times(value: Any, place: str) -> Iterator[str]:
+    """Yield the times that cannot be: below zero, or a median above its 95th percentile."""
+    if isinstance(value, Mapping):
+        low, high = value.get("p50"), value.get("p95")
+        numbers = isinstance(low, int | float) and isinstance(high, int | float)
+        if numbers and not 0 <= low <= high:
+            yield f"{place} has a median of {low} and a 95th percentile of {high}"
+        for key, inner in value.items():
+            yield from _times(inner, f"{place}.{key}")
+            timed = key.endswith(("_s", "_ms")) and isinstance(inner, int | float)
+            if timed and inner < 0:
+                yield f"{place}.{key} is {inner}"
+    if place.endswith("phases_s") and isinstance(value, Mapping):
+        yield from (f"{place}.{key} is {s}" for key, s in value.items() if s < 0)

@@ -1,0 +1,65 @@
+"""A forged size, time or word on training contradicts another field of the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.records import measured
+from bench.records.verify import verify
+from tests.support.signed import sign
+
+
+def forged_dim(content: dict[str, Any]) -> None:
+    content["method"]["dim"] = 2048
+
+
+def forged_bytes(content: dict[str, Any]) -> None:
+    content["bytes_per_image"] = 1
+
+
+def forged_index(content: dict[str, Any]) -> None:
+    content["memory"] |= {"index_rows": 49, "index_bytes": 7}
+
+
+def forged_median(content: dict[str, Any]) -> None:
+    content["timing"]["search"] = {"ms_per_query": {"p50": 3.0, "p95": 1.0}}
+
+
+def forged_phase(content: dict[str, Any]) -> None:
+    content["timing"]["phases_s"]["search"] = -1.0
+
+
+def forged_training(content: dict[str, Any]) -> None:
+    content["method"]["weights"] |= {"trained": True, "source": "untrained: seed 0"}
+
+
+@pytest.mark.parametrize(
+    ("forge", "said"),
+    [
+        (forged_dim, "bytes_per_image is 64, and 2048 numbers"),
+        (forged_bytes, "bytes_per_image is 1"),
+        (forged_index, "index_bytes is 7"),
+        (forged_median, "a median of 3.0 and a 95th percentile of 1.0"),
+        (forged_phase, "timing.phases_s.search is -1.0"),
+        (forged_training, "trained, and from 'untrained: seed 0'"),
+    ],
+)
+def test_what_contradicts_another_field_is_found(
+    held, tmp_path: Path, forge: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    content, _ = held
+    assert measured.faults(content) == []
+    forge(content)
+    assert any(said in fault for fault in measured.faults(content)), measured.faults(content)
+
+
+def test_verify_says_what_is_as_stated(held, tmp_path: Path) -> None:
+    content, arrays = held
+    assert measured.AS_STATED in verify(sign(content, arrays, tmp_path / "r.json"))[1]
+    forged_dim(content)
+    faults, _ = verify(sign(content, arrays, tmp_path / "forged.json"))
+    assert any("2048 numbers" in fault for fault in faults)
