@@ -5,7 +5,8 @@ variant to one line; the first is the default; the key "*" says that other varia
 to `load`, which judges them) and `load(variant, weights, device)`, which returns an object like
 `bench.types.Method`. It need import nothing of ours. It may have `WEIGHTS`, a mapping from variant
 to the facts about a published file (the fields of `bench.types.Checkpoint`); such a variant gets
-the path of that file in the cache as its `weights` where the user names none. `GROUP`, one of
+the path of that file in the cache as its `weights` where the user names none. It may have
+`check(variant, weights)`, which refuses what `load` would, without importing torch. `GROUP`, one of
 `bench.contract.GROUPS`, says under which heading `list` shows the method.
 """
 
@@ -100,6 +101,22 @@ def weights_of(text: str, weights: str | None) -> str | None:
     if weights is None and variant in files:
         return str(published_weights.usable(files[variant], text))
     return weights
+
+
+def check(text: str, weights: str | None = None) -> None:
+    """Refuse what is not known or not here of a method named as for `load`; nothing is built."""
+    module, name, variant, _ = _find(text)
+    weights = weights_of(text, weights)
+    judge = getattr(module, "check", None)
+    if not callable(judge):
+        return
+    try:
+        judge(variant, weights)
+    except BenchError:
+        raise
+    except Exception as error:
+        reason = plugins.fault(error, module.__file__)
+        raise BenchError(f"the method {name}.{variant} cannot be checked: {reason}.") from error
 
 
 def checkpoint_of(text: str) -> Checkpoint | None:

@@ -38,6 +38,7 @@ VARIANTS = {
     "r101-port": "ResNet-101, 512-d, the PyTorch port, whose own numbers are without query crop",
     "r50-port": "ResNet-50, 512-d, the PyTorch port, whose own numbers are without query crop",
 }
+CONVERTED = ("-gld", "-gldv2clean", "-tf2")
 P, EPS, UNTRAINED_DIM = 3.0, 1e-6, 384
 SCALES = (0.70710677, 1.0, 1.4142135)
 BY_HAND = {
@@ -115,12 +116,20 @@ class Delg:
         return by_hand(self.backbone.model, batch)
 
 
+def check(variant: str, weights: str | None) -> None:
+    """Refuse what is no file of a converted model, without importing torch."""
+    if variant.endswith(CONVERTED):
+        from bench.methods._delg import models
+
+        models.checked(variant, weights)
+
+
 def load(variant: str, weights: str | None, device: str) -> Delg | SimpleNamespace:
     """Return the method; `weights` is a checkpoint of the variant's own program.
 
     For `lite0` it is a file that training wrote.
     """
-    if variant.endswith(("-gld", "-gldv2clean", "-tf2")):
+    if variant.endswith(CONVERTED):
         from bench.methods._delg import model_file
 
         return model_file.load(variant, weights, device)

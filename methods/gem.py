@@ -57,6 +57,14 @@ class Gem:
         return gem(self.backbone(batch), P, EPS)
 
 
+def check(variant: str, _: str | None) -> None:
+    """Refuse a model that timm does not have, without importing it."""
+    from bench.methods._nets import timm_names
+
+    if variant not in VARIANTS:
+        timm_names.check(variant, ["lite0", "untrained"])
+
+
 def load(variant: str, weights: str | None, device: str) -> Gem:
     """Return the method; `weights` is the path of a state dict that fits the variant's network."""
     from bench.methods._nets import backbones

@@ -12,15 +12,24 @@ VARIANTS = {
 }
 
 
-def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
-    """Return the method; `weights` is a state of timm's model, with or without its classifier."""
+def check(variant: str, _weights: str | None) -> None:
+    """Refuse a pooling or a model that there is not, without importing timm."""
     from bench.errors import BenchError
-    from bench.methods._nets import timm_models
+    from bench.methods._nets import timm_names
 
     name, _, pool = variant.rpartition("-")
-    if pool not in timm_models.POOLS or not name:
-        ways = ", ".join(f"-{way}" for way in timm_models.POOLS)
+    if pool not in timm_names.POOLS or not name:
+        ways = ", ".join(f"-{way}" for way in timm_names.POOLS)
         raise BenchError(f"timm.{variant} does not say its pooling: MODEL with one of {ways}.")
+    timm_names.check(name)
+
+
+def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
+    """Return the method; `weights` is a state of timm's model, with or without its classifier."""
+    from bench.methods._nets import timm_models
+
+    check(variant, weights)
+    name, _, pool = variant.rpartition("-")
     network, facts, pixels = timm_models.load(name, pool, weights, device)
     config: dict[str, Any] = {"backbone": name, "pooling": pool}
     if pool == "gem":

@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
@@ -230,6 +229,8 @@ def _plain(entry: Any) -> bool:
 
 @cache
 def _validator() -> Any:
+    import jsonschema
+
     schema = json.loads((ROOT / "datasets" / "dataset.schema.json").read_text(encoding="utf-8"))
     return jsonschema.Draft202012Validator(schema)
 

@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
@@ -51,6 +52,7 @@ def load(
 ) -> engine.Loaded:
     """Return a method as `bench.describe.loading.load` does; its network may not be built yet."""
     settings = settings or Settings()
+    check(text, weights)
     place = machine.pick_device(device)
     loading.check(settings, place)
 
@@ -73,6 +75,15 @@ def load(
     if not loaded.info.weights["trained"] or about["weights"] or read or named:
         remembered.write(KIND, about, _content(loaded, fact, [str(path) for path in read]))
     return loaded
+
+
+def check(text: str, weights: str | None = None) -> None:
+    """Refuse names that are not known and weights that are not here; torch is not imported."""
+    methods.check(text, weights)
+    if weights is not None and os.sep in weights and not Path(weights).exists():
+        raise BenchError(
+            f"the weights file {weights} does not exist; check the path that --weights was given."
+        )
 
 
 class Deferred:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from scipy.special import stdtrit
 
 from bench.types import Measure
 
@@ -135,6 +134,8 @@ def summarise(by_round: Sequence[Sequence[float]], waited: float = 0.0) -> dict[
 
 
 def _interval(p50: float, medians: Sequence[float], waited: float) -> list[float] | None:
+    from scipy.special import stdtrit
+
     count = len(medians)
     if count < LEAST_ROUNDS:
         return None

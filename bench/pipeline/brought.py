@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
 from bench import datasets, stages
@@ -119,6 +118,8 @@ def _npz(path: Path, part: Part) -> Matrix:
 
 
 def _mat(path: Path, part: Part) -> Matrix:
+    import scipy.io
+
     key = _KEYS[part]
     with path.open("rb") as file:
         array_files.check_mat(file, path.stat().st_size)

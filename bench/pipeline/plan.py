@@ -104,6 +104,13 @@ def plan_all(
             lists[name] = lists_of(name, options)
         except BenchError as error:
             refused.setdefault(str(error), error)
+    for method in dict.fromkeys(method_names):
+        try:
+            warm.check(method, options.weights)
+        except BenchError as error:
+            refused.setdefault(str(error), error)
+    if refused:
+        return [], list(refused.values())
     keep = len(set(method_names)) == 1
     for method in dict.fromkeys(method_names):
         made, faults = _plans_of(method, lists, options, keep)

@@ -20,7 +20,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 
@@ -234,6 +233,8 @@ def read_arrays(path: Path, record: dict[str, Any]) -> Arrays:
 
 def check(record: dict[str, Any], where: str) -> None:
     """Refuse a record that does not fit the published schema."""
+    import jsonschema
+
     error = jsonschema.exceptions.best_match(_validator().iter_errors(_shortened(record)))
     if error is not None:
         place = ".".join(str(step) for step in error.absolute_path) or "the top"
@@ -276,6 +277,8 @@ def _fraction(value: Any) -> bool:
 
 @cache
 def _validator() -> Any:
+    import jsonschema
+
     schema = json.loads((ROOT / "results" / "record.schema.json").read_text(encoding="utf-8"))
     return jsonschema.Draft202012Validator(schema)
 

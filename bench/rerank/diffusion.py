@@ -16,11 +16,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import scipy.sparse
-import scipy.sparse.linalg
 
 from bench.errors import BenchError
 from bench.ranking import reordered
@@ -30,6 +28,9 @@ from bench.stage import Arrays, Cost, Float64, Shape, Simple, Space, Step
 from bench.system import numbers
 from bench.system.progress import Progress
 from bench.types import Protocol, Ranking, Rows
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 Search = Literal["paper", "joint"]
 TRUNCATED, NEAREST, ASKED, GAMMA, ALPHA = 1000, 50, 10, 3.0, 0.99
@@ -141,6 +142,8 @@ class Diffusion(Simple):
         return found
 
     def _joint(self, queries: Float64, rows: Float64) -> Float64:
+        import scipy.sparse
+
         every = np.concatenate([queries, rows])
         solved = self._solutions(every, np.arange(len(every)))
         ends = np.cumsum([0, *(len(ids) for ids, _ in solved)])
@@ -153,6 +156,8 @@ class Diffusion(Simple):
 
     def _solutions(self, rows: Float64, wanted: Rows) -> list[tuple[Rows, Float64]]:
         """Return for each of the rows `wanted` the rows of its solution, and the solution."""
+        import scipy.sparse.linalg
+
         kept = min(self.truncated or TRUNCATED, len(rows))
         near = np.empty((len(rows), min(self.nearest or NEAREST, kept)), dtype=np.int64)
         similar, lists = np.empty(near.shape), dict[int, Rows]()
@@ -176,6 +181,8 @@ class Diffusion(Simple):
 
     def _laplacian(self, near: Rows, similar: Float64) -> scipy.sparse.csr_array:
         """Return L (n, n) of the nearest rows (n, k), each itself first, and their similarity."""
+        import scipy.sparse
+
         n, k = near.shape
         rows, columns = np.repeat(np.arange(n), k), near.ravel()
         apart = rows != columns

@@ -13,10 +13,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse
 
 from bench.errors import BenchError
 from bench.ranking import reordered
@@ -25,6 +24,9 @@ from bench.rerank.graph import Scope
 from bench.stage import Arrays, Cost, Float64, Shape, Simple, Space, Step
 from bench.system import numbers
 from bench.types import Protocol, Ranking, Rows
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 K1, K2, WEIGHT = 20, 6, 0.3
 
@@ -109,6 +111,8 @@ class KReciprocal(Simple):
         self, every: Float64, norms: Float64, largest: Float64, near: tuple[Rows, int, int]
     ) -> scipy.sparse.csr_array:
         """Return V (n, n)."""
+        import scipy.sparse
+
         nearest, k1, k2 = near
         half = round(k1 / 2)
         whole, part = (_reciprocal(nearest[:, : k + 1]) for k in (k1, half))
@@ -154,6 +158,8 @@ class KReciprocal(Simple):
 
 def _reciprocal(near: Rows) -> list[Rows]:
     """Return per row those of its nearest (n, k), itself among them, that have it among theirs."""
+    import scipy.sparse
+
     n, k = near.shape
     pairs = scipy.sparse.csr_array(
         (np.ones(n * k, dtype=bool), (np.repeat(np.arange(n), k), near.ravel())), shape=(n, n)

@@ -24,10 +24,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
-from scipy.special import expit, logit
-from scipy.stats import t as student
 
 from bench.types import Protocol
 
@@ -86,6 +82,8 @@ def of_mean(values: Values, blocks: Blocks, seed: int) -> Interval:
     Of blocks there must be LEAST; and where scores depend on each other, failures and successes
     must each fill FAILING of a block, because rarer ones say too little of their own dependence.
     """
+    from scipy.special import expit, logit
+
     if blocks.rule == LANDMARKS:
         return bootstrap(values, blocks.of_query, seed, blocks.method)
     error = _standard_error(values, blocks)
@@ -131,6 +129,9 @@ def landmark_groups(protocols: Sequence[Protocol], n_rows: int, method: str = ME
     The positives of all protocols count, so that the groups are the same for each of them; a
     query without positives is alone. No queries give an empty array.
     """
+    from scipy.sparse import coo_array, csr_array
+    from scipy.sparse.csgraph import connected_components
+
     n_queries = len(protocols[0].truth)
     query, row = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     for protocol in protocols:
@@ -159,6 +160,8 @@ def bootstrap(values: Values, groups: Groups, seed: int, method: str = METHOD) -
     is the exact one of a binomial of k landmarks without a failure, 0.025^(1/k): for scores within
     0..1, the chance of k perfect landmarks is at most the k-th power of the true mean.
     """
+    from scipy.special import expit, logit
+
     drawn = _drawn(values, groups, seed)
     if drawn is None:
         return None
@@ -220,7 +223,9 @@ def _bound(mean: float, k: int) -> tuple[float, float]:
 
 
 def _t(k: int) -> float:
-    return float(student.ppf((1 + LEVEL) / 2, k - 1))
+    from scipy.special import stdtrit
+
+    return float(stdtrit(k - 1, (1 + LEVEL) / 2))
 
 
 def stated(blocks: Blocks) -> dict[str, Any]:

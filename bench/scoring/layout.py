@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from bench.types import Dataset, Protocol, Rows
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 ALIKE = 0.5  # share of the shorter recording that shows places of another: they are one route
 
@@ -90,6 +92,8 @@ def one_route(order: Rows, protocols: Sequence[Protocol], n_rows: int) -> tuple[
 
 def _share(protocols: Sequence[Protocol], n_rows: int) -> csr_array:
     """Return which queries share a positive under any protocol: sparse, (n, n)."""
+    from scipy.sparse import csr_array
+
     n = len(protocols[0].truth)
     both = csr_array((n, n), dtype=np.int32)
     for protocol in protocols:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
@@ -101,6 +100,8 @@ class LearnedWhitening(SimpleRows):
 
 def _inverse_of_triangle(matrix: Float64, name: str) -> Float64:
     """Return L⁻¹ of L Lᵀ = matrix; what is added to the diagonal grows until there is an L."""
+    import scipy.linalg
+
     added, whole = 0.0, np.eye(len(matrix))
     while added <= np.trace(matrix):
         try:

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from bench.errors import BenchError
 
@@ -28,6 +27,8 @@ def positives(
     is a positive if its squared distance is at most threshold² (`strict`: below it), in float64.
     Candidates come from a k-d tree, so not all pairs are ever in memory.
     """
+    from scipy.spatial import cKDTree
+
     out: list[NDArray[np.int64]] = []
     tree = cKDTree(database)
     for low in range(0, len(queries), AT_ONCE):
@@ -76,6 +77,8 @@ def check_metres(
     0.001 apart (a millimetre, or 100 m), or in clusters narrower than 1 with nothing between 1 and
     the threshold. Frame counts and rooms in metres are none of these.
     """
+    from scipy.spatial import cKDTree
+
     if not len(database) or not len(queries):
         return
     points = np.concatenate([database, queries])
@@ -105,6 +108,8 @@ def _corners(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _spacing(places: NDArray[np.float64]) -> float:
     """Return the median distance of different places from the next one; infinity for one place."""
+    from scipy.spatial import cKDTree
+
     if len(places) < 2:
         return float("inf")
     some = places if len(places) <= 10_000 else places[:: len(places) // 10_000]

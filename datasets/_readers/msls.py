@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bench.datasets._readers import by_distance, numpy_files
@@ -40,6 +39,8 @@ def side(contents: list[bytes], paths: list[Path], folder: str, *, subtask: bool
 
     `contents` are those of TABLES; `folder` is the beginning of the names, up to the key.
     """
+    import pandas as pd
+
     tables = {
         name: _table(content, path, _COLUMNS[name])
         for name, content, path in zip(TABLES, contents, paths, strict=True)
@@ -59,6 +60,8 @@ def side(contents: list[bytes], paths: list[Path], folder: str, *, subtask: bool
 
 
 def _table(content: bytes, path: Path, columns: tuple[str, ...]) -> Any:
+    import pandas as pd
+
     try:
         table = pd.read_csv(io.BytesIO(content), dtype={"key": str}, low_memory=False)
     except (ValueError, pd.errors.ParserError) as error:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bench.data import raw
@@ -142,6 +141,8 @@ def _inside(queries: Any, protocol: Protocol) -> Any:
 
 
 def _table(path: Path, protocol: Protocol) -> Any:
+    import pandas as pd
+
     try:
         text = {"session": str, "timestamp": str, "file": str}
         table = pd.read_csv(io.BytesIO(raw.read(path)), dtype=text)

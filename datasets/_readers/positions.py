@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from bench.data import ground_truth, raw
 from bench.datasets._readers import by_distance, numpy_files, places
@@ -58,6 +57,8 @@ def mat(content: bytes, where: Path, threshold: float) -> dict[str, Any]:
 
     MATLAB 5 files only: these hold no code, and scipy reads no other.
     """
+    from scipy.io import loadmat
+
     file: Any = io.BytesIO(content)  # scipy-stubs before 1.18 know names of files only
     try:
         array_files.check_mat(file, len(content))

@@ -20,7 +20,7 @@ from torch import Tensor
 from bench import contract
 from bench.describe import pyramid
 from bench.errors import BenchError, first_few
-from bench.methods._delg import model_file, saved_model, tf
+from bench.methods._delg import model_file, models, saved_model, tf
 from bench.methods._delg.variables import check_family, state_of
 from bench.methods._nets import resnet
 from bench.types import Preprocess
@@ -40,12 +40,12 @@ def convert(variant: str, source: Path, unproven: bool) -> tuple[dict[str, Tenso
     local features and attention are then taken to be those usual for its family; or a SavedModel
     with other local features than ours, and the file is then for global descriptors only.
     """
-    if variant not in model_file.MODELS:
+    if variant not in models.MODELS:
         raise BenchError(
             f"delg.{variant} is not made from a TensorFlow model; the variants of delg that are: "
-            f"{', '.join(model_file.MODELS)}."
+            f"{', '.join(models.MODELS)}."
         )
-    model, method = model_file.MODELS[variant], f"delg.{variant}"
+    model, method = models.MODELS[variant], f"delg.{variant}"
     if not saved_model.has_graph(source) and not unproven:
         saved_model.prefix(source)
         raise BenchError(
@@ -108,7 +108,7 @@ def _rule(half_pixel: bool) -> Preprocess:
 
 
 def prove(
-    model: model_file.Model,
+    model: models.Model,
     state: Mapping[str, Tensor],
     feeds: tuple[str, ...],
     answers: list[tuple[NDArray[np.uint8], Answer]],

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.methods._delg import tf, variables
+from bench.methods._delg import models, tf, variables
 from bench.methods._delg.tf import FEEDS, STRIDES
 from bench.methods._nets import families
 
@@ -43,28 +42,7 @@ KEYS = ("format", "method", "family", "source", "source_sha256", "preprocess", "
         "local_stride", "proof")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model of the authors: `archive` is its published file, `threshold` that of attention."""
-
-    family: str
-    depth: int
-    archive: str | None
-    threshold: float
-    training_set: str
-
-
-_V1, _V2 = "GLDv1 (14,951 classes)", "GLDv2-clean (81,313 classes)"
-MODELS = {
-    "r50-gld": Model("delg-slim", 50, "r50delg_gld_20200814", 175.0, _V1),
-    "r50-gldv2clean": Model("delg-slim", 50, "r50delg_gldv2clean_20200914", 454.6, _V2),
-    "r101-gld": Model("delg-slim", 101, "r101delg_gld_20200814", 166.1, _V1),
-    "r101-gldv2clean": Model("delg-slim", 101, "r101delg_gldv2clean_20200914", 357.48, _V2),
-    "r50-tf2": Model("delg-keras", 50, None, 0.0, "not stated"),
-}
-
-
-def build(model: Model, feed: str, local_stride: int) -> tf.DelgTf:
+def build(model: models.Model, feed: str, local_stride: int) -> tf.DelgTf:
     """Return the network of a model, its weights not set."""
     family = variables.FAMILIES[model.family]
     return tf.DelgTf(family.backbone(model.depth), family.EPS, feed, local_stride)
@@ -78,15 +56,15 @@ def metadata(
     `origin` is the name and the sha256 of what was converted.
     """
     rule = json.dumps({**RULE, "scale_sampling": sampling})
-    family = MODELS[variant].family
+    family = models.MODELS[variant].family
     values = (FORMAT, f"delg.{variant}", family, *origin, rule, feed, str(stride), proof)
     return dict(zip(KEYS, values, strict=True))
 
 
 def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     """Return the method with the weights of a converted file."""
-    model = MODELS[variant]
-    path = _checked(variant, weights)
+    model = models.MODELS[variant]
+    path = models.checked(variant, weights)
     release = families.Release(
         variant=f"delg.{variant}", family=model.family, depth=model.depth,
         project=PROJECT, licence=LICENCE, training_set=_training_set(model),
@@ -122,29 +100,9 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     return method
 
 
-def _training_set(model: Model) -> str:
+def _training_set(model: models.Model) -> str:
     known = f"{model.training_set}, if this is the published model"
     return known if model.archive else model.training_set
-
-
-def _checked(variant: str, weights: str | None) -> Path:
-    """Return the path of a file that may be a converted one; TensorFlow's own files are not."""
-    archive = MODELS[variant].archive
-    where = f"https://storage.googleapis.com/delf/{archive}.tar.gz, unpacked" if archive else ""
-    how = f"python -m bench weights convert --method delg.{variant} --source {{}} --output FILE"
-    if weights is None:
-        raise BenchError(
-            f"delg.{variant} needs a converted file: make one from a model of its authors "
-            f"({where or 'exported from their TensorFlow 2 code'}) with `{how.format('FOLDER')}`, "
-            "and give --weights FILE."
-        )
-    path = Path(weights)
-    if path.is_dir() or path.suffix in (".pb", ".index", ".tar", ".gz") or ".data-" in path.name:
-        raise BenchError(
-            f"{path.name} is not a converted file; where it is a TensorFlow model, unpacked, "
-            f"convert it with `{how.format(path)}.safetensors`."
-        )
-    return path
 
 
 def _said(path: Path, variant: str, state: Mapping[str, Tensor]) -> dict[str, str]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
+from bench.methods._nets import timm_names
 from bench.weights import load_strict, read_state, state_sha256
 
 LITE0 = "tf_efficientnet_lite0"
@@ -162,9 +162,9 @@ def check_name(name: str, others: Sequence[str] = ()) -> None:
     """Refuse a name, with or without a tag, that timm does not have; `others` are known too."""
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        raise _unknown(name, [*others, *timm.list_models()])
+        raise timm_names.unknown(timm.__version__, name, [*others, *timm.list_models()])
     if tag and name not in timm.list_pretrained(f"{architecture}.*"):
-        raise _unknown(name, timm.list_pretrained(f"{architecture}.*"))
+        raise timm_names.unknown(timm.__version__, name, timm.list_pretrained(f"{architecture}.*"))
 
 
 def _create(name: str, pretrained: bool) -> tuple[TimmModel, dict[str, Any]]:
@@ -172,13 +172,6 @@ def _create(name: str, pretrained: bool) -> tuple[TimmModel, dict[str, Any]]:
     check_name(name, ["lite0", "untrained"])
     model = cast(TimmModel, timm.create_model(name, pretrained=pretrained, num_classes=0))
     return model, dict(model.pretrained_cfg)
-
-
-def _unknown(name: str, known: list[str]) -> BenchError:
-    """Return the error for a model that timm does not have; its names are too many to list."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "."
-    return BenchError(f"timm {timm.__version__} has no model called {name!r}{hint}")
 
 
 def _pixels(config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:

@@ -23,7 +23,6 @@ from bench.errors import BenchError
 from bench.methods._nets import backbones, pooling
 from bench.weights import load_strict, read_state
 
-POOLS = ("cls", "avg", "gem", "head")
 P, EPS = 3.0, 1e-6
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from bench import methods
 from bench.describe import pyramid
 from bench.errors import BenchError
-from bench.methods._delg import convert, model_file, saved_model, variables
+from bench.methods._delg import convert, model_file, models, saved_model, variables
 from bench.methods._nets import families, resnet
 from tests.support.checkout import ROOT
 from tests.support.delg_models import OFFICIAL, matched, metadata
@@ -32,9 +32,9 @@ needs_tensorflow = pytest.mark.skipif(
 # --- matching of variables ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variant", model_file.MODELS)
+@pytest.mark.parametrize("variant", models.MODELS)
 def test_every_parameter_of_the_backbone_has_a_name_of_its_own(variant: str) -> None:
-    model = model_file.MODELS[variant]
+    model = models.MODELS[variant]
     family = variables.FAMILIES[model.family]
     with torch.device("meta"):
         own = [n for n in family.backbone(model.depth).state_dict() if "num_batches" not in n]
@@ -121,7 +121,7 @@ def answers_of(network: Any, rule: Any, stride: int) -> list[tuple[np.ndarray, d
 @pytest.fixture(scope="module")
 def proving(variables: Any) -> Any:
     """Return a state with a decoder, and the answers of a network that does not use it."""
-    model = model_file.MODELS["r50-tf2"]
+    model = models.MODELS["r50-tf2"]
     state, _ = matched(variables("delg_tf_r50"), "r50-tf2")
     network = resnet.blank(lambda: model_file.build(model, "block3", 16))
     network.load_state_dict({k: v for k, v in state.items() if not k.startswith("decode.")})
@@ -318,7 +318,7 @@ def test_a_checkpoint_alone_and_damaged_models(
 
 
 def test_the_families_are_told_apart() -> None:
-    for variant, model in model_file.MODELS.items():
+    for variant, model in models.MODELS.items():
         with torch.device("meta"):
             state = model_file.build(model, "block3", 32).state_dict()
         assert families.family_of(state) == model.family, variant

@@ -47,9 +47,9 @@ def variables(shared: Callable[[str], Path]) -> Callable[[str], dict[str, np.nda
 
 def matched(named: dict[str, np.ndarray], variant: str) -> tuple[dict[str, Any], list[str]]:
     """Return the state that variables make, and the variables that are left."""
-    from bench.methods._delg import model_file, variables
+    from bench.methods._delg import model_file, models, variables
 
-    model = model_file.MODELS[variant]
+    model = models.MODELS[variant]
     with torch.device("meta"):
         network = model_file.build(model, "decoder", 32)
     return variables.state_of(named, network, model.family, model.depth, "model")
