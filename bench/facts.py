@@ -18,8 +18,8 @@ class Download:
     `urls` are tried in order. An archive (.tar, .tar.gz, .tgz, .zip) is unpacked into `into`, a
     folder relative to that of the data set ("" is that folder itself); any other file is kept
     there. `kind` says which are the photographs. `size_bytes`, `sha256` and `md5` must hold; they
-    are None where nobody verified them. `reported` is the md5 or sha256 that third parties report:
-    it is compared, and what comes of that is said, but a file is not refused for it. A file that is
+    are None where nobody verified them. `reported` is the md5 or sha256 that third parties report,
+    and must hold as well; a newer version is given with `data get --from`. A file that is
     `optional` may fail to come: the data set works without it.
     """
 

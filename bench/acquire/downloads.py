@@ -179,6 +179,11 @@ def _accepted(place: Place, download: Download, part: Path, url: str, label: str
     for key, wanted in (("sha256", download.sha256), ("md5", download.md5)):
         if wanted not in (None, about[key]):
             fault = f"has the {key} {about[key]} and should have {wanted}"
+    if download.reported not in (None, about["sha256"], about["md5"]):
+        fault = (
+            f"has sha256 {about['sha256']} and md5 {about['md5']}, and third parties report "
+            f"{download.reported}; where it is a newer version, give the file with --from"
+        )
     if download.size_bytes not in (None, about["bytes"]):
         fault = f"has {about['bytes']} bytes and should have {download.size_bytes}"
     if not fault and first.get("sha256") not in (None, about["sha256"]):
@@ -190,14 +195,6 @@ def _accepted(place: Place, download: Download, part: Path, url: str, label: str
     if fault:
         discard(part)
         raise BenchError(f"{label}: what {url} sends, and was not kept, {fault}.")
-    if download.reported is not None and not (download.sha256 or download.md5):
-        same = download.reported in (about["sha256"], about["md5"])
-        about["reported"] = "as others report" if same else f"others report {download.reported}"
-        if not same:
-            note(
-                f"{label}: sha256 {about['sha256']}, md5 {about['md5']}; third parties report "
-                f"{download.reported}: it may be a newer version"
-            )
     return about
 
 

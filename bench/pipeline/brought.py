@@ -26,7 +26,7 @@ from bench.pipeline.space import How
 from bench.pipeline.walk import Given, Walked, walk
 from bench.scoring import card
 from bench.stage import Facts, Need
-from bench.store import matrix, shards
+from bench.store import matrix, room, shards
 from bench.store.matrix import Matrix, from_array
 from bench.system import array_files, machine
 from bench.system.array_files import Archive
@@ -147,6 +147,7 @@ def score_brought(
 
     `export_to` is an .npz for the lists after every stage (`export`).
     """
+    room.check_writable(options.results)
     dataset = datasets.check_queries(datasets.load(dataset_name))
     datasets.say_notes(dataset)
     for line in copies.lines(copies.queries_in_database(dataset, {}))[0]:

@@ -26,6 +26,8 @@ def check_room(needs: Sequence[Need]) -> None:
     """Refuse at once what the disks have no room for."""
     disks: dict[int, list[Need]] = {}
     for need in needs:
+        if need.bytes:
+            check_writable(need.folder)
         disks.setdefault(_existing(need.folder).stat().st_dev, []).append(need)
     for some in disks.values():
         folder, total = some[0].folder, sum(need.bytes for need in some)
@@ -35,8 +37,18 @@ def check_room(needs: Sequence[Need]) -> None:
             raise BenchError(
                 f"the disk of {folder} has {size(free)} free, and {size(total)} would be written "
                 f"({parts}). Nothing was begun: make room, or name folders on another disk with "
-                "RETRIEVAL_BENCH_CACHE and --output."
+                "RETRIEVAL_BENCH_CACHE and --results."
             )
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder, or the one it would be made in, that this user may not write to."""
+    there = _existing(folder)
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise BenchError(
+            f"{there} may not be written to, so that nothing could be kept in {folder}; name "
+            "another folder: --results for records, RETRIEVAL_BENCH_CACHE for descriptors."
+        )
 
 
 def record(output: Path, queries: int, labelled: int, depth: int) -> Need:

@@ -149,12 +149,10 @@ def test_the_hash_of_the_first_download_holds(streets: Streets, refused) -> None
     assert "jpg/p9.jpg" in streets.images()
 
 
-def test_a_hash_that_only_others_report_is_said_and_not_enforced(streets: Streets) -> None:
+def test_a_hash_that_only_others_report_is_enforced_too(streets: Streets, refused) -> None:
     streets.write(reported="0" * 32)
-    said = streets.get()
-    assert said.status == 0
-    assert f"third parties report {'0' * 32}" in said.err
-    assert streets.state()["reported"] == f"others report {'0' * 32}"
+    assert f"third parties report {'0' * 32}" in refused(streets.get())
+    assert streets.images() == []
 
 
 def test_a_full_disk_is_said_before_anything_is_fetched(streets: Streets, refused) -> None:
