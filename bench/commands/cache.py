@@ -17,7 +17,7 @@ from bench.commands.parser import Command, Nothing
 from bench.errors import BenchError, first_few, unknown
 from bench.option import option, positive, required
 from bench.scoring.card import differences
-from bench.store import shards
+from bench.store import remembered, shards
 from bench.store.room import size
 from bench.system.paths import cache_root, unheld
 from bench.system.progress import Progress
@@ -188,7 +188,9 @@ def _prune_rest(*, everything: bool, dry_run: bool) -> int:
     """Remove what is of no use outside of stores; return its bytes."""
     files = [*lying.leftovers(), *(path for path, _ in lying.damaged_rest())]
     if everything:
-        files += [*(cache_root() / "truth").glob("*.json"), cache_root() / "fingerprints.sqlite"]
+        files += [cache_root() / name for name in ("fingerprints.sqlite", "torch.json")]
+        for kind in ("truth", *remembered.KINDS):
+            files += (cache_root() / kind).glob("*.json")
     total = 0
     for path in sorted({path for path in files if path.is_file()}):
         taken = size_of(path)

@@ -38,7 +38,9 @@ def test_nothing_is_wrong_here_without_data_gpu_or_network(workspace, process) -
     assert "ok  method random-unit" in said.out
     assert f"RETRIEVAL_BENCH_CACHE: {workspace.cache}" in said.out
     assert len([x for x in lines(said.out, "note") if "ground truth" in x]) >= 2
-    assert [path.name for path in workspace.cache.iterdir()] == ["torch.json"], "facts of this machine"
+    assert [path.name for path in workspace.cache.iterdir()] == ["torch.json"], (
+        "facts of this machine"
+    )
     assert not workspace.data.exists()
 
 
