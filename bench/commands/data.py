@@ -12,6 +12,7 @@ from typing import Any
 from bench import datasets, plugins
 from bench.acquire.get import get as get_one
 from bench.acquire.verify import Finding, Looked, check
+from bench.commands import data_make
 from bench.commands.parser import Command, Nothing
 from bench.commands.shared import say_error
 from bench.data import listing, locate
@@ -285,6 +286,16 @@ ACTIONS: dict[str, Command[Any]] = {
         Verify,
         verify,
         "Check files, lists and ground truth of data sets; status 1 for any problem.",
+    ),
+    "make": Command(
+        data_make.Make,
+        data_make.make_one,
+        "Make a dataset.json of photographs: folders of classes, a table, positions.",
+    ),
+    "names": Command(
+        data_make.Names,
+        data_make.names,
+        "List the images of a data set in the order in which descriptors are brought.",
     ),
     "where": Command(
         Where,

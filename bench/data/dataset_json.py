@@ -56,7 +56,7 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
 
     `where` begins the error sentences; `base` is what a relative `images` is relative to.
     """
-    data = _json_form(data)
+    data = _numbered(_json_form(data), where)
     errors = itertools.islice(_validator().iter_errors(_shortened(data)), MOST_ERRORS)
     first = min(errors, key=_order, default=None)
     if first is not None:
@@ -250,6 +250,34 @@ def _json_form(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def _numbered(data: Any, where: str) -> Any:
+    """Return the data with row numbers where a protocol has file names of the database."""
+    if not isinstance(data, dict) or not isinstance(data.get("protocols"), dict):
+        return data
+    listed = data.get("database")
+    row = {name: number for number, name in enumerate(listed)} if isinstance(listed, list) else {}
+    protocols = {}
+    for protocol, entries in data["protocols"].items():
+        made = protocols[protocol] = list(entries) if isinstance(entries, list) else entries
+        for at, entry in enumerate(made if isinstance(made, list) else ()):
+            named = {
+                kind: [_row(name, row, f"{where}: protocols.{protocol}[{at}].{kind}") for name in v]
+                for kind, v in (entry.items() if isinstance(entry, dict) else ())
+                if isinstance(v, list) and any(isinstance(name, str) for name in v)
+            }
+            if named:
+                made[at] = entry | named
+    return data | {"protocols": protocols}
+
+
+def _row(name: Any, row: Mapping[str, int], place: str) -> Any:
+    if not isinstance(name, str):
+        return name
+    if name not in row:
+        raise BenchError(f"{place}: {unknown('file of the database', name, row)}")
+    return row[name]
+
+
 def _order(error: Any) -> list[str]:
     """Return the place as a key for sorting: the validator goes through keys in any order."""
     return [f"{step:12}" for step in error.absolute_path]
@@ -274,7 +302,9 @@ def _sentence(error: Any) -> str:
         extra = next(key for key in error.instance if key not in allowed)
         return str(unknown("key", extra, allowed)).rstrip(".")
     if error.validator == "type":
-        return f"must be of type {error.validator_value}, but is {value}"
+        kinds = error.validator_value
+        kind = kinds if isinstance(kinds, str) else " or ".join(kinds)
+        return f"must be of type {kind}, but is {value}"
     if error.validator in ("minItems", "minProperties", "minLength"):
         return "must not be empty"
     if error.validator == "minimum":

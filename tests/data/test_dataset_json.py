@@ -171,11 +171,11 @@ DEFECTS: dict[str, tuple[Callable[[Data], Any], str]] = {
     ),
     "half a row": (
         lambda d: d["protocols"]["easy"][2]["positive"].append(0.5),
-        "f: protocols.easy[2].positive[1]: must be of type integer, but is 0.5.",
+        "f: protocols.easy[2].positive[1]: must be of type integer or string, but is 0.5.",
     ),
     "a row as true": (
         lambda d: d["protocols"]["easy"][2]["positive"].append(True),
-        "f: protocols.easy[2].positive[1]: must be of type integer, but is true.",
+        "f: protocols.easy[2].positive[1]: must be of type integer or string, but is true.",
     ),
     "a row twice": (
         lambda d: d["protocols"]["easy"][0]["positive"].append(3),

@@ -1,0 +1,185 @@
+"""`data make`: a dataset.json from photographs of one's own; `data names`: the order of lists."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench import datasets
+from bench.data import copies, dataset_json, make
+from bench.errors import BenchError, first_few
+from bench.option import option, positive, required
+from bench.system.notes import one_line
+from bench.system.paths import write_bytes
+from bench.types import Dataset
+
+SHOWN = 8  # queries on the contact sheet, and positives of each
+SIDE = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Make:
+    """The options of `data make`."""
+
+    photographs: Path = required("the folder of photographs", metavar="PHOTOS", positional=True)
+    output: Path = required("the dataset.json to write", metavar="FILE.json")
+    name: str | None = option(None, "its name (default: that of the file)", metavar="NAME")
+    queries_per_class: int = option(
+        1, "queries taken from every class or group", metavar="N", parse=positive
+    )
+    pairs: Path | None = option(
+        None, "a CSV with the columns query and positive: file names", metavar="FILE.csv"
+    )
+    groups: Path | None = option(None, "a CSV with the columns file and group", metavar="FILE.csv")
+    positions: Path | None = option(
+        None, "a CSV with the columns file, x and y, in metres", metavar="FILE.csv"
+    )
+    gps: bool = option(False, "take the positions from GPS in the EXIF of the photographs")
+    within: float = option(
+        make.WITHIN_M, "metres within which a positive lies, with positions", metavar="METRES",
+        parse=float,
+    )  # fmt: skip
+    boxes: Path | None = option(
+        None, "a CSV of query boxes with the columns file, left, top, right, bottom, in pixels",
+        metavar="FILE.csv",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """The options of `data names`."""
+
+    name: str = required("a data set, or the path of a dataset.json", metavar="NAME",
+                         positional=True)  # fmt: skip
+    which: Literal["database", "queries"] = option("database", "which list")
+    csv: bool = option(False, "with boxes and sizes, as CSV")
+
+
+def make_one(given: Make) -> int:
+    """Write a dataset.json, say what it holds, draw a contact sheet; return the status."""
+    folder = given.photographs
+    if not folder.is_dir():
+        raise BenchError(f"there is no folder {folder}.")
+    if given.output.suffix != ".json":
+        raise BenchError(f"--output {given.output}: it is the path of a .json file.")
+    made = _made(given)
+    name = given.name or re.sub(r"[^a-z0-9._+-]+", "-", given.output.stem.lower()).strip("-.")
+    images = os.path.relpath(folder.absolute(), given.output.absolute().parent)
+    content = {"name": name, "images": images, **made.content}
+    if given.boxes is not None:
+        boxed = make.boxes(given.boxes, folder)
+        known = {query["file"] for query in content["queries"]}
+        if other := sorted(boxed.keys() - known):
+            raise BenchError(f"{given.boxes} has boxes of files that are no queries: "
+                             f"{first_few(other)}.")  # fmt: skip
+        content["queries"] = [
+            query | ({"box": boxed[query["file"]]} if query["file"] in boxed else {})
+            for query in content["queries"]
+        ]
+    dataset = dataset_json.parse(content, str(given.output), given.output.absolute().parent)
+    write_bytes(given.output, f"{json.dumps(content, indent=1)}\n".encode("ascii"))
+    print("\n".join(map(one_line, _summary(dataset, made))))
+    sheet = given.output.with_suffix(".png")
+    _sheet(dataset, sheet)
+    print(f"{given.output}; look at {sheet}, then: run --dataset {given.output}")
+    return 0
+
+
+def names(given: Names) -> int:
+    """Print the images of a list, in the order in which descriptors are brought."""
+    dataset, _ = datasets.placed(datasets.load(given.name))
+    images = dataset.database if given.which == "database" else datasets.shown_queries(dataset)
+    if not given.csv:
+        print("\n".join(one_line(image.file) for image in images))
+        return 0
+    from bench.images.decode import header_size
+
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(("id", "file", "left", "top", "right", "bottom", "width", "height"))
+    for image in images:
+        try:
+            width, height = header_size(dataset.folder / image.path)
+        except BenchError:
+            width = height = ""  # type: ignore[assignment]
+        table.writerow((image.id, image.file, *(image.box or ("",) * 4), width, height))
+    sys.stdout.write(out.getvalue())
+    return 0
+
+
+def _made(given: Make) -> make.Made:
+    """Return what the options ask for; two ways at once are refused."""
+    ways = [w for w in ("pairs", "groups", "positions", "gps") if getattr(given, w)]
+    if len(ways) > 1:
+        raise BenchError(f"--{ways[0]} and --{ways[1]} are two ways to say what belongs together; "
+                         "give one.")  # fmt: skip
+    folder = given.photographs
+    if given.pairs is not None:
+        return make.from_pairs(given.pairs, folder)
+    if given.groups is not None:
+        return make.from_groups(given.groups, folder, given.queries_per_class)
+    if given.positions is None and not given.gps:
+        return make.from_classes(folder, given.queries_per_class)
+    if not given.within > 0:
+        raise BenchError(f"--within is {given.within:g}, and must be above 0 metres.")
+    if given.positions is not None:
+        positions = make.table_positions(given.positions, folder)
+        return make.from_positions(positions, given.within, "table, metres")
+    return make.from_positions(make.gps_positions(folder), given.within, "EXIF GPS")
+
+
+def _summary(dataset: Dataset, made: make.Made) -> list[str]:
+    """Return what was made, and what may be wrong with it, by content."""
+    (protocol,) = dataset.protocols
+    counts = [len(truth.positive) for truth in protocol.truth]
+    out = [
+        f"{dataset.name}: {len(dataset.database)} database images, {len(dataset.queries)} queries "
+        f"with {min(counts)} to {max(counts)} positives",
+        *(f"note: {line}" for line in made.notes),
+    ]
+    prints = copies.prints_of(dataset)
+    twice = copies.repeated(dataset.database, prints)
+    if twice:
+        pairs = first_few(f"{one} is {other}" for one, other in twice)
+        out.append(f"warning: {len(twice)} database images are copies of others: {pairs}")
+    wrong, right = copies.lines(copies.queries_in_database(dataset, prints))
+    return out + [f"warning: {line}" for line in (*wrong, *right)]
+
+
+def _sheet(dataset: Dataset, path: Path) -> None:
+    """Draw the first queries, each with its first positives, as a PNG."""
+    from PIL import Image
+
+    (protocol,) = dataset.protocols
+    chosen = list(zip(dataset.queries, protocol.truth, strict=True))[:SHOWN]
+    columns = 1 + min(SHOWN, max(len(truth.positive) for _, truth in chosen))
+    sheet = Image.new("RGB", (columns * SIDE, len(chosen) * SIDE), "white")
+    for y, (query, truth) in enumerate(chosen):
+        shown = [query, *(dataset.database[row] for row in truth.positive[:SHOWN].tolist())]
+        for x, image in enumerate(shown):
+            small = _thumbnail(dataset.folder / image.path)
+            if small is not None:
+                sheet.paste(small, (x * SIDE, y * SIDE))
+    packed = io.BytesIO()
+    sheet.save(packed, "PNG")
+    write_bytes(path, packed.getvalue())
+
+
+def _thumbnail(path: Path) -> Any:
+    from PIL import Image
+
+    from bench.images import decode
+    from bench.types import Preprocess
+
+    try:
+        small = Image.fromarray(decode.load(path, None, Preprocess(max_side_px=SIDE - 6)))
+    except BenchError:
+        return None
+    return small
