@@ -145,8 +145,8 @@ class Entry:
 
 def find(text: str) -> tuple[Entry, str | None]:
     """Return the plug-in that `text` names and the variant asked for; None: it has no variants."""
-    name, variant = (text, None) if text in names() else plugins.split(text)
-    entry = entry_of(name)
+    chosen = plugins.resolve(KIND, text)
+    entry, variant = _entry(chosen), chosen.variant
     named = list(entry.variants)
     if variant is None:
         return entry, named[0] if named else None
@@ -157,9 +157,12 @@ def find(text: str) -> tuple[Entry, str | None]:
 
 def entry_of(name: str) -> Entry:
     """Import the data set plug-in called `name`, and check what it states of itself."""
-    module = plugins.import_one(KIND, name)
-    if plugins.is_path(name):
-        name = plugins.name_of(Path(name))
+    return _entry(plugins.resolve(KIND, name))
+
+
+def _entry(chosen: plugins.Named) -> Entry:
+    """Return what a data set plug-in states of itself, checked."""
+    module, name = chosen.module, chosen.name
     variants, facts = getattr(module, "VARIANTS", {}), getattr(module, "FACTS", None)
     well = isinstance(variants, Mapping) and all(
         isinstance(word, str) and word for pair in variants.items() for word in pair

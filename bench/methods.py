@@ -171,10 +171,8 @@ def published(text: str) -> Checkpoint:
 
 def _find(text: str) -> tuple[ModuleType, str, str, dict[str, Checkpoint]]:
     """Return the module, name, variant and published files of what `text` names."""
-    name, variant = split(text)
-    module = plugins.import_one(KIND, name)
-    if plugins.is_path(name):
-        name = plugins.name_of(Path(name))
+    chosen = plugins.resolve(KIND, text)
+    module, name, variant = chosen.module, chosen.name, chosen.variant
     variants = _variants(module, name)
     named = [v for v in variants if v != ANY]
     if variant is None:

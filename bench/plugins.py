@@ -111,6 +111,25 @@ def split(text: str) -> tuple[str, str | None]:
     return name, variant or None
 
 
+@dataclass(frozen=True)
+class Named:
+    """A plug-in that a user named: imported, with its name; `variant` is None without one."""
+
+    module: ModuleType
+    name: str
+    variant: str | None
+
+
+def resolve(kind: Kind, text: str) -> Named:
+    """Return what a user named: NAME, NAME.VARIANT, FILE.py or FILE.py:VARIANT.
+
+    All commands take names this way. What a record states is no path: it goes through `known`.
+    """
+    name, variant = (text, None) if text in find(kind) else split(text)
+    module = import_one(kind, name)
+    return Named(module, name_of(Path(name)) if is_path(name) else name, variant)
+
+
 def import_one(kind: Kind, name: str) -> ModuleType:
     """Import the plug-in called `name`, or in the file that `name` is the path of.
 

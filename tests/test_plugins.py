@@ -95,6 +95,22 @@ def test_summaries_report_the_broken_beside_the_good(kind: plugins.Kind) -> None
     ]  # fmt: skip
 
 
+def test_one_way_to_take_what_a_user_named(kind: plugins.Kind, tmp_path: Path) -> None:
+    outside = tmp_path / "my_own.py"
+    outside.write_text("")
+    for text, name, variant in (
+        ("good", "good", None),
+        ("two-words.large", "two-words", "large"),
+        ("good.a.b", "good", "a.b"),
+        (str(outside), "my-own", None),
+        (f"{outside}:large", "my-own", "large"),
+    ):
+        chosen = plugins.resolve(kind, text)
+        assert (chosen.name, chosen.variant) == (name, variant)
+    with pytest.raises(BenchError, match="'god'; did you mean good"):
+        plugins.resolve(kind, "god.large")
+
+
 def test_a_file_by_path(kind: plugins.Kind, tmp_path: Path) -> None:
     outside = tmp_path / "elsewhere" / "my_own.py"
     outside.parent.mkdir()

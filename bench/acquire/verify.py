@@ -71,7 +71,7 @@ def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
         yield from _lists(loaded[0], Expected())
     else:
         entry, variant = datasets.find(name)
-        alone = name not in datasets.names() and plugins.split(name)[1] is not None
+        alone = plugins.resolve(datasets.KIND, name).variant is not None
         asked = [variant] if variant and alone else [*entry.variants] or [""]
     for one in asked:
         full = f"{entry.name}.{one}" if one else entry.name

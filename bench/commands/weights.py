@@ -59,8 +59,8 @@ def convert(method: str, source: Path, output: Path, unproven: bool = False) -> 
     """
     from safetensors.torch import save
 
-    name, variant = methods.split(method)
-    module = plugins.import_one(methods.KIND, name)
+    chosen = plugins.resolve(methods.KIND, method)
+    module, name, variant = chosen.module, chosen.name, chosen.variant
     if not callable(getattr(module, "convert", None)):
         raise BenchError(f"the method {name} takes its weights as they are; nothing is converted.")
     if variant is None:
