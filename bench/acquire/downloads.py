@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from bench.errors import BenchError, NoRoomError, first_few
 from bench.facts import Download
+from bench.root import ROOT
 from bench.system import archives, reading
 from bench.system.download import discard, fetch
 from bench.system.notes import note
@@ -171,6 +172,17 @@ def _from_hosts(place: Place, download: Download, kept: Path, label: str) -> Non
     raise BenchError(f"{label}: none of {len(faults)} addresses gave it: {listed}")
 
 
+def first_use() -> dict[tuple[str, str], str | None]:
+    """Return the committed list of files whose hash nobody publishes, by data set and file.
+
+    A hash that somebody contributed must hold; where there is none yet, that of the first download
+    holds on this machine from then on.
+    """
+    lines = reading.text(ROOT / "datasets" / "first-use.tsv").splitlines()[1:]
+    rows = [line.split("\t") for line in lines if line]
+    return {(name, file): None if digest == "-" else digest for name, file, digest in rows}
+
+
 def _accepted(place: Place, download: Download, part: Path, url: str, label: str) -> dict[str, Any]:
     """Return what is known of a downloaded file, if its hashes are right; else discard it."""
     about = _about(download, part, url)
@@ -179,6 +191,15 @@ def _accepted(place: Place, download: Download, part: Path, url: str, label: str
     for key, wanted in (("sha256", download.sha256), ("md5", download.md5)):
         if wanted not in (None, about[key]):
             fault = f"has the {key} {about[key]} and should have {wanted}"
+    if None is download.sha256 is download.md5 is download.reported:
+        wanted = first_use().get((place.name, download.file))
+        if wanted not in (None, about["sha256"]):
+            fault = f"has the sha256 {about['sha256']} and should have {wanted} (first-use.tsv)"
+        elif wanted is None and not first:
+            note(
+                f"{label}: nobody publishes a hash of it; sha256 {about['sha256']} is taken on "
+                "first use. Add it to datasets/first-use.tsv, where it holds for all."
+            )
     if download.reported not in (None, about["sha256"], about["md5"]):
         fault = (
             f"has sha256 {about['sha256']} and md5 {about['md5']}, and third parties report "
