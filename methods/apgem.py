@@ -27,7 +27,7 @@ def _file(file: str, file_id: str, training_set: str) -> dict[str, Any]:
         "file": file,
         "url": f"https://drive.google.com/uc?export=download&id={file_id}",
         "manual": f"Google Drive (https://drive.google.com/file/d/{file_id}), as {PROJECT} says",
-        "licence": LICENCE,
+        "licence": "not stated",
         "licence_code": "BSD-3-Clause",
         "training_set": training_set,
         "dim": 2048,

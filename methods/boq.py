@@ -22,7 +22,7 @@ WEIGHTS = {
     variant: {
         "file": f"{variant.replace('-', '_')}.pth",
         "url": f"{SITE}/{variant.replace('-', '_')}.pth",
-        "licence": LICENCE,
+        "licence": "not stated",
         "licence_code": "MIT",
         "training_set": TRAINING_SET,
         "dim": int(variant.partition("-")[2]),

@@ -40,7 +40,7 @@ WEIGHTS: dict[str, dict[str, Any]] = {
     variant: {
         "file": path.rpartition("/")[2],
         "url": f"{HOST}/{path}",
-        "licence": LICENCE,
+        "licence": "not stated",
         "licence_code": "MIT",
         "training_set": _training_set(variant),
         "dim": 2048,

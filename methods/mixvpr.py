@@ -23,7 +23,7 @@ def _file(dim: int, file_id: str) -> dict[str, Any]:
         "file": f"resnet50_MixVPR_{dim}.ckpt",
         "url": f"https://drive.google.com/uc?export=download&id={file_id}",
         "manual": f"Google Drive (https://drive.google.com/file/d/{file_id}), as {PROJECT} says",
-        "licence": LICENCE,
+        "licence": "not stated",
         "licence_code": "not stated",
         "training_set": TRAINING_SET,
         "dim": dim,

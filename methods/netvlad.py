@@ -19,7 +19,7 @@ WEIGHTS: dict[str, dict[str, Any]] = {
     key: {
         "file": f"{stem}_struct.mat",
         "url": f"{HOST}/{stem}_struct.mat",
-        "licence": LICENCE,
+        "licence": "not stated",
         "licence_code": "MIT",
         "training_set": training,
         "dim": 4096,

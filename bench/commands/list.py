@@ -40,27 +40,32 @@ def lines(entries: Sequence[Entry]) -> list[str]:
 
 
 def _entry(entry: Entry) -> list[str]:
-    out = [f"  {entry.name}: {entry.error or entry.description}"]
+    out, before = [f"  {entry.name}: {entry.error or entry.description}"], ""
     for variant, text in entry.variants.items():
         out.append(f"    {entry.name}.{variant}: {text}")
         if variant in entry.files:
-            out.append(f"      {_file(entry.files[variant])}")
+            file = entry.files[variant]
+            facts, place = _facts(file), _place(file)
+            shown = "the rest as above" if facts == before else facts
+            dim = f"{file.dim}-d; " if file.dim else ""
+            out.append(f"      {dim}{shown}; {place}")
+            before = facts
     return out
 
 
-def _file(file: Checkpoint) -> str:
-    """Return the facts about a published file in a line."""
+def _facts(file: Checkpoint) -> str:
+    """Return what several files of a method have in common."""
+    code = f"; of the program: {file.licence_code}" if file.licence_code else ""
+    return f"training set: {file.training_set}; licence of the weights: {file.licence}{code}"
+
+
+def _place(file: Checkpoint) -> str:
+    """Return whether a file is in the cache, or the command that gets it."""
     from bench import published_weights
 
-    here = published_weights.path_of(file).is_file()
-    facts = [
-        f"{file.dim}-d" if file.dim else "",
-        f"training set: {file.training_set}",
-        f"licence of the weights: {file.licence}",
-        f"of the program: {file.licence_code}" if file.licence_code else "",
-        "the file is here" if here else f"`weights get {file.method}.{file.variant}` for the file",
-    ]
-    return "; ".join(fact for fact in facts if fact)
+    if published_weights.path_of(file).is_file():
+        return "the file is here"
+    return f"`weights get {file.method}.{file.variant}` for the file"
 
 
 COMMAND = Command(Nothing, show)

@@ -16,7 +16,7 @@ def weights(depth: int, licence_code: str) -> dict[str, Any]:
     return {
         "file": f"CVPR2022_CVNet_R{depth}.pyth",
         "manual": f"Google Drive ({FOLDER}), as {PROJECT} says",
-        "licence": LICENCE,
+        "licence": "not stated",
         "licence_code": licence_code,
         "training_set": TRAINING_SET,
         "dim": 2048,

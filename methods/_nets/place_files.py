@@ -36,7 +36,7 @@ def weights(variants: Mapping[str, str], project: str) -> dict[str, dict[str, An
         files[variant] = {
             "file": file,
             "url": f"https://github.com/{project}/releases/download/v1.0/{file}",
-            "licence": LICENCE,
+            "licence": "not stated (trained on Google Street View)",
             "licence_code": CODE,
             "training_set": TRAINING_SET,
             "dim": int(dim),

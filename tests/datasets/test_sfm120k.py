@@ -44,6 +44,20 @@ def test_from_files_to_a_record(cli: Any, workspace: Any, name: str) -> None:
     assert f"here: complete, {len(SFM)} images" in cli("data", "list").out
 
 
+def test_a_whitening_is_learned_from_the_pairs(cli: Any, workspace: Any) -> None:
+    """As the command of a published row "+ Lw" does it."""
+    miniatures.sfm120k(workspace.data)
+    miniatures.roxford5k(workspace.data)
+    printed = cli("run", "--dataset", "roxford5k", "--method", "gem.untrained", "--stage",
+                  "lw-whiten:2,on=sfm120k")  # fmt: skip
+    assert printed.status == 0, printed.err
+    (path,) = workspace.records()
+    (stage,) = json.loads(path.read_text())["card"]["stages"]
+    assert (stage["stage"], stage["dim"], stage["on"]["pairs"]) == ("lw-whiten", 2, 3)
+    assert stage["on"]["rows"] == len(SFM)
+    assert stage["on"]["name"] == "sfm120k.whiten"
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -106,6 +106,8 @@ FILES: dict[str, Callable[[], State]] = {
     "cvnet.r50": lambda: global_part(50),
     "superglobal.r101": lambda: global_part(101),
 }
+QUICK = ("eigenplaces.resnet18-256", "apgem.r50", "netvlad.pitts30k")
+METHODS = [pytest.param(m, marks=() if m in QUICK else pytest.mark.slow) for m in FILES]
 OTHER_DEPTH = {
     "eigenplaces.resnet18-256": (place(50, 256), "ResNet-50", "ResNet-18"),
     "cosplace.resnet50-2048": (place(16, 2048), "VGG-16", "ResNet-50"),
@@ -145,7 +147,7 @@ def states() -> dict[str, State]:
     return {name: make() for name, make in FILES.items()}
 
 
-@pytest.mark.parametrize("method", FILES)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_file_of_the_method_loads(
     states: dict[str, State], method: str, tmp_path: Path
 ) -> None:
@@ -157,7 +159,7 @@ def test_the_file_of_the_method_loads(
     assert info.weights["trained"] is True
 
 
-@pytest.mark.parametrize("method", FILES)
+@pytest.mark.parametrize("method", METHODS)
 def test_what_does_not_fit_is_refused(
     states: dict[str, State], method: str, tmp_path: Path
 ) -> None:
@@ -174,7 +176,7 @@ def test_what_does_not_fit_is_refused(
     assert f"1 of another shape: {fragile} is " in refused(method, {**state, fragile: wide}, path)
 
 
-@pytest.mark.parametrize("method", FILES)
+@pytest.mark.parametrize("method", METHODS)
 def test_files_of_other_methods_are_refused(
     states: dict[str, State], method: str, tmp_path: Path
 ) -> None:
@@ -205,7 +207,7 @@ class Trap:
         return (Path.touch, (self.path,))
 
 
-@pytest.mark.parametrize("method", FILES)
+@pytest.mark.parametrize("method", METHODS)
 def test_code_in_a_file_is_not_run(states: dict[str, State], method: str, tmp_path: Path) -> None:
     """Not beside the state either, where programs keep arrays and objects of scikit-learn."""
     touched = tmp_path / "touched"
