@@ -43,9 +43,9 @@ class GemNet(nn.Module):
         super().__init__()
         self.dim = dim if whitened is None else whitened
         self.unit_positions, self.between = unit_positions, between
-        flat = depth == families.VGG
-        self.backbone: nn.Module = vgg.vgg16() if flat else resnet.resnet(depth)
-        channels = vgg.CHANNELS if flat else resnet.CHANNELS[depth]
+        self.flat = depth == families.VGG
+        self.backbone: nn.Module = vgg.vgg16() if self.flat else resnet.resnet(depth)
+        channels = vgg.CHANNELS if self.flat else resnet.CHANNELS[depth]
         self.p = nn.Parameter(torch.empty(1))
         self.fc = nn.Linear(channels, dim) if linear else None
         self.whitening = None if whitened is None else whitening.Whitening(dim, whitened)
@@ -63,11 +63,11 @@ class GemNet(nn.Module):
 
     def refusal(self, height: int, width: int) -> str | None:
         """Return why no image of this size is taken, or None."""
-        return vgg.refusal(height, width) if isinstance(self.backbone, nn.Sequential) else None
+        return vgg.refusal(height, width) if self.flat else None
 
     def features(self, batch: Tensor) -> Tensor:
         """Return the last feature map (n, channels, h, w)."""
-        if isinstance(self.backbone, nn.Sequential):
+        if self.flat:
             features: Tensor = self.backbone(batch)
             return features
         return resnet.last(cast(resnet.ResNet, self.backbone), batch)

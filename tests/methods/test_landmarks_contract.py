@@ -71,8 +71,8 @@ def test_the_contract(
     assert [text for state, text in findings if state == "FAILS"] == []
     refused = {text.partition(" ")[0] for state, text in findings if state == "note"}
     assert refused <= {"1-row.png", "1-column.png", "tiny.png"}
-    assert bool(refused) == (method.partition(".")[0] in ("superglobal", "netvlad")
-                             or "vgg16" in method)  # fmt: skip
+    below = ("superglobal", "netvlad", "cirtorch")  # sizes that vanish, or that a layer refuses
+    assert bool(refused) == (method.partition(".")[0] in below or "vgg16" in method)
     assert len(findings) >= 12
     rough = loading.load(method, str(path), "cpu", Settings(precision="bf16"))
     assert rough.quickened is not None
