@@ -105,19 +105,28 @@ class Described:
         """Return the dimension of its descriptors."""
         return int(self.loaded.info.dim)
 
-    def describe(self, images: Sequence[Any], *, progress: bool = False) -> NDArray[np.float32]:
+    def describe(
+        self, images: Sequence[Any], *, data: Dataset | None = None, progress: bool = False
+    ) -> NDArray[np.float32]:
         """Return unit descriptors (n, dim) of images, as a run makes them.
 
-        An image is a path, a Pillow image, an array (height, width, 3) uint8, or a tensor
-        (3, height, width), uint8 or floats from 0 to 1.
+        An image is a path, a Pillow image, an array (height, width, 3) uint8, a tensor
+        (3, height, width), uint8 or floats from 0 to 1, or one of the images of `data`, which is
+        cropped to its box.
         """
         from bench.describe import engine
         from bench.system.progress import Progress
         from bench.types import Image
 
         with quiet(on=not progress), tempfile.TemporaryDirectory() as folder:
-            paths = [_file(image, Path(folder) / f"{n:07d}.png") for n, image in enumerate(images)]
-            listed = [Image(path.name, str(path), found=str(path)) for path in paths]
+            listed = []
+            for number, image in enumerate(images):
+                if isinstance(image, Image):
+                    place = Path("." if data is None else data.folder) / image.path
+                    listed.append(replace(image, found=str(place.absolute())))
+                    continue
+                path = _file(image, Path(folder) / f"{number:07d}.png")
+                listed.append(Image(path.name, str(path), found=str(path)))
             with Progress("describe", len(listed)) as counted:
                 rows, faults = engine.rows_of(self.loaded, Path(folder), listed, counted)
         if faults:

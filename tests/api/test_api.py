@@ -138,6 +138,13 @@ def test_a_method_describes_what_a_run_describes(tmp_path: Path, workspace) -> N
     assert rows.dtype == np.float32
     assert np.abs(rows - rows[0]).max() < 1e-6
     assert np.linalg.norm(rows[0]) == pytest.approx(1, abs=1e-5)
+    data = bench.load_dataset("mini")
+    box = data.queries[0].box
+    assert box is not None
+    whole = Image.open(data.folder / data.queries[0].file).convert("RGB")
+    corners = tuple(round(side) for side in box)
+    cropped = method.describe([data.queries[0], whole.crop(corners)], data=data)
+    assert np.abs(cropped[0] - cropped[1]).max() < 1e-6
     kept = bench.run("gem.untrained", "mini", limit=6, device="cpu", results=tmp_path / "kept")
     assert bench.verify(kept.path) == []
     assert kept.scores.equals(result.scores)

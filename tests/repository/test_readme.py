@@ -136,3 +136,14 @@ def test_the_recipes_of_the_readme_exist() -> None:
     cells = [line.split("|")[1] for line in table.splitlines()[2:]]
     listed = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
     assert listed == set(RECIPES)
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = README.split("## From Python")[1].split("```python\n")[1].split("```")[0]
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("<mini, brought.descriptors: mAP easy ")
+    assert len(list(tmp_path.glob("results/runs/mini/*/*.json"))) == 1
