@@ -50,11 +50,7 @@ def _times(value: Any, place: str) -> Iterator[str]:
     """Yield the times that cannot be: below zero, or a median above its 95th percentile."""
     if isinstance(value, Mapping):
         low, high = value.get("p50"), value.get("p95")
-        if (
-            isinstance(low, int | float)
-            and isinstance(high, int | float)
-            and not 0 <= low <= high
-        ):
+        if isinstance(low, int | float) and isinstance(high, int | float) and not 0 <= low <= high:
             yield f"{place} has a median of {low} and a 95th percentile of {high}"
         for key, inner in value.items():
             yield from _times(inner, f"{place}.{key}")

@@ -11,7 +11,7 @@ import importlib.metadata
 from collections.abc import Sequence
 
 from bench.errors import BenchError
-from bench.plugins import ROOT
+from bench.root import ROOT
 
 POOLS = ("cls", "avg", "gem", "head")  # what the method `timm` makes of a model
 LIST = ROOT / "requirements" / "timm-models.txt"
