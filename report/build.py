@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.records import rows, values
 from bench.records.rows import Run
 from bench.records.text import clean, relative_target
-from bench.report import datasets, index
+from bench.report import datasets, index, reproduce
 from bench.report.figures.sensitivity import draw
 from bench.report.leaderboard import page
 from bench.report.tables import ablation, approximate, overview, published, sensitivity
@@ -76,6 +76,8 @@ def build(
         pages["report/ablation.md"] = [made_parts]
     if approximated := approximate.section(content.shown):
         pages["report/approximate.md"] = [approximated]
+    if again := reproduce.page(content.published, content.shown):
+        pages["report/reproduce.md"] = again
     if other := index.elsewhere(content.published, content.conflicts):
         pages[index.ELSEWHERE] = other
     listed = index.blocks(content, left_out, sorted(pages))

@@ -15,6 +15,7 @@ from bench.records import compare as records
 from bench.records import lists
 from bench.records.blocks import in_words
 from bench.records.compare import SIGNIFICANT, Entry
+from bench.records.ranking import letters_of
 from bench.records.text import clean
 from bench.records.words import metric_label
 
@@ -42,6 +43,7 @@ class Arguments:
     across_cards: bool = option(
         False, "also compare results made under different rules, and print in what they differ"
     )
+    words: bool = option(False, "of more than two results, also print every pair as a sentence")
     json: bool = option(False, "print the numbers as JSON")
     results: Path = results_folder()
 
@@ -55,20 +57,33 @@ def compare(given: Arguments) -> int:
     if given.json:
         print(json.dumps({"cards_differ": differing, "comparisons": pairs}, indent=1))
     else:
-        print("\n".join(lines(entries, differing, pairs)))
+        print("\n".join(lines(entries, differing, pairs, words=given.words)))
     return 0
 
 
 def lines(
-    entries: Sequence[Entry], differing: Sequence[str], pairs: Sequence[Mapping[str, Any]]
+    entries: Sequence[Entry],
+    differing: Sequence[str],
+    pairs: Sequence[Mapping[str, Any]],
+    *,
+    words: bool = False,
 ) -> list[str]:
-    """Return what `compare` prints: the records, what differs, a table and sentences."""
+    """Return what `compare` prints: the records, what differs, and the comparison.
+
+    Two results are compared in a line and a sentence; more in a matrix with letters of groups, and
+    in sentences where `words` are asked for.
+    """
     out = [f"{clean(e.name)}: card {e.record['card_id'][:8]}, {e.path}" for e in entries]
     if differing:
         out.append("the cards differ in:")
         out += [f"  {clean(line)}" for line in differing]
     if marks := [clean(e.name) for e in entries if e.record["partial"]]:
         out.append(f"partial: {', '.join(marks)} saw a part of the images only")
+    if len(entries) > 2:
+        for protocol in dict.fromkeys(pair["protocol"] for pair in pairs):
+            out += ["", *matrix([pair for pair in pairs if pair["protocol"] == protocol])]
+        out += ["", *map(sentence, pairs)] if words else ["", "every pair in words: --words"]
+        return out
     for place, pair in enumerate(pairs):
         before = pairs[place - 1] if place else {}
         if pair["protocol"] != before.get("protocol"):
@@ -77,6 +92,41 @@ def lines(
     out.append("")
     out += [sentence(pair) for pair in pairs]
     return out
+
+
+def matrix(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the results of one protocol, the best first: mean, letters, row minus column.
+
+    A star marks a difference that is significant after Holm's correction.
+    """
+    letters = letters_of(pairs)
+    means = {pair[side]: pair[f"mean_{side}"] for pair in pairs for side in ("a", "b")}
+    by_names = {frozenset((pair["a"], pair["b"])): pair for pair in pairs}
+    names = list(letters)
+    width = max(len(clean(name)) for name in names)
+    group = max(5, *(len(text) for text in letters.values()))
+    out = [_heading(pairs[0]), f"  {'':{width}}   mean  {'group':{group}}" + "".join(
+        f"{f'- {number}':>9}" for number in range(1, len(names))
+    )]  # fmt: skip
+    for number, name in enumerate(names, start=1):
+        mean = means[name]
+        cells = "".join(_difference(by_names[frozenset((name, other))], name)
+                        for other in names[: number - 1])  # fmt: skip
+        shown = "   n/a" if mean is None else f"{100 * mean:6.2f}"
+        out.append(f"  {clean(name):{width}} {shown}  {letters[name]:{group}}{cells}".rstrip())
+    out.append(
+        f"  results that share a letter are not told apart at {SIGNIFICANT}; * significant (Holm, "
+        f"{len(pairs)} comparisons)"
+    )
+    return out
+
+
+def _difference(pair: Mapping[str, Any], name: str) -> str:
+    if pair["difference"] is None:
+        return f"{'n/a':>9}"
+    sign = 1 if pair["b"] == name else -1
+    star = "*" if pair["p_holm"] < SIGNIFICANT else " "
+    return f"{100 * sign * pair['difference']:+8.2f}{star}"
 
 
 def sentence(pair: Mapping[str, Any]) -> str:

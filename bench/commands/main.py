@@ -34,6 +34,7 @@ COMMANDS = {
     "train": "Train a method on photographs with labels.",
     "sensitivity": "Measure how far the choices of a protocol move a score.",
     "report": "Rebuild report.md and its figures from the records; `report table`: one table.",
+    "reproduce": "Run published numbers again, and print expected, measured and difference.",
     "sheet": "Show queries of a record with the first images of their lists.",
     "doctor": "Check this installation without a GPU or a download.",
 }

@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import methods
 from bench.errors import BenchError, first_few, unknown
 from bench.records import blocks as of_blocks
-from bench.records import classes, lists, ranking, record
-from bench.records.rows import flat
+from bench.records import classes, lists, record
+from bench.records.rows import flat, marks_of
 from bench.records.words import ABSENT, label, metric_label, say
 from bench.scoring import intervals
 from bench.scoring.blocks import choose
@@ -147,7 +148,9 @@ def load(paths: Sequence[Path], own: str | None = None) -> list[Entry]:
                 f"the arrays of {path.name} are not those of a record: {type(error).__name__}: "
                 f"{reading.line(error)}."
             ) from error
+        marks = marks_of(held)
         name = f"{held['method']['name']}.{held['method']['variant']}"
+        name += f" ({', '.join(marks)})" if marks else ""
         entries.append(Entry(path, name, held, blocks, {p.name: p.asked for p in protocols}))
     ids = [entry.record["sha256"] for entry in entries]
     if len(set(ids)) < len(ids):
@@ -201,22 +204,6 @@ def compare(
             pair |= {"p_holm": p, "comparisons": len(pairs)}
         out += pairs
     return out
-
-
-def letters_of(pairs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the letters of all results of one protocol, the best first; `pairs` of `compare`.
-
-    Two results share a letter unless their difference is significant after Holm's correction.
-    """
-    means: dict[str, float] = {}
-    for pair in pairs:
-        for name, mean in ((pair["a"], pair["mean_a"]), (pair["b"], pair["mean_b"])):
-            means[name] = -1.0 if mean is None else mean
-    order = sorted(means, key=lambda name: (-means[name], name))
-    place = {name: i for i, name in enumerate(order)}
-    told = {(place[p["a"]], place[p["b"]]) for p in pairs if p["p_holm"] < SIGNIFICANT}
-    found = ranking.letters(range(len(order)), told)
-    return {name: found[i] for name, i in place.items()}
 
 
 def permutation(
@@ -309,13 +296,35 @@ def _runs_of(
     def meant(name: str) -> bool:
         return given in (name, name.split(".")[0])
 
-    runs = [run for name, of in held.items() if meant(name) for run in of]
+    named = _variant(given, [name for name in held if meant(name)])
+    runs = [run for name, of in held.items() if name == named for run in of]
     if not runs:
         for name, error in broken.items():
             if meant(name):
                 raise error
         raise unknown(f"method with a whole record of {dataset}", given, held)
     return runs
+
+
+def _variant(given: str, there: Sequence[str]) -> str:
+    """Return which of the names that have a record is meant: a bare name is the first variant.
+
+    Where that has no record, the only trained one is meant; of several none.
+    """
+    if given in there or not there:
+        return given
+    try:
+        first = methods.full_name(given)
+    except BenchError:
+        first = given  # a method of the user's own, or of another version
+    if first in there:
+        return first
+    trained = [name for name in there if not name.endswith(".untrained")]
+    if len(trained) == 1:
+        return trained[0]
+    raise BenchError(
+        f"{given!r} is {first} and has no record here; name one of {first_few(sorted(there))}."
+    )
 
 
 def _in_all(sets: Iterable[set[str]]) -> set[str]:

@@ -10,8 +10,9 @@ are those on these sets.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,22 @@ def letters(order: Sequence[int], told_apart: Collection[tuple[int, int]]) -> di
         member: "".join(_letter(i) for i, column in enumerate(columns) if member in column)
         for member in order
     }
+
+
+def letters_of(pairs: Sequence[Mapping[str, Any]], level: float = 0.05) -> dict[str, str]:
+    """Return the letters of all results of one protocol, the best first; `pairs` of `compare`.
+
+    Two results share a letter unless their difference is significant after Holm's correction.
+    """
+    means: dict[str, float] = {}
+    for pair in pairs:
+        for name, mean in ((pair["a"], pair["mean_a"]), (pair["b"], pair["mean_b"])):
+            means[name] = -1.0 if mean is None else mean
+    order = sorted(means, key=lambda name: (-means[name], name))
+    place = {name: i for i, name in enumerate(order)}
+    told = {(place[p["a"]], place[p["b"]]) for p in pairs if p["p_holm"] < level}
+    found = letters(range(len(order)), told)
+    return {name: found[i] for name, i in place.items()}
 
 
 def _letter(number: int) -> str:

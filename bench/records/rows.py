@@ -203,13 +203,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
     scales = (card["preprocess"] or {}).get("scales", [])
     if not isinstance(scales, list) or any(type(scale) not in (int, float) for scale in scales):
         raise BenchError(f"the scales on the card are {scales!r}, not a list of numbers.")
-    marks = ["untrained"] if weights["trained"] is False else []
-    if re.search(r"\bchance\b", weights["source"], re.IGNORECASE):
-        marks = ["chance"]
-    if record["partial"] or card["limit"] is not None or "missing" in card:
-        marks.append("partial")
-    if classes.is_transductive(card):
-        marks.append("transductive")
+    marks = marks_of(record)
     commit, dirty = record["source"]["commit"], record["source"]["dirty"]
     return Run(
         file=file,
@@ -239,6 +233,17 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         cost=costs.of_record(record),
         approximate=record.get("approximate"),
     )
+
+
+def marks_of(record: Mapping[str, Any]) -> list[str]:
+    """Return what must stand wherever a score of a record stands: untrained, chance and so on."""
+    card, weights = record["card"], record["method"]["weights"]
+    marks = ["untrained"] if weights["trained"] is False else []
+    if re.search(r"\bchance\b", weights["source"], re.IGNORECASE):
+        marks = ["chance"]
+    if record["partial"] or card["limit"] is not None or "missing" in card:
+        marks.append("partial")
+    return marks + (["transductive"] if classes.is_transductive(card) else [])
 
 
 def _backbone(method: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ function el(tag, properties, ...children) {
 }
 
 function interval(score) {
-  return score.length === 3 ? `${score[1].toFixed(1)}–${score[2].toFixed(1)}` : "";
+  return score[1] === null ? "" : `${score[1].toFixed(0)}–${score[2].toFixed(0)}`;
 }
 
 function chip(sha) {
@@ -36,21 +36,36 @@ function scoreTable(row) {
       })))));
 }
 
+function fact(name, value, unit) {
+  return value === null || value === undefined ? null : [name, `${typeof value === "number" ? THREE_DIGITS.format(value) : value}${unit ? ` ${unit}` : ""}`];
+}
+
+// Ten lines that matter, the command and the links; the record in full below, folded.
 function detail(row) {
   const card = byCard.get(row.card);
+  const copy = el("button", { type: "button", class: "copy", onclick: (event) => copyText(row.command, event.target) }, "copy");
+  const published = DATA.sources[row.name] || [];
+  const lines = [
+    fact("trained on", row.training), fact("network", row.backbone === "not stated" ? null : `${row.backbone}${row.parameters ? `, ${THREE_DIGITS.format(row.parameters / 1e6)} M parameters` : ""}${row.flops ? `, ${THREE_DIGITS.format(row.flops / 1e9)} GFLOPs` : ""}`),
+    fact("protocol", card.gist), fact("system", row.chain),
+    fact("a query takes", row.query, "ms"), row.latency ? ["of it describe", `${THREE_DIGITS.format(row.latency[0])} ms (p95 ${THREE_DIGITS.format(row.latency[1])} ms) on ${row.device}`] : null,
+    fact("throughput", row.speed, "images/s"), fact("an image needs", WHOLE.format(row.bytes), `bytes, ${WHOLE.format(row.dim)} numbers${row.local ? " and local features" : ""}`),
+    fact("measured", `${row.created.slice(0, 10)}, code ${row.code}`),
+  ].filter(Boolean);
   return el("div", { class: "detail" },
-    el("p", { class: "links" },
-      el("a", { href: row.record }, "record (.json)"),
-      el("a", { href: row.ranks }, "ranks (.npz)"),
-      row.sheet ? el("a", { href: row.sheet }, "sheet of queries") : el("span", { class: "quiet" }, "no sheet"),
-      el("span", { class: "quiet" }, `run ${row.id}, code ${row.code}`)),
     el("div", { class: "scroll" }, scoreTable(row)),
-    el("p", { class: "quiet" }, "Check it: ", el("code", {}, `python -m bench verify results/${decodeURIComponent(row.record)}`)),
-    el("div", { class: "facts" },
-      el("section", {}, el("h3", {}, "Protocol card ", chip(row.card)),
-        list([["sha256 of the card", row.card], ...card.fields])),
-      ...row.facts.map((index) => {
-        const [name, pairs] = DATA.facts[index];
-        return el("section", {}, el("h3", {}, name), list(pairs));
-      })));
+    list(lines),
+    el("p", { class: "command" }, el("code", {}, row.command), " ", copy),
+    el("p", { class: "links" },
+      el("a", { href: row.record }, "record (.json)"), el("a", { href: row.ranks }, "ranks (.npz)"),
+      row.sheet ? el("a", { href: row.sheet }, "sheet of queries") : el("span", { class: "quiet" }, "no sheet"),
+      ...published.map(([words, url]) => el("a", { href: url, rel: "noreferrer" }, words))),
+    el("details", { class: "more-facts" }, el("summary", {}, "Card and record in full"),
+      el("p", { class: "quiet" }, "Check it: ", el("code", {}, `python -m bench verify results/${decodeURIComponent(row.record)}`)),
+      el("div", { class: "facts" },
+        el("section", {}, el("h3", {}, "Protocol card ", chip(row.card)), list([["id of the card", row.card], ...card.fields])),
+        ...row.facts.map((index) => {
+          const [name, pairs] = DATA.facts[index];
+          return el("section", {}, el("h3", {}, name), list(pairs));
+        }))));
 }

@@ -32,7 +32,32 @@ function facetOptions(key) {
   return [["", "all"], ...options];
 }
 
-function renderFilters(columns, column) {
+function field(name, label, title) {
+  return el("label", { class: "field bound", title }, el("span", {}, label), el("input", { id: `f-${name}`, type: "number", min: "0", step: "any", inputmode: "decimal", value: state[name], onchange: (event) => {
+    set({ [name]: event.target.value });
+    $(`f-${name}`).focus();
+  } }));
+}
+
+function columnChooser(rows) {
+  const chosen = chosenColumns(state, rows);
+  const old = document.querySelector("#columns");
+  const toggle = (key, on) => set({ cols: (on ? [...chosen, key] : chosen.filter((each) => each !== key)).join(",") || "none" });
+  const n = Number(state.n);
+  const size = el("input", { id: "f-n", type: "range", min: "3", max: "9", step: "0.25", value: String(Math.log10(n)), "aria-label": "number of images in the index",
+    oninput: (event) => { event.target.nextElementSibling.textContent = WHOLE.format(Math.round(10 ** Number(event.target.value))); },
+    onchange: (event) => { set({ n: String(Math.round(10 ** Number(event.target.value))), cols: chosen.includes("size") ? state.cols : [...chosen, "size"].join(",") }); $("f-n").focus(); } });
+  return el("details", { id: "columns", class: "chooser", open: Boolean(old && old.open) }, el("summary", {}, "Columns"),
+    el("div", { class: "choices" },
+      ...FIXED.filter((column) => column.key !== "name").map((column) => el("label", { title: column.title }, el("input", { type: "checkbox", "data-column": column.key, checked: chosen.includes(column.key), onchange: (event) => {
+        toggle(column.key, event.target.checked);
+        const again = document.querySelector(`[data-column="${column.key}"]`);
+        if (again) again.focus();
+      } }), column.label === "#" ? "rank" : column.label)),
+      el("label", { class: "slider" }, "at N images: ", size, el("output", {}, WHOLE.format(n)))));
+}
+
+function renderFilters(rows, columns, column) {
   const form = $("filters");
   const typed = $("f-q");
   const search = typed || el("input", { id: "f-q", type: "search", placeholder: "method, weights, card …", autocomplete: "off", spellcheck: "false",
@@ -40,14 +65,21 @@ function renderFilters(columns, column) {
   if (search.value !== state.q) search.value = state.q;
   const protocols = [["", "all"], ...protocolsOf(state).map((name) => [name, name])];
   if (state.protocol && !protocols.some(([name]) => name === state.protocol)) protocols.push([state.protocol, state.protocol]);
+  const more = document.querySelector("#more-filters");
+  const active = ["crop", "rerank", "backbone", "device", "card", "maxms", "maxkb", "maxpar"].filter((key) => state[key]).length;
   const made = [
     choice("data", "Data set", DATASETS.map((name) => [name, `${name} (${MEASURED.get(name) || "published only"})`])),
     choice("protocol", "Protocol", protocols),
-    ...FACETS.map(([key, label, title]) => choice(key, label, facetOptions(key), title)),
     el("label", { class: "field narrow-only" }, el("span", {}, "Sort by"), el("select", { id: "f-sort", onchange: (event) => set({ sort: event.target.value, order: "" }) },
       ...columns.map((each) => el("option", { value: each.key, selected: each === column }, each.label)))),
-    el("label", { class: "check" }, el("input", { id: "f-group", type: "checkbox", checked: state.group === "yes", onchange: (event) => set({ group: event.target.checked ? "yes" : "no" }) }), "group by protocol"),
-    el("button", { type: "button", id: "clear", disabled: !anyFilter(), onclick: clear }, "Clear filters"),
+    el("details", { id: "more-filters", class: "chooser", open: Boolean(more && more.open) }, el("summary", {}, active ? `Filters (${active})` : "Filters"),
+      el("div", { class: "choices" }, ...FACETS.map(([key, label, title]) => choice(key, label, facetOptions(key), title)),
+        ...BOUNDS.map(([key, label, title]) => field(key, label, title)),
+        el("label", { class: "check" }, el("input", { id: "f-group", type: "checkbox", checked: state.group === "yes", onchange: (event) => set({ group: event.target.checked ? "yes" : "no" }) }), "group by protocol"))),
+    columnChooser(rows),
+    el("button", { type: "button", id: "clear", disabled: !anyFilter(), onclick: clear }, "Clear"),
+    el("button", { type: "button", id: "take-csv", title: "the rows in view as CSV", onclick: () => download(`${state.data}.csv`, asCsv(inView, columns), "text/csv") }, "CSV"),
+    el("button", { type: "button", id: "take-latex", title: "the rows in view as a LaTeX table", onclick: () => download(`${state.data}.tex`, asLatex(inView, columns), "application/x-tex") }, "LaTeX"),
   ];
   const old = [...form.children].filter((child) => !child.contains(search));
   for (const child of old) child.remove();
@@ -56,11 +88,11 @@ function renderFilters(columns, column) {
 }
 
 function anyFilter() {
-  return ["protocol", "q", ...FACETS.map(([key]) => key)].some((key) => state[key]);
+  return ["protocol", "q", ...FACETS.map(([key]) => key), ...BOUNDS.map(([key]) => key)].some((key) => state[key]);
 }
 
 function clear() {
-  set({ protocol: "", q: "", ...Object.fromEntries(FACETS.map(([key]) => [key, ""])) });
+  set({ protocol: "", q: "", ...Object.fromEntries([...FACETS, ...BOUNDS].map(([key]) => [key, ""])) });
   $("f-q").focus();
 }
 
@@ -68,12 +100,15 @@ function render() {
   const rows = filtered(state);
   const columns = columnsOf(rows, state);
   const column = sortColumn(columns, state);
-  renderFilters(columns, column);
+  placeRows(rows, column.kind === "score" ? column : sortColumn(columns, { ...state, sort: "" }));
+  renderFilters(rows, columns, column);
   const ordered = sorted(rows, column, state);
   const groups = state.group === "yes" ? grouped(ordered) : [{ group: null, rows: ordered }];
   inView = groups.flatMap((group) => group.rows);
   const total = MEASURED.get(state.data) || 0;
   $("status").textContent = `${WHOLE.format(rows.length)} of ${WHOLE.format(total)} measured rows of ${state.data}`;
+  renderOverview(state, (name) => { set({ data: name, protocol: "", crop: "", rerank: "", backbone: "", device: "", card: "", open: "" }); $("f-data").focus(); });
+  renderPins(state, columns, pin);
   renderCards(rows);
   renderTable(groups, columns, column, total);
   renderPlot(rows, columns, column);
@@ -111,31 +146,45 @@ function heading(column, chosen) {
     const again = document.querySelector(`th[data-key="${CSS.escape(column.key)}"] button`);
     if (again) again.focus();
   };
-  return el("th", { scope: "col", class: `c-${column.kind === "score" ? "score" : column.key}`, "data-key": column.key, "aria-sort": active ? (down ? "descending" : "ascending") : "none", title: column.title },
+  return el("th", { scope: "col", class: `c-${column.kind === "score" ? "score" : column.key}${column.kind && column.kind !== "score" ? " c-number" : ""}`, "data-key": column.key, "aria-sort": active ? (down ? "descending" : "ascending") : "none", title: column.title },
     el("button", { type: "button", onclick: press }, column.label, el("span", { class: "arrow", "aria-hidden": "true" }, active ? (down ? "▾" : "▴") : "")));
+}
+
+function pin(id) {
+  const pins = state.pins.split(",").filter(Boolean);
+  set({ pins: (pins.includes(id) ? pins.filter((each) => each !== id) : [...pins, id].slice(-4)).join(",") }, true);
 }
 
 function cell(row, column) {
   if (column.kind === "score") {
     const score = scoreOf(row, column.protocol, column.metric);
     if (!score) return el("td", { class: "c-score" }, NONE);
-    const text = score[0].toFixed(2);
+    const text = score[3].toFixed(1);
     return el("td", { class: "c-score" }, isBest(row, column) ? el("b", {}, text) : text, el("small", {}, interval(score)));
   }
+  const three = (value) => (value === null || value === undefined ? NONE : THREE_DIGITS.format(value));
   const [text, below] = {
-    crop: () => [row.crop], rerank: () => [row.rerank], card: () => [chip(row.card)],
-    bytes: () => [WHOLE.format(row.bytes), `${WHOLE.format(row.dim)}-d${row.local ? " and local" : ""}`],
-    latency: () => [row.latency ? row.latency.map((ms) => ms.toFixed(1)).join(" / ") : NONE, row.device],
+    rank: () => [row.rank === null ? NONE : String(row.rank)],
+    crop: () => [row.crop], chain: () => [row.chain], card: () => [chip(row.card)], backbone: () => [row.backbone], training: () => [row.training], device: () => [row.device],
+    bytes: () => [WHOLE.format(row.bytes), row.local ? "with local" : null], dim: () => [WHOLE.format(row.dim)],
+    query: () => [three(row.query)], latency: () => [row.latency ? row.latency.map(three).join(" / ") : NONE],
+    parameters: () => [three(millions(row.parameters))], flops: () => [three(row.flops && row.flops / 1e9)], speed: () => [three(row.speed)],
+    size: () => [`${three((row.bytes * Number(state.n)) / 1e9)} GB`, row.search ? `${three((row.search * Number(state.n)) / 1e6)} ms` : null],
   }[column.key]();
-  return el("td", { class: `c-${column.key}` }, text, below ? el("small", {}, below) : null);
+  return el("td", { class: `c-${column.key}${column.kind ? " c-number" : ""}` }, text, below ? el("small", {}, below) : null);
 }
+
+function threeDigits(value) { return THREE_DIGITS.format(value); }
 
 function rowLines(row, columns) {
   const open = state.open === row.id;
   const button = el("button", { type: "button", class: "name", "aria-expanded": String(open), "aria-controls": `d-${row.id}`, "data-id": row.id, onclick: () => toggleRow(row.id) }, row.name);
   const line = el("tr", { class: `row ${open ? "open" : ""}`, id: `r-${row.id}` },
-    el("th", { scope: "row", class: "c-name" }, el("span", { class: "title" }, button, ...row.marks.map((mark) => el("span", { class: `mark ${mark}` }, mark))), el("small", {}, row.backbone === "not stated" ? "" : row.backbone)),
-    ...columns.slice(1).map((column) => cell(row, column)));
+    el("th", { scope: "row", class: "c-name" }, el("span", { class: "title" }, button, ...row.marks.map((mark) => el("span", { class: `mark ${mark}` }, mark)),
+      el("button", { type: "button", class: "pin", title: "pin: keep beside others", "aria-pressed": String(state.pins.split(",").includes(row.id)), "aria-label": `pin ${row.name}`, onclick: () => { pin(row.id); const again = document.querySelector(`#r-${CSS.escape(row.id)} .pin`); if (again) again.focus(); } }, "pin")),
+      el("small", { class: "narrow-cost" }, [row.query ? `${threeDigits(row.query)} ms` : row.latency ? `${threeDigits(row.latency[0])} ms` : "", `${WHOLE.format(row.bytes)} B`].filter(Boolean).join(", "))),
+    );
+  line.replaceChildren(...columns.map((column) => (column.key === "name" ? line.firstChild : cell(row, column))));
   if (!open) return [line];
   return [line, el("tr", { class: "more", id: `d-${row.id}` }, el("td", { colspan: columns.length }, detail(row)))];
 }
@@ -152,7 +201,7 @@ function renderTable(groups, columns, column, total) {
   let left = limit;
   for (const group of groups) {
     if (left <= 0) break;
-    if (group.group) {
+    if (group.group && groups.length > 1) {
       body.append(el("tr", { class: "group" }, el("th", { colspan: columns.length, scope: "rowgroup" },
         group.partial ? el("span", { class: "mark partial" }, "partial runs, not ranked") : null, " ", group.group.words)));
     }
@@ -210,26 +259,54 @@ function renderPlot(rows, columns, column) {
   drawPlot(place, rows, scores, state, openRow);
 }
 
+// Columns of published rows: mAP by protocol, or Recall@k; sorted by the first, the best first.
+function publishedColumns(rows) {
+  const keys = new Map();
+  for (const row of rows) for (const [dataset, protocol, metric] of row.values) {
+    if (dataset === state.data && (!state.protocol || protocol === state.protocol)) keys.set(`${protocol}|${metric}`, [protocol, metric]);
+  }
+  const order = (name) => ["medium", "hard", "easy"].indexOf(name) + 1 || 9;
+  const all = [...keys.values()];
+  const maps = all.filter(([, metric]) => metric === "mAP").sort(([a], [b]) => order(a) - order(b) || (a < b ? -1 : 1));
+  const recalls = all.filter(([, metric]) => /^R@(1|5|10)$/.test(metric)).sort(([a, x], [b, y]) => (a < b ? -1 : a > b ? 1 : Number(x.slice(2)) - Number(y.slice(2))));
+  return (maps.length ? maps : recalls.length ? recalls : all).slice(0, 6);
+}
+
 function renderPublished() {
   const place = $("published");
   const rows = filteredPublished(state);
   const all = DATA.published.filter((row) => row.values.some(([dataset]) => dataset === state.data));
   if (!all.length) { place.replaceChildren(); return; }
-  const values = (row) => row.values.filter(([dataset, protocol]) => dataset === state.data && (!state.protocol || protocol === state.protocol));
-  const body = rows.map((row) => el("tr", {},
-    el("th", { scope: "row", class: "c-name" }, row.name, el("small", {}, row.variant)),
-    el("td", { class: "digits" }, ...values(row).map(([, protocol, metric, digits]) => el("span", {}, `${protocol} ${metric} `, el("i", {}, digits)))),
-    el("td", { class: "wide-only" }, row.backbone), el("td", { class: "wide-only" }, row.training), el("td", { class: "wide-only" }, row.dim === null ? "not stated" : String(row.dim)),
+  const columns = publishedColumns(all);
+  const digits = (row, [protocol, metric]) => { const found = row.values.find((value) => value[0] === state.data && value[1] === protocol && value[2] === metric); return found ? found[3] : null; };
+  const several = new Set(columns.map(([protocol]) => protocol)).size > 1;
+  const heads = [
+    ["method", "Method", (row) => `${row.name} ${row.variant}`],
+    ...columns.map((column) => [column.join("|"), several || column[1] === "mAP" ? column.join(" ") : column[1], (row) => { const text = digits(row, column); return text === null ? null : Number(text); }]),
+    ["year", "Year", (row) => row.year], ["dim", "Dim", (row) => row.dim], ["crop", "Query", (row) => row.crop], ["rerank", "Re-ranking", (row) => row.rerank], ["source", "Source", (row) => row.source],
+  ];
+  const chosen = heads.find(([key]) => key === state.psort) || heads[1];
+  const score = columns.some((column) => column.join("|") === chosen[0]);
+  const down = state.porder ? state.porder === "desc" : score || chosen[0] === "year";
+  const ordered = [...rows].sort((one, other) => {
+    const [a, b] = [chosen[2](one), chosen[2](other)];
+    if (a === null || b === null) return (a === null) - (b === null);
+    return (a < b ? -1 : a > b ? 1 : 0) * (down ? -1 : 1);
+  });
+  const sort = (key) => { set({ psort: key, porder: key === chosen[0] ? (down ? "asc" : "desc") : "" }, true); const again = document.querySelector(`[data-published="${CSS.escape(key)}"]`); if (again) again.focus(); };
+  const body = ordered.map((row) => el("tr", {},
+    el("th", { scope: "row", class: "c-name" }, row.name, ...row.marks.map((mark) => el("span", { class: "mark" }, mark)), el("small", {}, row.variant)),
+    ...columns.map((column) => el("td", { class: "c-score digits", "data-label": `${column.join(" ")}: ` }, digits(row, column) ?? NONE)),
+    el("td", { class: "wide-only" }, row.year ?? NONE), el("td", { class: "wide-only" }, row.dim === null ? NONE : WHOLE.format(row.dim)),
     el("td", { "data-label": "Query: " }, row.crop), el("td", { "data-label": "Re-ranking: " }, row.rerank),
     el("td", {}, row.url ? el("a", { href: row.url, rel: "noreferrer" }, row.source) : row.source, " ", el("span", { class: "tag", title: DATA.tags[row.tag] }, row.tag),
       row.part === "main" ? null : el("span", { class: "tag" }, row.part), row.note ? el("small", {}, row.note) : null)));
   place.replaceChildren(
     el("h2", { id: "published-heading" }, "Published elsewhere, not measured here"),
-    el("p", {}, `${rows.length} of ${all.length} rows of ${state.data}, with the digits as printed in their source. They have no protocol card: how they were scored is known only as far as the columns say, and they are never sorted among the measured rows. Data set, protocol and search apply to them.`),
+    el("p", {}, `${rows.length} of ${all.length} rows of ${state.data}, with the digits as printed in their source. They have no protocol card: how they were scored is known only as far as the columns say, and they are never sorted among the measured rows. Data set, protocol, query, backbone and search apply to them.`),
     rows.length ? el("div", { class: "scroll" }, el("table", { class: "board" },
-      el("thead", {}, el("tr", {}, ...["Method", "As printed, %"].map((text) => el("th", { scope: "col" }, text)),
-        ...["Backbone", "Trained on", "Dim"].map((text) => el("th", { scope: "col", class: "wide-only" }, text)),
-        ...["Query", "Re-ranking", "Source"].map((text) => el("th", { scope: "col" }, text)))),
+      el("thead", {}, el("tr", {}, ...heads.map(([key, label]) => el("th", { scope: "col", class: ["year", "dim"].includes(key) ? "wide-only" : "", "aria-sort": key === chosen[0] ? (down ? "descending" : "ascending") : "none" },
+        el("button", { type: "button", "data-published": key, onclick: () => sort(key) }, label, el("span", { class: "arrow", "aria-hidden": "true" }, key === chosen[0] ? (down ? "▾" : "▴") : "")))))),
       el("tbody", {}, ...body))) : el("p", { class: "empty" }, "No published row fits these filters."));
 }
 

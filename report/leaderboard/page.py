@@ -16,6 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.records import groups
 from bench.records.rows import Run, flat, protocols
 from bench.records.text import clean, relative_target
@@ -23,6 +26,7 @@ from bench.records.words import gist, label, metric_label, say, stated
 from bench.report.tables import main
 from bench.report.tables.differences import crop_of
 from bench.report.tables.literature import metric_name
+from bench.report.tables.overview import STEPS, Overview, mean_of
 from bench.report.tables.published import TAGS, PublishedRow
 from bench.system import reading
 from bench.system.hashing import canonical_json
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     from bench.report.build import Content
 
 PARTS = Path(__file__).resolve().parent
-SCRIPTS = ("view.js", "plot.js", "detail.js", "page.js")
+SCRIPTS = ("view.js", "overview.js", "plot.js", "detail.js", "take.js", "page.js")
 UNITS = ("ms", "s", "px", "bytes")
 SHOWN_ELSEWHERE = {
     "schema",
@@ -44,6 +48,7 @@ SHOWN_ELSEWHERE = {
     "ranks",
 }
 LONGEST = 600
+LEAST_ROWS = 10_000
 
 
 def page(results: Path, content: Content, left_out: Sequence[tuple[PurePosixPath, str]]) -> bytes:
@@ -55,6 +60,9 @@ def page(results: Path, content: Content, left_out: Sequence[tuple[PurePosixPath
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     data = {
         **_measured(results, content.shown),
+        "datasets": list(content.by_dataset),
+        "overviews": [_overview(one) for one in content.overviews],
+        "sources": _sources(content.published),
         "published": [_published(row) for row in content.published if row.printable and row.values],
         "tags": TAGS,
         "left_out": [[clean(file), clean(reason)] for file, reason in left_out],
@@ -156,10 +164,15 @@ def _row(run: Run, record: Mapping[str, Any], sheets: Mapping[str, str]) -> dict
         "training": clean(run.training_set),
         "dim": run.dim,
         "crop": {"whole": "whole image"}.get(crop_of(run), crop_of(run)),
-        "rerank": _rerank(run),
+        "rerank": run.reranking_words or "none",
         "bytes": int(image_bytes) if image_bytes == int(image_bytes) else round(image_bytes, 1),
         "local": "rerank" in record,
         "query": query_ms and float(f"{query_ms.p50:.6g}"),
+        "command": clean(record["command"], LONGEST),
+        "parameters": run.cost.parameters,
+        "flops": run.cost.flops,
+        "speed": run.cost.images_per_s and float(f"{run.cost.images_per_s:.6g}"),
+        "search": _searched(run),
         "latency": run.describe_ms and [float(f"{ms:.6g}") for ms in run.describe_ms],
         "device": clean(run.device.partition(": ")[2] or run.device),
         "card": run.card_id,
@@ -177,8 +190,8 @@ def _row(run: Run, record: Mapping[str, Any], sheets: Mapping[str, str]) -> dict
     }
 
 
-def _score(run: Run, protocol: str, metric: str) -> list[float] | None:
-    """Return mean and interval in percent; None where the record has no mean.
+def _score(run: Run, protocol: str, metric: str) -> list[float | None] | None:
+    """Return mean, interval, and mean as tables print it, in percent; None without a mean.
 
     They are rounded here to the digits that the page shows, as in the report: a script would round
     a tie the other way, or round twice.
@@ -186,13 +199,62 @@ def _score(run: Run, protocol: str, metric: str) -> list[float] | None:
     score = run.score(protocol, metric)
     if score.mean is None:
         return None
-    ends = [float(f"{100 * end:.1f}") for end in score.interval or ()]
-    return [float(f"{100 * score.mean:.2f}"), *ends]
+    ends = [float(f"{100 * end:.1f}") for end in score.interval or ()] or [None, None]
+    return [float(f"{100 * score.mean:.2f}"), *ends, float(f"{100 * score.mean:.1f}")]
 
 
-def _rerank(run: Run) -> str:
-    """Return "none", or the rule for candidates: official, deployable."""
-    return clean(run.card["candidates_rule"], 60)
+def _searched(run: Run) -> float | None:
+    """Return milliseconds of an exact search per million rows; None for small databases.
+
+    A search of few rows takes the time of its call, not of its rows.
+    """
+    timed, rows = run.cost.phases.get("search"), run.card["dataset"]["database"]
+    rows += run.card["distractors"]["count"]
+    if timed is None or rows < LEAST_ROWS or run.card["search"] != "exact":
+        return None
+    return float(f"{1e6 * timed.p50 / rows:.6g}")
+
+
+def _overview(one: Overview) -> dict[str, Any]:
+    """Return an overview for the script: rows by id, means, and draws as unsigned 16-bit numbers.
+
+    The same draws give the same ranks as in the report; the script ranks what is in view.
+    """
+    return {
+        "metric": one.metric,
+        "system": one.system,
+        "sets": [[clean(column.dataset), clean(column.protocol)] for column in one.columns],
+        "lines": [
+            {
+                "name": clean(line.name, 120),
+                "rows": [run and run.run_id for run in line.runs],
+                "means": [
+                    None if run is None else float(f"{100 * mean_of(run, column):.6g}")
+                    for run, column in zip(line.runs, one.columns, strict=True)
+                ],
+                "draws": [None if drawn is None else _packed(drawn) for drawn in line.drawn],
+                "query": line.query_ms and float(f"{line.query_ms:.6g}"),
+                "bytes": line.image_bytes,
+            }
+            for line in one.lines
+        ],
+    }
+
+
+def _packed(drawn: NDArray[np.float64]) -> str:
+    whole = np.round(STEPS * drawn).astype("<u2")
+    return base64.b64encode(whole.tobytes()).decode("ascii")
+
+
+def _sources(rows: Sequence[PublishedRow]) -> dict[str, list[list[str]]]:
+    """Return, by method.variant, where numbers of these very weights were published: words, url."""
+    found: dict[str, list[list[str]]] = {}
+    for row in rows:
+        for name in row.measured if row.printable and row.source.url else ():
+            entry = [clean(row.source.text, 60), str(row.source.url)]
+            if entry not in found.setdefault(name, []):
+                found[name].append(entry)
+    return found
 
 
 def _card(run: Run) -> dict[str, Any]:
@@ -265,6 +327,9 @@ def _published(row: PublishedRow) -> dict[str, Any]:
         "source": clean(row.source.text),
         "url": row.source.url,
         "tag": row.tag,
+        "year": row.source.year,
+        "size": row.size,
+        "marks": list(row.marks),
         "note": clean(row.note or row.verdict or ""),
     }
 

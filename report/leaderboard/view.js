@@ -11,13 +11,21 @@ const FACETS = [
 ];
 const DEFAULTS = {
   data: "", protocol: "", crop: "", rerank: "", backbone: "", device: "", card: "",
-  q: "", sort: "score", order: "", group: "yes", x: "latency", open: "",
+  q: "", sort: "score", order: "", group: "yes", x: "query", open: "", maxms: "", maxkb: "", maxpar: "",
+  cols: "", pins: "", n: "1000000", psort: "", porder: "",
 };
+// Bounds: what is bounded, its words, and the value of a row.
+const BOUNDS = [
+  ["maxms", "ms ≤", "largest time of a query, ms", (row) => row.query ?? (row.latency && row.latency[0])],
+  ["maxkb", "KB ≤", "largest descriptor of an image, local features included, KB", (row) => row.bytes / 1000],
+  ["maxpar", "params ≤, M", "most parameters of the network, millions", (row) => row.parameters && row.parameters / 1e6],
+];
 // What quality is drawn against: the words of the axis, and the cost of a row, null where unknown.
 const COSTS = {
-  latency: ["latency of one image, ms (p50)", (row) => row.latency && row.latency[0]],
   query: ["time of a query, ms (p50)", (row) => row.query],
+  latency: ["describe one image, ms (p50)", (row) => row.latency && row.latency[0]],
   bytes: ["bytes per image", (row) => row.bytes],
+  parameters: ["parameters, millions", (row) => row.parameters && row.parameters / 1e6],
 };
 const AT_ONCE = 100;
 const NONE = "–";
@@ -34,6 +42,7 @@ for (const row of DATA.rows) {
   row.partial = row.marks.includes("partial");
   row.text = [row.name, row.stages, ...row.marks, row.backbone, row.backbone.replace("-", ""), row.training, row.card.slice(0, 8)].join(" ").toLowerCase();
 }
+const byId = new Map(DATA.rows.map((row) => [row.id, row]));
 for (const row of DATA.published) {
   row.text = [row.name, row.variant, row.backbone, row.training, row.source].join(" ").toLowerCase();
 }
@@ -46,13 +55,14 @@ function count(list) {
 
 const MEASURED = count(DATA.rows.map((row) => row.dataset));
 const DATASETS = [
-  ...[...MEASURED.keys()].sort(),
+  ...DATA.datasets,
   ...[...new Set(DATA.published.flatMap((row) => row.values.map((value) => value[0])))]
     .filter((name) => !MEASURED.has(name)).sort(),
 ];
-// The data set with most rows opens first; of equal ones the first by name.
-DEFAULTS.data = DATASETS.reduce((best, name) =>
-  (MEASURED.get(name) || 0) > (MEASURED.get(best) || 0) ? name : best, DATASETS[0] || "");
+// The data set with most methods opens first, the toy last; of equal ones the first of the field.
+const METHODS = (name) => (name === "mini" ? 0 : new Set(DATA.rows.filter((row) => row.dataset === name).map((row) => row.name)).size);
+const MANY = new Map(DATA.datasets.map((name) => [name, METHODS(name)]));
+DEFAULTS.data = DATA.datasets.reduce((best, name) => (MANY.get(name) > MANY.get(best) ? name : best), DATA.datasets[0] || DATASETS[0] || "");
 
 function readState() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -94,13 +104,25 @@ function filtered(state) {
     row.dataset === state.data
     && (!state.protocol || state.protocol in row.scores)
     && FACETS.every(([key]) => !state[key] || row[key] === state[key])
+    && within(row, state)
     && wanted.every((word) => row.text.includes(word)));
+}
+
+// What is not known is not within a bound.
+function within(row, state) {
+  return BOUNDS.every(([key, , , value]) => {
+    const bound = Number(state[key]);
+    if (state[key] === "" || !Number.isFinite(bound)) return true;
+    const known = value(row);
+    return known !== null && known !== undefined && known <= bound;
+  });
 }
 
 function filteredPublished(state) {
   const wanted = words(state);
   return DATA.published.filter((row) =>
     row.values.some(([dataset, protocol]) => dataset === state.data && (!state.protocol || protocol === state.protocol))
+    && (!state.crop || row.crop === state.crop) && (!state.backbone || row.backbone === state.backbone)
     && wanted.every((word) => row.text.includes(word)));
 }
 
@@ -131,18 +153,52 @@ function scoreColumns(rows, state) {
   return columns;
 }
 
+const millions = (value) => value && value / 1e6;
 const FIXED = [
-  { key: "name", label: "Method", value: (row) => row.name },
+  { key: "name", label: "Method", title: "method.variant", value: (row) => row.name },
+  { key: "rank", label: "#", kind: "rank", title: "place among the rows in view of one protocol and system, by the column that sorts", value: (row) => row.rank ?? null },
+  { key: "query", label: "Query, ms", kind: "number", title: "a query from its file to its list: decode, describe, search, re-rank; p50, one image at a time", value: (row) => row.query },
+  { key: "latency", label: "Describe, ms", kind: "number", title: "describe one image at a time: p50 / p95, and the device", value: (row) => row.latency && row.latency[0] },
+  { key: "bytes", label: "Bytes", kind: "number", title: "bytes that the search needs per image of the database", value: (row) => row.bytes },
+  { key: "dim", label: "Dim", kind: "number", title: "numbers per descriptor", value: (row) => row.dim },
+  { key: "parameters", label: "Params, M", kind: "number", title: "parameters of the network, millions", value: (row) => millions(row.parameters) },
+  { key: "flops", label: "GFLOPs", kind: "number", title: "operations of one image, all scales", value: (row) => row.flops && row.flops / 1e9 },
+  { key: "speed", label: "Images/s", kind: "number", title: "describe, at the batch that was best", value: (row) => row.speed },
+  { key: "size", label: "At N", kind: "number", title: "GB of an index of N images, and ms of an exact search of it where it was timed on 10,000 rows or more", value: (row, state) => row.bytes * Number(state.n) / 1e9 },
+  { key: "chain", label: "System", title: "compression, index, precision and stages; rows of one system are ranked together", value: (row) => row.chain },
   { key: "crop", label: "Query", title: "what of a query the method sees", value: (row) => row.crop },
-  { key: "rerank", label: "Re-ranking", title: "rule for the candidates of re-ranking", value: (row) => row.rerank },
-  { key: "bytes", label: "Bytes", kind: "number", title: "bytes that the search needs per image of the database, and the dimension", value: (row) => row.bytes },
-  { key: "latency", label: "Latency, ms", kind: "number", title: "describe one image at a time, ms: p50 / p95, and the device", value: (row) => row.latency && row.latency[0] },
-  { key: "card", label: "Card", title: "first 8 digits of the card's sha256", value: (row) => row.card },
+  { key: "backbone", label: "Backbone", title: "", value: (row) => row.backbone },
+  { key: "training", label: "Trained on", title: "", value: (row) => row.training },
+  { key: "device", label: "Device", title: "", value: (row) => row.device },
+  { key: "card", label: "Card", title: "first 8 digits of the id of the protocol card", value: (row) => row.card },
 ];
+const SHOWN = ["rank", "query", "bytes", "dim", "chain", "card"];
+
+function chosenColumns(state, rows) {
+  if (state.cols) return state.cols.split(",").filter((key) => key !== "none");
+  return SHOWN.filter((key) => key !== "chain" || new Set(rows.map((row) => row.chain)).size > 1);
+}
 
 function columnsOf(rows, state) {
-  return [FIXED[0], ...scoreColumns(rows, state), ...FIXED.slice(1)];
+  const chosen = chosenColumns(state, rows);
+  const [name, rank, ...others] = FIXED;
+  return [...(chosen.includes("rank") ? [rank] : []), name, ...scoreColumns(rows, state), ...others.filter((column) => chosen.includes(column.key))];
 }
+
+// Places of the rows in view, per protocol and system, by a column of scores; equal digits share one.
+function placeRows(rows, column) {
+  const chains = new Map();
+  for (const row of rows) {
+    row.rank = null;
+    const score = column && column.kind === "score" && scoreOf(row, column.protocol, column.metric);
+    if (!score || row.marks.some((mark) => UNRANKED.has(mark))) continue;
+    const key = `${row.group} ${row.chain}`;
+    if (!chains.has(key)) chains.set(key, []);
+    chains.get(key).push([score[3], row]);
+  }
+  for (const list of chains.values()) for (const [value, row] of list) row.rank = 1 + list.filter(([other]) => other > value).length;
+}
+const UNRANKED = new Set(["untrained", "chance", "partial"]);
 
 function sortColumn(columns, state) {
   const main = mainProtocol(state);
@@ -152,12 +208,12 @@ function sortColumn(columns, state) {
 }
 
 function descending(column, state) {
-  return state.order ? state.order === "desc" : column.kind === "score";
+  return state.order ? state.order === "desc" : column.kind === "score" || column.key === "speed";
 }
 
 function sorted(rows, column, state) {
   const sign = descending(column, state) ? -1 : 1;
-  const keyed = rows.map((row) => [column.value(row), row]);
+  const keyed = rows.map((row) => [column.value(row, state), row]);
   const compare = (a, b) => {
     if (a === b) return 0;
     if (a === null) return 2;

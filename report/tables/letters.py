@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.records import compare
+from bench.records import compare, ranking
 from bench.records.rows import Run
 from bench.report.tables import paper
 from bench.report.tables.paper import Wanted
@@ -26,7 +26,7 @@ def marked(results: Path, by_dataset: Mapping[str, Sequence[Run]], wanted: Wante
             raise BenchError(
                 f"{column.dataset}, {column.protocol}: rows cannot be compared: {error}"
             ) from error
-        letters = compare.letters_of(pairs)
+        letters = ranking.letters_of(pairs)
         of = made.setdefault((column.dataset, column.protocol, column.metric), {})
         of |= {run: letters[e.name] for run, e in zip(runs, entries, strict=True)}
     return replace(wanted, letters=made)

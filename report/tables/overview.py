@@ -27,6 +27,7 @@ from bench.report.tables.markdown import small
 from bench.report.tables.numbers import NONE, ms, whole
 
 WIDEST = 98  # characters of a table that GitHub shows without a sideways scroll
+STEPS = 65535  # draws are whole numbers of so many steps, so that page and report tie alike
 Drawn = NDArray[np.float64]
 
 
@@ -151,7 +152,8 @@ def _overview(
 
 def _drawn(results: Path, run: Run, column: Column, known: values.Groups) -> Drawn | None:
     found = values.per_query(results, run, column.protocol, column.metric, known)
-    return None if found is None else ranking.draws(found.values, found.groups)
+    drawn = None if found is None else ranking.draws(found.values, found.groups)
+    return None if drawn is None else np.round(STEPS * drawn) / STEPS
 
 
 def _places(

@@ -244,6 +244,31 @@ def test_methods_by_name_and_json(cli: Callable[..., Any]) -> None:
     assert f"won {pair['won']}, lost {pair['lost']}, tied {pair['tied']}" in text.out
 
 
+def test_a_bare_name_is_the_first_variant_and_untrained_ones_are_marked(
+    cli: Callable[..., Any],
+) -> None:
+    held = json.loads(cli("compare", "gem", "delg", "--dataset", "mini", "--json").out)
+    assert {(pair["a"], pair["b"]) for pair in held["comparisons"]} == {("gem.lite0", "delg.lite0")}
+    said = cli("compare", "gem.untrained", "delg", "--dataset", "mini", "--protocol", "medium")
+    assert "gem.untrained (untrained)" in said.out
+
+
+def test_many_results_are_a_matrix_with_letters(cli: Callable[..., Any]) -> None:
+    names = ("gem", "delg", "dolg", "token", "gem.untrained")
+    said = cli("compare", *names, "--dataset", "mini", "--protocol", "medium")
+    assert said.status == 0, said.err
+    rows = said.out.split("group")[1].splitlines()[1:6]
+    assert [row.split()[0] for row in rows] == [
+        "dolg.lite0", "token.lite0", "delg.lite0", "gem.lite0", "gem.untrained",
+    ]  # fmt: skip
+    assert rows[0].split()[2] == "a"
+    assert "b" in rows[4].split("19.61")[1]
+    assert "-74.42*" in rows[4], "dolg against a network with random weights"
+    assert "On mini" not in said.out
+    words = cli("compare", *names, "--dataset", "mini", "--protocol", "medium", "--words")
+    assert words.out.count("On mini (medium)") == 10
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -290,7 +315,8 @@ def test_names_choose_the_newest_whole_record(tmp_path: Path) -> None:
     assert days("delg.a") == ["7"], "the newest"
     assert days("delg.a", "delg.b") == ["3", "2"], "the newest on a card that both have"
     assert days("delg.a", "delg.c") == ["6", "8"], "the newest under rules that both have"
-    assert days("delg") == ["8"]
+    with pytest.raises(BenchError, match=r"name one of delg\.a, delg\.b, delg\.c"):
+        days("delg")
     assert compare.find(["x.json"], None, tmp_path) == [Path("x.json")]
     for variant, name in (("a", "old"), ("z", "older")):
         (tmp_path / "runs" / "mini" / f"delg.{variant}").mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench.records import record
+from bench.records.blocks import ARRAY
 from bench.scoring import card as cards
 from bench.scoring import intervals, scores
 from bench.scoring.metrics import REVISITED_METRICS
@@ -103,6 +104,7 @@ def write(
     card = cards.make(dataset, preprocess or Preprocess(), unit_norm=True, precision="float32")
     card |= changes or {}
     scored = scores.score(ranks, dataset.protocols, len(dataset.database))
+    blocks = intervals.landmarks(dataset.protocols, len(dataset.database))
     clock = (number // 3600, number // 60 % 60, number % 60)
     content = {
         "run_id": f"20260101T{''.join(f'{part:02}' for part in clock)}Z-{number:06x}",
@@ -116,7 +118,7 @@ def write(
                         "training_set": training_set, "trained": trained},
         },
         "scores": record.scores_to_json(scored),
-        "intervals": intervals.intervals_of(dataset.protocols, len(dataset.database)),
+        "intervals": intervals.stated(blocks),
         "ties": scores.ties_of(ranks),
         "timing": _timing(ms, dim),
         "memory": {"peak_resident_bytes": 10**9, "peak_device_bytes": None,
@@ -129,7 +131,8 @@ def write(
         "source": {"commit": "f" * 40, "dirty": False},
         "seed": 0,
     }  # fmt: skip
-    return record.write(results, content, record.arrays_of(ranks, listed, dataset))
+    arrays = {**record.arrays_of(ranks, listed, dataset), ARRAY: blocks.of_query}
+    return record.write(results, content, arrays)
 
 
 def _timing(ms: float, dim: int) -> dict[str, Any]:
