@@ -50,4 +50,5 @@ def test_locks_agree(name: str) -> None:
 
 
 def test_the_folder_holds_the_locks_and_nothing_else() -> None:
-    assert {path.stem for path in (ROOT / "requirements").iterdir()} == set(DIRECT)
+    names = {"timm-models"}  # of the models that the locked timm has
+    assert {path.stem for path in (ROOT / "requirements").iterdir()} == set(DIRECT) | names
