@@ -19,7 +19,7 @@ from tests.support import clusters
 from tests.support.checkout import ROOT
 
 PAGES = ROOT / "bench" / "cluster"
-PLACES = ("laptop", "hosts", "slurm", "kubernetes")
+PLACES = ("shared-folder", "laptop", "hosts", "slurm", "kubernetes")
 NAMES = ("README", "what-travels", "why-actors", *PLACES)
 ray_needed = pytest.mark.skipif(clusters.MISSING, reason=clusters.REASON)
 
