@@ -28,7 +28,7 @@ from bench.records import classes, lists, record
 from bench.records.rows import flat, marks_of
 from bench.records.words import ABSENT, label, metric_label, say
 from bench.scoring import intervals
-from bench.scoring.blocks import choose
+from bench.scoring.blocks import choose, for_test
 from bench.scoring.card import Card
 from bench.scoring.intervals import Blocks
 from bench.scoring.layout import Layout
@@ -249,8 +249,8 @@ def _pair(a: Entry, b: Entry, protocol: str, metric: str) -> dict[str, Any]:
     one, other = a.values(protocol, metric), b.values(protocol, metric)
     difference = other - one
     scored = difference[~np.isnan(difference)]
-    blocks = _blocks(a, b, difference)
-    test = permutation(difference, blocks.of_query, seen=blocks.seen)
+    blocks, flipped = _blocks(a, b, difference)
+    test = permutation(difference, flipped.of_query, seen=flipped.seen)
     around = intervals.of_pairs(difference, blocks, SEED)
     return {
         "dataset": a.card["dataset"]["name"],
@@ -263,23 +263,24 @@ def _pair(a: Entry, b: Entry, protocol: str, metric: str) -> dict[str, Any]:
         "difference": _mean(difference),
         "interval": None if around is None else list(around),
         "queries": len(scored),
-        "rule": blocks.rule,
-        "blocks": len(intervals.sums(difference, blocks.of_query)[0]) if blocks.enough else 0,
+        "rule": flipped.rule,
+        "blocks": len(intervals.sums(difference, flipped.of_query)[0]) if flipped.enough else 0,
         "won": int(np.count_nonzero(scored > ROUNDING)),
         "lost": int(np.count_nonzero(scored < -ROUNDING)),
         "tied": int(np.count_nonzero(np.abs(scored) <= ROUNDING)),
-        "blocks_that_differ": test.blocks if blocks.enough else 0,
-        "p": test.p if blocks.enough else 1.0,
+        "blocks_that_differ": test.blocks if flipped.enough else 0,
+        "p": test.p if flipped.enough else 1.0,
         "flips": test.flips,
         "exact": test.exact,
     }
 
 
-def _blocks(a: Entry, b: Entry, difference: Values) -> Blocks:
-    """Return the blocks of a pair: cut for its differences, or else the fewer of its records."""
+def _blocks(a: Entry, b: Entry, difference: Values) -> tuple[Blocks, Blocks]:
+    """Return the blocks of interval and test: cut for the differences, or the fewer of a record."""
     if a.layout is not None and np.any(np.abs(difference) > ROUNDING):
-        return choose(difference, a.layout)
-    return min((a.blocks, b.blocks), key=lambda blocks: (blocks.enough, blocks.count))
+        return choose(difference, a.layout), for_test(difference, a.layout)
+    fewer = min((a.blocks, b.blocks), key=lambda blocks: (blocks.enough, blocks.count))
+    return fewer, fewer
 
 
 def _mean(values: Values) -> float | None:

@@ -38,6 +38,7 @@ CELLS = 100
 KEPT = 0.8
 SEEN = 0.25
 CAUTION = 0.15
+OF_TESTS = 13  # blocks at least, for sign flips
 VIEWS = 6  # places of a cell that stand for it where distances are measured
 RANGES, STRENGTHS, COUNTS = 14, 16, 26  # how fine the grids are
 LOOSE = 0.25  # how far from equal blocks may be, so that a cut falls into a gap
@@ -64,8 +65,9 @@ class Models:
 
     `counts` (P,) scored queries of a cell; `axes` per range the orthogonal axes (P, P - 1) in which
     sums of cells, over the root of their counts, are independent, `spread` (RANGES, P - 1) their
-    variance; `strength` (RANGES, STRENGTHS); `groups` a partition of the cells for each number of
-    blocks; `seen` (len(groups), 1 + RANGES * STRENGTHS) the share of the variance that they show.
+    variance; `strength` (RANGES, STRENGTHS); `groups` a partition of the cells for each of the
+    `numbers` of blocks; `seen` (len(groups), 1 + RANGES * STRENGTHS) the share of the variance of
+    the mean that they show.
     """
 
     counts: Values
@@ -73,6 +75,7 @@ class Models:
     spread: Table
     strength: Table
     groups: tuple[Groups, ...]
+    numbers: Groups
     seen: Table
 
 
@@ -84,8 +87,20 @@ def blocks_of(dataset: Dataset, values: Values) -> Blocks:
     return choose(values, layout)
 
 
-def choose(values: Values, layout: Layout) -> Blocks:
+def for_test(differences: Values, layout: Layout) -> Blocks:
+    """Return the blocks whose signs a test flips, for paired differences, NaN where left out.
+
+    Sign flips of few blocks have few different sums, and keep below their level; so there are
+    OF_TESTS or more, and the share that they show is the middle of what is likely.
+    """
+    return choose(differences, layout, OF_TESTS, 0.5)
+
+
+def choose(values: Values, layout: Layout, least: int = LEAST, caution: float = CAUTION) -> Blocks:
     """Return the blocks for the mean of `values`: one float64 per query, NaN where left out.
+
+    There are `least` or more where there are as many places, and models of `caution` of the weight
+    see less than they are said to show.
 
     One block of no use (`enough` False) where there are fewer than LEAST places, where all values
     are equal, so that nothing says how they depend on each other, and where the dependence is too
@@ -107,10 +122,11 @@ def choose(values: Values, layout: Layout) -> Blocks:
         return few
     weights = _weights(models, sums)
     order = np.argsort(models.seen, axis=1)
-    reached = np.cumsum(weights[order], axis=1) >= CAUTION
+    reached = np.cumsum(weights[order], axis=1) >= caution
     at = np.take_along_axis(order, reached.argmax(axis=1)[:, None], axis=1)
     seen = np.take_along_axis(models.seen, at, axis=1)[:, 0]
-    chosen = int(np.flatnonzero(seen >= KEPT).max(initial=0))
+    fewest = int(np.searchsorted(models.numbers, min(least, models.numbers[-1])))
+    chosen = int(np.flatnonzero(seen >= KEPT).max(initial=fewest))
     if seen[chosen] < SEEN:
         return few
     return Blocks(
@@ -204,6 +220,7 @@ def _models(layout: Layout, scored: bytes) -> Models:
         np.array(spread),
         np.array(strength),
         tuple(groups),
+        ks,
         np.concatenate(seen, axis=1),
     )
 

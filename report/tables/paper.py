@@ -313,10 +313,10 @@ def _notes(made: Sequence[tuple[str, tuple[Line, ...]]], wanted: Wanted) -> list
     if any(cell.place for line in measured for cell in line.cells):
         out.append("Bold: best of a heading")
     if wanted.intervals and any(cell.interval for line in measured for cell in line.cells):
-        out.append("small: 95 % interval over landmarks")
+        out.append("small: 95 % interval")
     if wanted.letters:
         out.append("rows that share a letter in a column are not told apart at 0.05 (paired "
-                   "permutation test over landmarks, Holm)")  # fmt: skip
+                   "permutation test, Holm)")  # fmt: skip
     if any(heading == "published" for heading, _ in made):
         out.append("published rows have the digits of their source and were not measured here")
     return out
