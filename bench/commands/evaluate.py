@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from bench.commands.parser import Command
 from bench.option import group, option, required
@@ -26,6 +27,9 @@ class Arguments:
         "write the lists, and the queries that were searched with, after every stage",
         metavar="FILE.npz",
     )
+    similarity: Literal["dot", "cosine", "euclidean"] = option(
+        "dot", "how rows are compared: as they are, by cosine, or by Euclidean distance"
+    )
     device: str | None = option(
         None, "where the matrix product is made: cpu, cuda or cuda:N (default: cpu)",
         metavar="DEVICE",
@@ -46,7 +50,7 @@ def evaluate(given: Arguments) -> int:
         given.distractors,
         brought.check_label(given.name),
         replace(given.options, device=given.device),
-        given.export,
+        brought.Comparison(given.similarity, given.export),
     )
     print("\n".join(summary.lines(record.read(path))))
     print(path)

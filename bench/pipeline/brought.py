@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import datasets, stages
-from bench.data import copies
+from bench.data import copies, raw
 from bench.errors import BenchError
-from bench.pipeline import stage_costs
+from bench.pipeline import similarity, stage_costs
 from bench.pipeline.chain import Chain, chain_of, with_codes
 from bench.pipeline.export import export
 from bench.pipeline.ground import Ground
@@ -22,6 +22,7 @@ from bench.pipeline.lists import Lists
 from bench.pipeline.needs import needs_of
 from bench.pipeline.options import Options
 from bench.pipeline.score import BROUGHT, Scored, Taken, check_search, scored, searched_as
+from bench.pipeline.similarity import Similarity
 from bench.pipeline.space import How
 from bench.pipeline.walk import Given, Walked, walk
 from bench.scoring import card
@@ -60,7 +61,7 @@ def read(path: Path, part: Part) -> Matrix:
     except BenchError:
         raise
     except Exception as e:  # the readers of damaged files raise anything
-        reason = " ".join(str(e).split()).rstrip(".") or type(e).__name__
+        reason = raw.reason(e)
         if isinstance(e, NotImplementedError) and path.suffix == ".mat":
             reason = "it is a MATLAB 7.3 file; save it with -v6 or -v7, or as .npy"
         raise BenchError(f"{path} cannot be read as {path.suffix}: {reason}.") from e
@@ -97,7 +98,8 @@ def check_dim(parts: Sequence[Matrix]) -> None:
 
 
 def _npy(path: Path, _part: Part) -> Matrix:
-    checked = from_array(array_files.map_npy(path), str(path))
+    rows = similarity.numbers(array_files.map_npy(path), str(path))
+    checked = from_array(rows, str(path), whole=True)
     return Matrix(checked.label, checked.shape, path=path)
 
 
@@ -111,7 +113,8 @@ def _npz(path: Path, part: Part) -> Matrix:
                 f"{path} holds {', '.join(arrays) or 'no array'}; name the descriptors `vectors`."
             )
         ids = tuple(str(x) for x in packed.read("ids").ravel()) if "ids" in packed.headers else None
-        matrix = from_array(packed.read(wanted[0]), str(path))
+        rows = similarity.numbers(packed.read(wanted[0]), str(path))
+        matrix = from_array(rows, str(path), whole=True)
     if ids is not None and len(ids) != matrix.shape[0]:
         raise BenchError(f"{path} has {len(ids)} ids for {matrix.shape[0]} rows.")
     return Matrix(matrix.label, matrix.shape, array=matrix.array, ids=ids)
@@ -128,7 +131,8 @@ def _mat(path: Path, part: Part) -> Matrix:
         names = ", ".join(name for name, _, _ in scipy.io.whosmat(path))
         raise BenchError(f"{path} has no variable {key}, which holds the {part}; it has {names}.")
     columns: NDArray[Any] = np.asarray(held[key])
-    return from_array(np.ascontiguousarray(columns.T), f"{path} ({key}, columns as rows)")
+    rows = similarity.numbers(np.ascontiguousarray(columns.T), str(path))
+    return from_array(rows, f"{path} ({key}, columns as rows)", whole=True)
 
 
 UNIT_NORM_TOLERANCE = 1e-3
@@ -141,12 +145,11 @@ def score_brought(
     distractors: Sequence[Path],
     label: str,
     options: Options,
-    export_to: Path | None = None,
+    how: Comparison | None = None,
 ) -> Path:
-    """Score descriptors that the user brings; no images are needed. Returns the record's path.
-
-    `export_to` is an .npz for the lists after every stage (`export`).
-    """
+    """Score descriptors that the user brings; no images are needed. Returns the record's path."""
+    how = how or Comparison()
+    export_to = how.export
     room.check_writable(options.results)
     dataset = datasets.check_queries(datasets.load(dataset_name))
     datasets.say_notes(dataset)
@@ -159,12 +162,33 @@ def score_brought(
         read(queries, "queries"),
         [(path.stem, read(path, "distractors")) for path in distractors],
         label,
+        how.similarity,
     )
+    if how.similarity == "dot":
+        _say_lengths([*rows.searched, rows.queries])
     done, walked, chain = score(dataset, rows, options)
     written = done.write(options.results)
     if export_to is not None:
         export(export_to, walked, dataset, chain)
     return written
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How descriptors are compared, and an .npz for the lists after every stage (`export`)."""
+
+    similarity: Similarity = "dot"
+    export: Path | None = None
+
+
+def _say_lengths(parts: Sequence[Matrix]) -> None:
+    """Print a line where rows are not of unit length, as a dot product then prefers long ones."""
+    least, most = similarity.norms(parts)
+    if max(abs(least - 1), abs(most - 1)) >= UNIT_NORM_TOLERANCE:
+        note(
+            f"the rows have lengths from {least:.4g} to {most:.4g} and are ranked by dot product; "
+            "--similarity cosine or euclidean compares them otherwise"
+        )
 
 
 @dataclass(frozen=True)
@@ -175,11 +199,24 @@ class Brought:
     queries: Matrix
     distractors: Sequence[tuple[str, Matrix]] = ()
     label: str = "descriptors"
+    similarity: Similarity = "dot"
 
     @property
     def searched(self) -> list[Matrix]:
         """Return the rows that are searched: of the database, and then distractors."""
         return [self.database, *(part for _, part in self.distractors)]
+
+    def compared(self, dataset: Dataset) -> Brought:
+        """Return the rows as the search takes them, named as the images of a data set."""
+        chosen = self.similarity
+        return replace(
+            self,
+            database=similarity.compared(self.database, chosen, dataset.database),
+            queries=similarity.compared(self.queries, chosen, dataset.queries, asks=True),
+            distractors=[
+                (name, similarity.compared(part, chosen)) for name, part in self.distractors
+            ],
+        )
 
 
 def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Walked, Chain]:
@@ -188,16 +225,24 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
     check_rows(rows.queries, dataset.queries, "queries")
     check_dim([rows.database, rows.queries, *rows.searched[1:]])
     check_search(dataset, options)
+    dim, kind = rows.database.shape[1], str(rows.database.stored().dtype)
+    if rows.similarity == "euclidean" and (
+        options.stages or (options.compression, options.search) != ("none", "exact")
+    ):
+        raise BenchError(
+            "--similarity euclidean goes with the exact search of uncompressed rows alone; leave "
+            "--stage, --compression and --search out, or use cosine."
+        )
+    rows = rows.compared(dataset)
     options, searched = with_codes(options), rows.searched
     if options.local is not None:
         raise BenchError("--local names a method that describes images; it is for `run`.")
-    dim, n_rows = rows.database.shape[1], matrix.count_rows(searched)
+    n_rows = matrix.count_rows(searched)
     chain = chain_of(options, [stages.parse(text) for text in options.stages])
     supplied = {need: _supply(need, searched, rows.queries) for need in needs_of(chain.stages)}
     facts = {need: _facts(lists, searched) for need, lists in supplied.items()}
     chain = chain.fit_to(dataset, n_rows - rows.database.shape[0], dim, facts)
     stage_costs.check(chain, force=options.force)
-    kind = str(rows.database.open().dtype)
     stated = searched_as(options, chain.dim(dim), n_rows, kind)
     device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
     given = Given(Ground(dataset, n_rows), supplied=supplied)
@@ -213,6 +258,8 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
             stages=chain.entries(),
             **stated,
         )
+        if rows.similarity != "dot":
+            made["descriptors"] = rows.similarity
         info = _brought(rows.label, dim)
         done = scored(walked, given, made, info, options, chain, Taken(device=device))
     return done, walked, chain

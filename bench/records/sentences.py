@@ -25,7 +25,12 @@ SENTENCES = {
         "no-boxes": "whole query image (the data set has no boxes)",
         "not-stated": "not stated: descriptors were brought",
     },
-    "descriptors": {"unit-norm": "unit norm", "as-given": "as given, not normalised"},
+    "descriptors": {
+        "unit-norm": "unit norm",
+        "as-given": "as given, not normalised",
+        "cosine": "as given, compared by cosine",
+        "euclidean": "as given, compared by Euclidean distance",
+    },
     "precision": {"not-stated": "not stated: descriptors were brought"},
     "candidates_rule": {
         "none": "none: the list of the global descriptors is not re-ranked",

@@ -97,16 +97,22 @@ def _layout(path: Path, _changed_ns: int, _size: int) -> _Layout:
         return _Layout(head.shape, head.dtype, head.fortran, head.offset)
 
 
-def from_array(array: NDArray[Any], label: str, key: str | None = None) -> Matrix:
-    """Wrap rows that are in memory; (n, dim), any float type, n and dim at least 1."""
+def from_array(
+    array: NDArray[Any], label: str, key: str | None = None, *, whole: bool = False
+) -> Matrix:
+    """Wrap rows that are in memory; (n, dim), any float type, n and dim at least 1.
+
+    With `whole` they may be whole numbers, which a `decode` makes floats of.
+    """
     if array.ndim != 2 or 0 in array.shape:
         raise BenchError(
             f"{label}: descriptors must be a matrix with one row per image, "
             f"but the array has shape {array.shape}."
         )
-    if array.dtype.kind != "f":
+    if array.dtype.kind not in ("fiu" if whole else "f"):
         raise BenchError(
-            f"{label}: descriptors must be floating-point numbers, but are {array.dtype}."
+            f"{label}: descriptors must be floating-point numbers, but are {array.dtype}; convert "
+            "them to float32."
         )
     return Matrix(label, (int(array.shape[0]), int(array.shape[1])), array=array, key=key)
 
@@ -237,7 +243,8 @@ def row_name(parts: Sequence[Matrix], row: int) -> str:
     """Say where global row `row` is: file and row inside it, for error sentences."""
     for part in parts:
         if row < part.shape[0]:
-            return f"row {row} of {part.label}"
+            name = "" if part.ids is None else f" ({part.ids[row]})"
+            return f"row {row}{name} of {part.label}"
         row -= part.shape[0]
     return f"row {row}"
 

@@ -112,7 +112,7 @@ def test_mat_of_version_seven_three_says_what_to_do(tmp_path: Path) -> None:
         (np.ones((2, 3, 4)), r"has shape \(2, 3, 4\)"),
         (np.ones((0, 3)), r"has shape \(0, 3\)"),
         (np.ones((3, 0)), r"has shape \(3, 0\)"),
-        (np.ones((3, 2), np.uint8), "must be floating-point numbers, but are uint8"),
+        (np.ones((3, 2), bool), "must be floating-point numbers, but are bool"),
         (np.ones((3, 2), complex), "must be floating-point numbers, but are complex128"),
         (np.array([["a", "b"]]), "must be floating-point numbers, but are <U1"),
     ],

@@ -1,0 +1,113 @@
+"""Descriptors of any length and type: said, and compared by dot product, cosine or distance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.places import R1
+
+
+def own(folder: Path, count: int, asked: int, positive: list[int]) -> Path:
+    """Write a data set without images."""
+    made = {
+        "name": "own", "images": "jpg", "database": [f"d{i}.png" for i in range(count)],
+        "queries": [{"file": f"q{i}.png"} for i in range(asked)],
+        "protocols": {"all": [{"positive": [row]} for row in positive]}, "metrics": [R1],
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dataset.json").write_text(json.dumps(made))
+    return folder
+
+
+def scored(workspace, cli: Callable, db: np.ndarray, asked: np.ndarray, *more: str):
+    """Score arrays whose query i should find row i; return what was said, and the record."""
+    folder = own(workspace.folder / "set", len(db), len(asked), list(range(len(asked))))
+    np.save(folder / "db.npy", db)
+    np.save(folder / "q.npy", asked)
+    said = cli("evaluate", "--dataset", folder, "--database", folder / "db.npy", "--queries",
+               folder / "q.npy", *more)  # fmt: skip
+    assert said.status == 0, said.err
+    path = Path(said.out.splitlines()[-1])
+    return said, json.loads(path.read_text()), path
+
+
+@pytest.fixture
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of lengths from 1 to 30, and queries near the first of them."""
+    draw = np.random.default_rng(11)
+    db = draw.normal(size=(40, 8))
+    db *= draw.uniform(1, 30, size=(40, 1)) / np.linalg.norm(db, axis=1, keepdims=True)
+    return db.astype(np.float32), (db[:6] + draw.normal(size=(6, 8)) * 1e-3).astype(np.float32)
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine", "euclidean"])
+def test_ranks_are_those_of_the_similarity(similarity: str, rows, workspace, cli: Callable) -> None:
+    db, asked = rows
+    said, record, path = scored(workspace, cli, db, asked, "--similarity", similarity)
+    exact, other = db.astype(np.float64), asked.astype(np.float64)
+    strength = {
+        "dot": other @ exact.T,
+        "cosine": (other / np.linalg.norm(other, axis=1)[:, None])
+        @ (exact / np.linalg.norm(exact, axis=1)[:, None]).T,
+        "euclidean": -np.linalg.norm(other[:, None] - exact[None], axis=2),
+    }[similarity]
+    order = np.argsort(-strength, axis=1, kind="stable")
+    with np.load(path.with_suffix(".npz")) as arrays:
+        assert arrays["shortlist_row"].tolist() == order.tolist()
+    assert ("lengths from 1" in said.err) == (similarity == "dot")
+    code = {"dot": "as-given"}.get(similarity, similarity)
+    assert record["card"]["descriptors"] == code
+    assert record["scores"]["all"][R1]["mean"] == (1.0 if similarity != "dot" else pytest.approx(
+        float((order[:, 0] == np.arange(6)).mean())
+    ))  # fmt: skip
+    assert cli("verify", path).status == 0
+
+
+def test_nothing_is_said_of_unit_rows(rows, workspace, cli: Callable) -> None:
+    unit = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in rows]
+    said, record, _ = scored(workspace, cli, *unit)
+    assert "lengths" not in said.err
+    assert record["card"]["descriptors"] == "unit-norm"
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "int64"])
+def test_whole_numbers_are_scored(kind: str, workspace, cli: Callable) -> None:
+    draw = np.random.default_rng(2)
+    db = draw.integers(0, 100, (20, 6)).astype(kind)
+    _, record, path = scored(workspace, cli, db, db[:4], "--similarity", "euclidean")
+    assert record["scores"]["all"][R1]["mean"] == 1.0
+    _, _, floats = scored(
+        workspace, cli, db.astype(np.float32), db[:4].astype(np.float32),
+        "--similarity", "euclidean",
+    )  # fmt: skip
+    with np.load(path.with_suffix(".npz")) as one, np.load(floats.with_suffix(".npz")) as other:
+        assert one["shortlist_row"].tolist() == other["shortlist_row"].tolist()
+
+
+@pytest.mark.parametrize("kind", ["bool", "complex64", "int64"])
+def test_what_cannot_be_compared_is_to_be_converted(kind: str, workspace, cli: Callable) -> None:
+    folder = own(workspace.folder / "set", 3, 1, [0])
+    np.save(folder / "db.npy", np.full((3, 2), 1 << 40).astype(kind))
+    np.save(folder / "q.npy", np.ones((1, 2), dtype=np.float32))
+    said = cli("evaluate", "--dataset", folder, "--database", folder / "db.npy", "--queries",
+               folder / "q.npy")  # fmt: skip
+    assert said.status == 1
+    assert "convert" in said.err
+
+
+def test_a_bad_row_is_named_with_its_image(rows, workspace, cli: Callable) -> None:
+    db, asked = rows
+    db[17, 3] = np.nan
+    folder = own(workspace.folder / "set", len(db), len(asked), list(range(6)))
+    np.save(folder / "db.npy", db)
+    np.save(folder / "q.npy", asked)
+    said = cli("evaluate", "--dataset", folder, "--database", folder / "db.npy", "--queries",
+               folder / "q.npy")  # fmt: skip
+    assert said.status == 1
+    assert "row 17 (d17.png) of" in said.err
+    assert "contains NaN" in said.err
