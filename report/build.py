@@ -15,7 +15,7 @@ from bench.records.text import clean, relative_target
 from bench.report import datasets, index, reproduce
 from bench.report.figures.sensitivity import draw
 from bench.report.leaderboard import page
-from bench.report.tables import ablation, approximate, overview, published, sensitivity
+from bench.report.tables import ablation, approximate, overview, published, sensitivity, stages
 from bench.report.tables.published import Conflict, PublishedRow
 from bench.report.tables.sensitivity import Study
 from bench.system.notes import note
@@ -57,7 +57,8 @@ def build(
     """
     content = load(results, easy=easy, source=source)
     parts, unread = ablation.load(results)
-    left_out = sorted([*content.left_out, *unread])
+    chains, not_compared = stages.load(results)
+    left_out = sorted([*content.left_out, *unread, *not_compared])
     for file, reason in left_out:
         note(f"left out: {clean(file)} – {clean(reason)}")
     files: dict[str, bytes] = {}
@@ -74,6 +75,8 @@ def build(
         pages[f"report/{name}.sensitivity.md"] = _studies(content.studies, name, files)
     if made_parts := ablation.section(parts):
         pages["report/ablation.md"] = [made_parts]
+    if made_chains := stages.section(chains):
+        pages["report/stages.md"] = [made_chains]
     if approximated := approximate.section(content.shown):
         pages["report/approximate.md"] = [approximated]
     if again := reproduce.page(content.published, content.shown):
@@ -127,7 +130,7 @@ def _datasets(shown: Sequence[Run]) -> list[str]:
 def below(blocks: Sequence[str]) -> bytes:
     """Return a page in the folder report/: links of the index lead one folder up."""
     text = re.sub(
-        r"(?<!\\)\]\((runs/|figures/|tables/|report/|report\.md|README\.md|sensitivity/|ablation/)",
+        r"(?<!\\)\]\((runs/|figures/|tables/|report/|report\.md|README\.md|sensitivity/|ablation/|stages/)",
         lambda found: f"](../{found.group(1)}",
         _text(blocks).decode("utf-8"),
     )

@@ -59,6 +59,7 @@ OTHER = {
     ELSEWHERE: "Published numbers that disagree, published costs, a third-party leaderboard",
     "report/ablation.md": "DOLG without its parts",
     "report/approximate.md": "Approximate search: what each index loses",
+    "report/stages.md": "What stages add: whitening, expansion, diffusion, re-ranking, codes",
     "report/reproduce.md": "Published numbers, and whether they were reproduced",
 }
 

@@ -66,6 +66,7 @@ class Run:
     cost: costs.Cost
     approximate: Mapping[str, Any] | None = None
     headline_id: str | None = None  # of the data set, where the record has another
+    disk_bytes: float = 0.0  # of an image, besides those that are searched: full rows behind codes
 
     @property
     def card8(self) -> str:
@@ -232,6 +233,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         code=(commit or "not known")[:9] + (" with changes" if dirty else ""),
         cost=costs.of_record(record),
         approximate=record.get("approximate"),
+        disk_bytes=sum(one.get("bytes_per_image", 0) for one in record.get("stages", ())),
     )
 
 
