@@ -22,6 +22,7 @@ from bench.scoring import intervals
 DRAWS = 400
 SEED = 0
 TAIL = 2.5  # percent on each side
+EDGE = 1e-9  # a difference of mean ranks nearer to 0 than this is rounding
 
 Values = NDArray[np.float64]
 
@@ -75,7 +76,7 @@ def mean_ranks(scores: Values, drawn: Sequence[Values | None]) -> list[MeanRank]
     told = set()
     for i, j in itertools.combinations(range(len(mean)), 2):
         ends = np.percentile(over[i] - over[j], [TAIL, 100 - TAIL])
-        if ends[0] > 0 or ends[1] < 0:
+        if ends[0] > EDGE or ends[1] < -EDGE:
             told.add((i, j))
     order = sorted(range(len(mean)), key=lambda i: mean[i])
     of = letters(order, told)

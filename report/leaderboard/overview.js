@@ -61,7 +61,7 @@ function rankLines(lines, sets) {
     const told = [];
     for (let one = 0; one < among.length; one += 1) for (let other = one + 1; other < among.length; other += 1) {
       const apart = [...over[one]].map((value, draw) => value - over[other][draw]).sort((a, b) => a - b);
-      if (quantile(apart, 0.025) > 0 || quantile(apart, 0.975) < 0) told.push([one, other]);
+      if (quantile(apart, 0.025) > 1e-9 || quantile(apart, 0.975) < -1e-9) told.push([one, other]);
     }
     const order = among.map((_, m) => m).sort((a, b) => mean[a] - mean[b]);
     const letters = lettersOf(order, told);

@@ -199,7 +199,9 @@ def _score(run: Run, protocol: str, metric: str) -> list[float | None] | None:
     score = run.score(protocol, metric)
     if score.mean is None:
         return None
-    ends = [float(f"{100 * end:.1f}") for end in score.interval or ()] or [None, None]
+    ends: list[float | None] = [None, None]
+    if score.interval is not None:
+        ends = [float(f"{100 * end:.1f}") for end in score.interval]
     return [float(f"{100 * score.mean:.2f}"), *ends, float(f"{100 * score.mean:.1f}")]
 
 
