@@ -99,8 +99,10 @@ def _score_faults(
     blocks: Blocks,
 ) -> list[str]:
     """Compare scores, intervals and blocks with what the ranks after all stages give."""
-    scores = with_intervals(made, protocols, blocks, held["seed"])
     out = of_blocks.form_faults(held, arrays, blocks)
+    if out:
+        return out
+    scores = with_intervals(made, protocols, blocks, held["seed"])
     out += _differences(held["scores"], record.scores_to_json(scores), "scores")
     if "landmarks" in held.get("intervals", {}):
         stated = held["intervals"]["landmarks"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.data.dataset_json import parse
@@ -113,3 +115,50 @@ def test_a_record_whose_list_leaves_its_area_or_is_too_short_is_caught(
     }
     got = cli("verify", record.write(workspace.folder / "short", rest, short))
     assert "the shortlist is too short for its suppression" in got.out + got.err
+
+
+@pytest.fixture
+def along_a_route(
+    cli: Callable, workspace: Any, brought: tuple[Path, Path]
+) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """Return the record of 60 queries along a route, its content and its arrays."""
+    rng = np.random.default_rng(0)
+    right = np.repeat(rng.random(20) < 0.6, 3)
+    rows, database = np.arange(60) % 8, np.eye(8)
+    queries = database[np.where(right, rows, (rows + 1) % 8)]
+    np.save(brought[0], database.astype(np.float32))
+    np.save(brought[1], queries.astype(np.float32))
+    change = {
+        "queries": [{"file": f"q{i}.png"} for i in range(60)],
+        "protocols": {"all": [{"positive": [int(row)]} for row in rows]},
+        "order": [[0, i] for i in range(60)],
+    }
+    bare = {"areas": {"database": [0] * 8, "queries": [0] * 60}, "groups": [*range(8)]}
+    path = score_places(cli, workspace, brought, **change, **bare)
+    held = record.read(path)
+    return path, held, record.read_arrays(path, held)
+
+
+def test_a_record_names_its_blocks_and_verify_makes_them_again(
+    along_a_route: Any, cli: Callable, workspace: Any
+) -> None:
+    path, held, arrays = along_a_route
+    stated = held["intervals"]
+    assert stated["rule"] == "order"
+    assert stated["blocks"] == len(np.unique(arrays["query_block"])) >= 6
+    assert 0 < stated["seen"] <= 1
+    own = workspace.folder / "places" / "dataset.json"
+    assert cli("verify", path, "--dataset", own).status == 0
+    keys = ("schema", "card_sha256", "card_id", "ranks", "sha256")
+    rest = {key: value for key, value in held.items() if key not in keys}
+    turned = {**arrays, "query_block": arrays["query_block"][::-1].copy()}
+    for content, of, said in (
+        (rest, {**arrays, "query_block": arrays["query_block"][1:]}, "query_block"),
+        (rest | {"intervals": stated | {"blocks": 59}}, arrays, "the record states 59"),
+        (rest | {"intervals": stated | {"seen": 0.5}}, arrays, "scores.all"),
+    ):
+        got = cli("verify", record.write(workspace.folder / "again", content, of))
+        assert got.status == 1
+        assert said in got.out + got.err
+    got = cli("verify", record.write(workspace.folder / "turned", rest, turned), "--dataset", own)
+    assert got.status == 1
