@@ -160,7 +160,7 @@ def _stated_of(loaded: engine.Loaded) -> dict[str, Any]:
             "info": dataclasses.asdict(loaded.info),
             "rule": dataclasses.asdict(own),
             "data": {name: getattr(method, name) for name in DATA if hasattr(method, name)},
-            "called": [name for name in CALLED if hasattr(method, name)],
+            "called": [name for name in CALLED if callable(getattr(method, name, None))],
             "parameters": loaded.parameters,
         }
     )

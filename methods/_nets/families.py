@@ -331,6 +331,8 @@ def method(
     A network may have `refusal(height, width)`: why it takes no image of that size, or None; and
     `whitening`, a module for descriptors of all scales combined.
     """
+    optional = {"refusal": "refusal", "whiten": "whitening"}
+    found = {key: getattr(network, name, None) for key, name in optional.items()}
     return SimpleNamespace(
         version="1",
         config=config,
@@ -339,8 +341,7 @@ def method(
         preprocess=preprocess,
         describe=network,
         network=network,
-        refusal=getattr(network, "refusal", None),
-        whiten=getattr(network, "whitening", None),
+        **{key: part for key, part in found.items() if part is not None},
     )
 
 
