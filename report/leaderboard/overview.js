@@ -98,8 +98,8 @@ function overviewTable(one, lines, choose) {
   if (!lines.length) return null;
   const { ranks, common } = rankLines(lines, one.sets);
   const known = (line) => line.means.filter((mean) => mean !== null);
-  const key = (line) => (ranks.has(line) ? [0, ranks.get(line).mean] : [1, -known(line).length]);
-  const ordered = [...lines].sort((a, b) => key(a)[0] - key(b)[0] || key(a)[1] - key(b)[1] || (a.name < b.name ? -1 : 1));
+  const key = (line) => (ranks.has(line) ? [0, ranks.get(line).mean, 0] : [1, -known(line).length, -known(line).reduce((sum, mean) => sum + mean, 0)]);
+  const ordered = [...lines].sort((a, b) => key(a)[0] - key(b)[0] || key(a)[1] - key(b)[1] || key(a)[2] - key(b)[2] || (a.name < b.name ? -1 : 1));
   const best = one.sets.map((_, i) => {
     const values = lines.map((line) => line.means[i]).filter((mean) => mean !== null).map((mean) => mean.toFixed(1));
     return values.length > 1 ? values.reduce((a, b) => (Number(b) > Number(a) ? b : a)) : null;
