@@ -75,10 +75,13 @@ def _shown(pair: dict[str, Any]) -> str:
     """Return a difference with its interval, and whether it shows anything."""
     if pair["difference"] is None:
         return PLAIN
-    low, high = pair["interval"] or (None, None)
-    around = "" if low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+    around = "".join(f" [{100 * low:+.1f}, {100 * high:+.1f}]" for low, high in _ends(pair))
     verdict = f"p = {pair['p']:.3f}" if pair["p"] < LEVEL else "nothing can be shown"
     return f"{100 * pair['difference']:+.1f}{around}<br>{verdict}"
+
+
+def _ends(pair: dict[str, Any]) -> list[tuple[float, float]]:
+    return [] if pair["interval"] is None else [tuple(pair["interval"])]
 
 
 def _method(run: Run) -> str:
