@@ -3,21 +3,29 @@
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
-_ours = Path(__file__).resolve().parent / "bench" / "__init__.py"
-_there = sys.modules.get("bench")
-if _there is not None and Path(getattr(_there, "__file__", None) or "").resolve() != _ours:
-    raise ImportError(
-        f"another package called bench is imported already, from {_there.__file__}; import "
-        "retrieval_bench before it, or leave it out."
-    )
-if _there is None:
-    _spec = importlib.util.spec_from_file_location(
-        "bench", _ours, submodule_search_locations=[str(_ours.parent)]
-    )
-    assert _spec is not None
-    assert _spec.loader is not None
-    _there = importlib.util.module_from_spec(_spec)
-    sys.modules["bench"] = _there
-    _spec.loader.exec_module(_there)
-sys.modules[__name__] = _there
+
+def ours() -> ModuleType:
+    """Return the package beside this file, imported as `bench`; refuse another of that name."""
+    path = Path(__file__).resolve().parent / "bench" / "__init__.py"
+    there = sys.modules.get("bench")
+    if there is None:
+        spec = importlib.util.spec_from_file_location(
+            "bench", path, submodule_search_locations=[str(path.parent)]
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        there = importlib.util.module_from_spec(spec)
+        sys.modules["bench"] = there
+        spec.loader.exec_module(there)
+    elif Path(there.__file__ or "").resolve() != path:
+        raise ImportError(
+            f"another package called bench is imported already, from {there.__file__}; import "
+            "retrieval_bench before it, or leave it out."
+        )
+    return there
+
+
+if __name__ == "retrieval_bench":
+    sys.modules[__name__] = ours()

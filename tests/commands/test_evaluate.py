@@ -143,7 +143,9 @@ def test_a_bad_row_is_named_by_file_and_row(
     np.save(brought[which], rows)
     said = cli("evaluate", "--dataset", small_file, "--database", brought[0], "--queries",
                brought[1])  # fmt: skip
-    assert refused(said).startswith(f"row 2 of {brought[which]} {what}; a descriptor must be")
+    text = refused(said)
+    assert text.startswith("row 2 (")
+    assert f".png) of {brought[which]} {what}; " in text
     assert "Warning" not in said.err
     assert workspace.records() == []
 
