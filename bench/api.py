@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from bench import datasets
 from bench.errors import BenchError
-from bench.pipeline.options import Options
+from bench.pipeline.options import SEARCHING, Options
+from bench.pipeline.options_of import checked
+from bench.pipeline.similarity import Similarity, numbers
 from bench.quiet import quiet
 from bench.records import compare as comparisons
 from bench.records import record
@@ -39,7 +41,7 @@ Rows = Any  # an array, a tensor of any device, or the path of a file
 def load_dataset(name: str | Path) -> Dataset:
     """Return a data set by name, name.variant, or the path of a dataset.json or its folder."""
     with quiet():
-        return datasets.load(str(name))
+        return datasets.load(str(_named(name, "a data set")))
 
 
 def evaluate(
@@ -57,12 +59,17 @@ def evaluate(
     `database` is (n, dim) and `queries` (n_queries, dim): arrays or tensors of any float type, or
     files that `evaluate` reads; `distractors` are rows that are negatives for every query. Options
     are those of the command, for instance stages=["aqe:10,alpha=3"], compression="int8",
-    search="ivf64,flat,nprobe8", shortlist=100, device="cuda:0". Nothing is written but codes and
-    rows of stages, in the cache; `Result.save` writes a record.
+    search="ivf64,flat,nprobe8", similarity="cosine", shortlist=100, device="cuda:0". Nothing is
+    written but codes and rows of stages, in the cache; `Result.save` writes a record.
     """
     from bench.pipeline import brought
 
-    loaded = _data(data)
+    loaded, known = _data(data), get_type_hints(Options)
+    taken = {name: known[name] for name in (*SEARCHING, "device") if name != "results"}
+    options = checked(options, taken | {"similarity": Similarity})
+    similarity = options.pop("similarity", "dot")
+    if isinstance(distractors, str | Path) or not isinstance(distractors, Iterable):
+        raise BenchError(f"distractors is a {type(distractors).__name__}, and must be a list.")
     with quiet(on=not progress):
         rows = brought.Brought(
             _matrix(database, "database"),
@@ -71,9 +78,10 @@ def evaluate(
                 (_name(part, at), _matrix(part, "distractors"))
                 for at, part in enumerate(distractors)
             ],
-            brought.check_label(name),
+            brought.check_label(str(name)),
+            similarity,
         )
-        chosen = _options(options, command="bench.evaluate from Python")
+        chosen = Options(**options, command="bench.evaluate from Python")
         done, _, _ = brought.score(datasets.check_queries(loaded), rows, chosen)
     return Result(done.content, done.arrays, loaded)
 
@@ -162,7 +170,9 @@ def run(
     from bench.pipeline import run as runs
 
     with quiet(on=not progress), _folder(results) as folder:
-        chosen = _options(options, command="bench.run from Python", results=folder)
+        hints = get_type_hints(Options)
+        taken = {name: hints[name] for name in hints if name not in ("command", "results")}
+        chosen = Options(**checked(options, taken), command="bench.run from Python", results=folder)
         planned = plan.plan(method, str(data), chosen)
         made = read_record(runs.run(planned), data=planned.dataset)
     return made if results is not None else replace(made, path=None)
@@ -173,7 +183,7 @@ def read_record(path: str | Path, *, data: Data | None = None) -> Result:
 
     Images have their ids where the data set is here, with the labels that the record has.
     """
-    file = Path(path)
+    file = _named(path, "a record")
     content = record.read(file)
     arrays = record.read_arrays(file, content)
     with quiet():
@@ -182,7 +192,10 @@ def read_record(path: str | Path, *, data: Data | None = None) -> Result:
 
 def read_records(results: str | Path) -> list[Result]:
     """Return the records below a folder of results, in the order of their paths."""
-    return [read_record(path) for path in record.find(Path(results))]
+    folder = _named(results, "a folder of results")
+    if not folder.is_dir():
+        raise BenchError(f"there is no folder {folder}, where records would be read.")
+    return [read_record(path) for path in record.find(folder)]
 
 
 def compare(*results: Result | str | Path, metric: str | None = None) -> pd.DataFrame:
@@ -200,17 +213,14 @@ def compare(*results: Result | str | Path, metric: str | None = None) -> pd.Data
 def verify(path: str | Path) -> list[str]:
     """Return what of a record does not follow from its stored ranks; empty where all holds."""
     with quiet():
-        return verifier.verify(Path(path))[0]
+        return verifier.verify(_named(path, "a record"))[0]
 
 
-def _options(given: dict[str, Any], **fixed: Any) -> Options:
-    """Return options by name; refuse names that there are not."""
-    known = {name for name in Options.__dataclass_fields__ if name not in fixed}
-    for name in given:
-        if name not in known:
-            raise BenchError(f"there is no option {name!r}; there are {', '.join(sorted(known))}.")
-    lists: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    return Options(**lists, **fixed)
+def _named(path: Any, what: str) -> Path:
+    """Return the path that names `what`; refuse what is no path."""
+    if not isinstance(path, str | Path):
+        raise BenchError(f"{what} is named by a path or text, not by {type(path).__name__}.")
+    return Path(path)
 
 
 def _data(data: Data) -> Dataset:
@@ -231,15 +241,28 @@ def _data_of(card: Any, data: Data | None) -> Dataset | None:
 
 
 def _matrix(rows: Rows, part: Any) -> Matrix:
-    """Return rows of any kind; a tensor comes from its device, and bfloat16 as float32."""
+    """Return rows of any kind: of tensors on any device, and of types that NumPy lacks."""
     from bench.pipeline import brought
 
     if isinstance(rows, str | Path):
         return brought.read(Path(rows), part)
-    if hasattr(rows, "detach"):  # a tensor of torch
-        rows = rows.detach().cpu()
-        rows = (rows.float() if str(rows.dtype) == "torch.bfloat16" else rows).numpy()
-    return from_array(np.asarray(rows), f"the array of the {part}")
+    label = f"the array of the {part}"
+    try:
+        if isinstance(rows, list | tuple):
+            rows = [row.detach().cpu().numpy() if hasattr(row, "detach") else row for row in rows]
+        if hasattr(rows, "detach"):  # a tensor of torch
+            rows = rows.detach().cpu()
+            known = not rows.is_floating_point() or str(rows.dtype)[-2:] in ("16", "32", "64")
+            rows = (rows if known and "bf" not in str(rows.dtype) else rows.float()).numpy()
+        array = np.asarray(rows)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BenchError(f"{label}: no matrix can be made of it: {error}") from error
+    if array.dtype == object:
+        raise BenchError(
+            f"{label}: a {type(rows).__name__} is no matrix of numbers; bring an array, a tensor "
+            "or the path of a file."
+        )
+    return from_array(numbers(array, label), label, whole=True)
 
 
 def _name(part: Rows, at: int) -> str:
@@ -256,7 +279,7 @@ def _described(model: Any, batches: Iterable[Any]) -> Any:
     try:
         with torch.inference_mode():
             found = [
-                torch.nn.functional.normalize(model(_first(batch)).float(), dim=1)
+                torch.nn.functional.normalize(_rows(model(_first(batch))).float(), dim=1)
                 for batch in batches
             ]
     finally:
@@ -265,6 +288,17 @@ def _described(model: Any, batches: Iterable[Any]) -> Any:
     if not found:
         raise BenchError("a loader gives no batches, and each list needs a descriptor per image.")
     return torch.cat(found)
+
+
+def _rows(made: Any) -> Any:
+    """Return what a network gave for a batch, where it is a tensor (batch, dim)."""
+    if not hasattr(made, "detach") or made.ndim != 2:
+        shape = f" of shape {tuple(made.shape)}" if hasattr(made, "shape") else ""
+        raise BenchError(
+            f"the network gives a {type(made).__name__}{shape} for a batch, and must give a tensor "
+            "(images, dim)."
+        )
+    return made
 
 
 def _first(batch: Any) -> Any:
@@ -301,7 +335,7 @@ def _path(result: Result | str | Path, folder: Path) -> Path:
     """Return the path of a result; one that is not written is written to `folder`."""
     if isinstance(result, Result):
         return result.path or result.save(folder)
-    return Path(result)
+    return _named(result, "a record")
 
 
 @contextmanager

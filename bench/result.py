@@ -15,6 +15,7 @@ from bench.errors import BenchError, unknown
 from bench.records import record
 from bench.scoring import metrics
 from bench.scoring.card import Card, card_id
+from bench.store import room
 from bench.types import NO_ROW, Dataset
 
 
@@ -58,6 +59,7 @@ class ProtocolResult:
     def metric(self, text: str) -> str:
         """Return the id of a metric that is named by it, or by its label."""
         labels = {metrics.metric(m).label.lower(): m for m in reversed(list(self.stated))}
+        text = str(text)
         found = text if text in self.stated else labels.get(text.lower())
         if found is None:
             raise unknown(f"metric of {self.name}", text, [*self.stated, *labels])
@@ -95,8 +97,8 @@ class Result:
 
     def __getitem__(self, protocol: str) -> ProtocolResult:
         """Return the scores of a protocol."""
-        if protocol not in self.content["scores"]:
-            raise unknown("protocol", protocol, self.protocols)
+        if not isinstance(protocol, str) or protocol not in self.content["scores"]:
+            raise unknown("protocol", str(protocol), self.protocols)
         return ProtocolResult(protocol, self.content["scores"][protocol], self.queries)
 
     @property
@@ -121,9 +123,11 @@ class Result:
 
         names, protocols = self.protocols, record.protocols_of(self.arrays, self.card)
         at = 0 if protocol is None else names.index(self[protocol].name)
-        number = self.queries.index(query) if isinstance(query, str) else query
-        if not 0 <= number < len(self.queries):
+        known = range(len(self.queries))
+        number = self.queries.index(query) if query in self.queries else query
+        if isinstance(number, str | bool) or number not in known:
             raise BenchError(f"there is no query {query}; there are {len(self.queries)}.")
+        number = known[known.index(int(number))]
         last = replay.rankings(self.arrays, self.card, protocols)[-1]
         listed, truth = last.shortlist[last.of[at]], protocols[at].truth[number]
         row = listed.row[number][listed.row[number] != NO_ROW]
@@ -141,7 +145,13 @@ class Result:
 
     def save(self, results: str | Path) -> Path:
         """Write the record below a folder of results; return its path."""
-        return record.write(Path(results), dict(self.content), self.arrays)
+        if not isinstance(results, str | Path):
+            raise BenchError(f"a folder of results is a path, not {type(results).__name__}.")
+        room.check_writable(Path(results))
+        try:
+            return record.write(Path(results), dict(self.content), self.arrays)
+        except OSError as error:
+            raise BenchError(f"no record can be written below {results}: {error}.") from error
 
     def _image(self, row: int) -> str | None:
         if self.data is None or row >= len(self.data.database):

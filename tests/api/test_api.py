@@ -17,6 +17,7 @@ from PIL import Image
 
 import bench
 from bench.records import record
+from bench.scoring.card import card_id
 from tests.support.checkout import ROOT
 from tests.support.town import path_of
 
@@ -184,6 +185,32 @@ def test_nothing_global_differs_after_calls(town, tmp_path: Path, capfd) -> None
     assert "search" in capfd.readouterr().err
 
 
+def test_similarity_and_whole_numbers_are_as_in_the_command(cli, town, tmp_path: Path) -> None:
+    given = town(11)
+    rows = [(100 * np.load(tmp_path / f"{name}.npy")).astype(np.int16) for name in ("db", "q")]
+    for name, held in zip(("db", "q"), rows, strict=True):
+        np.save(tmp_path / f"{name}.npy", held)
+    for similarity in ("dot", "cosine", "euclidean"):
+        written = record.read(path_of(cli(*given, "--similarity", similarity)))
+        found = evaluated(tmp_path, database=rows[0], queries=rows[1], similarity=similarity)
+        assert found.content["scores"] == written["scores"]
+        assert found.card_id == card_id(written["card"])
+
+
+def test_rows_may_be_lists_of_tensors_or_numbers(town, tmp_path: Path) -> None:
+    town(12)
+    rows = [np.load(tmp_path / f"{name}.npy") for name in ("db", "q")]
+    expected = evaluated(tmp_path).content["scores"]
+    for form in (list, lambda r: [torch.from_numpy(x).requires_grad_() for x in r],
+                 np.ndarray.tolist):  # fmt: skip
+        found = evaluated(tmp_path, database=form(rows[0]), queries=form(rows[1]))
+        assert found.content["scores"] == expected
+    eight = [torch.from_numpy(held).to(torch.float8_e4m3fn) for held in rows]
+    found = evaluated(tmp_path, database=eight[0], queries=eight[1]).content["scores"]
+    wide = [held.float() for held in eight]
+    assert found == evaluated(tmp_path, database=wide[0], queries=wide[1]).content["scores"]
+
+
 @pytest.mark.parametrize(
     ("call", "value"),
     [
@@ -193,7 +220,38 @@ def test_nothing_global_differs_after_calls(town, tmp_path: Path, capfd) -> None
         (lambda t: bench.run("dleg"), "dleg"),
         (lambda t: bench.read_record(t / "no.json"), "no.json"),
         (lambda t: evaluated(t, database=np.ones((3, 12), np.float32)), "3 rows"),
-        (lambda t: evaluated(t, database=np.ones((120, 12), np.int64)), "int64"),
+        (lambda t: evaluated(t, database=np.full((120, 12), 1 << 40)), "int64"),
+        (lambda t: evaluated(t, database=np.ones((120, 12), bool)), "bool"),
+        (lambda t: evaluated(t, database=[[1, 2], [3]]), "database"),
+        (lambda t: evaluated(t, database=(row for row in range(3))), "generator"),
+        (lambda t: evaluated(t, database=torch.ones(120, 12).to_sparse()), "database"),
+        (lambda t: evaluated(t, database=torch.ones(120, 12, device="meta")), "database"),
+        (lambda t: evaluated(t, distractors=5), "distractors"),
+        (lambda t: evaluated(t, distractors="x.npy"), "distractors"),
+        (lambda t: evaluated(t, name="a/b"), "a/b"),
+        (lambda t: evaluated(t, limit=3), "limit"),
+        (lambda t: evaluated(t, rerank="official"), "rerank"),
+        (lambda t: evaluated(t, results=t / "results"), "results"),
+        (lambda t: evaluated(t, shortlist="100"), "shortlist"),
+        (lambda t: evaluated(t, shortlist=-3), "-3"),
+        (lambda t: evaluated(t, shortlist=True), "shortlist"),
+        (lambda t: evaluated(t, memory_budget_mib=0), "memory_budget_mib"),
+        (lambda t: evaluated(t, compression=5), "compression"),
+        (lambda t: evaluated(t, stages=[5]), "stages"),
+        (lambda t: evaluated(t, device=0), "device"),
+        (lambda t: evaluated(t, similarity="cosin"), "cosin"),
+        (lambda t: bench.load_dataset(["mini"]), "list"),  # type: ignore[arg-type]
+        (lambda t: bench.read_record(None), "NoneType"),  # type: ignore[arg-type]
+        (lambda t: bench.read_records(t / "results"), "results"),
+        (lambda t: bench.verify(evaluated(t)), "Result"),
+        (lambda t: bench.compare([evaluated(t)], evaluated(t)), "list"),  # type: ignore[arg-type]
+        (lambda t: evaluated(t).save(None), "NoneType"),
+        (lambda t: evaluated(t).save(t / "town.json"), "town.json"),
+        (lambda t: evaluated(t)[0], "0"),
+        (lambda t: evaluated(t)["all"][0], "0"),
+        (lambda t: evaluated(t).shortlist("none"), "none"),
+        (lambda t: evaluated(t).shortlist(1.5), "1.5"),
+        (lambda t: bench.validate(lambda b: 0, t / "town.json", database=[0], queries=[0]), "int"),
         (lambda t: evaluated(t, queries=np.full((6, 12), np.nan, np.float32)), "NaN"),
         (lambda t: evaluated(t, queries=torch.ones(6, 5)), "5"),
         (lambda t: evaluated(t, database=t / "none.npy"), "none.npy"),
