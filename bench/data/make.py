@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image
-from scipy.spatial import cKDTree
 
 from bench.data import listing, raw
 from bench.errors import BenchError, first_few
@@ -117,6 +116,8 @@ def from_positions(positions: Positions, within_m: float, unit: str) -> Made:
     Where the folder has `database` and `queries`, those ask and are asked; else every image is
     both, and is ignored for itself.
     """
+    from scipy.spatial import cKDTree  # so that listing data sets stays quick
+
     names = listing.by_numbers(positions)
     database = [n for n in names if n.startswith("database/")]
     queries = [n for n in names if n.startswith("queries/")]

@@ -133,6 +133,7 @@ def test_rows_that_changed_since_are_copied_again(workspace, cli, given, describ
         np.save(path, -np.load(path))
         manifest = json.loads(path.with_suffix(".json").read_text())
         manifest["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        del manifest["manifest_sha256"]  # as of older versions
         path.with_suffix(".json").write_text(json.dumps(manifest))
     assert cli(*given).status == 0
     assert described() == 0
