@@ -242,18 +242,16 @@ def _data_of(card: Any, data: Data | None) -> Dataset | None:
 
 def _matrix(rows: Rows, part: Any) -> Matrix:
     """Return rows of any kind: of tensors on any device, and of types that NumPy lacks."""
-    from bench.pipeline import brought
+    from bench.pipeline import brought, tensors
 
     if isinstance(rows, str | Path):
         return brought.read(Path(rows), part)
     label = f"the array of the {part}"
     try:
         if isinstance(rows, list | tuple):
-            rows = [row.detach().cpu().numpy() if hasattr(row, "detach") else row for row in rows]
+            rows = [tensors.array_of(x) if hasattr(x, "detach") else x for x in rows]
         if hasattr(rows, "detach"):  # a tensor of torch
-            rows = rows.detach().cpu()
-            known = not rows.is_floating_point() or str(rows.dtype)[-2:] in ("16", "32", "64")
-            rows = (rows if known and "bf" not in str(rows.dtype) else rows.float()).numpy()
+            rows = tensors.array_of(rows)
         array = np.asarray(rows)
     except (TypeError, ValueError, RuntimeError) as error:
         raise BenchError(f"{label}: no matrix can be made of it: {error}") from error

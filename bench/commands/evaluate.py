@@ -16,7 +16,10 @@ class Arguments:
     """What is scored, and how it is searched."""
 
     dataset: str = required("a data set, or the path of a dataset.json", metavar="NAME")
-    database: Path = required(".npy, .npz or .mat, rows in the order of the list", metavar="FILE")
+    database: Path = required(
+        ".npy, .npz, .mat, .pt or .safetensors, rows in the order of the list or named by `ids`",
+        metavar="FILE",
+    )
     queries: Path = required("likewise for the queries", metavar="FILE")
     distractors: tuple[Path, ...] = option(
         (), "rows added after the database; negatives for every query", metavar="FILE", many="list"

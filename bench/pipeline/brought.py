@@ -1,4 +1,4 @@
-"""Descriptors that the user brings: `.npy`, `.npz` and `.mat` files, checked against the lists."""
+"""Descriptors that the user brings: files of arrays or tensors, checked against the lists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench import datasets, stages
 from bench.data import copies, raw
 from bench.errors import BenchError
-from bench.pipeline import similarity, stage_costs
+from bench.pipeline import similarity, stage_costs, tensors
 from bench.pipeline.chain import Chain, chain_of, with_codes
 from bench.pipeline.export import export
 from bench.pipeline.ground import Ground
@@ -36,6 +36,7 @@ from bench.system.notes import note
 from bench.types import Dataset, Image, MethodInfo, Rows
 
 SPARE_BYTES = 64 << 20  # that an archive of descriptors may unpack to, whatever its size
+TENSORS = (".pt", ".pth", ".safetensors")
 Part = Literal["database", "queries", "distractors"]
 
 # The name of the array for each part in the files of the revisited authors (example features).
@@ -50,10 +51,11 @@ def read(path: Path, part: Part) -> Matrix:
             one; `ids`, where present, are image ids
     .mat    MATLAB 5, `X` or `Q` as the authors of the revisited sets publish them: one COLUMN
             per image, which becomes a row here
+    .pt, .pth, .safetensors    a tensor, or named as in .npz; no other object is made
     """
-    readers = {".npy": _npy, ".npz": _npz, ".mat": _mat}
+    readers = {".npy": _npy, ".npz": _npz, ".mat": _mat} | dict.fromkeys(TENSORS, _tensors)
     if path.suffix not in readers:
-        raise BenchError(f"{path}: descriptors are read from .npy, .npz or .mat files.")
+        raise BenchError(f"{path}: descriptors are read from {', '.join(readers)} files.")
     if not path.is_file():
         raise BenchError(f"there is no file {path}.")
     try:
@@ -67,8 +69,11 @@ def read(path: Path, part: Part) -> Matrix:
         raise BenchError(f"{path} cannot be read as {path.suffix}: {reason}.") from e
 
 
-def check_rows(matrix: Matrix, images: Sequence[Image], what: str) -> None:
-    """Refuse descriptors whose number or ids are not those of the data set's list."""
+def ordered(matrix: Matrix, images: Sequence[Image], what: str) -> Matrix:
+    """Return descriptors in the order of the data set's list, by their names where they have any.
+
+    Raises BenchError where their number differs, or a name is absent or there twice.
+    """
     rows, columns = matrix.shape
     if rows != len(images):
         turned = " It looks transposed: rows must be images." if columns == len(images) else ""
@@ -76,14 +81,21 @@ def check_rows(matrix: Matrix, images: Sequence[Image], what: str) -> None:
             f"{matrix.label} has {rows} rows, but the data set has {len(images)} {what}; they must "
             f"be the same, in the order of the list.{turned}"
         )
-    if matrix.ids is None:
-        return
-    for row, (found, image) in enumerate(zip(matrix.ids, images, strict=True)):
-        if found not in (image.id, image.file):
-            raise BenchError(
-                f"row {row} of {matrix.label} is {found!r}, but row {row} of the {what} is "
-                f"{image.id!r}; bring the rows in the order of the list."
-            )
+    if matrix.ids is None or all(
+        found in (image.id, image.file) for found, image in zip(matrix.ids, images, strict=True)
+    ):
+        return matrix
+    by_name = {name: row for row, name in enumerate(matrix.ids)}
+    order = [by_name.get(image.id, by_name.get(image.file, -1)) for image in images]
+    if -1 in order:
+        absent = images[order.index(-1)]
+        raise BenchError(f"{matrix.label} has no row named {absent.id} or {absent.file}.")
+    if len(set(order)) < rows:
+        twice = next(name for name in matrix.ids if matrix.ids.count(name) > 1 or rows < 2)
+        raise BenchError(f"{matrix.label} has several rows for {twice}; each needs its own id.")
+    note(f"{matrix.label}: rows were put in the order of the {what}, by their names")
+    names = tuple(matrix.ids[row] for row in order)
+    return replace(matrix, array=matrix.stored()[order], path=None, ids=names)
 
 
 def check_dim(parts: Sequence[Matrix]) -> None:
@@ -118,6 +130,14 @@ def _npz(path: Path, part: Part) -> Matrix:
     if ids is not None and len(ids) != matrix.shape[0]:
         raise BenchError(f"{path} has {len(ids)} ids for {matrix.shape[0]} rows.")
     return Matrix(matrix.label, matrix.shape, array=matrix.array, ids=ids)
+
+
+def _tensors(path: Path, part: Part) -> Matrix:
+    rows, ids = tensors.read(path, ("vectors", _KEYS[part]))
+    matrix = from_array(similarity.numbers(rows, str(path)), str(path), whole=True)
+    if ids is not None and len(ids) != matrix.shape[0]:
+        raise BenchError(f"{path} has {len(ids)} ids for {matrix.shape[0]} rows.")
+    return replace(matrix, ids=ids)
 
 
 def _mat(path: Path, part: Part) -> Matrix:
@@ -221,8 +241,11 @@ class Brought:
 
 def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Walked, Chain]:
     """Search and score descriptors on a data set; nothing is written but codes and stages' rows."""
-    check_rows(rows.database, dataset.database, "database images")
-    check_rows(rows.queries, dataset.queries, "queries")
+    rows = replace(
+        rows,
+        database=ordered(rows.database, dataset.database, "database images"),
+        queries=ordered(rows.queries, dataset.queries, "queries"),
+    )
     check_dim([rows.database, rows.queries, *rows.searched[1:]])
     check_search(dataset, options)
     dim, kind = rows.database.shape[1], str(rows.database.stored().dtype)
@@ -239,7 +262,9 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
         raise BenchError("--local names a method that describes images; it is for `run`.")
     n_rows = matrix.count_rows(searched)
     chain = chain_of(options, [stages.parse(text) for text in options.stages])
-    supplied = {need: _supply(need, searched, rows.queries) for need in needs_of(chain.stages)}
+    supplied = {
+        need: _supply(need, searched, rows.queries, dataset) for need in needs_of(chain.stages)
+    }
     facts = {need: _facts(lists, searched) for need, lists in supplied.items()}
     chain = chain.fit_to(dataset, n_rows - rows.database.shape[0], dim, facts)
     stage_costs.check(chain, force=options.force)
@@ -265,7 +290,7 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
     return done, walked, chain
 
 
-def _supply(need: Need, database: Sequence[Matrix], queries: Matrix) -> Lists:
+def _supply(need: Need, database: Sequence[Matrix], queries: Matrix, data: Dataset) -> Lists:
     """Return the descriptors of a stage's need from the files that its text names.
 
     To learn from, `on=FILE`; those of another method are DATABASE+QUERIES, then files of the
@@ -293,7 +318,8 @@ def _supply(need: Need, database: Sequence[Matrix], queries: Matrix) -> Lists:
                 f"{other.label} has {other.shape[0]} rows, and {mine.label} has {mine.shape[0]}; "
                 "both must be of the same images in the same order."
             )
-    return Lists(kept, [asked])
+    kept[0] = ordered(kept[0], data.database, "database images")
+    return Lists(kept, [ordered(asked, data.queries, "queries")])
 
 
 def _pairs(path: Path) -> Rows:

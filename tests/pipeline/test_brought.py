@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import zipfile
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.io
+import torch
+from safetensors.torch import save_file
 
 from bench.errors import BenchError
 from bench.pipeline import brought
@@ -129,7 +132,7 @@ def test_arrays_that_are_no_descriptors(tmp_path: Path, suffix: str, array, expe
 @pytest.mark.parametrize("name", ["x.txt", "x", "x.NPY", "x.npy.gz"])
 def test_other_formats_are_refused_by_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
-    with pytest.raises(BenchError, match=r"descriptors are read from \.npy, \.npz or \.mat files"):
+    with pytest.raises(BenchError, match=r"descriptors are read from \.npy, \.npz, \.mat"):
         brought.read(tmp_path / name, "database")
 
 
@@ -269,7 +272,7 @@ def test_an_encrypted_or_oddly_packed_archive_is_refused(tmp_path: Path) -> None
 
 
 def test_rows_that_fit_the_list_pass() -> None:
-    brought.check_rows(from_array(ROWS, "x"), IMAGES, "database images")
+    brought.ordered(from_array(ROWS, "x"), IMAGES, "database images")
 
 
 @pytest.mark.parametrize(
@@ -278,7 +281,7 @@ def test_rows_that_fit_the_list_pass() -> None:
 )
 def test_a_wrong_number_of_rows(rows, hint: str) -> None:
     with pytest.raises(BenchError) as caught:
-        brought.check_rows(from_array(rows, "x.npy"), IMAGES, "queries")
+        brought.ordered(from_array(rows, "x.npy"), IMAGES, "queries")
     assert str(caught.value) == (
         f"x.npy has {len(rows)} rows, but the data set has 5 queries; they must be the same, in "
         f"the order of the list.{hint}"
@@ -291,11 +294,97 @@ def test_ids_are_names_or_files_in_the_order_of_the_list(
 ) -> None:
     ids = [name(image) for image in IMAGES]
     good = brought.read(saved(tmp_path / "a.npz", vectors=ROWS, ids=np.array(ids)), "database")
-    brought.check_rows(good, IMAGES, "database images")
-    ids[2], ids[3] = ids[3], ids[2]
-    swapped = brought.read(saved(tmp_path / "b.npz", vectors=ROWS, ids=np.array(ids)), "database")
-    with pytest.raises(BenchError, match=r"row 2 of .*b\.npz is '.*i3.*', but row 2 of the data"):
-        brought.check_rows(swapped, IMAGES, "database images")
+    assert brought.ordered(good, IMAGES, "database images") is good
+    absent = saved(tmp_path / "b.npz", vectors=ROWS, ids=np.array([*ids[:4], "other"]))
+    with pytest.raises(BenchError, match=r"b\.npz has no row named i4 or 0/i4\.jpg"):
+        brought.ordered(brought.read(absent, "database"), IMAGES, "database images")
+    double = (*IMAGES[:4], Image("other", IMAGES[0].file))
+    given = brought.read(saved(tmp_path / "c.npz", vectors=ROWS, ids=np.array(
+        [IMAGES[0].file, *(i.file for i in reversed(IMAGES[:4]))])), "database")  # fmt: skip
+    with pytest.raises(BenchError, match=rf"c\.npz has several rows for {IMAGES[0].file}"):
+        brought.ordered(given, double, "database images")
+
+
+def test_rows_are_put_in_the_order_of_the_list_by_name(tmp_path: Path, capsys) -> None:
+    order = [3, 0, 4, 2, 1]
+    names = [IMAGES[row].file if row % 2 else IMAGES[row].id for row in order]
+    path = saved(tmp_path / "a.npz", vectors=ROWS[order], ids=np.array(names))
+    found = brought.ordered(brought.read(path, "database"), IMAGES, "database images")
+    assert np.array_equal(found.open(), ROWS)
+    assert found.ids is not None
+    assert [str(name)[-1] == "g" for name in found.ids] == [False, True, False, True, False]
+    assert f"{path}: rows were put in the order of the database images" in capsys.readouterr().err
+
+
+# --- PyTorch's files ----------------------------------------------------------------------------
+
+
+def of_torch(path: Path, held: Any) -> Path:
+    """Write .pt or .safetensors; of the latter, `ids` are metadata."""
+    if path.suffix == ".pt":
+        torch.save(held, path)
+        return path
+    tensors = held if isinstance(held, dict) else {"whatever": held}
+    ids = tensors.get("ids")
+    save_file({key: value.clone() for key, value in tensors.items() if key != "ids"}, path,
+              None if ids is None else {"ids": json.dumps(ids)})  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_tensors_alone_by_key_and_by_image(tmp_path: Path, suffix: str) -> None:
+    path, rows = tmp_path / f"x{suffix}", torch.from_numpy(ROWS)
+    for kind in (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8):
+        matrix = brought.read(of_torch(path, rows.to(kind)), "queries")
+        assert np.array_equal(matrix.open(), ROWS)
+        assert matrix.ids is None
+    matrix = brought.read(of_torch(path, {"X": rows + 9, "Q": rows, "z": rows}), "queries")
+    assert np.array_equal(matrix.open(), ROWS)
+    matrix = brought.read(of_torch(path, {"vectors": rows, "X": rows + 9, "ids": list("abcde")}),
+                          "database")  # fmt: skip
+    assert (matrix.ids, matrix.shape) == (("a", "b", "c", "d", "e"), (5, 3))
+    by_image = {IMAGES[row].file: rows[row].clone() for row in (4, 2, 0, 1, 3)}
+    matrix = brought.ordered(brought.read(of_torch(path, by_image), "database"), IMAGES, "images")
+    assert np.array_equal(matrix.open(), ROWS)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_tensors_that_are_no_descriptors(tmp_path: Path, suffix: str) -> None:
+    path, rows = tmp_path / f"x{suffix}", torch.from_numpy(ROWS)
+    for held, expected in (
+        ({"a": rows, "b": rows}, "holds a, b; name the descriptors `vectors`"),
+        ({"a": rows[0].clone(), "b": rows[0, :2].clone()}, "different lengths"),
+        ({"vectors": rows, "ids": ["a"]}, "has 1 ids for 5 rows"),
+        (torch.ones(3), r"(no tensor|holds whatever|shape \(3,\))"),
+        (torch.ones(2, 2, dtype=torch.bool), "but are bool"),
+    ):
+        with pytest.raises(BenchError, match=expected):
+            brought.read(of_torch(path, held), "database")
+    whole = of_torch(path, rows).read_bytes()
+    for damaged in (b"", b"x", whole[: len(whole) // 2], whole[:-20], whole[40:]):
+        path.write_bytes(damaged)
+        with pytest.raises(BenchError, match=f"x{suffix} cannot be read as"):
+            brought.read(path, "database")
+
+
+def test_files_of_torch_make_no_objects_and_no_more_than_they_hold(tmp_path: Path) -> None:
+    target, path = tmp_path / "touched", tmp_path / "x.pt"
+    torch.save({"vectors": torch.ones(2, 2), "more": Runs(target)}, path)
+    with pytest.raises(BenchError, match="objects other than tensors"):
+        brought.read(path, "database")
+    assert not target.exists()
+    torch.save(torch.ones(1, 1).expand(1 << 20, 1 << 20), path)
+    with pytest.raises(BenchError, match=r"shape \(1048576, 1048576\)"):
+        brought.read(path, "database")
+    torch.save(torch.ones(2, 2), path)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "y.pt", "w", 8) as packed:
+        for name in old.namelist():
+            packed.writestr(name, old.read(name))
+    with pytest.raises(BenchError, match=r"y\.pt cannot be read as \.pt"):
+        brought.read(tmp_path / "y.pt", "database")
+    torch.save(torch.ones(2, 2), path, _use_new_zipfile_serialization=False)
+    with pytest.raises(BenchError, match=r"torch\.save"):
+        brought.read(path, "database")
 
 
 def test_descriptors_of_different_dimensions() -> None:
