@@ -59,15 +59,18 @@ def evaluate(
     `database` is (n, dim) and `queries` (n_queries, dim): arrays or tensors of any float type, or
     files that `evaluate` reads; `distractors` are rows that are negatives for every query. Options
     are those of the command, for instance stages=["aqe:10,alpha=3"], compression="int8",
-    search="ivf64,flat,nprobe8", similarity="cosine", shortlist=100, device="cuda:0". Nothing is
+    search="ivf64,flat,nprobe8", similarity="cosine", shortlist=100, device="cuda:0"; `facts` is a
+    mapping or a TOML file of what you state of the method, and is shown as stated. Nothing is
     written but codes and rows of stages, in the cache; `Result.save` writes a record.
     """
-    from bench.pipeline import brought
+    from bench.pipeline import brought, stated
 
+    facts = options.pop("facts", None)
     loaded, known = _data(data), get_type_hints(Options)
     taken = {name: known[name] for name in (*SEARCHING, "device") if name != "results"}
     options = checked(options, taken | {"similarity": Similarity})
     similarity = options.pop("similarity", "dot")
+    about = {} if facts is None else stated.read(facts)
     if isinstance(distractors, str | Path) or not isinstance(distractors, Iterable):
         raise BenchError(f"distractors is a {type(distractors).__name__}, and must be a list.")
     with quiet(on=not progress):
@@ -80,6 +83,7 @@ def evaluate(
             ],
             brought.check_label(str(name)),
             similarity,
+            about,
         )
         chosen = Options(**options, command="bench.evaluate from Python")
         done, _, _ = brought.score(datasets.check_queries(loaded), rows, chosen)
@@ -126,6 +130,10 @@ class Described:
         from bench.system.progress import Progress
         from bench.types import Image
 
+        if isinstance(images, str | Path) or not isinstance(images, Iterable):
+            raise BenchError(f"images are a {type(images).__name__}, and must be a list of images.")
+        if data is not None:
+            data = _data(data)
         with quiet(on=not progress), tempfile.TemporaryDirectory() as folder:
             listed = []
             for number, image in enumerate(images):
@@ -148,6 +156,8 @@ def load_method(
     """Return a method by name, name.variant or the path of a plug-in, ready on a device."""
     from bench.describe import loading
 
+    name = str(_named(name, "a method"))
+    device = checked({"device": device}, {"device": str | None})["device"]
     with quiet():
         text = None if weights is None else str(weights)
         return Described(loading.load(name, text, device))
@@ -169,6 +179,7 @@ def run(
     from bench.pipeline import plan
     from bench.pipeline import run as runs
 
+    method = str(_named(method, "a method"))
     with quiet(on=not progress), _folder(results) as folder:
         hints = get_type_hints(Options)
         taken = {name: hints[name] for name in hints if name not in ("command", "results")}
@@ -271,6 +282,11 @@ def _described(model: Any, batches: Iterable[Any]) -> Any:
     """Return the unit descriptors (n, dim) that a network gives, float32, on its device."""
     import torch
 
+    if not callable(model) or not isinstance(batches, Iterable):
+        raise BenchError(
+            f"a network of type {type(model).__name__} and batches of type "
+            f"{type(batches).__name__} were given; it must be callable, and they a loader or list."
+        )
     training = getattr(model, "training", False)
     if training:
         model.eval()
@@ -314,7 +330,7 @@ def _file(image: Any, path: Path) -> Path:
         array = tensor.numpy() if "uint8" in str(tensor.dtype) else (tensor.float() * 255).numpy()
         image = np.rint(np.moveaxis(array, 0, -1)).clip(0, 255).astype(np.uint8)
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise BenchError(
                 f"an image is an array of {image.dtype} of shape {image.shape}, and must be uint8 "
                 "(height, width, 3)."
@@ -340,7 +356,7 @@ def _path(result: Result | str | Path, folder: Path) -> Path:
 def _folder(results: str | Path | None) -> Iterator[Path]:
     """Give the folder of results, or one that is removed at the end."""
     if results is not None:
-        yield Path(results)
+        yield _named(results, "a folder of results")
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)

@@ -33,6 +33,12 @@ class Arguments:
     similarity: Literal["dot", "cosine", "euclidean"] = option(
         "dot", "how rows are compared: as they are, by cosine, or by Euclidean distance"
     )
+    facts: Path | None = option(
+        None,
+        "what you state of the method, shown as stated: backbone, training_set, crop, scales, "
+        "size, time_ms",
+        metavar="FILE.toml",
+    )
     device: str | None = option(
         None, "where the matrix product is made: cpu, cuda or cuda:N (default: cpu)",
         metavar="DEVICE",
@@ -53,7 +59,7 @@ def evaluate(given: Arguments) -> int:
         given.distractors,
         brought.check_label(given.name),
         replace(given.options, device=given.device),
-        brought.Comparison(given.similarity, given.export),
+        brought.Comparison(given.similarity, given.export, given.facts),
     )
     print("\n".join(summary.lines(record.read(path))))
     print(path)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from bench import datasets, stages
 from bench.data import copies, raw
 from bench.errors import BenchError
-from bench.pipeline import similarity, stage_costs, tensors
+from bench.pipeline import similarity, stage_costs, stated, tensors
 from bench.pipeline.chain import Chain, chain_of, with_codes
 from bench.pipeline.export import export
 from bench.pipeline.ground import Ground
 from bench.pipeline.lists import Lists
 from bench.pipeline.needs import needs_of
 from bench.pipeline.options import Options
-from bench.pipeline.score import BROUGHT, Scored, Taken, check_search, scored, searched_as
+from bench.pipeline.score import Scored, Taken, check_search, scored, searched_as
 from bench.pipeline.similarity import Similarity
 from bench.pipeline.space import How
 from bench.pipeline.walk import Given, Walked, walk
@@ -33,7 +33,7 @@ from bench.system import array_files, machine
 from bench.system.array_files import Archive
 from bench.system.hashing import sha256_json
 from bench.system.notes import note
-from bench.types import Dataset, Image, MethodInfo, Rows
+from bench.types import Dataset, Image, Rows
 
 SPARE_BYTES = 64 << 20  # that an archive of descriptors may unpack to, whatever its size
 TENSORS = (".pt", ".pth", ".safetensors")
@@ -183,6 +183,7 @@ def score_brought(
         [(path.stem, read(path, "distractors")) for path in distractors],
         label,
         how.similarity,
+        {} if how.facts is None else stated.read(how.facts),
     )
     if how.similarity == "dot":
         _say_lengths([*rows.searched, rows.queries])
@@ -195,10 +196,11 @@ def score_brought(
 
 @dataclass(frozen=True)
 class Comparison:
-    """How descriptors are compared, and an .npz for the lists after every stage (`export`)."""
+    """How rows are compared, where lists are written (`export`), and what is stated (`facts`)."""
 
     similarity: Similarity = "dot"
     export: Path | None = None
+    facts: Path | None = None
 
 
 def _say_lengths(parts: Sequence[Matrix]) -> None:
@@ -220,6 +222,7 @@ class Brought:
     distractors: Sequence[tuple[str, Matrix]] = ()
     label: str = "descriptors"
     similarity: Similarity = "dot"
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def searched(self) -> list[Matrix]:
@@ -268,7 +271,7 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
     facts = {need: _facts(lists, searched) for need, lists in supplied.items()}
     chain = chain.fit_to(dataset, n_rows - rows.database.shape[0], dim, facts)
     stage_costs.check(chain, force=options.force)
-    stated = searched_as(options, chain.dim(dim), n_rows, kind)
+    searching = searched_as(options, chain.dim(dim), n_rows, kind)
     device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
     given = Given(Ground(dataset, n_rows), supplied=supplied)
     with shards.in_use():
@@ -281,11 +284,11 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
             unit_norm=max(abs(least - 1), abs(most - 1)) < UNIT_NORM_TOLERANCE,
             distractors=[(name, part.shape[0]) for name, part in rows.distractors],
             stages=chain.entries(),
-            **stated,
+            **searching,
         )
         if rows.similarity != "dot":
             made["descriptors"] = rows.similarity
-        info = _brought(rows.label, dim)
+        info = stated.method(rows.label, dim, rows.facts)
         done = scored(walked, given, made, info, options, chain, Taken(device=device))
     return done, walked, chain
 
@@ -346,12 +349,6 @@ def _facts(lists: Lists, evaluated: Sequence[Matrix]) -> Facts:
     about = {"rows": rows, "dim": dim, "sha256": sha256_json(content)}
     same = bool({matrix.content_sha256(part) for part in evaluated} & set(content))
     return Facts(rows, dim, 0 if lists.pairs is None else len(lists.pairs), about, same)
-
-
-def _brought(label: str, dim: int) -> MethodInfo:
-    """Return the method of descriptors that nobody states anything about."""
-    facts = {"source": BROUGHT, "licence": BROUGHT, "sha256": None, "training_set": BROUGHT}
-    return MethodInfo("brought", label, "0", dim, weights={**facts, "trained": None})
 
 
 def check_label(label: str) -> str:

@@ -22,7 +22,11 @@ def checked(given: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
             value = (value,) if isinstance(value, str) else value
             value = tuple(value) if isinstance(value, list) else value
         fits = _fits(value, kind)
-        parse = fields[name].metadata[KEY].parse if name in fields and type(value) is int else None
+        parse = (
+            getattr(fields[name].metadata.get(KEY), "parse", None)
+            if name in fields and type(value) is int
+            else None
+        )
         if fits and parse is not None:
             try:
                 parse(str(value))

@@ -240,6 +240,15 @@ def test_rows_may_be_lists_of_tensors_or_numbers(town, tmp_path: Path) -> None:
         (lambda t: evaluated(t, stages=[5]), "stages"),
         (lambda t: evaluated(t, device=0), "device"),
         (lambda t: evaluated(t, similarity="cosin"), "cosin"),
+        (lambda t: evaluated(t, facts={"backbone": 5}), "backbone"),
+        (lambda t: evaluated(t, facts={"speed": 5}), "speed"),
+        (lambda t: evaluated(t, facts=t / "no.toml"), "no.toml"),
+        (lambda t: evaluated(t, facts=5), "int"),
+        (lambda t: bench.load_method(5), "int"),  # type: ignore[arg-type]
+        (lambda t: bench.load_method("random-unit", device=5), "device"),  # type: ignore[arg-type]
+        (lambda t: bench.run("random-unit", "mini", pixels=3), "pixels"),
+        (lambda t: bench.run("random-unit", "mini", results=5), "int"),  # type: ignore[arg-type]
+        (lambda t: bench.validate(None, t / "town.json", database=[0], queries=[0]), "NoneType"),
         (lambda t: bench.load_dataset(["mini"]), "list"),  # type: ignore[arg-type]
         (lambda t: bench.read_record(None), "NoneType"),  # type: ignore[arg-type]
         (lambda t: bench.read_records(t / "results"), "results"),
