@@ -85,13 +85,13 @@ def report(session: nox.Session) -> None:
 
 @session
 def tests(session: nox.Session) -> None:
-    """Run the tests; `-- -m "not slow"` runs the quick ones, in some minutes."""
+    """Run the tests but for large networks and clusters; `-- -m "not slow"`: the quick ones."""
     run(session, "pytest", *session.posargs)
 
 
 @session
 def tests_all(session: nox.Session) -> None:
-    """Run every test, those of clusters too, and those of networks without fused convolutions."""
+    """Run every test, of large networks and clusters too, and of networks without fusion."""
     run(session, "pytest", "-m", "", *session.posargs)
     session.env["RETRIEVAL_BENCH_FUSION"] = "0"
     run(session, "pytest", "tests/describe", "tests/methods", *session.posargs)

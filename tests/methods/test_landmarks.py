@@ -100,7 +100,7 @@ QUICK = ("eigenplaces.resnet18-256", "apgem.r50", "superglobal")
 
 def marked(official: Official) -> ParameterSet:
     """Return the parameter of a test, slow for most networks."""
-    slow = () if official.method in QUICK else (pytest.mark.slow,)
+    slow = () if official.method in QUICK else (pytest.mark.slow, pytest.mark.large)
     return pytest.param(official, marks=slow, id=str(official))
 
 

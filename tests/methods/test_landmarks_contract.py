@@ -51,7 +51,12 @@ def small(folder: Path) -> list[tuple[str, bool]]:
 ODD = contract_check.write_odd_images
 
 
-@pytest.mark.parametrize("method", FILES)
+QUICK = "eigenplaces.resnet18-256"
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(m, marks=() if m == QUICK else pytest.mark.large) for m in FILES]
+)
 def test_the_contract(
     method: str, recipe: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

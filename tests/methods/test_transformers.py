@@ -70,7 +70,7 @@ QUICK = ("dinov2_vits14",)
 
 def marked(official: Official) -> ParameterSet:
     """Return the parameter of a test: all but the smallest network take long to rebuild."""
-    slow = () if official.name in QUICK else (pytest.mark.slow,)
+    slow = () if official.name in QUICK else (pytest.mark.slow, pytest.mark.large)
     return pytest.param(official, marks=slow, id=str(official))
 
 
