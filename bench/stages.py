@@ -9,7 +9,9 @@ import hashlib
 import importlib.util
 import re
 import sys
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ MARKS = {
     "uses labels": frozenset({"labels"}),
     "transductive": frozenset({"database", "queries"}),
 }
+_OWN = "_bench_stage_"  # begins the name of the module of a file of a user's own
 NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 VERIFICATION = "rerank"  # needs the local features of a method, so the plan of a run makes it
 
@@ -110,12 +113,35 @@ def is_transductive(entries: Sequence[Mapping[str, Any]]) -> bool:
     return any(MARKS["transductive"] & set(entry.get("uses", ())) for entry in entries)
 
 
+def code_of(stage: Stage) -> Any:
+    """Return what of its code determines its rows: its number, and the hash of a user's file."""
+    module = type(stage).__module__
+    return [stage.code, module.removeprefix(_OWN)] if module.startswith(_OWN) else stage.code
+
+
+@contextmanager
+def own_code(stage: Stage) -> Iterator[None]:
+    """Run code of a stage; what a file of a user's own raises becomes one sentence."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:
+        if not type(stage).__module__.startswith(_OWN):
+            raise
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise BenchError(
+            f"the stage {stage.name} fails: {what} ({at.filename}, line {at.lineno})."
+        ) from error
+
+
 def _from_file(path: Path, first: str | None, options: Mapping[str, str]) -> Stage:
     """Load a stage of the user's own: the file has a function `make(first, options)`."""
     if not path.is_file():
         raise BenchError(f"the stage file {path} does not exist.")
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    spec = importlib.util.spec_from_file_location(f"_bench_stage_{digest}", path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    spec = importlib.util.spec_from_file_location(f"{_OWN}{digest}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -127,6 +153,7 @@ def _from_file(path: Path, first: str | None, options: Mapping[str, str]) -> Sta
         lacking = [name for name in names if not hasattr(stage, name)]
         entry = {} if lacking else dict(stage.entry())
         canonical_json(entry)
+        wrong = [] if lacking else _wrong(stage)
     except BenchError:
         raise
     except Exception as error:
@@ -134,6 +161,8 @@ def _from_file(path: Path, first: str | None, options: Mapping[str, str]) -> Sta
         raise BenchError(f"the stage file {path} fails: {type(error).__name__}: {what}.") from error
     if lacking:
         raise BenchError(f"the stage of {path} lacks {', '.join(lacking)}: see bench/stage.py.")
+    if wrong:
+        raise BenchError(f"the stage of {path}: {'; '.join(wrong)}; see bench/stage.py.")
     if stage.name in STAGES or not re.fullmatch(NAME, stage.name):
         raise BenchError(
             f"the stage of {path} is called {stage.name!r}; a name has letters, digits, '.', '_' "
@@ -142,6 +171,24 @@ def _from_file(path: Path, first: str | None, options: Mapping[str, str]) -> Sta
     if entry.get("stage") != stage.name:
         raise BenchError(f"the entry of {path} does not say {{'stage': {stage.name!r}, …}}.")
     return stage
+
+
+def _wrong(stage: Any) -> list[str]:
+    """Return which attributes of a stage of a user's own have a value that none of ours has."""
+    used, sides = frozenset().union(*MARKS.values()), frozenset({"database", "queries"})
+    learned = getattr(stage, "learned", ())
+    found = {
+        f"place is {stage.place!r}, and is rows or list": stage.place in ("rows", "list"),
+        f"code is {stage.code!r}, and is a whole number": type(stage.code) is int,
+        f"uses is {stage.uses!r}, and is some of {sorted(used)}": set(stage.uses) <= used,
+        f"sides is {getattr(stage, 'sides', None)!r}, and is some of {sorted(sides)}": (
+            set(getattr(stage, "sides", ())) <= sides
+        ),
+        f"learned is {learned!r}; its names have small letters, digits and '_'": all(
+            re.fullmatch("[a-z][a-z0-9_]{0,39}", name) for name in learned
+        ),
+    }
+    return [sentence for sentence, right in found.items() if not right]
 
 
 _ATTRIBUTES: dict[str, tuple[str, ...]] = {

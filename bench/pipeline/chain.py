@@ -89,8 +89,9 @@ class Chain:
                     f"{fitted[-1].name} changes lists, after it; name {stage.name} first."
                 )
             facts_of = _facts(stage, shape, facts or {})
-            fitted.append(stage.fit_to(replace(shape, facts=facts_of)))
-            costs.append(fitted[-1].cost(replace(shape, facts=facts_of)))
+            with stages.own_code(stage):
+                fitted.append(stage.fit_to(replace(shape, facts=facts_of)))
+                costs.append(fitted[-1].cost(replace(shape, facts=facts_of)))
             if stage.place == "rows":
                 shape = replace(shape, dim=cast("RowStage", fitted[-1]).dim(shape.dim))
         return replace(self, stages=tuple(fitted), costs=tuple(costs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,9 @@ def needs_of(stages: Sequence[Stage]) -> Iterator[Need]:
 
 def on_evaluated(stages: Sequence[Stage], dataset: Dataset) -> list[Any]:
     """Return the stages; those to be fitted on the data set itself take it as it is evaluated."""
-    same = [getattr(stage, "source", None) == dataset.name for stage in stages]
+    same = [
+        is_dataclass(stage) and getattr(stage, "source", None) == dataset.name for stage in stages
+    ]
     pairs = zip(stages, same, strict=True)
     return [replace(stage, source=None) if one else stage for stage, one in pairs]  # type: ignore[type-var]
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from bench import stages
 from bench.errors import BenchError
 from bench.pipeline.ground import Ground
 from bench.pipeline.lists import Lists, Table, pairs_of
@@ -112,8 +113,13 @@ class RowChain:
         def array(name: str) -> NDArray[Any]:
             if not made:
                 supplies = [Supply(Table(g.database), pairs=g.pairs) for g in given]
-                with threadpool_limits(1, "blas"):  # so that the bits do not depend on threads
+                # One thread, so that the bits do not depend on their number.
+                with threadpool_limits(1, "blas"), stages.own_code(stage):
                     made.update(stage.fit(supplies))
+            if name not in made:
+                raise BenchError(
+                    f"the stage {stage.name} states that it learns {name}, and does not."
+                )
             return np.asarray(made[name])
 
         with folder.lock():
@@ -171,12 +177,13 @@ class _Work:
         check_block(self.rows.parts, low, rows)
         with threadpool_limits(1, "blas"):
             block = Block(self.side, number, rows, self.fitted, second, self.space)
-            made = self.stage.transform(block)
+            with stages.own_code(self.stage):
+                made = np.asarray(self.stage.transform(block))
         dim = self.stage.dim(self.rows.shape[1])
-        if made.shape != (high - low, dim):
+        if made.shape != (high - low, dim) or made.dtype.kind not in "fiu":
             raise BenchError(
-                f"the stage {self.stage.name} made an array of shape {made.shape} of "
-                f"{high - low} rows, which should have {dim} dimensions."
+                f"the stage {self.stage.name} made {made.dtype} of shape {made.shape} of "
+                f"{high - low} rows, which should be numbers of {dim} dimensions."
             )
         label = f"{self.stage.name} of {self.rows.parts[0].label}"
         return check_block([Matrix(label, (high, dim))], low, made)[0]
@@ -186,7 +193,7 @@ def _key(stage: RowStage, side: str, rows: Sequence[Matrix]) -> dict[str, Any]:
     return {
         "code": CODE_VERSION,
         "stage": dict(stage.entry()),
-        "stage_code": stage.code,
+        "stage_code": stages.code_of(stage),
         "side": side,
         "base": derived.base_of(rows),
     }

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from bench import stages
 from bench.errors import BenchError
 from bench.pipeline.chain import Chain
 from bench.pipeline.ground import Ground
@@ -121,7 +122,8 @@ def _steps(first: First, ground: Ground, chain: Chain) -> list[Step]:
                 f"--stage {stage.name} searches again, after lists that differ by protocol; put "
                 "it before the stage that uses labels."
             )
-        step = stage.apply(found, space, length)
+        with stages.own_code(stage):
+            step = stage.apply(found, space, length)
         if stage.searches_again and approximate:
             _check_length(step.ranking, chain, place, (ground.dataset, count_rows(space.parts)))
         if not stage.searches_again and not step.arrays:
