@@ -265,10 +265,8 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
         raise BenchError("--local names a method that describes images; it is for `run`.")
     n_rows = matrix.count_rows(searched)
     chain = chain_of(options, [stages.parse(text) for text in options.stages])
-    supplied = {
-        need: _supply(need, searched, rows.queries, dataset) for need in needs_of(chain.stages)
-    }
-    facts = {need: _facts(lists, searched) for need, lists in supplied.items()}
+    supplied = {need: _supply(need, rows, dataset) for need in needs_of(chain.stages)}
+    facts = {need: _facts(need, lists, rows) for need, lists in supplied.items()}
     chain = chain.fit_to(dataset, n_rows - rows.database.shape[0], dim, facts)
     stage_costs.check(chain, force=options.force)
     searching = searched_as(options, chain.dim(dim), n_rows, kind)
@@ -293,20 +291,27 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
     return done, walked, chain
 
 
-def _supply(need: Need, database: Sequence[Matrix], queries: Matrix, data: Dataset) -> Lists:
+def _supply(need: Need, brought: Brought, data: Dataset) -> Lists:
     """Return the descriptors of a stage's need from the files that its text names.
 
-    To learn from, `on=FILE`; those of another method are DATABASE+QUERIES, then files of the
-    distractors, joined by "+".
+    To learn from, `on=FILE`, compared as what is `brought`; those of another method are
+    DATABASE+QUERIES, then files of the distractors, joined by "+".
     """
+    database, queries = brought.searched, brought.queries
     if need.method is not None or need.source is None:
         raise BenchError(
             f"a stage needs descriptors by {need.method}, and `evaluate` takes files: write "
             "DATABASE.npy+QUERIES.npy in place of the method."
         )
     if need.role == "fit":
-        rows = read(Path(need.source), "database")
+        rows = similarity.compared(read(Path(need.source), "database"), brought.similarity)
+        check_dim([brought.database, rows])
         return Lists([rows], pairs=_pairs(Path(need.source)) if "pairs" in need.lists else None)
+    if "+" not in need.source:
+        raise BenchError(
+            f"what is learned on {need.source} would need the other method's descriptors of its "
+            "images, as --stage fuse comes before; name fuse behind it."
+        )
     paths = [Path(name) for name in need.source.split("+")]
     if len(paths) != len(database) + 1:
         raise BenchError(
@@ -342,13 +347,26 @@ def _pairs(path: Path) -> Rows:
     return np.asarray(pairs, dtype=np.int64)
 
 
-def _facts(lists: Lists, evaluated: Sequence[Matrix]) -> Facts:
-    """Return what is known of a need; the card says the content of the files, not their names."""
+def _facts(need: Need, lists: Lists, brought: Brought) -> Facts:
+    """Return what is known of a need; the card says the content of the files, not their names.
+
+    What is learned on a row that is evaluated is learned on what is evaluated.
+    """
     content = [matrix.content_sha256(part) for part in (*lists.database, *lists.queries)]
     rows, dim = matrix.count_rows(lists.database), lists.database[0].shape[1]
     about = {"rows": rows, "dim": dim, "sha256": sha256_json(content)}
-    same = bool({matrix.content_sha256(part) for part in evaluated} & set(content))
+    evaluated = [*brought.searched, brought.queries]
+    same = need.role == "fit" and not _hashes(lists.database).isdisjoint(_hashes(evaluated))
     return Facts(rows, dim, 0 if lists.pairs is None else len(lists.pairs), about, same)
+
+
+def _hashes(parts: Sequence[Matrix]) -> set[int]:
+    """Return a hash of every row, as float32."""
+    return {
+        hash(row.tobytes())
+        for _, rows in matrix.blocks(parts, 4096)
+        for row in np.asarray(rows, dtype=np.float32)
+    }
 
 
 def check_label(label: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from bench import datasets
@@ -13,7 +14,7 @@ from bench.describe import extract
 from bench.errors import BenchError, first_few
 from bench.system.hashing import sha256_lines
 from bench.system.notes import note
-from bench.types import Dataset
+from bench.types import Dataset, Image
 
 
 def load(
@@ -78,10 +79,15 @@ def on_card(sets: Sequence[Dataset]) -> dict[str, list[Any]]:
 def places(dataset: Dataset, *, with_queries: bool = False) -> dict[tuple[int, int], str]:
     """Return device and number of every file, so that links to one file are one."""
     images = [*dataset.database, *(dataset.queries if with_queries else ())]
+    return files(dataset.folder, images)
+
+
+def files(folder: Path, images: Sequence[Image]) -> dict[tuple[int, int], str]:
+    """Return device and number of every file of a list that is there, with its name."""
     out = {}
     for image in images:
         try:
-            state = os.stat(dataset.folder / image.path)
+            state = os.stat(folder / image.path)
         except FileNotFoundError:  # a run may be allowed to go on without it
             continue
         out[state.st_dev, state.st_ino] = image.file

@@ -67,7 +67,7 @@ def on_evaluated(stages: Sequence[Stage], dataset: Dataset) -> list[Any]:
 
 
 def resolve(
-    stages: Sequence[Stage], own: Sequence[ListOf], dataset: Dataset, loaded: engine.Loaded,
+    stages: Sequence[Stage], own: Sequence[ListOf], loaded: engine.Loaded,
     options: Options,
 ) -> list[Needed]:  # fmt: skip
     """Return the needs of the stages of a run, loaded and checked; nothing is described yet.
@@ -88,7 +88,7 @@ def resolve(
             shown = datasets.shown_queries(there)
             queries = [(f"queries of {there.name}", there.folder, shown)] if wanted else []
             pairs = pairs_of(there.protocols) if wanted else None
-            rows, evaluated = len(there.database), _shared(there, dataset)
+            rows, evaluated = len(there.database), _shared([*database, *queries], own)
             of = {"name": there.name, "sha256": sha256_lines([i.file for i in there.database])}
         about = of | {"rows": rows} if need.role == "fit" else stated(by) | of
         facts = Facts(rows, by.info.dim, 0 if pairs is None else len(pairs), about, evaluated)
@@ -121,10 +121,13 @@ def _whole(name: str) -> Dataset:
     return there
 
 
-def _shared(there: Dataset, dataset: Dataset) -> bool:
-    """Return whether a data set to learn from has images that are evaluated."""
-    evaluated = distractors.places(dataset, with_queries=True)
-    return not evaluated.keys().isdisjoint(distractors.places(there))
+def _shared(learned_on: Sequence[ListOf], own: Sequence[ListOf]) -> bool:
+    """Return whether lists to learn from have an image that is evaluated."""
+    there, evaluated = (
+        {file for _, folder, images in lists for file in distractors.files(folder, images)}
+        for lists in (learned_on, own)
+    )
+    return not there.isdisjoint(evaluated)
 
 
 def other_method(method: str, options: Options) -> engine.Loaded:

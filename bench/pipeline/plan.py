@@ -185,7 +185,7 @@ def joined(
     local = loaded if options.local is None else other_method(options.local, options)
     chain = chain_of(options, _stages(options, loaded, local) if chosen is None else chosen)
     chain = replace(chain, stages=needs.on_evaluated(chain.stages, dataset))
-    needed = needs.resolve(chain.stages, _lists(dataset, added), dataset, loaded, options)
+    needed = needs.resolve(chain.stages, _lists(dataset, added), loaded, options)
     facts = {one.need: one.facts for one in needed}
     rows = sum(len(one.database) for one in added)
     chain = chain.fit_to(dataset, rows, loaded.info.dim, facts)

@@ -81,6 +81,9 @@ class LearnedWhitening(SimpleRows):
             one, other = (rows.take(pairs[low : low + 4096, side]) for side in (0, 1))
             mean += one.sum(axis=0)
             between += (one - other).T @ (one - other)
+        if not np.isfinite(between).all():
+            for _ in rows.blocks():  # which names the row
+                pass
         mean, inverse = mean / len(pairs), _inverse_of_triangle(between / len(pairs), self.name)
         scatter = np.zeros_like(between)
         for _, block in rows.blocks():

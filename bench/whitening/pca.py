@@ -160,5 +160,7 @@ def make(first: str | None, options: Mapping[str, str]) -> Whitening:
     where = "--stage pca-whiten"
     numbers.check_names(where, options, ("power", "on"))
     kept = None if first is None else numbers.whole(where, "the number of dimensions", first)
+    if options.get("on") == "":
+        raise BenchError(f"{where}: on names the data set, or in `evaluate` the file, to learn on.")
     power = numbers.decimal(where, "power", options.get("power", str(POWER)), 0, 1)
     return Whitening(kept, power, options.get("on"))
