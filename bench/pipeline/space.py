@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bench.errors import BenchError
 from bench.pipeline.ground import Ground
 from bench.pipeline.lists import Lists
 from bench.ranking import one_list
@@ -122,7 +123,14 @@ class SearchSpace:
         )
 
     def search(self, queries: Float64, depth: int) -> Ranking:
-        """Search with other queries, exactly or with the run's index."""
+        """Search with other queries, exactly or with the run's index; refuse what is no query."""
+        length = np.linalg.norm(queries, axis=1)
+        if not np.all(np.isfinite(length) & (length > 0)):
+            at = int(np.argmin(np.isfinite(length) & (length > 0)))
+            raise BenchError(
+                f"a stage searches again with a query {at} of length {length[at]:g}; it must be "
+                "finite and not zero."
+            )
         if self.index is not None:
             return self.approximately(queries, depth)[0]
         found = self.exactly(queries, depth, "search again").found

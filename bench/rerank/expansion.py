@@ -90,8 +90,16 @@ class QueryExpansion:
                 f"{similarity.min():.3g}, which has no power {self.alpha:g}; choose a whole "
                 "number for alpha, or fewer rows."
             )
-        mean = (query + similarity**self.alpha @ rows) / (self.k + 1)
-        return mean / np.linalg.norm(mean)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = (query + similarity**self.alpha @ rows) / (self.k + 1)
+            norm = np.linalg.norm(mean)
+        if not 0 < norm < np.inf:
+            raise BenchError(
+                f"the mean of query {number} and its rows has the length {norm:g} with alpha "
+                f"{self.alpha:g}, and no direction; choose another alpha, or bring descriptors of "
+                "unit norm."
+            )
+        return mean / norm
 
     def faults(self, arrays: Arrays, before: Ranking, protocols: Sequence[Protocol]) -> list[str]:
         """Check that the lists before it hold `k` rows."""

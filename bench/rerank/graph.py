@@ -74,7 +74,9 @@ def per_query(
         strength = np.full(listed.row.shape, np.nan)
         for query, vector in enumerate(space.queries):
             inside = listed.row[query] != NO_ROW
-            strength[query, inside] = score(vector, space.rows(listed.row[query, inside]))
+            with np.errstate(over="ignore", invalid="ignore"):
+                found = score(vector, space.rows(listed.row[query, inside]))
+            strength[query, inside] = _checked(found)
         out.append(strength)
     return out
 
@@ -85,10 +87,21 @@ def per_group(
     """Return per query a score of each row of its group: `score` gets queries and rows."""
     out: list[NDArray[np.float64]] = [np.empty(0)] * len(space.queries)
     for group in space.groups:
-        found = score(space.queries[group.queries], space.rows(group.rows))
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = _checked(score(space.queries[group.queries], space.rows(group.rows)))
         for place, query in enumerate(group.queries.tolist()):
             out[query] = found[place]
     return out
+
+
+def _checked(scores: Float64) -> Float64:
+    """Return scores, or refuse what is infinite or no number."""
+    if not np.isfinite(scores).all():
+        raise BenchError(
+            "the graph of these rows gives scores that are infinite or no numbers; bring "
+            "descriptors of unit norm (--similarity cosine), or choose a smaller exponent."
+        )
+    return scores
 
 
 def finite(strengths: Sequence[NDArray[np.float64]], listed: Sequence[Rows]) -> bool:

@@ -33,10 +33,13 @@ K1, K2, WEIGHT = 20, 6, 0.3
 
 @dataclass(frozen=True)
 class KReciprocal(Simple):
-    """k-reciprocal re-ranking; `weight` is that of the first distance (λ)."""
+    """k-reciprocal re-ranking; `weight` is that of the first distance (λ).
 
-    k1: int = K1
-    k2: int = K2
+    None is the default of the program for `k1` and `k2`, or as many rows as there are others.
+    """
+
+    k1: int | None = None
+    k2: int | None = None
     weight: float = WEIGHT
     scope: Scope = "all"
 
@@ -53,14 +56,16 @@ class KReciprocal(Simple):
         return self.scope == "all"
 
     def fit_to(self, shape: Shape) -> KReciprocal:
-        """Return the stage; more neighbours than there are rows are refused."""
-        for name, k in (("k1", self.k1), ("k2", self.k2)):
-            if k >= shape.least_rows:
+        """Return the stage with its numbers; more neighbours than there are rows are refused."""
+        most, fitted = max(1, shape.least_rows - 1), dict[str, int]()
+        for name, k, usual in (("k1", self.k1, K1), ("k2", self.k2, K2)):
+            if k is not None and k >= shape.least_rows:
                 raise BenchError(
                     f"--stage {self.name}: {name} is {k}, and a query searches only "
                     f"{shape.least_rows} rows; choose a smaller number."
                 )
-        return self
+            fitted[name] = k or min(usual, most)
+        return replace(self, k1=fitted["k1"], k2=fitted["k2"])
 
     def entry(self) -> Mapping[str, Any]:
         """Return the four values."""
@@ -72,7 +77,7 @@ class KReciprocal(Simple):
         if self.scope == "list":
             return Cost()
         n = shape.most_rows + shape.queries
-        bytes_ = 8 * n * (shape.dim + 3 * graph.BLOCK) + 12 * n * self.k1 * 8
+        bytes_ = 8 * n * (shape.dim + 3 * graph.BLOCK) + 12 * n * (self.k1 or K1) * 8
         return Cost(bytes_, 2.0 * shape.areas * n * n * shape.dim)
 
     def apply(self, before: Ranking, space: Space, depth: int) -> Step:
@@ -93,14 +98,15 @@ class KReciprocal(Simple):
         """Return the final distances (n_queries, n_rows)."""
         every = np.concatenate([queries, rows])
         count, n = len(queries), len(every)
-        k1, k2 = min(self.k1, n - 1), min(self.k2, n)
+        k1, k2 = min(self.k1 or K1, n - 1), min(self.k2 or K2, n)
         norms = np.einsum("ij,ij->i", every, every)
         near, largest = np.empty((n, max(k1 + 1, k2)), dtype=np.int64), np.empty(n)
         first = np.empty((count, n))
         for low, product in graph.products(every):
             own = np.arange(low, low + len(product))
             square = np.maximum(norms[own, None] + norms - 2 * product, 0)
-            largest[own] = square.max(axis=1)
+            most = square.max(axis=1)
+            largest[own] = np.where(most > 0, most, 1)  # all rows are the same
             near[own] = graph.nearest(-square, near.shape[1], own)[0]
             inside = own < count
             first[own[inside]] = square[inside] / largest[own[inside], None]
@@ -197,8 +203,8 @@ def make(first: str | None, options: Mapping[str, str]) -> KReciprocal:
     where = "--stage k-reciprocal"
     numbers.check_names(where, options, ("k2", "weight", "scope"))
     return KReciprocal(
-        numbers.whole(where, "k1", first or str(K1)),
-        numbers.whole(where, "k2", options.get("k2", str(K2))),
+        None if first is None else numbers.whole(where, "k1", first),
+        numbers.whole(where, "k2", options["k2"]) if "k2" in options else None,
         numbers.decimal(where, "weight", options.get("weight", str(WEIGHT)), 0, 1),
         graph.scope_of(where, options.get("scope", "all")),
     )

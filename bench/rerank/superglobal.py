@@ -27,10 +27,13 @@ ROWS, NEIGHBOURS, BETA = 400, 9, 0.15
 
 @dataclass(frozen=True)
 class SuperGlobal(Simple):
-    """SuperGlobal's re-ranking of the first `rows` rows (None: 400, or as many as there are)."""
+    """SuperGlobal's re-ranking of the first `rows` rows (None: 400, or as many as there are).
+
+    `k` are its neighbours (None: 9, or as many as there are others).
+    """
 
     rows: int | None = None
-    k: int = NEIGHBOURS
+    k: int | None = None
     beta: float = BETA
 
     name = "superglobal"
@@ -43,12 +46,13 @@ class SuperGlobal(Simple):
                 f"query searches only {shape.least_rows} rows; choose a smaller number."
             )
         rows = self.rows or min(ROWS, shape.least_rows)
-        if self.k >= rows:
+        k = self.k or max(1, min(NEIGHBOURS, rows - 1))
+        if k >= rows:
             raise BenchError(
-                f"--stage {self.name}: {self.k} neighbours among {rows} rows are too many; choose "
+                f"--stage {self.name}: {k} neighbours among {rows} rows are too many; choose "
                 "a smaller k."
             )
-        return replace(self, rows=rows)
+        return replace(self, rows=rows, k=k)
 
     def entry(self) -> Mapping[str, Any]:
         """Return the three numbers."""
@@ -73,9 +77,10 @@ class SuperGlobal(Simple):
                 begun = time.perf_counter()
                 rows = listed.row[query, : self.rows]
                 rows = rows[rows != NO_ROW]
-                if len(rows) <= self.k:
+                if len(rows) <= (self.k or NEIGHBOURS):
                     raise BenchError(
-                        f"SuperGlobal's re-ranking takes {self.k + 1} rows at least, and the list "
+                        f"SuperGlobal's re-ranking takes {(self.k or NEIGHBOURS) + 1} rows "
+                        "at least, and the list "
                         f"of query {query} has {len(rows)}; look into more lists of the index "
                         "(nprobe), or ask for a longer list (k)."
                     )
@@ -94,14 +99,20 @@ class SuperGlobal(Simple):
 
     def _scores(self, query: Float64, rows: Float64) -> tuple[Float64, Float64]:
         """Return s¹ and the final score of each row (n)."""
-        products = rows @ rows.T
-        near = np.argsort(-products, axis=1, kind="stable")[:, : self.k + 1]
+        products, k = rows @ rows.T, self.k or NEIGHBOURS
+        near = np.argsort(-products, axis=1, kind="stable")[:, : k + 1]
         weight = self.beta * np.take_along_axis(products, near, axis=1)
         weight[:, 0] = 1  # the row most similar to a row is itself
         refined = np.stack([w @ rows[n] for w, n in zip(weight, near, strict=True)])
-        refined /= weight.sum(axis=1, keepdims=True)
+        total = weight.sum(axis=1, keepdims=True)
+        if not np.all(np.isfinite(total) & (total != 0)):
+            raise BenchError(
+                "SuperGlobal's re-ranking divides a refined row by the sum of its weights, which "
+                "is 0 or no number; choose a smaller beta, or bring descriptors of unit norm."
+            )
+        refined /= total
         first = refined @ query
-        best = np.argsort(-first, kind="stable")[: self.k + 1]
+        best = np.argsort(-first, kind="stable")[: k + 1]
         return first, (first + refined @ refined[best].max(axis=0)) / 2
 
     def faults(self, arrays: Arrays, before: Ranking, protocols: Sequence[Protocol]) -> list[str]:
@@ -131,6 +142,6 @@ def make(first: str | None, options: Mapping[str, str]) -> SuperGlobal:
     numbers.check_names(where, options, ("k", "beta"))
     return SuperGlobal(
         None if first is None else numbers.whole(where, "the number of rows", first),
-        numbers.whole(where, "k", options.get("k", str(NEIGHBOURS))),
+        numbers.whole(where, "k", options["k"]) if "k" in options else None,
         numbers.decimal(where, "beta", options.get("beta", str(BETA))),
     )

@@ -68,10 +68,16 @@ class Augmentation(SimpleRows):
                     f"which has no power {self.alpha:g}; choose a whole number for alpha, or fewer "
                     "neighbours."
                 )
-            weight = similarity**self.alpha
-            added = np.stack(
-                [w @ block.space.rows(row) for w, row in zip(weight, near, strict=True)]
-            )
+            if near.shape[1] < self.k:
+                raise BenchError(
+                    f"--stage {self.name}:{self.k} takes {self.k} neighbours of every row, and "
+                    f"without missing images there are {near.shape[1]}; choose a smaller number."
+                )
+            with np.errstate(over="ignore", invalid="ignore"):  # the rows are looked at after it
+                weight = similarity**self.alpha
+                added = np.stack(
+                    [w @ block.space.rows(row) for w, row in zip(weight, near, strict=True)]
+                )
             out[inside] = unit((block.rows[inside] + added) / (self.k + 1))
         return out
 
