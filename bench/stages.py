@@ -65,7 +65,7 @@ def split(text: str) -> tuple[str, str | None, dict[str, str]]:
     >>> split("aqe:10,alpha=3")
     ('aqe', '10', {'alpha': '3'})
     """
-    found = re.fullmatch(r"(?P<name>.*?\.py|[^:]*)(?::(?P<rest>.*))?", text)
+    found = re.fullmatch(r"(?P<name>.*?\.py|[^:,]*)(?:[:,](?P<rest>.*))?", text)
     name, rest = (found["name"], found["rest"]) if found else (text, None)
     first, options = None, {}
     for place, word in enumerate((rest or "").split(",") if rest else ()):

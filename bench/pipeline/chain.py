@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -159,7 +160,7 @@ def entry_of(stage: Stage) -> dict[str, Any]:
 def with_codes(options: Options) -> Options:
     """Return the options with codes that are named as a stage in the place of `compression`."""
     names = [stages.split(text)[0] for text in options.stages]
-    codes = [place for place, name in enumerate(names) if name in compress.SCALAR]
+    codes = [place for place, name in enumerate(names) if _is_code(name)]
     if not codes:
         return options
     (place, *more), text = codes, options.stages[codes[0]]
@@ -175,6 +176,10 @@ def with_codes(options: Options) -> Options:
         )
     left = (*options.stages[:place], *options.stages[place + 1 :])
     return replace(options, stages=left, compression=text)
+
+
+def _is_code(name: str) -> bool:
+    return name in compress.SCALAR or re.fullmatch("pq[0-9]+x[0-9]+", name) is not None
 
 
 def chain_of(options: Options, stages: Sequence[Stage] = ()) -> Chain:

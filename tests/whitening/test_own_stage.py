@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.records import record
 from bench.records.verify import verify
 from tests.support.checkout import ROOT
 from tests.support.town import path_of
@@ -87,3 +88,22 @@ def test_an_attribute_that_no_stage_has_is_one_sentence(
     code = OWN.replace("BODY", "block.rows").replace("more = None", more)
     (tmp_path / "own.py").write_text(code, encoding="utf-8")
     assert words in refused(cli(*town(33), "--stage", tmp_path / "own.py"))
+
+
+def test_product_quantisation_is_named_as_a_stage(cli, refused, town) -> None:
+    given = town(34)
+    cards = [
+        record.read(path_of(cli(*given, *said)))["card_id"]
+        for said in (("--stage", "pq4x4"), ("--compression", "pq4x4"))
+    ]
+    assert cards[0] == cards[1]
+    assert "pq5x4" in refused(cli(*given, "--stage", "pq5x4"))
+
+
+def test_options_follow_a_name_without_a_value(cli, town) -> None:
+    given = town(35)
+    cards = [
+        record.read(path_of(cli(*given, "--stage", text)))["card_id"]
+        for text in ("pca-whiten,power=0.25", "pca-whiten:power=0.25")
+    ]
+    assert cards[0] == cards[1]
