@@ -66,6 +66,7 @@ class Run:
     cost: costs.Cost
     approximate: Mapping[str, Any] | None = None
     headline_id: str | None = None  # of the data set, where the record has another
+    stated: tuple[tuple[str, str], ...] = ()  # what a user states of brought descriptors, in words
     disk_bytes: float = 0.0  # of an image, besides those that are searched: full rows behind codes
 
     @property
@@ -233,6 +234,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         code=(commit or "not known")[:9] + (" with changes" if dirty else ""),
         cost=costs.of_record(record),
         approximate=record.get("approximate"),
+        stated=_stated(method),
         disk_bytes=sum(one.get("bytes_per_image", 0) for one in record.get("stages", ())),
     )
 
@@ -263,6 +265,20 @@ def _backbone(method: Mapping[str, Any]) -> str:
     named = named.removeprefix("tf_")
     named = re.sub(r"^resnet([0-9]+)$", r"ResNet-\1", named)
     return clean(re.sub(r"^efficientnet_lite([0-9])$", r"EfficientNet-Lite\1", named))
+
+
+def _stated(method: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return crop, scales and size where a user states them, in words that end "(as stated)"."""
+    facts = method["config"].get("as_stated") if method["name"] == "brought" else None
+    if not isinstance(facts, Mapping):
+        return ()
+    keys = {"crop": "query crop", "scales": "scales", "size": "size cap"}
+    words = {
+        key: ", ".join(map(str, facts[key])) if isinstance(facts[key], list) else str(facts[key])
+        for key in keys
+        if key in facts
+    }
+    return tuple((keys[key], f"{clean(text)} (as stated)") for key, text in words.items())
 
 
 def dataset_key(card: Card) -> str:

@@ -177,6 +177,7 @@ def treatment(run: Run) -> dict[str, str]:
         "precision": run.precision,
         "compression": say("compression", run.card["compression"], run.card),
         "search": say("search", run.card["search"], run.card),
+        **dict(run.stated),
     }
 
 

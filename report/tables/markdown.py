@@ -75,6 +75,9 @@ def _about(row: Row, _board: Board) -> dict[str, str]:
 def pixels(run: Run) -> str:
     """Return how a method sees an image: size cap, number of scales, and the cap of a crop."""
     words, leaves = treatment(run), run.leaves
+    stated = [f"{k} {v.removesuffix(' (as stated)')}" for k, v in run.stated if k != "query crop"]
+    if stated:
+        return ", ".join(stated) + " (as stated)"
     if words["size cap"] == words["scales"] == NOT_STATED:
         return NOT_STATED
     cap = {"none": "full size"}.get(words["size cap"], words["size cap"])

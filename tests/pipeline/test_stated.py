@@ -9,6 +9,7 @@ import pytest
 from bench.errors import BenchError
 from bench.pipeline import stated
 from bench.records import record, rows
+from report.tables import main, markdown
 from tests.support.town import path_of
 
 FACTS = """
@@ -40,6 +41,12 @@ def test_facts_are_shown_as_stated_and_leave_the_card(cli, town, tmp_path: Path)
     for value in ("as stated", "crop crop", "scales [0.7, 1]", "size 1024", "time_ms 12.5"):
         assert value in row.source
     assert row.marks == ()
+    words = main.treatment(row)
+    assert [words[key] for key in ("query crop", "scales", "size cap")] == [
+        "crop (as stated)", "0.7, 1 (as stated)", "1024 (as stated)"]  # fmt: skip
+    assert markdown.pixels(row) == "scales 0.7, 1, size cap 1024 (as stated)"
+    told["method"]["config"]["as_stated"] = "other"
+    assert rows.parse(told, path).stated == ()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
