@@ -33,6 +33,11 @@ MOST_ERRORS = 10_000  # looked at to name the first
 def read(path: Path) -> Dataset:
     """Return the data set of a dataset.json, or of a folder that holds one."""
     if path.is_dir():
+        if not (path / "dataset.json").exists():
+            raise BenchError(
+                f"there is no file {path / 'dataset.json'}; of a folder of photographs, `data make "
+                f"{path} --output FILE.json` makes a data set."
+            )
         path = path / "dataset.json"
     try:
         text = raw.text(raw.read(path), path)

@@ -254,7 +254,9 @@ def test_files_that_are_no_json(tmp_path: Path, content: bytes, expected: str) -
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"there is no file .*nowhere\.json\."):
         dataset_json.read(tmp_path / "nowhere.json")
-    with pytest.raises(BenchError, match=r"there is no file .*dataset\.json\."):
+    with pytest.raises(
+        BenchError, match=r"there is no file .*dataset\.json; .*`data make .* --output"
+    ):
         dataset_json.read(tmp_path)
 
 
