@@ -60,7 +60,7 @@ def test_matches_are_where_the_augmented_pixels_say() -> None:
     how = augment.Augmentation(area=(0.4, 1.0), aspect=(0.7, 1.4), rotation_deg=20, tilt=0.15)
     views, placed = [], []
     for view in range(6):
-        views.append(augment.augmented(pixels, how, augment.generator(1, view, 0))[0])
+        views.append(augment.augmented(pixels, how, 64, augment.generator(1, view, 0))[0])
         where = augment.placing((250, 200), how, 64, augment.generator(1, view, 0))
         placed.append(torch.from_numpy(where)[None])
     shared = 0
