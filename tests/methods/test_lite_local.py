@@ -61,7 +61,7 @@ def test_matches_are_where_the_augmented_pixels_say() -> None:
     views, placed = [], []
     for view in range(6):
         views.append(augment.augmented(pixels, how, 64, augment.generator(1, view, 0))[0])
-        where = augment.placing((250, 200), how, 64, augment.generator(1, view, 0))
+        where = augment.placing((250, 200), how, augment.generator(1, view, 0))
         placed.append(torch.from_numpy(where)[None])
     shared = 0
     for one, other in ((0, 1), (2, 3), (4, 5), (1, 4), (0, 3)):
