@@ -271,4 +271,4 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(
         assert words in refused(cli(*given, "--compression", name))
     if verb == "run":
         assert "needs at least 256 database rows" in refused(cli(*given, "--compression", "pq4x8"))
-    assert not workspace.cache.exists()
+    assert not list(workspace.cache.rglob("*.npy"))
