@@ -200,6 +200,8 @@ def test_a_distractor_is_verified_with_features_of_its_own(
         (workspace.folder / folder / "jpg").mkdir(parents=True)
         for name in [*database, *queries]:
             image = Image.open(source / name).convert("L").convert("RGB").resize((256, 192))
+            if folder == "town":  # another file than the distractor: copies are refused
+                image.putpixel((0, 0), (1, 2, 3))
             image.save(workspace.folder / folder / "jpg" / f"{folder}-{name}.png")
         data = {
             "name": folder, "images": "jpg",
