@@ -271,4 +271,6 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(
         assert words in refused(cli(*given, "--compression", name))
     if verb == "run":
         assert "needs at least 256 database rows" in refused(cli(*given, "--compression", "pq4x8"))
-    assert not list(workspace.cache.rglob("*.npy"))
+    left = {path.name for path in workspace.cache.glob("*")}
+    # Images are hashed for copies before a run is refused; until that comes later, no more than it.
+    assert left == ({"fingerprints.sqlite", "stated", "torch.json"} if verb == "run" else set())
