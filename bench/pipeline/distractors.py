@@ -17,15 +17,12 @@ from bench.system.notes import note
 from bench.types import Dataset, Image
 
 
-def load(
-    names: Sequence[str], dataset: Dataset, limit: int | None, prints: copies.Prints
-) -> tuple[Dataset, ...]:
+def load(names: Sequence[str], dataset: Dataset, limit: int | None) -> tuple[Dataset, ...]:
     """Return the data sets of those names, whose database images are added to `dataset`.
 
     With `limit` each gives its first images only. A set whose images are not all there is refused,
-    and one that shares files with the database, the queries or another set, or has a copy of a
-    query or of a labelled image under another name; `prints` are the hashes of the files of
-    `dataset`.
+    and one that shares files with the database, the queries or another set; `check_copies` looks
+    for the same content under other names.
     """
     sets = []
     for name in names:
@@ -46,12 +43,14 @@ def load(
                     f"{seen[place]}; distractors must be other images, as each counts as wrong."
                 )
         seen |= dict.fromkeys(places(added), f"the distractors {added.name}")
-        _check_copies(added, dataset, prints)
     return tuple(sets)
 
 
-def _check_copies(added: Dataset, dataset: Dataset, prints: copies.Prints) -> None:
-    """Refuse copies of queries and labelled images; say of other copies that they are there."""
+def check_copies(added: Dataset, dataset: Dataset, prints: copies.Prints) -> None:
+    """Refuse copies of queries and labelled images; say of other copies that they are there.
+
+    `prints` are the hashes of the files of `dataset`.
+    """
     wrong, idle = copies.among(added, dataset, prints)
     if wrong:
         named = first_few([f"{file} is {other}" for file, other in wrong])

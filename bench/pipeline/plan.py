@@ -54,8 +54,9 @@ def plan(
     `chosen` are stages in place of those of the options.
     """
     lists = lists_of(dataset_name, options)
-    loaded = _load(method_name, options)
-    return joined(method_name, loaded, lists, options, chosen)
+    made = joined(method_name, _load(method_name, options), lists, options, chosen)
+    check_copies(lists)
+    return made
 
 
 def _load(method_name: str, options: Options) -> engine.Loaded:
@@ -117,6 +118,13 @@ def plan_all(
         runs |= {(name, method): run for name, run in made.items()}
         for fault in faults:
             refused.setdefault(str(fault), fault)
+    if refused:
+        return [], list(refused.values())
+    for those in lists.values():
+        try:
+            check_copies(those)
+        except BenchError as error:
+            refused.setdefault(str(error), error)
     wanted = [(name, method) for name in dataset_names for method in method_names]
     return [runs[pair] for pair in wanted if pair in runs], list(refused.values())
 
@@ -164,13 +172,23 @@ def lists_of(dataset_name: str, options: Options) -> Lists:
             boxes.refuse(found, dataset)
         for line in found.lines():
             note(f"{dataset.name}: {line}")
-    prints = copies.prints_of(dataset)
-    for line in itertools.chain(*copies.lines(copies.queries_in_database(dataset, prints))):
-        note(f"{dataset.name}: {line}")
-    added = distractors.load(options.distractors, dataset, options.limit, prints)
+    added = distractors.load(options.distractors, dataset, options.limit)
     if any(one.limit is not None for one in added):
         dataset = replace(dataset, limit=options.limit)
     return Lists(dataset, added)
+
+
+def check_copies(lists: Lists) -> None:
+    """Say which queries are in the database by content; refuse distractors that are copies.
+
+    All images are hashed, so this comes after everything that is refused without reading them.
+    """
+    dataset = lists.dataset
+    prints = copies.prints_of(dataset)
+    for line in itertools.chain(*copies.lines(copies.queries_in_database(dataset, prints))):
+        note(f"{dataset.name}: {line}")
+    for added in lists.distractors:
+        distractors.check_copies(added, dataset, prints)
 
 
 def joined(

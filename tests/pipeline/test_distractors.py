@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.data import copies
 from bench.records import record
 from bench.records.verify import verify
 from bench.system.hashing import sha256_lines
@@ -217,3 +219,39 @@ def test_half_a_set_of_distractors_is_refused(
     noise.write_text(json.dumps(data), encoding="utf-8")
     said = cli("run", "--method", "random-unit", "--dataset", town, "--distractors", noise)
     assert words in refused(said)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--compression", "pq5x4"), "cuts a descriptor into 5"),
+        (("--compression", "pq4x8"), "needs at least 256 database rows"),
+        (("--search", "ivf64"), "64"),
+        (("--stage", "pca-whiten:4096"), "4096"),
+        (("--stage", "aqe:4000,alpha=3"), "4000"),
+        (("--method", "random-unti"), "random-unti"),
+    ],
+)
+def test_no_image_is_hashed_before_what_is_refused_without_it(
+    cli: Callable[..., Any], refused: Callable[..., str], sets: Any,
+    monkeypatch: pytest.MonkeyPatch, more: tuple[str, str], words: str,
+) -> None:  # fmt: skip
+    """Of a million images on a disk far away that would take hours."""
+    town, noise, _ = sets
+    monkeypatch.setattr(copies, "prints_of", None)
+    given = ("run", "--method", "random-unit", "--dataset", town, "--distractors", noise)
+    assert words in refused(cli(*given, *more))
+
+
+def test_copies_are_refused_for_every_method_and_data_set_at_once(
+    cli: Callable[..., Any], refused: Callable[..., str], sets: Any
+) -> None:
+    town, noise, city = sets
+    shutil.copy(town.parent / "jpg" / "q1.png", noise.parent / "jpg" / "d7.png")
+    shutil.copy(town.parent / "jpg" / "d0.png", noise.parent / "jpg" / "d9.png")
+    text = refused(
+        cli("run", "--method", "random-unit", "--dataset", city, "--dataset", town,
+            "--distractors", noise)
+    )  # fmt: skip
+    assert "2 of the distractors noise" in text
+    assert "d7.png is q1.png, d9.png is d0.png" in text
