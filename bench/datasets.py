@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import plugins
-from bench.data import dataset_json, locate, published, raw
+from bench.data import dataset_json, locate, plain, published, raw
 from bench.errors import BenchError, first_few, unknown
 from bench.facts import Expected, Facts
 from bench.root import ROOT
@@ -46,23 +46,23 @@ def load(name: str) -> Dataset:
     """Return a data set by name, by the path of a dataset.json or its folder, or of a plug-in.
 
     A folder without a dataset.json may hold `database` and `queries`, itself or in `images/test`,
-    whose names carry positions.
+    whose names carry positions; else its photographs are a data set without labels.
 
     `name` is "name" or "name.variant"; without a variant it is the first. The name of what is
     returned is the full one, so that no name stands for two lists.
     """
     if is_own(name):
         path = expanded(Path(name))
-        return _named_by_position(path) or dataset_json.read(path)
+        return _of_photographs(path) or dataset_json.read(path)
     return load_variant(*find(name))
 
 
-def _named_by_position(path: Path) -> Dataset | None:
-    """Return a folder of images whose names carry positions; None for anything else."""
+def _of_photographs(path: Path) -> Dataset | None:
+    """Return a folder of images, whose names may carry positions; None for anything else."""
     if not path.is_dir() or (path / "dataset.json").exists():
         return None
     reader = importlib.import_module(f"{KIND.package}._readers.utm")
-    data = reader.of_folder(path, names())
+    data = reader.of_folder(path, names()) or plain.of_folder(path, names())
     return None if data is None else dataset_json.parse(data, str(path), path)
 
 
@@ -270,6 +270,11 @@ def shown_queries(dataset: Dataset) -> tuple[Image, ...]:
     if dataset.crop == "box":
         return dataset.queries
     return tuple(replace(query, box=None) for query in dataset.queries)
+
+
+def is_labelled(dataset: Dataset) -> bool:
+    """Tell whether any query has a positive; without one there is nothing to score."""
+    return any(len(truth.positive) for one in dataset.protocols for truth in one.truth)
 
 
 def limited(dataset: Dataset, count: int) -> Dataset:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cluster import forecast
@@ -111,6 +112,7 @@ def _absent(given: Arguments) -> list[BenchError]:
 
 def _lines(planned: Plan, given: Arguments, ray: Any) -> list[str]:
     """Do one run, or say what it would do; return what is printed of it."""
+    from bench import datasets
     from bench.commands import summary
     from bench.pipeline import dry_run, run
     from bench.records import record
@@ -119,7 +121,16 @@ def _lines(planned: Plan, given: Arguments, ray: Any) -> list[str]:
         return dry_run.describe_plan(planned, _forecast(planned, given.cluster, ray))
     path = run.run(planned, _hired(planned, ray, given.machines.image_url))
     written = record.read(path)
-    return [*summary.latency(written), *summary.lines(written), str(path)]
+    sheets = [] if datasets.is_labelled(planned.dataset) else [_sheet(planned, path)]
+    return [*summary.latency(written), *summary.lines(written), *sheets, str(path)]
+
+
+def _sheet(planned: Plan, path: Path) -> str:
+    """Draw what a run found among photographs without labels; return what is printed of it."""
+    from bench.sheets import sheet
+
+    output = sheet.of_unlabelled(path, planned.dataset, planned.options.results)
+    return f"the nearest of {len(planned.dataset.queries)} queries: look at {output}"
 
 
 def _forecast(planned: Plan, kinds: Sequence[forecast.Kind], ray: Any) -> Forecast | None:

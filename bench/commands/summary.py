@@ -29,6 +29,8 @@ def lines(record: dict[str, Any]) -> list[str]:
             f"missing: {_count(len(record['missing']))} without a descriptor "
             f"({_files(record['missing'])}); {record['card']['missing']['rule']}"
         )
+    if not any(stated["scored"] for stated in record["card"]["protocols"].values()):
+        return [*out, f">> {name}: nothing is scored, as no query has a positive{marks}"]
     if metrics[0].startswith("map"):
         values = ", ".join(
             f"{_SHORT.get(p, p)}: {_percent(table[metrics[0]]['mean'])}"

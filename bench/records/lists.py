@@ -35,7 +35,7 @@ def dataset_of(card: cards.Card, own: str | None, where: str) -> Dataset:
     if own is None and not is_known(card):
         raise MissingDataError(
             f"no data set {stated['name']} is known here; where it is a folder of your own, name "
-            "its dataset.json with --dataset."
+            "it, or its dataset.json, with --dataset."
         )
     dataset = datasets.load_known(stated["name"]) if own is None else datasets.load(own)
     if card["limit"] is not None:

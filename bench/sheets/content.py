@@ -27,7 +27,7 @@ from bench.types import (
     Shortlist,
 )
 
-Kind = Literal["positive", "ignored", "negative"]
+Kind = Literal["positive", "ignored", "negative", "unlabelled"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,11 @@ class Opened:
     def name(self) -> str:
         """Return method.variant."""
         return f"{self.held['method']['name']}.{self.held['method']['variant']}"
+
+    @property
+    def labelled(self) -> bool:
+        """Tell whether any query has a positive under the protocol."""
+        return any(len(truth.positive) for truth in self.protocol.truth)
 
     @property
     def run_id(self) -> str:
@@ -187,6 +192,15 @@ def worst(opened: Opened, count: int) -> list[int]:
     return [int(query) for query in order if not np.isnan(opened.values[query])][:count]
 
 
+def spread(total: int, count: int) -> list[int]:
+    """Return `count` of `total` queries, at equal distances over the list; all where fewer are.
+
+    >>> spread(10, 4)
+    [0, 2, 5, 7]
+    """
+    return [at * total // min(count, total) for at in range(min(count, total))]
+
+
 def extremes(one: Opened, other: Opened, count: int) -> tuple[list[int], list[int]]:
     """Return the queries where `one` gains most over `other`, and those where it loses most."""
     gain = one.values - other.values
@@ -206,14 +220,17 @@ def _line(dataset: Dataset, query: int, opened: Opened, top: int) -> Line:
     truth = opened.protocol.truth[query]
     kinds: dict[int, Kind] = dict.fromkeys(truth.positive.tolist(), "positive")
     kinds |= dict.fromkeys(truth.ignored.tolist(), "ignored")
-    rows = opened.rows[query][:top].tolist()
-    scores = opened.row_scores[query][:top].tolist()
+    listed, other = opened.rows[query], np.ones(len(opened.rows[query]), dtype=bool)
+    if not opened.labelled:  # an image that is ignored is the query itself
+        other = ~np.isin(listed, truth.ignored)
+    rows = listed[other][:top].tolist()
+    scores = opened.row_scores[query][other][:top].tolist()
     tiles = tuple(
         Tile(
             row,
             place,
             score,
-            kinds.get(row, "negative"),
+            kinds.get(row, "negative" if opened.labelled else "unlabelled"),
             opened.inliers[query].get(row),
             dataset.database[row] if row < len(dataset.database) else None,
         )

@@ -26,6 +26,7 @@ FRAMES: dict[str, dict[str, Any]] = {
     "I": {"edgecolor": "#777777", "linestyle": (0, (4, 2)), "linewidth": 2},
     "N": {"edgecolor": "#D55E00", "linestyle": (0, (1, 1.2)), "linewidth": 3},
     "Q": {"edgecolor": "#0072B2", "linestyle": "-", "linewidth": 1},
+    "": {"edgecolor": "none"},
 }
 CELL, GAP = 100.0, 10.0  # one unit is 1/100 inch
 ROW, TITLE = 140.0, 42.0
@@ -35,6 +36,7 @@ KEY = (
     "P positive (solid)   I ignored (dashed)   N negative (dotted)   "
     "below: place, score (inliers where re-ranked)"
 )
+UNLABELLED = "no labels; below: place, score (inliers where re-ranked)"
 
 
 def render(
@@ -116,7 +118,8 @@ def _page(
     axes.set_ylim(height, 0)
     axes.axis("off")
     axes.text(GAP, 16, clean(title), fontsize=10, fontweight="bold", va="center")
-    axes.text(GAP, 32, KEY, fontsize=6.5, color="0.35", va="center")
+    legend = KEY if any(block[0].labelled for block in blocks) else UNLABELLED
+    axes.text(GAP, 32, legend, fontsize=6.5, color="0.35", va="center")
     top, before = TITLE, None
     for block in blocks:
         section, entry, what = block
@@ -177,11 +180,13 @@ def _image(
     else:
         axes.imshow(_pixels(thumb), extent=(left, left + width, top + height, top), aspect="auto")
     axes.add_patch(Rectangle((left, top), width, height, fill=False, **FRAMES[letter]))
+    axes.text(x + CELL / 2, y + CELL + 8, under, ha="center", va="center", fontsize=6.5)
+    if not letter:
+        return left, top, scale
     badge = {"boxstyle": "square,pad=0.2", "facecolor": FRAMES[letter]["edgecolor"],
              "edgecolor": "none"}  # fmt: skip
     axes.text(left + 6, top + 7, letter, color="w", fontweight="bold", ha="center", va="center",
               fontsize=6.5, bbox=badge)  # fmt: skip
-    axes.text(x + CELL / 2, y + CELL + 8, under, ha="center", va="center", fontsize=6.5)
     return left, top, scale
 
 

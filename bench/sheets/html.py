@@ -20,7 +20,7 @@ from bench.sheets.thumbnails import Thumbnail
 from bench.types import Image
 
 Thumbnails = dict[str, Thumbnail]
-LETTERS = {"positive": "P", "ignored": "I", "negative": "N"}
+LETTERS = {"positive": "P", "ignored": "I", "negative": "N", "unlabelled": ""}
 MOST_PLACES = 12
 
 LEGEND = {
@@ -45,7 +45,8 @@ class Section:
     """The part of a sheet that one record has, or two side by side.
 
     `groups` are entries under a heading; `cropped` says that the method saw the box of a query
-    alone; `fault` says why matches that were asked for are not here.
+    alone; `fault` says why matches that were asked for are not here; `labelled` that queries have
+    positives.
     """
 
     about: tuple[About, ...]
@@ -55,6 +56,7 @@ class Section:
     pairs: Sequence[Pair]
     fault: str
     cropped: bool
+    labelled: bool = True
 
 
 def key(*parts: object) -> str:
@@ -70,6 +72,8 @@ def words(section: Section) -> str:
 def facts(section: Section, entry: Entry, line: Line) -> str:
     """Return what is said of a query above its list."""
     who = f"{line.run}: " if len(entry.lines) > 1 else ""
+    if not section.labelled:
+        return f"{who}the nearest of {entry.image.file}"
     metric = section.metric.removeprefix("m")  # of one query: AP, not mAP
     value = "no score" if math.isnan(line.value) else f"{metric} {100 * line.value:.2f}"
     shown = ", ".join(map(str, line.places[:MOST_PLACES]))
@@ -87,12 +91,14 @@ def render(
     box = "The dashed box of a query is what the method saw of it."
     if not all(section.cropped for section in sections):
         box = "A dashed box of a query is its label; some cards here show the whole image."
+    labelled = any(section.labelled for section in sections)
     page = _environment().get_template("sheet.html")
     return page.render(
         dataset=dataset,
         sections=sections,
         thumbs=sorted(thumbs.items()),
-        legend=LEGEND,
+        legend=LEGEND if labelled else {},
+        labelled=labelled,
         box=box,
         words=words,
         facts=facts,

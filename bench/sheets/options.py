@@ -27,9 +27,10 @@ class Options:
         many="text",
         one_of="queries",
     )
-    worst: int = option(
-        5,
-        "the N worst queries, or the N of most gain and most loss",
+    worst: int | None = option(
+        None,
+        "the N worst queries, or the N of most gain and most loss (default: 5); without labels N "
+        "of the list (default: 24)",
         metavar="N",
         parse=positive,
         one_of="queries",

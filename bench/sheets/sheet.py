@@ -23,6 +23,7 @@ from bench.types import Dataset
 SIDE = {".html": 104, ".png": 220, ".pdf": 260}
 MATCH_SIDE = 380
 MOST = {".html": 1000, ".png": 40, ".pdf": 400}
+WORST, UNLABELLED = 5, 24
 REPORT_WORST, REPORT_TOP = 3, 8
 
 
@@ -31,16 +32,19 @@ def make(paths: Sequence[Path], output: Path, options: Options) -> list[str]:
 
     Raises BenchError where a record, its data set or its images are not at hand.
     """
-    suffix = output.suffix.lower()
-    if suffix not in SIDE:
-        raise BenchError(f"--output {output}: a sheet is written as {', '.join(SIDE)}.")
     if options.against is not None and len(paths) != 1:
         raise BenchError("--against sets one record beside another; name one record before it.")
+    _check_suffix(output)
     opened = [content.open_record(path, options.protocol) for path in paths]
     datasets_of = [content.dataset_of(each, options.dataset) for each in opened]
     if len({cards.revision(dataset) for dataset in datasets_of}) > 1:
         raise BenchError("a sheet is of one data set; name records of one.")
-    dataset, notes, sections = datasets_of[0], [], []
+    return _write(opened, datasets_of[0], output, options)
+
+
+def _write(opened: Sequence[Opened], dataset: Dataset, output: Path, options: Options) -> list[str]:
+    """Write the sheet of opened records of one data set; return what could not be shown."""
+    suffix, notes, sections = _check_suffix(output), [], []
     for each in opened:
         section, fault = _section(each, dataset, options)
         sections.append(section)
@@ -57,6 +61,13 @@ def make(paths: Sequence[Path], output: Path, options: Options) -> list[str]:
     return notes
 
 
+def _check_suffix(output: Path) -> str:
+    suffix = output.suffix.lower()
+    if suffix not in SIDE:
+        raise BenchError(f"--output {output}: a sheet is written as {', '.join(SIDE)}.")
+    return suffix
+
+
 def for_report(results: Path, name: str) -> tuple[Path, list[str]]:
     """Write the sheet of all rows that the report shows of a data set, below `results`.
 
@@ -71,6 +82,18 @@ def for_report(results: Path, name: str) -> tuple[Path, list[str]]:
     output = results / "sheets" / f"{dataset.name}.html"
     options = Options(dataset=name, worst=REPORT_WORST, top=REPORT_TOP)
     return output, make([results / run.file for run in order], output, options)
+
+
+def of_unlabelled(path: Path, dataset: Dataset, results: Path) -> Path:
+    """Write the sheet of a record of photographs without labels; return its path in `results`.
+
+    `dataset` is what was run.
+    """
+    opened = content.open_record(path, None)
+    name = f"{opened.name}-{cards.short(opened.held['card'])}.html"
+    output = results / "sheets" / dataset.name / name
+    _write([opened], dataset, output, Options())
+    return output
 
 
 def _section(opened: Opened, dataset: Dataset, options: Options) -> tuple[Section, str]:
@@ -101,6 +124,7 @@ def _section(opened: Opened, dataset: Dataset, options: Options) -> tuple[Sectio
         pairs,
         fault,
         opened.held["card"]["crop_rule"] == cards.CROPPED,
+        opened.labelled,
     )
     return section, fault
 
@@ -122,9 +146,12 @@ def _groups(
                 f"--queries {wrong[0]}: {opened.path.name} has {total} queries, 0 to {total - 1}."
             )
         return [("", options.queries)]
+    if not opened.labelled:
+        return [("", content.spread(total, options.worst or UNLABELLED))]
+    count = options.worst or WORST
     if other is None:
-        return [("worst queries, the worst first", content.worst(opened, options.worst))]
-    wins, losses = content.extremes(opened, other, options.worst)
+        return [("worst queries, the worst first", content.worst(opened, count))]
+    wins, losses = content.extremes(opened, other, count)
     return [
         (f"where {opened.name} gains most over {other.name}", wins),
         (f"where {opened.name} loses most to {other.name}", losses),

@@ -8,7 +8,6 @@ list of names serves as well as the folder: `<name>_dbImages.npy` and `<name>_qI
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import listing, locate, raw
+from bench.data import listing, locate, plain, raw
 from bench.datasets._readers import by_distance, numpy_files, places, zones
 from bench.errors import BenchError
 from bench.facts import Expected, Facts
@@ -140,7 +139,7 @@ def other_names(
 
 
 def of_folder(folder: Path, known: Sequence[str] = ()) -> dict[str, Any] | None:
-    """Return anybody's folder of images whose names carry positions, or None if it is none.
+    """Return anybody's folder of images whose names carry positions; None where no name does.
 
     It holds `database` and `queries`, itself or in `images/test` or `test`. It is called by its own
     name, in small letters; one that is `known` for another data set gets `-own` behind it.
@@ -149,9 +148,9 @@ def of_folder(folder: Path, known: Sequence[str] = ()) -> dict[str, Any] | None:
     if images is None:
         return None
     read = in_folders(images, "database", "queries")
-    own = next((p for p in folder.absolute().parts[::-1] if p not in ("images", "test")), "places")
-    name = re.sub(r"[^a-z0-9._+-]+", "-", own.lower()).strip("-._+") or "places"
-    name = f"{name}-own" if name.partition(".")[0] in known else name
+    if not any("@" in file for kind in ("database", "queries") for file in read[kind]):
+        return None
+    name = plain.own_name(folder, known, "places")
     for kind in ("database", "queries"):
         if not read[kind]:
             raise BenchError(f"{images / kind} holds no images ({', '.join(listing.IMAGES)}).")
