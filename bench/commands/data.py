@@ -1,4 +1,4 @@
-"""The command `data`: what data sets there are, getting them, and where their files lie."""
+"""The command `data`: list data sets, get and check them, and name the folders of their files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from bench import datasets, plugins
+from bench import datasets
 from bench.acquire.get import get as get_one
 from bench.acquire.verify import Finding, Looked, check
-from bench.commands import data_make
-from bench.commands.parser import Command, Nothing
+from bench.commands import columns, data_list, data_make
+from bench.commands.parser import Command
 from bench.commands.shared import say_error
 from bench.data import listing, locate
 from bench.datasets import Entry
@@ -22,7 +22,15 @@ from bench.option import option, required
 from bench.system.notes import one_line
 from bench.system.paths import data_root, write_bytes
 
-UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """The options of `data list`."""
+
+    name: tuple[str, ...] = option(
+        (), "a data set: list its variants, licence and files", metavar="NAME", positional=True,
+        many="any",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,75 +76,11 @@ class Verify:
     weights: str | None = option(None, "weights of that method instead of its own", metavar="PATH")
 
 
-@dataclass(frozen=True)
-class Presence:
-    """What is on this machine of a data set; `fault` is why that cannot be told in full.
-
-    It is complete where the lists are the published ones (`unlike` says in what they are not), as
-    far as these are known, and all images are there.
-    """
-
-    found: int
-    wanted: int | None
-    fault: str | None = None
-    unlike: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        """Return it in words."""
-        if self.wanted is None:
-            if self.fault is not None:
-                return f"broken: {self.fault}"
-            lists = "lists and ground truth are missing"
-            return f"partial, {self.found} images; {lists}" if self.found else f"absent; {lists}"
-        if self.unlike:
-            of = "" if self.found == self.wanted else f"{self.found} of "
-            return (
-                f"partial, {of}{self.wanted} images: not the published list: "
-                f"{'; '.join(self.unlike)}"
-            )
-        if self.found == self.wanted:
-            return f"complete, {self.wanted} images"
-        if self.found == 0:
-            return f"absent, 0 of {self.wanted} images; lists and ground truth are here"
-        return f"partial, {self.found} of {self.wanted} images"
-
-
-def presence(entry: Entry) -> Presence:
-    """Look for the images of the first variant by name; nothing is decoded."""
-    try:
-        dataset, missing = datasets.placed(datasets.load_variant(entry))
-    except MissingDataError:
-        files = (name for _, names in listing.walk(entry.places()) for name in names)
-        return Presence(sum(locate.stem(name) != name for name in files), None)
-    except BenchError as error:
-        return Presence(0, None, str(error))
-    count = len({image.file for image in (*dataset.database, *dataset.queries)})
-    return Presence(count - len(missing), count, unlike=dataset.unlike)
-
-
-def lines() -> list[str]:
-    """Return the listing of all data sets: facts, what is here, variants; broken ones say why."""
-    out = []
-    for summary in plugins.summaries(datasets.KIND):
-        if summary.error is not None:
-            out.append(f"  {summary.name}: {summary.error}")
-            continue
-        try:
-            entry = datasets.entry_of(summary.name)
-        except BenchError as error:
-            out.append(f"  {summary.name}: {error}")
-            continue
-        out.append(f"  {entry.name}: {summary.description}")
-        facts = entry.facts
-        if facts is not None:
-            takes = facts.size_bytes
-            about = "size not stated" if takes is None else f"about {size(takes)}"
-            out.append(f"    tier {facts.tier}, {about}")
-            out.append(f"    headline: {facts.headline}")
-            out.append(f"    licence: {facts.licence}")
-        out.append(f"    here: {presence(entry)}")
-        out += [f"    {entry.name}.{variant}: {text}" for variant, text in entry.variants.items()]
-    return out
+def show(given: Names) -> int:
+    """Print a line per data set, or all that is known of those that are named."""
+    if not given.name:
+        return columns.show(data_list.lines())
+    return _print([line for name in given.name for line in data_list.details(name)])
 
 
 def get(given: Get) -> int:
@@ -160,7 +104,8 @@ def get(given: Get) -> int:
             continue
         entry, _ = datasets.find(name)
         print(
-            f"{entry.name}: {presence(entry)}; `data verify {entry.name}` looks closer", flush=True
+            f"{entry.name}: {data_list.presence(entry)}; `data verify {entry.name}` looks closer",
+            flush=True,
         )
     return failed
 
@@ -251,18 +196,6 @@ def _image_folders(entry: Entry) -> list[str]:
     return found
 
 
-def size(count: int) -> str:
-    """Return a number of bytes in words.
-
-    >>> size(2_000_000_000), size(450_000_000_000), size(800)
-    ('2 GB', '450 GB', '800 bytes')
-    """
-    for unit, name in UNITS:
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return f"{count} bytes"
-
-
 def _span(text: str) -> tuple[int, int]:
     first, _, last = text.partition("-")
     if not first.isdecimal() or not (last or first).isdecimal():
@@ -277,9 +210,9 @@ def _print(out: Sequence[str]) -> int:
 
 ACTIONS: dict[str, Command[Any]] = {
     "list": Command(
-        Nothing,
-        lambda _: _print(lines()),
-        "List data sets: tier, size, licence, headline, what is on this machine.",
+        Names,
+        show,
+        "List data sets: images, tier, size, headline, what is here; with names: all of them.",
     ),
     "get": Command(Get, get, "Download data sets, or take your own copy of one."),
     "verify": Command(

@@ -8,13 +8,16 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import metadata
 
 import numpy as np
 
 from bench import datasets
-from bench.commands.parser import Command, Nothing
+from bench.commands.parser import Command
 from bench.errors import BenchError, MissingDataError, first_few
+from bench.option import option
 from bench.root import ROOT
 from bench.scoring import known_answers, metrics
 from bench.system import machine, reading
@@ -23,9 +26,9 @@ from bench.types import Dataset
 
 LEAST_FREE_BYTES = 5 << 30
 OK, NOTE, WRONG = "ok", "note", "WRONG"
-Finding = tuple[str, str, str]
+Finding = tuple[str, str, str, str]  # the state, of what, what was found, what to do
 
-# One ranking, eight images, positives at places 1, 3 and 4, computed by hand.
+# One ranking, eight images, positives at places 1, 3 and 4: a worked example.
 HAND = (
     ("map.trapezoid.junk-removed", (0 + 1 / 2 + 1 / 3 + 1 / 2 + 2 / 4 + 3 / 5) / 6),
     ("map.finite-sum.junk-removed", (1 / 2 + 2 / 4 + 3 / 5) / 3),
@@ -35,14 +38,21 @@ HAND = (
 )
 
 
-def examine() -> int:
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """The options of `doctor`."""
+
+    data: bool = option(False, "also a line per data set that is not here, and what to do")
+
+
+def examine(given: Arguments) -> int:
     """Print what was found; return 1 if anything is wrong, 0 if things are merely absent."""
-    findings = [*_python(), *_lock(), *_device(), *_folders(), *_metrics(), *_data(), *_methods()]
-    for state, what, advice in findings:
-        print(f"{state:>5}  {what}")
-        if advice:
-            print(f"       -> {advice}")
-    wrong = sum(state == WRONG for state, _, _ in findings)
+    data = _data() if given.data else _short(_data())
+    findings = [*_python(), *_lock(), *_device(), *_folders(), *_metrics(), *data, *_methods()]
+    wide = max(len(name) for _, name, _, _ in findings)
+    for state, name, text, advice in findings:
+        print(f"{state:>5}  {name:{wide}}  {text}{f' -> {advice}' if advice else ''}")
+    wrong = sum(state == WRONG for state, *_ in findings)
     print(f"{wrong} wrong" if wrong else "nothing is wrong")
     return int(wrong > 0)
 
@@ -50,7 +60,8 @@ def examine() -> int:
 def _python() -> list[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     old = sys.version_info < (3, 11)
-    found = [(WRONG if old else OK, f"Python {version}", "use Python 3.11 or newer" if old else "")]
+    advice = "use Python 3.11 or newer" if old else ""
+    found = [(WRONG if old else OK, "Python", version, advice)]
     for name in (
         "torch",
         "timm",
@@ -65,9 +76,9 @@ def _python() -> list[Finding]:
         try:
             module = importlib.import_module(name)
         except Exception as error:  # noqa: BLE001 - a broken binary raises anything
-            found.append((WRONG, f"{name}: {error}", "install what pyproject.toml names"))
+            found.append((WRONG, name, str(error), "install what pyproject.toml names"))
         else:
-            found.append((OK, f"{name} {getattr(module, '__version__', '')}", ""))
+            found.append((OK, name, getattr(module, "__version__", ""), ""))
     return found
 
 
@@ -86,10 +97,10 @@ def _lock() -> list[Finding]:
             if found.partition("+")[0] not in versions:
                 differing.append(f"{name} {found} (lock: {' or '.join(versions)})")
     if not differing:
-        return [(OK, f"versions: {count} packages are those of requirements/core.txt", "")]
-    text = f"versions: {len(differing)} of {count} differ from requirements/core.txt: "
+        return [(OK, "versions", f"{count} packages are those of requirements/core.txt", "")]
+    text = f"{len(differing)} of {count} differ from requirements/core.txt: "
     advice = "pip install --require-hashes -r requirements/core.txt, where numbers must be the same"
-    return [(NOTE, text + first_few(differing, 20), advice)]
+    return [(NOTE, "versions", text + first_few(differing, 20), advice)]
 
 
 def _device() -> list[Finding]:
@@ -97,10 +108,10 @@ def _device() -> list[Finding]:
         device = machine.pick_device(None)
         about = machine.describe(device)
     except Exception as error:  # noqa: BLE001 - a driver that does not fit raises anything
-        return [(WRONG, f"device: {error}", "see which torch build fits the driver")]
+        return [(WRONG, "device", str(error), "see which torch build fits the driver")]
     memory = about["memory_bytes"] / 2**30
-    text = f"device {device}: {about['device_name']}, {about['cores']} cores, {memory:.0f} GiB"
-    return [(OK, text, "")]
+    text = f"{device}: {about['device_name']}, {about['cores']} cores, {memory:.0f} GiB"
+    return [(OK, "device", text, "")]
 
 
 def _folders() -> list[Finding]:
@@ -114,13 +125,13 @@ def _folders() -> list[Finding]:
             there = there.parent
         free = shutil.disk_usage(there).free
         state = "" if root.exists() else " (not there yet)"
-        text = f"{name}: {root}{state}, {free / 2**30:.0f} GiB free"
+        text = f"{root}{state}, {free / 2**30:.0f} GiB free"
         if not os.access(there, os.W_OK) and name.endswith("CACHE"):
-            found.append((WRONG, f"{text}, not writable", f"set {name} to a folder of yours"))
+            found.append((WRONG, name, f"{text}, not writable", f"set {name} to a folder of yours"))
         elif free < LEAST_FREE_BYTES:
-            found.append((NOTE, text, f"set {name} to a disk with more room"))
+            found.append((NOTE, name, text, f"set {name} to a disk with more room"))
         else:
-            found.append((OK, text, ""))
+            found.append((OK, name, text, ""))
     return found
 
 
@@ -132,8 +143,8 @@ def _metrics() -> list[Finding]:
         if abs(metrics.metric(name).score(ranks, 3) - known) > 1e-12
     ]
     if off:
-        return [(WRONG, f"metrics: {'; '.join(off)}", "do not use scores of this installation")]
-    return [(OK, f"metrics: {len(HAND)} values worked by hand", "")]
+        return [(WRONG, "metrics", "; ".join(off), "do not use scores of this installation")]
+    return [(OK, "metrics", f"{len(HAND)} values of a worked example are right", "")]
 
 
 def _data() -> list[Finding]:
@@ -142,49 +153,59 @@ def _data() -> list[Finding]:
         try:
             dataset = datasets.load(name)
         except MissingDataError as error:
-            found.append((NOTE, f"{name}: {error}", ""))
+            found.append((NOTE, name, str(error), ""))
             continue
         except BenchError as error:
-            found.append((WRONG, f"{name}: {error}", "mend or fetch it again"))
+            found.append((WRONG, name, str(error), "mend or fetch it again"))
             continue
         found.append(
             _truth(name, dataset.variant, dataset)
             if name in known_answers.PERMUTATION
-            else (OK, f"{name}: ground truth of {len(dataset.queries)} queries", "")
+            else (OK, name, f"ground truth of {len(dataset.queries)} queries", "")
         )
         wanted = {image.file for image in (*dataset.database, *dataset.queries)}
         try:
             here = len(wanted) - len(datasets.placed(dataset)[1])
         except BenchError as error:
-            found.append((WRONG, f"{name}: {error}", ""))
+            found.append((WRONG, name, str(error), ""))
             continue
         complete = here == len(wanted)
         advice = (
             "" if complete else f"put the photographs into {dataset.folder}; `evaluate` needs none"
         )
-        found.append((OK if complete else NOTE, f"{name}: {here} of {len(wanted)} images", advice))
+        found.append((OK if complete else NOTE, name, f"{here} of {len(wanted)} images", advice))
     return found
 
 
 def _truth(name: str, variant: str, dataset: Dataset) -> Finding:
     """Judge a ground truth that has known answers: its hash first, then the golden scores."""
     if variant.endswith("another sha256"):
-        return WRONG, f"{name}: {variant}", "fetch the genuine ground truth again"
+        return WRONG, name, variant, "fetch the genuine ground truth again"
     off = known_answers.disagreements(dataset)
     if off:
-        return WRONG, f"{name}: golden scores: {'; '.join(off)}", "do not use scores from here"
-    return OK, f"{name}: ground truth gives all golden scores", ""
+        return WRONG, name, f"golden scores: {'; '.join(off)}", "do not use scores from here"
+    return OK, name, "ground truth gives all golden scores", ""
+
+
+def _short(found: Sequence[Finding]) -> list[Finding]:
+    """Return the findings about data without those that are merely absent, which one line names."""
+    kept = [one for one in found if one[0] != NOTE]
+    if absent := list(dict.fromkeys(name for state, name, _, _ in found if state == NOTE)):
+        text = f"{len(absent)} are absent or in part here: {first_few(absent, 3)}"
+        kept.append((NOTE, "data sets", text, "doctor --data"))
+    return kept
 
 
 def _methods() -> list[Finding]:
+    """Return the methods that do not load, and how many do."""
     from bench import methods
 
-    return [
-        (WRONG, entry.error, "mend or remove the plug-in")
-        if entry.error
-        else (OK, f"method {entry.name}", "")
-        for entry in methods.entries()
+    entries = methods.entries()
+    broken = [entry for entry in entries if entry.error]
+    text = f"{len(entries) - len(broken)} can be imported"
+    return [(OK, "methods", text, "")] + [
+        (WRONG, entry.name, str(entry.error), "mend or remove the plug-in") for entry in broken
     ]
 
 
-COMMAND = Command(Nothing, lambda _: examine())
+COMMAND = Command(Arguments, examine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,7 +236,11 @@ def test_without_ground_truth_images_are_counted(cli, workspace) -> None:
     assert said.status == 1
     assert "PROBLEM  roxford5k: the ground truth" in said.out
     assert "new: 1 of 458 images" in said.out
-    assert "partial, 4 images; lists and ground truth are missing" in cli("data", "list").out
+    assert (
+        "partial, 4 images; lists and ground truth are missing"
+        in cli("data", "list", "roxford5k").out
+    )
+    assert re.search(r"roxford5k .* 4 images, no lists$", cli("data", "list").out, re.M)
 
 
 def test_text_files_of_another_edition(cli, workspace, shared) -> None:
@@ -318,7 +323,8 @@ def test_the_part_of_paris_is_reported_exactly(cli, workspace, part: list[str]) 
         f"images in {workspace.data / 'paris' / 'louvre'}: 50"
         in cli("data", "where", "rparis6k").out
     )
-    assert "here: partial, 250 of 6392 images" in cli("list").out
+    assert re.search(r"rparis6k .*  250 of 6,392 images$", cli("data", "list").out, re.M)
+    assert "here: partial, 250 of 6392 images" in cli("list", "rparis6k").out
 
 
 def test_a_run_on_the_part_of_paris(cli, workspace, refused, part: list[str]) -> None:

@@ -25,7 +25,7 @@ def test_versions_that_differ_from_the_lock_are_named(lock: Path) -> None:
         f"numpy=={here} \\\n    --hash=sha256:00\n    # via scipy\n"
         "pillow==0.0.1\nno-such-package==1.0\n"
     )
-    [(state, text, advice)] = doctor._lock()
+    [(state, _, text, advice)] = doctor._lock()
     assert state == doctor.NOTE
     assert f"pillow {metadata.version('pillow')} (lock: 0.0.1)" in text
     assert "1 of 2" in text
@@ -36,5 +36,5 @@ def test_versions_that_differ_from_the_lock_are_named(lock: Path) -> None:
 def test_versions_of_the_lock_are_right_and_no_lock_says_nothing(lock: Path) -> None:
     assert doctor._lock() == []
     lock.write_text(f"numpy=={metadata.version('numpy')}\n")
-    [(state, text, _)] = doctor._lock()
+    [(state, _, text, _)] = doctor._lock()
     assert (state, "1 packages" in text) == (doctor.OK, True)

@@ -232,8 +232,10 @@ def test_help_and_list_name_everything(cli) -> None:
         assert cli(verb, "--help").status == 0
     said = cli("list")
     assert said.status == 0
+    assert {"random-unit", "mini"} < {line.split()[0] for line in said.out.splitlines() if line}
+    said = cli("list", "random-unit", "mini")
     assert "random-unit.seed0: seed 0" in said.out
-    assert re.search(r"^  mini: Real photographs", said.out, re.MULTILINE)
+    assert re.search(r"^mini: Real photographs", said.out, re.MULTILINE)
 
 
 def test_a_reader_that_stops_early_is_no_error(process, workspace) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import contract
+from bench import contract, methods
 from bench.errors import BenchError
 from tests.support.hosts import Page
 from tests.support.remote import write_method
@@ -105,20 +106,23 @@ def test_a_group_is_one_of_three() -> None:
 
 
 def test_list_shows_groups_and_facts(cli: Any) -> None:
-    shown = cli("list").out
-    heads = [line for line in shown.splitlines() if line.startswith("methods: ")]
-    assert heads == [f"methods: {group}" for group in contract.GROUPS]
-    _, _, place = shown.partition("methods: place recognition")
-    megaloc = place.partition("  megaloc: ")[2].splitlines()
-    assert megaloc[1].startswith("    megaloc.dinov2-8448: ")
-    for fact in ("8448-d", "training set: ", "licence of the weights: not stated",
+    table = cli("list").out.partition("\n\n")[0].splitlines()
+    groups = [
+        line[table[0].index("group") : table[0].index("variants")].strip() for line in table[1:]
+    ]
+    assert list(dict.fromkeys(groups)) == list(contract.GROUPS)
+    assert len(table) == 1 + len(methods.names())
+    (line,) = [line for line in table if line.startswith("megaloc ")]
+    assert line.split("  ")[0] == "megaloc"
+    assert re.search(r"place recognition +1 +8,448  0 of 1 +MegaLoc: ", line)
+    megaloc = cli("list", "megaloc").out.splitlines()
+    assert megaloc[1].startswith("  megaloc.dinov2-8448: ")
+    for fact in ("8,448-d", "training set: ", "licence of the weights: not stated",
                  "of the program: MIT", "`weights get megaloc.dinov2-8448`"):  # fmt: skip
         assert fact in megaloc[2]
 
 
 def test_of_every_published_file_both_licences_and_the_dimension_are_stated() -> None:
-    from bench import methods
-
     groups = ("place recognition",)
     for entry in methods.entries():
         assert entry.error is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -130,7 +131,8 @@ def test_a_part_is_never_called_whole(workspace, cli: Callable) -> None:
         "sped: partial, 6 images: not the published list: database: 3 images, and should be 607"
         in said.out
     )
-    listed = cli("data", "list").out.split("  sped:")[1].split("here: ")[1].splitlines()[0]
+    assert re.search(r"sped .*  6 of 6 images, not the published list$", cli("list").out, re.M)
+    listed = cli("data", "list", "sped").out.split("here: ")[1].splitlines()[0]
     assert listed.startswith("partial, 6 images: not the published list")
     said = cli("run", "--method", "random-unit", "--dataset", "sped")
     assert said.status == 0, said.err

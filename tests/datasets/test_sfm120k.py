@@ -41,7 +41,7 @@ def test_from_files_to_a_record(cli: Any, workspace: Any, name: str) -> None:
     (path,) = workspace.records()
     record = json.loads(path.read_text())
     assert record["partial"] is False
-    assert f"here: complete, {len(SFM)} images" in cli("data", "list").out
+    assert f"here: complete, {len(SFM)} images" in cli("data", "list", "sfm120k").out
 
 
 def test_a_whitening_is_learned_from_the_pairs(cli: Any, workspace: Any) -> None:
