@@ -166,6 +166,12 @@ FAMILIES = {
         ("backbone.blocks.", "encoder.layers."),
         {},
     ),
+    "anyloc": Family(
+        "a state of AnyLoc, DINOv2 with centres,",
+        ("blocks.0.ls1.", "c_centers"),
+        {12: "anyloc.vits14", 40: "anyloc.vitg14-…"},
+        ("mask_token",),
+    ),
     "dinov2-reg": Family(
         "DINOv2 with registers",
         ("blocks.0.ls1.", "register_tokens"),

@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 
 from bench.describe import loading
 from bench.errors import BenchError
-from bench.methods._nets import dinov2, families, transport
+from bench.methods._nets import anyloc, dinov2, families, transport
 from tests.support import conformance
 from tests.support.checkout import ROOT
-from tests.support.conformance import TOLERANCE, Find, State
+from tests.support.conformance import TOLERANCE, Find, Set, State
 
 
 def bare(state: State, path: Path) -> None:
@@ -46,9 +46,17 @@ class Official:
     method: str
     write: Callable[[State, Path], None] = bare
     file: str = "w.pth"
+    more: Callable[[Set], State] | None = None
 
     def __str__(self) -> str:
         return self.method
+
+
+def centres(conformance_set: Set) -> State:
+    """Return the vocabulary of the AnyLoc set: rows to unit norm, times 0.6."""
+    entry = conformance_set.facts["centres"]
+    rows = torch.from_numpy(conformance_set.drawn(entry["key"], entry["shape"]))
+    return {"c_centers": 0.6 * torch.nn.functional.normalize(rows, dim=1)}
 
 
 LU = wrapped("model_state_dict")
@@ -64,6 +72,7 @@ OFFICIAL = (
     Official("edtformer_dinov2_4096", "edtformer", LU),
     Official("selavprpp_base", "selavprpp", LU),
     Official("selavprpp_base_rerank", "selavprpp.base-rerank", LU),
+    Official("anyloc_vits14", "anyloc.vits14", more=centres),
 )
 QUICK = ("dinov2_vits14",)
 
@@ -81,7 +90,7 @@ def test_descriptors_are_the_official_ones(
     """Every rule of the set, by the command line; codes bit by bit, in the first rule's order."""
     found = conformance.read(shared, official.name)
     path = tmp_path / official.file
-    official.write(found.state(), path)
+    official.write(found.state() | (official.more(found) if official.more else {}), path)
     rows = conformance.described(found, official.method, path, tmp_path)
     difference = conformance.differences(rows, found.answers["descriptors"])
     assert (difference < TOLERANCE).all(), difference
@@ -227,11 +236,37 @@ def test_every_layout_names_the_method_that_takes_it() -> None:
         "supervlad": ("backbone.blocks.0.x", "aggregation.conv.weight"),
         "cricavpr": ("backbone.blocks.0.x", "encoder.layers.0.x"),
         "dinov2": ("blocks.0.ls1.gamma", "cls_token"),
+        "anyloc": ("blocks.0.ls1.gamma", "cls_token", "c_centers"),
         "dinov2-reg": ("blocks.0.ls1.gamma", "cls_token", "register_tokens"),
         "boq-dinov2": ("backbone.dino.x", "aggregator.boqs.0.x"),
     }  # fmt: skip
     for name, keys in marks.items():
         assert families.family_of(keys) == name
+
+
+def test_residuals_belong_to_the_centre_of_the_largest_cosine() -> None:
+    """Worked: a short centre takes a patch by its direction, and its residual is to itself."""
+    s = 0.5**0.5
+    unit = torch.tensor([[[1.0, 0.0], [s, s], [0.0, 1.0]]])
+    rows = anyloc.vlad(unit, torch.tensor([[0.5, 0.0], [0.0, 4.0], [-1.0, 0.0]]))
+    first = torch.tensor([1 + s - 2 * 0.5, s])  # two patches: cosine is 1 and the first of equals
+    wanted = [(first / first.norm()).tolist(), [0.0, -1.0], [0.0, 0.0]]
+    torch.testing.assert_close(rows[0], torch.tensor(wanted))
+
+
+def test_centres_alone_need_the_file_of_the_transformer(cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "centres.pt"
+    torch.save(torch.zeros(32, 1536), path)
+    alone = cli("run", "--method", "anyloc.vitg14-urban", "--weights", path)
+    assert alone.status == 1
+    assert "`python -m bench weights get dinov2.vitg14`" in alone.err
+    absent = cli("run", "--method", "anyloc.vits14")
+    assert absent.status == 1
+    assert "c_centers (32, 384)" in absent.err
+    torch.save(torch.zeros(8, 384), path)
+    other = cli("run", "--method", "anyloc.vits14", "--weights", path)
+    assert other.status == 1
+    assert "(8, 384)" in other.err
 
 
 def test_a_method_whose_descriptor_depends_on_the_batch_is_refused(cli: Any, refused: Any) -> None:

@@ -69,14 +69,18 @@ def read(find: Find, name: str) -> Set:
     return Set(name, facts, answers, find("parity/images"), recipe)
 
 
-def option(rule: str) -> str | None:
+def option(rule: str, size: Sequence[Any] = ()) -> str | None:
     """Return the value of `--resize` for the rule of a case, or None for the method's own.
+
+    `size` is (height, width) of what the network sees.
 
     >>> option("pillow bilinear 320 320"), option("nearest multiple of 14"), option("native")
     ('pillow-bilinear:320x320', 'multiple-of-14', None)
     """
     if rule in OWN:
         return None
+    if rule.startswith("centre crop"):
+        return f"centre-crop:{size[0]}x{size[1]}"
     if "nearest multiple of 14" in rule:
         return "multiple-of-14"
     words, height, width = rule.replace(",", "").rsplit(" ", 2)
@@ -89,11 +93,10 @@ def described(
     """Return the descriptors of all cases, by the command line, in the order of the cases."""
     cases = conformance.facts["cases"]
     rows: list[np.ndarray | None] = [None] * len(cases)
-    groups: dict[str, list[int]] = {}
+    groups: dict[str | None, list[int]] = {}
     for i, case in enumerate(cases):
-        groups.setdefault(case["rule"], []).append(i)
-    for number, (rule, members) in enumerate(groups.items()):
-        resize = option(rule)
+        groups.setdefault(option(case["rule"], case["input"]), []).append(i)
+    for number, (resize, members) in enumerate(groups.items()):
         chosen = [*options, *(["--resize", resize] if resize else [])]
         wanted = [cases[i]["image"] for i in members]
         found = _extracted(
