@@ -15,6 +15,7 @@ import re
 import sys
 import traceback
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -60,9 +61,15 @@ def find(kind: Kind) -> dict[str, tuple[Source, ...]]:
         if not path.name.startswith(("_", ".")):
             name = name_of(path)
             found[name] = (*found.get(name, ()), path)
-    for point in entry_points(group=kind.group):
+    for point in _points(kind.group, tuple(sys.path)):
         found[point.name] = (*found.get(point.name, ()), point)
     return dict(sorted(found.items()))
+
+
+@cache
+def _points(group: str, _path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Return the entry points of a group; looking for them opens a file of every package."""
+    return tuple(entry_points(group=group))
 
 
 def name_of(path: Path) -> str:

@@ -1,33 +1,28 @@
 """The data set format `dataset.json`, checked; what data set plug-ins return has the same form.
 
-The schema is published in `datasets/dataset.schema.json`; what a schema cannot say (rows inside
-the list, no row both positive and ignored, boxes with an area) is checked here. Every defect is
-one sentence that names the place.
+Its type is `bench.data.model.DatasetFile`. What a type cannot say (rows inside the list, no row
+both positive and ignored, boxes with an area) is checked here. Every defect is one sentence that
+names the place.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import neighbours, raw
+from bench.data import raw
 from bench.errors import BenchError, unknown
-from bench.root import ROOT
 from bench.scoring.metrics import REVISITED_METRICS, families, metric
 from bench.system import reading
 from bench.types import Areas, Box, Dataset, GroundTruth, Image, Protocol
 
 PLAIN = re.compile(r"(?:[\w@+,-][\w@+,.-]*/)*[\w@+,-][\w@+,.-]*\.[A-Za-z]+", re.ASCII)
-_LARGEST = 2**63 - 1
-MOST_ERRORS = 10_000  # looked at to name the first
 
 
 def read(path: Path) -> Dataset:
@@ -61,14 +56,22 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
 
     `where` begins the error sentences; `base` is what a relative `images` is relative to.
     """
-    data = _numbered(_json_form(data), where)
-    errors = itertools.islice(_validator().iter_errors(_shortened(data)), MOST_ERRORS)
-    first = min(errors, key=_order, default=None)
-    if first is not None:
-        raise BenchError(f"{where}: {_place(first.absolute_path)}{_sentence(first)}.")
+    from bench.data.model import DatasetFile  # pydantic is slow to import
+    from bench.system import typed
+
+    try:
+        reading.check_depth(data)
+    except ValueError as error:
+        raise BenchError(f"{where}: {error}.") from None
+    data, place, fault = typed.checked(DatasetFile, _numbered(_json_form(data), where))
+    if fault:
+        raise BenchError(f"{where}: {place}{': ' if place else ''}{fault}.")
     if bool(data["queries"]) != bool(data["protocols"]):
         empty = "protocols" if data["queries"] else "queries"
-        raise BenchError(f"{where}: {empty}: must not be empty.")
+        raise BenchError(
+            f"{where}: {empty}: must not be empty; without protocols and queries a data set is a "
+            "set of distractors."
+        )
     if not _can_be_a_path(data["images"]):
         raise BenchError(f"{where}: images: {data['images']!r} cannot be the name of a folder.")
     database = tuple(
@@ -93,13 +96,6 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
         )
         for i, query in enumerate(data["queries"])
     )
-    if bool(queries) != bool(data["protocols"]):
-        raise BenchError(
-            f"{where}: protocols: must not be empty."
-            if queries
-            else f"{where}: queries: must not be empty where there are protocols; without both a "
-            "data set is a set of distractors."
-        )
     metrics = tuple(data.get("metrics", REVISITED_METRICS))
     for metric_id in metrics:
         try:
@@ -133,9 +129,18 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
         areas=_areas(data, len(database), len(queries), where),
         groups=_groups(data, len(database), metrics, where),
         notes=tuple(data.get("notes", ())),
-        positions=neighbours.positions(data, len(queries), where),
-        order=neighbours.order(data, len(queries), where),
+        positions=_pairs(data, "positions", np.float64, len(queries), where),
+        order=_pairs(data, "order", np.int64, len(queries), where),
     )
+
+
+def _pairs(data: dict[str, Any], key: str, kind: type, count: int, where: str) -> Any:
+    """Return an array (count, 2) of a key with a pair per query, None where it is not stated."""
+    if key not in data:
+        return None
+    if len(data[key]) != count:
+        raise BenchError(f"{where}: {key} has {len(data[key])} entries for {count} queries.")
+    return np.array(data[key], dtype=kind).reshape(count, 2)
 
 
 def _areas(data: dict[str, Any], n_rows: int, n_queries: int, where: str) -> Areas | None:
@@ -174,70 +179,7 @@ def _groups(
 def _numbers(values: list[int], count: int, place: str) -> NDArray[np.int64]:
     if len(values) != count:
         raise BenchError(f"{place} has {len(values)} numbers for {count} images.")
-    if any(type(value) is not int or abs(value) > _LARGEST for value in values):
-        raise BenchError(f"{place}: must be whole numbers that 64 bits hold.")
     return np.array(values, dtype=np.int64)
-
-
-def _shortened(data: Any) -> Any:
-    """Return what the schema must still look at: long lists that are plainly right are cut short.
-
-    A validator in Python needs minutes for the millions of names and rows of a large data set.
-    """
-    if not isinstance(data, dict):
-        return data
-    short = dict(data)
-    files, protocols, areas = data.get("database"), data.get("protocols"), data.get("areas")
-    if isinstance(files, list) and all(type(file) is str and file for file in files):
-        short["database"] = files[:1]
-    if isinstance(protocols, dict):
-        short["protocols"] = {
-            name: entries[:1] if type(entries) is list and all(map(_plain, entries)) else entries
-            for name, entries in protocols.items()
-        }
-    asked = data.get("queries")
-    if isinstance(asked, list) and all(map(_plain_query, asked)):
-        short["queries"] = asked[:1]
-    if "groups" in data:
-        short["groups"] = _cut(data["groups"])
-    short |= neighbours.shortened(data)
-    if isinstance(areas, dict):
-        short["areas"] = {kind: _cut(numbers) for kind, numbers in areas.items()}
-    return short
-
-
-def _plain_query(query: Any) -> bool:
-    return (
-        type(query) is dict
-        and query.keys() <= {"file", "box"}
-        and type(query.get("file")) is str
-        and bool(query["file"])
-        and query.get("box") is None
-    )
-
-
-def _cut(numbers: Any) -> Any:
-    return numbers[:1] if type(numbers) is list and set(map(type, numbers)) <= {int} else numbers
-
-
-def _plain(entry: Any) -> bool:
-    """Tell whether an entry of a protocol is surely as the schema wants it."""
-    if entry is None:
-        return True
-    if type(entry) is not dict or not {"positive"} <= entry.keys() <= {"positive", "ignored"}:
-        return False
-    return all(
-        type(rows) is list and set(map(type, rows)) <= {int} and min(rows, default=0) >= 0
-        for rows in entry.values()
-    )
-
-
-@cache
-def _validator() -> Any:
-    import jsonschema
-
-    schema = json.loads((ROOT / "datasets" / "dataset.schema.json").read_text(encoding="utf-8"))
-    return jsonschema.Draft202012Validator(schema)
 
 
 def _json_form(value: Any) -> Any:
@@ -283,47 +225,6 @@ def _row(name: Any, row: Mapping[str, int], place: str) -> Any:
     return row[name]
 
 
-def _order(error: Any) -> list[str]:
-    """Return the place as a key for sorting: the validator goes through keys in any order."""
-    return [f"{step:12}" for step in error.absolute_path]
-
-
-def _place(path: Any) -> str:
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return f"{text}: " if text else ""
-
-
-def _sentence(error: Any) -> str:
-    """Say in words what a schema error means."""
-    value = json.dumps(error.instance, default=str)
-    value = value if len(value) <= 60 else f"{value[:57]}..."
-    if error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
-        return f"the key {missing[0]!r} is missing"
-    if error.validator == "additionalProperties":
-        allowed = error.schema["properties"]
-        extra = next(key for key in error.instance if key not in allowed)
-        return str(unknown("key", extra, allowed)).rstrip(".")
-    if error.validator == "type":
-        kinds = error.validator_value
-        kind = kinds if isinstance(kinds, str) else " or ".join(kinds)
-        return f"must be of type {kind}, but is {value}"
-    if error.validator in ("minItems", "minProperties", "minLength"):
-        return "must not be empty"
-    if error.validator == "minimum":
-        return f"must not be below {error.validator_value}, but is {value}"
-    if error.validator == "oneOf":
-        return f"must be [left, top, right, bottom] in pixels or null, but is {value}"
-    if error.validator == "pattern":
-        return (
-            f"{value} may hold only lower-case letters, digits, '.', '_', '+' and '-', "
-            "and must start with a letter or digit"
-        )
-    return str(error.message)
-
-
 def _can_be_a_path(text: str) -> bool:
     return "\0" not in text and not re.search("[\ud800-\udfff]", text)
 
@@ -345,12 +246,11 @@ def _inside(file: str, place: str) -> str:
 def _box(value: list[float] | None, place: str) -> Box | None:
     if value is None:
         return None
-    if not all(abs(x) < 1e9 for x in value):
-        raise BenchError(f"{place}: the corners must be finite and within a thousand million.")
     left, top, right, bottom = (float(x) for x in value)
     if left >= right or top >= bottom:
+        corners = ", ".join(f"{corner:.12g}" for corner in value)
         raise BenchError(
-            f"{place}: {value} has no area; the order is left, top, right, bottom in pixels."
+            f"{place}: [{corners}] has no area; the order is left, top, right, bottom in pixels."
         )
     return left, top, right, bottom
 
@@ -359,12 +259,7 @@ def _truth(entry: dict[str, list[int]] | None, n_rows: int, place: str) -> Groun
     sets = {}
     entry = {} if entry is None else entry
     for kind in ("positive", "ignored"):
-        rows = [
-            int(row) if type(row) is float and row.is_integer() else row
-            for row in entry.get(kind, [])
-        ]
-        if not set(map(type, rows)) <= {int}:
-            raise BenchError(f"{place}.{kind}: rows must be whole numbers.")
+        rows = entry.get(kind, [])
         if max(rows, default=0) >= n_rows:
             beyond = next(row for row in rows if row >= n_rows)
             raise BenchError(
@@ -375,7 +270,8 @@ def _truth(entry: dict[str, list[int]] | None, n_rows: int, place: str) -> Groun
         if np.any(sets[kind][1:] == sets[kind][:-1]):
             twice = reading.first_twice(rows)
             raise BenchError(f"{place}.{kind}: row {twice} stands twice.")
-    both = np.intersect1d(sets["positive"], sets["ignored"]).tolist()
-    if both:
-        raise BenchError(f"{place}: row {min(both)} is both positive and ignored.")
+    every = np.sort(np.concatenate([*sets.values()]))
+    both = every[1:][every[1:] == every[:-1]]
+    if len(both):
+        raise BenchError(f"{place}: row {both[0]} is both positive and ignored.")
     return GroundTruth(sets["positive"], sets["ignored"])

@@ -16,16 +16,13 @@ import math
 import re
 import secrets
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import plugins
 from bench.errors import BenchError
-from bench.root import ROOT
 from bench.scoring.card import Card, card_id, current, short
 from bench.scoring.scores import Score, Scores
 from bench.system import array_files, reading
@@ -149,7 +146,6 @@ def write(results: Path, record: dict[str, Any], arrays: Arrays) -> Path:
     }
     full["sha256"] = sha256_json(full)
     check(full, "the new record")
-    check_names(full, "the new record")
     text = json.dumps(full, indent=1, ensure_ascii=True, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
     clear_leftovers(folder)
@@ -203,7 +199,6 @@ def read(path: Path) -> dict[str, Any]:
 def _checked(record: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return a record whose checksums are right, its card as this version writes cards."""
     check(record, str(path))
-    check_names(record, str(path))
     rest = {key: value for key, value in record.items() if key != "sha256"}
     if sha256_json(rest) != record["sha256"]:
         raise BenchError(f"{path} was changed after it was written: its sha256 does not fit.")
@@ -232,69 +227,14 @@ def read_arrays(path: Path, record: dict[str, Any]) -> Arrays:
 
 
 def check(record: dict[str, Any], where: str) -> None:
-    """Refuse a record that does not fit the published schema."""
-    import jsonschema
+    """Refuse a record that is not of the type `bench.records.model.Record`."""
+    from bench.records.model import Record
+    from bench.system import typed
 
-    error = jsonschema.exceptions.best_match(_validator().iter_errors(_shortened(record)))
-    if error is not None:
-        place = ".".join(str(step) for step in error.absolute_path) or "the top"
-        message = error.message if len(error.message) < 200 else f"{error.message[:200]}..."
-        raise BenchError(f"{where} does not fit results/record.schema.json at {place}: {message}.")
-
-
-def _shortened(record: Any) -> Any:
-    """Return the record without the scores that are right: they are nearly all of it.
-
-    They are looked at here, many times faster; what is not as expected stays for the schema.
-    """
-    scores = record.get("scores") if isinstance(record, dict) else None
-    if not isinstance(scores, dict) or not all(isinstance(t, dict) for t in scores.values()):
-        return record
-    return record | {
-        "scores": {
-            protocol: {metric_id: one for metric_id, one in table.items() if not _right(one)}
-            for protocol, table in scores.items()
-        }
-    }
-
-
-def _right(score: Any) -> bool:
-    """Return whether a score is as the schema asks: mean, interval, a value per query."""
-    if not isinstance(score, dict) or score.keys() != {"mean", "interval", "per_query"}:
-        return False
-    interval, values = score["interval"], score["per_query"]
-    ends = isinstance(interval, list) and len(interval) == 2
-    if not isinstance(values, list) or not (interval is None or ends):
-        return False
-    return all(_fraction(value) for value in (score["mean"], *values)) and all(
-        type(end) in (int, float) for end in interval or ()
-    )
-
-
-def _fraction(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and 0 <= value <= 1)
-
-
-@cache
-def _validator() -> Any:
-    import jsonschema
-
-    schema = json.loads((ROOT / "results" / "record.schema.json").read_text(encoding="utf-8"))
-    return jsonschema.Draft202012Validator(schema)
-
-
-def check_names(record: dict[str, Any], where: str) -> None:
-    """Refuse a record that names files where it names a method, a variant or a data set."""
-    method, dataset = record["method"], record["card"]["dataset"]
-    stated = {
-        "method.name": method["name"],
-        "method.variant": f"{method['name']}.{method['variant']}",
-        "card.dataset.name": dataset["name"],
-        "ranks.file": record["ranks"]["file"],
-    }
-    for place, name in stated.items():
-        if not plugins.is_name(name):
-            raise BenchError(f"{where} names {name!r} at {place}, which is no name but a path.")
+    _, place, fault = typed.checked(Record, record)
+    if fault:
+        at = place or "the top"
+        raise BenchError(f"{where} does not fit results/record.schema.json at {at}: {fault}.")
 
 
 def same(one: Any, other: Any) -> bool:

@@ -17,7 +17,9 @@ from bench.scoring.metrics import REVISITED_METRICS
 from bench.types import Dataset
 
 Data = dict[str, Any]
-NAME = "may hold only lower-case letters, digits, '.', '_', '+' and '-', and must start with a "
+NAME = (
+    "must be of lower-case letters, digits, '.', '_', '+' and '-', a letter or digit first, but is "
+)
 
 
 def parse(data: Any) -> Dataset:
@@ -86,10 +88,10 @@ DEFECTS: dict[str, tuple[Callable[[Data], Any], str]] = {
         lambda d: d.update(databse=[]),
         "f: no key is called 'databse'; did you mean database?",
     ),
-    "name of two words": (lambda d: d.update(name="a b"), f'f: name: "a b" {NAME}letter or digit.'),
-    "name as a path": (lambda d: d.update(name="../x"), f'f: name: "../x" {NAME}'),
-    "name with a line end": (lambda d: d.update(name="x\n"), f'f: name: "x\\n" {NAME}'),
-    "name a number": (lambda d: d.update(name=5), "f: name: must be of type string, but is 5."),
+    "name of two words": (lambda d: d.update(name="a b"), f'f: name: {NAME}"a b".'),
+    "name as a path": (lambda d: d.update(name="../x"), f'f: name: {NAME}"../x".'),
+    "name with a line end": (lambda d: d.update(name="x\n"), f'f: name: {NAME}"x\\n".'),
+    "name a number": (lambda d: d.update(name=5), f"f: name: {NAME}5."),
     "no images": (lambda d: d.update(database=[]), "f: database: must not be empty."),
     "database image twice": (
         lambda d: d["database"].append("d1.png"),
@@ -109,7 +111,7 @@ DEFECTS: dict[str, tuple[Callable[[Data], Any], str]] = {
     ),
     "image that is no text": (
         lambda d: d["database"].__setitem__(0, "\ud800"),
-        "f: database[0]: '\\ud800' must be a file name inside",
+        "f: database[0]: must be text, but is",
     ),
     "folder with a zero": (
         lambda d: d.update(images="a\0"),
@@ -134,16 +136,16 @@ DEFECTS: dict[str, tuple[Callable[[Data], Any], str]] = {
     ),
     "box beyond floats": (
         lambda d: d["queries"][0].update(box=[1, 2, 10**400, 4]),
-        "f: queries[0].box: the corners must be finite",
+        "f: queries[0].box[2]: must be of type number, but is a number of 1329 bits.",
     ),
     "infinite box": (
         lambda d: d["queries"][0].update(box=[1, 2, float("inf"), 4]),
-        "f: queries[0].box: the corners must be finite",
+        "f: queries[0].box[2]: must be a finite number, but is Infinity.",
     ),
-    "no protocols": (lambda d: d.update(protocols={}), "f: protocols: must not be empty."),
+    "no protocols": (lambda d: d.update(protocols={}), "f: protocols: must not be empty"),
     "protocol name": (
         lambda d: d["protocols"].update({"Easy": d["protocols"]["easy"]}),
-        f'f: protocols: "Easy" {NAME}',
+        f'f: protocols: {NAME}"Easy".',
     ),
     "an entry too few": (
         lambda d: d["protocols"]["easy"].pop(),
@@ -198,7 +200,10 @@ DEFECTS: dict[str, tuple[Callable[[Data], Any], str]] = {
         lambda d: d.update(metrics=["map.trapezoid.junk-removed"] * 2),
         "f: metrics: ",
     ),
-    "empty": (lambda d: d.update(empty="drop"), "f: empty: 'drop' is not one of ['skip', 'miss']"),
+    "empty": (
+        lambda d: d.update(empty="drop"),
+        "f: empty: must be 'skip' or 'miss', but is \"drop\".",
+    ),
     "number as a key": (lambda d: d.update({1: 2}), "f: no key is called '1'."),
 }
 
