@@ -120,7 +120,8 @@ def types(session: nox.Session) -> None:
 def lock(session: nox.Session) -> None:
     """Write requirements/*.txt from pyproject.toml; `-- --upgrade` moves to the newest versions.
 
-    Without it every version stays that still fits. The other locks follow the one of development.
+    Without it every version stays that still fits. The other locks follow the one of development,
+    and so do the names of timm's models.
     """
     session.install("uv>=0.9")
     shared = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header"]
@@ -129,6 +130,9 @@ def lock(session: nox.Session) -> None:
         out = ["--output-file", f"requirements/{name}.txt", "--quiet"]
         arguments = [*shared, *part, *like, *out, "pyproject.toml", *session.posargs]
         session.run("uv", "pip", "compile", *arguments)
+    version = (ROOT / "requirements" / "timm-models.txt").read_text(encoding="ascii").split()[0]
+    if f"timm=={version} " not in LOCK.read_text(encoding="utf-8"):
+        run(session, "bench.methods._nets.timm_names")
 
 
 def other_versions(session: nox.Session, *choice: str) -> None:

@@ -110,6 +110,7 @@ def test_committed_records_of_every_version_are_read() -> None:
         ("method.weights.trained", "no", "of type boolean or null"),
         ("command", "\ud800", ""),  # a file name that is no UTF-8
     ],
+    ids=lambda value: ascii(value)[:20],
 )
 def test_hostile_values_are_one_short_sentence(held, place: str, value: Any, words: str) -> None:
     content, _ = held
