@@ -247,7 +247,7 @@ def _data_of(card: Any, data: Data | None) -> Dataset | None:
             return None
         raise
     if card["limit"] is not None and found.limit is None:
-        found = datasets.limited(found, card["limit"])
+        found = datasets.limited(found, card["limit"], card["limit_rule"])
     return found if revision(found) == card["dataset"]["revision"] else None
 
 

@@ -27,7 +27,7 @@ from bench.facts import Expected, Facts
 from bench.root import ROOT
 from bench.system.notes import note
 from bench.system.paths import data_root, expanded
-from bench.types import Areas, Dataset, GroundTruth, Image, Protocol, Rows
+from bench.types import Areas, Dataset, GroundTruth, Image, LimitRule, Protocol, Rows
 
 __path__ = [str(ROOT / "datasets")]
 
@@ -277,14 +277,37 @@ def is_labelled(dataset: Dataset) -> bool:
     return any(len(truth.positive) for one in dataset.protocols for truth in one.truth)
 
 
-def limited(dataset: Dataset, count: int) -> Dataset:
-    """Return the first `count` database images and queries, truth restricted; for trying only."""
+def limited(dataset: Dataset, count: int, rule: LimitRule = "positives") -> Dataset:
+    """Return `count` queries and images of the database, truth restricted; for trying only.
+
+    By the rule "positives" the first `count` queries keep all their positives, and the first other
+    images fill the database up to `count`. By "first-rows", the rule of the first records, it is
+    the first `count` images, whatever the queries ask for. What is not less than the whole is the
+    data set itself.
+    """
     if count < 1:
         raise BenchError(f"--limit must be 1 or more, but is {count}.")
-    if count >= len(dataset.database):
+    asked = np.arange(len(dataset.queries)) < count
+    rows = np.arange(len(dataset.database)) < count
+    if rule == "first-rows":
+        whole = bool(rows.all())
+    else:
+        rows = _with_positives(dataset, int(asked.sum()), count)
+        whole = bool(rows.all() and asked.all())
+    if whole:
         return dataset
-    rows, asked = np.arange(len(dataset.database)), np.arange(len(dataset.queries))
-    return replace(_restricted(dataset, rows < count, asked < count), limit=count)
+    return replace(_restricted(dataset, rows, asked), limit=count, limit_rule=rule)
+
+
+def _with_positives(dataset: Dataset, queries: int, count: int) -> Mask:
+    """Return which rows are positives of the first queries, and the first others up to `count`."""
+    kept = np.zeros(len(dataset.database), dtype=bool)
+    for protocol in dataset.protocols:
+        for truth in protocol.truth[:queries]:
+            kept[truth.positive] = True
+    others = np.flatnonzero(~kept)
+    kept[others[: max(0, count - int(kept.sum()))]] = True
+    return kept
 
 
 def _restricted(dataset: Dataset, rows: Mask, asked: Mask) -> Dataset:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Precision = Literal["float32", "float16"]
 Candidates = Literal["official", "deployable"]  # `bench.rerank.verification`
 Ransac = Literal["fast", "compatible"]  # `bench.rerank.geometry`
+LimitRule = Literal["first-rows", "positives"]  # `bench.datasets.limited`
 Measure = Literal["none", "sample", "latency"]  # `bench.measure.timing`
 Rows = NDArray[np.int64]
 NO_ROW = -1
@@ -83,12 +84,13 @@ class Dataset:
 
     `folder` holds the images, and may be absent where only descriptors are scored. `crop` says
     what of a query is shown to the method: its box, or the whole image. `limit` is the number of
-    database images kept, where a run asked for fewer. `places` are folders in which images are
-    looked for by name when they are not in `folder`. `absent` counts the database images and the
-    queries that were left out because they are not on this machine. `rules` is what the card says
-    of how positives were decided. `areas` is None where every query searches the whole database.
-    `groups` has a number per database row, int64; where it is given, only the first row of each
-    group counts in a list. `notes` are lines on how the lists were made: what was left out of them.
+    images kept of each list, where a run asked for fewer, by `limit_rule`. `places` are folders in
+    which images are looked for by name when they are not in `folder`. `absent` counts the database
+    images and the queries that were left out because they are not on this machine. `rules` is what
+    the card says of how positives were decided. `areas` is None where every query searches the
+    whole database. `groups` has a number per database row, int64; where it is given, only the first
+    row of each group counts in a list. `notes` are lines on how the lists were made: what was left
+    out of them.
     `unlike` has a line for each count or hash in which the lists are not the published ones;
     `renamed` says that these have the images under other names.
     `positions` (n_queries, 2) float64, metres, and `order` (n_queries, 2) int64, recording and
@@ -106,6 +108,7 @@ class Dataset:
     description: str = ""
     crop: Literal["box", "whole"] = "box"
     limit: int | None = None
+    limit_rule: LimitRule = "first-rows"
     places: tuple[Path, ...] = ()
     absent: tuple[int, int] | None = None
     rules: Mapping[str, Any] = field(default_factory=dict)

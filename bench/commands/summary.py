@@ -29,7 +29,7 @@ def lines(record: dict[str, Any]) -> list[str]:
             f"missing: {_count(len(record['missing']))} without a descriptor "
             f"({_files(record['missing'])}); {record['card']['missing']['rule']}"
         )
-    if not any(stated["scored"] for stated in record["card"]["protocols"].values()):
+    if all(value["mean"] is None for table in scores.values() for value in table.values()):
         return [*out, f">> {name}: nothing is scored, as no query has a positive{marks}"]
     if metrics[0].startswith("map"):
         values = ", ".join(
@@ -97,7 +97,8 @@ def _marks(record: dict[str, Any]) -> list[str]:
             f"{used['queries']} queries"
         )
     if limit is not None:
-        marks.append(f"partial: first {limit} images")
+        kept = "queries" if record["card"].get("limit_rule") == "positives" else "images"
+        marks.append(f"partial: first {limit} {kept}")
     if "absent" in record["card"]:
         used, absent = record["card"]["dataset"], record["card"]["absent"]
         marks.append(

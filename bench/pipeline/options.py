@@ -81,9 +81,12 @@ class Options:
         "in full (minutes); sample, in seconds; none",
     )
     limit: int | None = option(
-        None, "use the first N images only; the result is marked partial", metavar="N",
+        None,
+        "use N queries and N database images, among them all positives of these queries; the "
+        "result is marked partial",
+        metavar="N",
         parse=positive,
-    )  # fmt: skip
+    )
     allow_partial: bool = option(
         False, "use those images of a data set that are here; the result is marked partial"
     )

@@ -174,7 +174,7 @@ def lists_of(dataset_name: str, options: Options) -> Lists:
             note(f"{dataset.name}: {line}")
     added = distractors.load(options.distractors, dataset, options.limit)
     if any(one.limit is not None for one in added):
-        dataset = replace(dataset, limit=options.limit)
+        dataset = replace(dataset, limit=options.limit, limit_rule="positives")
     return Lists(dataset, added)
 
 

@@ -29,6 +29,7 @@ CLASSES: Mapping[str, Class] = {
     "crop_rule": "protocol",
     "tie_rule": "protocol",
     "limit": "protocol",
+    "limit_rule": "protocol",
     "absent": "protocol",
     "areas": "protocol",
     "suppression": "protocol",

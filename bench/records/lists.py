@@ -39,7 +39,7 @@ def dataset_of(card: cards.Card, own: str | None, where: str) -> Dataset:
         )
     dataset = datasets.load_known(stated["name"]) if own is None else datasets.load(own)
     if card["limit"] is not None:
-        dataset = datasets.limited(dataset, card["limit"])
+        dataset = datasets.limited(dataset, card["limit"], card["limit_rule"])
     if own is not None:
         check_revision(card, dataset, own, where)
     return dataset

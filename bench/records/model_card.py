@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from bench import plugins
 from bench.system.typed import OPEN, Count, Name, Positive, Sha256, Unique, whole
+from bench.types import LimitRule
 
 
 def plain_name(text: str) -> str:
@@ -161,4 +162,6 @@ class Card(TypedDict):
     areas: NotRequired[CardAreas]
     suppression: NotRequired[Suppression]
     limit: Positive | None
+    limit_rule: NotRequired[LimitRule]
+    """With a limit: the first images (where absent), or the positives of the first queries."""
     absent: NotRequired[Absent]

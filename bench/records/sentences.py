@@ -14,6 +14,10 @@ SENTENCES = {
     "junk_rule": {
         "removed": "ignored images are taken out of the list before places are counted",
     },
+    "limit_rule": {
+        "first-rows": "the first of the database",
+        "positives": "the positives of the first queries, and the first others",
+    },
     "tie_rule": {
         "score-then-row": (
             "score descending, then database row ascending; scores are float64 dot products"

@@ -80,6 +80,7 @@ LABELS = {
     "compression": "compression",
     "search": "search",
     "limit": "limit on the database images",
+    "limit_rule": "images within the limit",
     "absent.database": "database images left out, not there",
     "absent.queries": "queries left out, not there",
     "dataset.list": "list of images",

@@ -127,6 +127,8 @@ def make(  # noqa: PLR0913
         "search": plain(search),
         "limit": dataset.limit,
     }
+    if dataset.limit is not None:
+        card["limit_rule"] = dataset.limit_rule
     if dataset.unlike:
         card["dataset"]["list"] = OTHER_LIST
     if dataset.rules:

@@ -33,6 +33,7 @@ INTRODUCED: tuple[Introduced, ...] = (
     Introduced("", "stages", []),
     Introduced("preprocess", "resize", "native"),
     Introduced("preprocess", "combine_power", 1.0),
+    Introduced("", "limit_rule", "first-rows"),
 )
 
 # Objects whose keys are others' own (plug-ins, data sets): nothing below them is ours.

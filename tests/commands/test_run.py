@@ -90,11 +90,11 @@ def test_variants_and_data_sets_are_repeatable(workspace, cli) -> None:
         "random-unit.seed1",
         "random-unit.seed2",
     ]
-    assert said.out.count("(chance) (partial: first 6 images)") == 4
+    assert said.out.count("(chance) (partial: first 6 queries)") == 4
     for path in workspace.records():
         held = json.loads(path.read_text())
         assert held["partial"] is True
-        assert held["card"]["limit"] == held["card"]["dataset"]["database"] == 6
+        assert held["card"]["limit"] == held["card"]["dataset"]["queries"] == 6
         assert cli("verify", path).status == 0
 
 
@@ -129,8 +129,9 @@ def test_the_length_of_the_shortlist_changes_no_score(workspace, cli, depth: int
     records = [json.loads(p.read_text()) for p in workspace.records()]
     assert records[0]["scores"] == records[1]["scores"]
     for path, held in zip(workspace.records(), records, strict=True):
+        rows = held["card"]["dataset"]["database"]
         with np.load(path.with_name(held["ranks"]["file"])) as arrays:
-            assert arrays["shortlist_row"].shape[1] in (20, min(depth, 20))
+            assert arrays["shortlist_row"].shape[1] in (rows, min(depth, rows))
         assert cli("verify", path).status == 0
 
 
@@ -335,6 +336,10 @@ def record_of(metrics: list[str], protocols: dict[str, list[float | None]], **mo
         (
             record_of(["recall@1.any-hit.junk-removed"], {"day": [1.0], "night": [None]}),
             ["day: R@1: 100.0", "night: R@1: n/a"],
+        ),
+        (
+            record_of([HEADLINE], {"p": [None]}),
+            [">> x: nothing is scored, as no query has a positive"],
         ),
         (
             record_of([HEADLINE], {"p": [0.1]}, trained=False, source="untrained", limit=5),

@@ -13,6 +13,7 @@ import pytest
 from bench import datasets
 from bench.data import dataset_json
 from bench.errors import BenchError
+from bench.scoring import card
 from bench.scoring.metrics import REVISITED_METRICS
 from bench.types import Dataset
 
@@ -322,15 +323,44 @@ def test_the_bundled_data_set_is_whole() -> None:
 # --- only a part --------------------------------------------------------------------------------
 
 
-def test_a_limited_data_set_keeps_the_first_images_and_their_truth(small: Data) -> None:
-    part = datasets.limited(parse(small), 2)
+def test_a_limit_keeps_the_positives_of_its_queries(small: Data) -> None:
+    part = datasets.limited(parse(small), 1)
+    assert [image.file for image in part.database] == ["d1.png", "d3.png", "d4.png", "d5.png"]
+    assert [query.file for query in part.queries] == ["q0.png"]
+    assert (part.limit, part.limit_rule) == (1, "positives")
+    assert [p.truth[0].positive.tolist() for p in part.protocols] == [[0, 1, 2], [3]]
+    assert part.protocols[1].truth[0].ignored.tolist() == [0, 1, 2]
+    six = datasets.limited(parse(small), 2)  # 1 3 4 5, and 2 6 of the second query
+    assert [image.file for image in six.database] == [f"d{row}.png" for row in (1, 2, 3, 4, 5, 6)]
+    for protocol, whole in zip(six.protocols, parse(small).protocols, strict=True):
+        for mine, theirs in zip(protocol.truth, whole.truth, strict=False):
+            assert len(mine.positive) == len(theirs.positive)
+
+
+def test_the_first_others_fill_the_database_up_to_the_limit() -> None:
+    files = [f"d{row}.png" for row in range(10)]
+    data = {
+        "name": "x", "images": ".", "database": files, "queries": [{"file": "a"}, {"file": "b"}],
+        "protocols": {"p": [{"positive": [8], "ignored": [5]}, {"positive": [9]}]},
+    }  # fmt: skip
+    part = datasets.limited(parse(data), 4)
+    assert [image.file for image in part.database] == ["d0.png", "d1.png", "d8.png", "d9.png"]
+    assert part.protocols[0].truth[0].ignored.tolist() == []
+
+
+def test_a_limit_of_the_first_records_keeps_the_first_rows(small: Data) -> None:
+    part = datasets.limited(parse(small), 2, "first-rows")
     assert [image.file for image in part.database] == ["d0.png", "d1.png"]
     assert len(part.queries) == 2
-    assert part.limit == 2
+    assert (part.limit, part.limit_rule) == (2, "first-rows")
     easy = part.protocols[0]
     assert len(easy.truth) == 2
     assert (easy.truth[0].positive.tolist(), easy.truth[0].ignored.tolist()) == ([1], [0])
     assert easy.truth[1].ignored.tolist() == []
+    stated = [card.make(datasets.limited(parse(small), 1, rule), None, unit_norm=True)
+              for rule in ("first-rows", "positives")]  # fmt: skip
+    older = {key: value for key, value in stated[0].items() if key != "limit_rule"}
+    assert card.card_id(older) == card.card_id(stated[0]) != card.card_id(stated[1])
 
 
 def test_a_limit_beyond_the_data_set_changes_nothing(small: Data) -> None:

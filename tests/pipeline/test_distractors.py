@@ -131,7 +131,7 @@ def test_limit_cuts_them_too_and_marks_the_result(
         assert held["card"]["distractors"]["count"] == count
         assert held["card"]["limit"] == mark
         assert held["partial"] == (mark is not None)
-        assert (f"(partial: first {mark} images)" in said.out) == (mark is not None)
+        assert (f"(partial: first {mark} queries)" in said.out) == (mark is not None)
         assert verify(path)[0] == []
 
 

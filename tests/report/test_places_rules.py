@@ -87,7 +87,8 @@ def line_of(**changes: Any) -> content.Line:
     dataset = dataset_json.parse(data, "x", Path())
     far = np.iinfo(np.int64).max
     opened = SimpleNamespace(
-        name="m.v", protocol=dataset.protocols[0], inliers=[{}], values=np.array([0.5]),
+        name="m.v", labelled=True, protocol=dataset.protocols[0], inliers=[{}],
+        values=np.array([0.5]),
         ranks=LabelledRanks(
             np.array([0, 2]), np.array([0, 1]), np.array([far, 1]), np.zeros(2), np.zeros(2)
         ),
@@ -99,7 +100,7 @@ def line_of(**changes: Any) -> content.Line:
 def test_a_sheet_says_what_the_list_lacks() -> None:
     line = line_of()
     assert (line.places, line.missed) == ((2,), 1)
-    section, entry = SimpleNamespace(metric="mAP"), SimpleNamespace(lines=[line])
+    section, entry = SimpleNamespace(metric="mAP", labelled=True), SimpleNamespace(lines=[line])
     said = html.facts(section, entry, line)  # type: ignore[arg-type]
     assert said == "AP 50.00, 2 positives at 2, 1 not in the list"
 
@@ -128,5 +129,5 @@ def test_a_part_without_any_query_is_refused(tmp_path: Path, limit: int) -> None
     areas = {"database": [0] * 4 + [1] * 4, "queries": [1, 1, 1]}
     path.write_text(json.dumps({**PLACES, "areas": areas}))
     with pytest.raises(BenchError, match="no query of places is left"):
-        datasets.limited(datasets.load(str(path)), limit)
+        datasets.limited(datasets.load(str(path)), limit, "first-rows")
     assert len(datasets.limited(datasets.load(str(path)), 5).queries) == 3

@@ -240,7 +240,7 @@ def headline(out: str) -> float:
 def test_the_untrained_network_is_re_ranked(cli: Callable[..., Any]) -> None:
     said = cli("run", "--method", "delg.untrained", "--limit", "1", "--rerank", "official")
     assert said.status == 0, said.err
-    assert "(untrained) (re-ranked, official candidates) (partial: first 1 images)" in said.out
+    assert "(untrained) (re-ranked, official candidates) (partial: first 1 queries)" in said.out
     assert verify(Path(said.out.splitlines()[-1]))[0] == []
 
 

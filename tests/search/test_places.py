@@ -189,7 +189,7 @@ def test_a_part_of_a_data_set_keeps_areas_groups_and_what_is_asked(small: dict) 
     }
     small["protocols"]["hard"][2] = None
     dataset = parse(small, "x", Path())
-    part = datasets.limited(dataset, 4)
+    part = datasets.limited(dataset, 4, "first-rows")
     assert part.areas.database.tolist() == [0, 0, 0, 0]
     assert [q.file for q in part.queries] == ["q0.png", "q2.png"], "the area of q1 is gone"
     assert part.areas.queries.tolist() == [0, 0]
