@@ -17,11 +17,11 @@ class Settings:
     """
 
     batch_size: int = option(
-        32, "most images of one shape given to the network at once", metavar="N", parse=positive
+        32, "maximum number of images of one shape per batch", metavar="N", parse=positive
     )
     batch_pixels: int | None = option(
         None,
-        "most pixels of these together, at scale 1 (default: 4 on a GPU, 1 elsewhere)",
+        "maximum megapixels per batch, at scale 1 (default: 4 on a GPU, 1 elsewhere)",
         flag="batch-megapixels",
         metavar="MP",
         parse=megapixels,
@@ -33,8 +33,8 @@ class Settings:
     )  # fmt: skip
     precision: Literal["float32", "bf16", "bf16-attention", "fp16"] = option(
         "float32",
-        "precision of convolutions and token-wise linear layers, and, with bf16-attention, of "
-        "attention; everything else stays float32",
+        "precision of convolutions and token-wise linear layers (bf16-attention: also of "
+        "attention); everything else stays float32",
     )
     tf32: bool = option(False, "let a GPU round the factors of float32 products to TF32")
     compiled: bool = option(

@@ -14,18 +14,18 @@ class Machines:
 
     engine: Engine = option(
         "local",
-        "local: this process; ray: the workers of a Ray cluster, which give the same bytes",
+        "local: this process; ray: the workers of a Ray cluster; results are the same to the bit",
     )
     ray_address: str | None = option(
         None,
-        "the cluster: the one that this host belongs to, or the one at HOST:PORT (default: a "
-        "cluster of this machine alone, for this command)",
+        "auto: the cluster of this host; HOST:PORT: that cluster (default: start one on "
+        "this machine for this command)",
         metavar="auto|HOST:PORT",
         parse=address,
     )
     image_url: str | None = option(
         None,
-        "where workers read images that their machines lack: a URL that fsspec opens (s3://, "
-        "https://, ...) of a folder laid out as the data set's (default: from this process)",
+        "fsspec URL (s3://, https://, ...) of the data set's folder, for workers without "
+        "the images (default: this process sends them)",
         metavar="URL",
     )

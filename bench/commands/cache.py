@@ -38,10 +38,10 @@ class Prune:
 
     method: str | None = option(None, "stores of this method", metavar="NAME[.VARIANT]")
     keep_days: int | None = option(
-        None, "stores that no run has opened for N days", metavar="N", parse=positive
+        None, "stores that were not used for N days", metavar="N", parse=positive
     )
     all: bool = option(False, "all stores")
-    dry_run: bool = option(False, "print what would be removed, and remove nothing")
+    dry_run: bool = option(False, "print the list without removing anything")
 
 
 def show() -> int:
@@ -237,7 +237,7 @@ ACTIONS: dict[str, Command[Any]] = {
     "why": Command(
         Why,
         lambda given: why(given.key),
-        "Show what determines a store, and in what it differs from the one most like it.",
+        "Show the fields of a store's key, and which differ from the nearest other store.",
     ),
     "verify": Command(
         Nothing, lambda _: verify(), "Hash every shard again; status 1 if one is damaged."
@@ -245,6 +245,6 @@ ACTIONS: dict[str, Command[Any]] = {
     "prune": Command(
         Prune,
         prune,
-        "Remove what is of no use (leftovers, damaged shards), or the stores you select.",
+        "Remove leftovers and damaged shards, or the stores you select.",
     ),
 }

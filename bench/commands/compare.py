@@ -25,15 +25,15 @@ class Arguments:
     """Which results are compared, and by which of their numbers."""
 
     result: tuple[str, ...] = required(
-        "path of a record's .json, or METHOD[.VARIANT] for its newest record on --dataset; two or "
-        "more, later ones minus earlier ones",
+        "path of a record's .json, or METHOD[.VARIANT] for its newest record on "
+        "--dataset; two or more; differences are later minus earlier",
         metavar="RESULT",
         positional=True,
     )
     dataset: str | None = option(
         None,
-        "data set of methods given by name; of the path of a dataset.json, the revision is "
-        "compared with that of every record",
+        "data set of methods given by name; with the path of a dataset.json, its revision"
+        " must be that of every record",
         metavar="NAME",
     )
     protocol: str | None = option(None, "one protocol (default: all)", metavar="NAME")
@@ -41,9 +41,9 @@ class Arguments:
         None, "a metric's id or label (default: the headline)", metavar="ID"
     )
     across_cards: bool = option(
-        False, "also compare results made under different rules, and print in what they differ"
+        False, "also compare results of different protocols, and print how they differ"
     )
-    words: bool = option(False, "of more than two results, also print every pair as a sentence")
+    words: bool = option(False, "with more than two results, also print a sentence for every pair")
     json: bool = option(False, "print the numbers as JSON")
     results: Path = results_folder()
 

@@ -28,7 +28,7 @@ class Names:
     """The options of `data list`."""
 
     name: tuple[str, ...] = option(
-        (), "a data set: list its variants, licence and files", metavar="NAME", positional=True,
+        (), "a data set: show its variants, licence and files", metavar="NAME", positional=True,
         many="any",
     )  # fmt: skip
 
@@ -45,20 +45,20 @@ class Get:
     """The options of `data get`."""
 
     name: tuple[str, ...] = required("a data set", metavar="NAME", positional=True)
-    accept_licence: bool = option(False, "agree to the terms, which are shown")
+    accept_licence: bool = option(False, "accept the terms, which are printed")
     own: Path | None = option(
         None,
-        "your own copy: a folder, which is used where it is, an archive, or a file",
+        "import your own copy: a folder, which is used in place, an archive, or a file",
         flag="from",
         metavar="PATH",
     )
     archives: str | None = option(
         None,
-        "only these of the archives of photographs, counted from 1",
+        "download only these archives of photographs, counted from 1",
         metavar="FIRST-LAST",
     )
-    keep_archives: bool = option(False, "keep archives when they are unpacked")
-    force: bool = option(False, "download again what was there before")
+    keep_archives: bool = option(False, "keep archives after unpacking them")
+    force: bool = option(False, "download files again that are already here")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +66,14 @@ class Verify:
     """The options of `data verify`."""
 
     name: tuple[str, ...] = required("a data set", metavar="NAME", positional=True)
-    quick: bool = option(False, "read the header of every image, not its pixels")
+    quick: bool = option(False, "check the headers of images only, not their pixels")
     list: Path | None = option(None, "write every missing or broken image to FILE", metavar="FILE")
     method: str | None = option(
         None,
-        "also name the images whose size this method does not take",
+        "also list images whose size this method does not accept",
         metavar="NAME[.VARIANT]",
     )
-    weights: str | None = option(None, "weights of that method instead of its own", metavar="PATH")
+    weights: str | None = option(None, "weights file for that method", metavar="PATH")
 
 
 def show(given: Names) -> int:
@@ -212,9 +212,10 @@ ACTIONS: dict[str, Command[Any]] = {
     "list": Command(
         Names,
         show,
-        "List data sets: images, tier, size, headline, what is here; with names: all of them.",
+        "List data sets: images, tier, size, headline metric, files on this machine; with"
+        " names: all details.",
     ),
-    "get": Command(Get, get, "Download data sets, or take your own copy of one."),
+    "get": Command(Get, get, "Download data sets, or import your own copy of one."),
     "verify": Command(
         Verify,
         verify,
@@ -228,11 +229,11 @@ ACTIONS: dict[str, Command[Any]] = {
     "names": Command(
         data_make.Names,
         data_make.names,
-        "List the images of a data set in the order in which descriptors are brought.",
+        "List the images of a data set in the order that evaluate expects.",
     ),
     "where": Command(
         Where,
         lambda given: _print([line for name in given.name for line in where(name)]),
-        "List the folders and files that a data set uses, found or not.",
+        "List the folders and files that a data set uses, and whether they exist.",
     ),
 }

@@ -30,9 +30,11 @@ class Make:
 
     photographs: Path = required("the folder of photographs", metavar="PHOTOS", positional=True)
     output: Path = required("the dataset.json to write", metavar="FILE.json")
-    name: str | None = option(None, "its name (default: that of the file)", metavar="NAME")
+    name: str | None = option(
+        None, "name of the data set (default: the name of the file)", metavar="NAME"
+    )
     queries_per_class: int = option(
-        1, "queries taken from every class or group", metavar="N", parse=positive
+        1, "number of queries per class or group", metavar="N", parse=positive
     )
     pairs: Path | None = option(
         None, "a CSV with the columns query and positive: file names", metavar="FILE.csv"
@@ -43,7 +45,7 @@ class Make:
     )
     gps: bool = option(False, "take the positions from GPS in the EXIF of the photographs")
     within: float = option(
-        make.WITHIN_M, "metres within which a positive lies, with positions", metavar="METRES",
+        make.WITHIN_M, "distance in metres within which an image is positive", metavar="METRES",
         parse=float,
     )  # fmt: skip
     boxes: Path | None = option(
@@ -59,7 +61,7 @@ class Names:
     name: str = required("a data set, or the path of a dataset.json", metavar="NAME",
                          positional=True)  # fmt: skip
     which: Literal["database", "queries"] = option("database", "which list")
-    csv: bool = option(False, "with boxes and sizes, as CSV")
+    csv: bool = option(False, "print CSV with boxes and sizes")
 
 
 def make_one(given: Make) -> int:

@@ -42,7 +42,9 @@ HAND = (
 class Arguments:
     """The options of `doctor`."""
 
-    data: bool = option(False, "also a line per data set that is not here, and what to do")
+    data: bool = option(
+        False, "also show each data set that is not on this machine, and how to get it"
+    )
 
 
 def examine(given: Arguments) -> int:

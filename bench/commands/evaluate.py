@@ -20,27 +20,30 @@ class Arguments:
         ".npy, .npz, .mat, .pt or .safetensors, rows in the order of the list or named by `ids`",
         metavar="FILE",
     )
-    queries: Path = required("likewise for the queries", metavar="FILE")
+    queries: Path = required("the same for the queries", metavar="FILE")
     distractors: tuple[Path, ...] = option(
-        (), "rows added after the database; negatives for every query", metavar="FILE", many="list"
+        (),
+        "descriptors appended to the database as negatives for every query",
+        metavar="FILE",
+        many="list",
     )
-    name: str = option("descriptors", "what to call them in records and tables", metavar="LABEL")
+    name: str = option("descriptors", "name of the method in records and tables", metavar="LABEL")
     export: Path | None = option(
         None,
-        "write the lists, and the queries that were searched with, after every stage",
+        "write lists and queries after every stage to FILE",
         metavar="FILE.npz",
     )
     similarity: Literal["dot", "cosine", "euclidean"] = option(
-        "dot", "how rows are compared: as they are, by cosine, or by Euclidean distance"
+        "dot", "similarity of descriptors: dot product, cosine, or Euclidean distance"
     )
     facts: Path | None = option(
         None,
-        "what you state of the method, shown as stated: backbone, training_set, crop, scales, "
-        "size, time_ms",
+        "facts about the method, shown in tables as stated: backbone, training_set, crop,"
+        " scales, size, time_ms",
         metavar="FILE.toml",
     )
     device: str | None = option(
-        None, "where the matrix product is made: cpu, cuda or cuda:N (default: cpu)",
+        None, "device of the matrix product: cpu, cuda or cuda:N (default: cpu)",
         metavar="DEVICE",
     )  # fmt: skip
     options: Options = group(Options, SEARCHING)

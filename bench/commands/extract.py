@@ -25,7 +25,8 @@ class Arguments:
         None, "all images of a folder", metavar="FOLDER", one_of="images", required=True
     )
     which: Literal["database", "queries"] = option(
-        "database", "of a data set: its database, or its queries cropped to their boxes"
+        "database",
+        "which list of the data set: its database, or its queries cropped to their boxes",
     )
     output: Path = required("an .npz: ids and vectors", metavar="FILE")
     options: Options = group(Options, (*DESCRIBING, "allow_partial", "force"))

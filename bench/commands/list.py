@@ -22,7 +22,7 @@ class Arguments:
     """The options of `list`."""
 
     name: tuple[str, ...] = option(
-        (), "a method or a data set: list its variants, weights, training sets and licences",
+        (), "a method or a data set: show its variants, weights, training sets and licences",
         metavar="NAME", positional=True, many="any",
     )  # fmt: skip
 

@@ -22,20 +22,20 @@ PROG = "python -m bench"
 DESCRIPTION = "A benchmark suite for image retrieval: every number carries its protocol card."
 COMMANDS = {
     "run": "Describe, search and score methods on data sets; write records.",
-    "list": "List methods and data sets, broken ones with the reason.",
+    "list": "List methods and data sets; broken plug-ins with the reason.",
     "extract": "Describe images; write ids and unit vectors to an .npz.",
-    "evaluate": "Score descriptors that you bring; no images are needed.",
+    "evaluate": "Score your own descriptors; no images are needed.",
     "verify": "Recompute the scores of records from their stored ranks.",
-    "check": "Try whether a method keeps the contract of a plug-in.",
-    "data": "List, get, check and locate data sets.",
+    "check": "Test whether a method keeps the contract of a plug-in.",
+    "data": "List, download, import, make, verify and locate data sets.",
     "weights": "List, download, check and convert published weights.",
     "compare": "Test whether results differ, paired over queries.",
     "cache": "List, explain, check and prune the stores of descriptors.",
     "train": "Train a method on photographs with labels.",
     "sensitivity": "Measure how far the choices of a protocol move a score.",
     "report": "Rebuild report.md and its figures from the records; `report table`: one table.",
-    "reproduce": "Run published numbers again, and print expected, measured and difference.",
-    "sheet": "Show queries of a record with the first images of their lists.",
+    "reproduce": "Repeat published numbers; print expected, measured and difference.",
+    "sheet": "Draw queries of a record with the first images of their lists.",
     "doctor": "Check this installation without a GPU or a download.",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -105,7 +106,7 @@ class Command(Generic[Kind]):
 
         Raises BenchError where they are wrong; an option that is none is named with its like.
         """
-        parser = Parser(prog=prog, description=self.help, allow_abbrev=False)
+        parser = Parser(prog=prog, description=self.help.replace("%", "%%"), allow_abbrev=False)
         add_options(parser, self.options)
         known = parser.options()
         for word in (word.partition("=")[0] for word in given if word.startswith("--")):
@@ -119,7 +120,7 @@ def verbs(prog: str, text: str, helps: Mapping[str, str], what: str) -> Parser:
     parser = Parser(prog=prog, description=text)
     listed = parser.add_subparsers(required=True, metavar=what)
     for name, line in helps.items():
-        listed.add_parser(name, help=line, add_help=False)
+        listed.add_parser(name, help=line.replace("%", "%%"), add_help=False)
     return parser
 
 
@@ -150,7 +151,7 @@ def _bare(hint: Any) -> Any:
 def _add(place: Any, one: Declared) -> None:
     """Add one option to a parser or to a group of options of which one is given."""
     about, more = one.about, _value(one)
-    text = about.help
+    text = re.sub(r"%(?!\()", "%%", about.help)  # argparse formats it
     shown = one.default not in (None, False, (), "") and not about.required
     if shown and "(default" not in text and not about.positional:
         text += " (default: %(default)s)"

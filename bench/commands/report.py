@@ -23,7 +23,9 @@ class Arguments:
     easy: bool = option(False, "also show the easy protocol in the main tables")
     html: bool = option(False, "also write the leaderboard page, index.html")
     published: Path | None = option(
-        None, "published rows (default: published.toml of the results, or of the checkout)",
+        None,
+            "file of published numbers (default: published.toml of the results, or of the "
+            "checkout)",
         metavar="FILE",
     )  # fmt: skip
 
@@ -33,14 +35,12 @@ class TableArguments:
     """What a table holds, and its form."""
 
     dataset: tuple[str, ...] = required(
-        "data sets, from left to right; with the one million distractors roxford5k+r1m",
+        "data sets, from left to right; NAME+r1m is NAME with the one million distractors",
         metavar="NAME", many="list",
     )  # fmt: skip
-    distractors: bool = option(
-        False, "add to every data set its columns with the one million distractors"
-    )
+    distractors: bool = option(False, "also show every data set with the one million distractors")
     method: tuple[str, ...] = option(
-        (), "METHOD or METHOD.VARIANT (default: all that are ranked)", metavar="NAME", many="list"
+        (), "METHOD or METHOD.VARIANT (default: all ranked methods)", metavar="NAME", many="list"
     )
     columns: tuple[str, ...] = option(
         (), "columns besides the scores: dim, ms, bytes, parameters, backbone, trained-on, system; "
@@ -50,12 +50,12 @@ class TableArguments:
     digits: int = option(1, "decimals of a score", metavar="N")
     no_intervals: bool = option(False, "leave out the 95 % intervals")
     significance: bool = option(
-        False, "mark rows that are not told apart in a column with a common letter"
+        False, "mark rows of a column that do not differ significantly with a common letter"
     )
     easy: bool = option(False, "also show the easy protocol")
-    form: Form = option("latex", "form of what is printed", flag="format")
+    form: Form = option("latex", "format of the table", flag="format")
     bib: Path | None = option(
-        None, "also write the sources of published rows, for the citations", metavar="FILE"
+        None, "also write a .bib file with the sources of published rows", metavar="FILE"
     )
     results: Path = results_folder()
 

@@ -25,10 +25,11 @@ class Arguments:
     """Which numbers."""
 
     name: tuple[str, ...] = option(
-        (), "METHOD, METHOD.VARIANT, data set or id of a published row; on mini the records of "
-        "--results are run again", metavar="NAME", positional=True, many="any",
+        (),
+            "METHOD, METHOD.VARIANT, data set or id of a published row; with mini, the "
+            "records of --results are run again", metavar="NAME", positional=True, many="any",
     )  # fmt: skip
-    list: bool = option(False, "print row, expected value, tolerance, what is missing and command")
+    list: bool = option(False, "print row, expected value, tolerance, missing files and command")
     results: Path = results_folder()
 
 

@@ -36,14 +36,14 @@ class Arguments:
         metavar="NAME",
     )
     options: Options = group(Options, measure="sample")
-    dry_run: bool = option(False, "say what would be done and how long it takes")
+    dry_run: bool = option(False, "print what would be done and how long it takes, and stop")
     machines: Machines = group(Machines)
     cluster: tuple[forecast.Kind, ...] = option(
         (),
-        "with --dry-run --engine ray: say how long a run takes, and what it costs, on these nodes; "
-        "devices of a node (default: 1), images per second of a device (default: as on this "
-        "machine), price of a node for an hour; repeatable, for nodes of several kinds (default: "
-        "the cluster of --ray-address)",
+        "with --dry-run --engine ray: estimate time and price on a hypothetical cluster: "
+        "number of nodes, devices per node (default: 1), images per second of a device "
+        "(default: as on this machine), price of a node per hour; repeatable for several "
+        "kinds of node (default: the cluster of --ray-address)",
         metavar=forecast.FORM,
         parse=forecast.parse,
     )

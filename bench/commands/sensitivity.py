@@ -16,14 +16,14 @@ class Arguments:
     method: str = required("a method, or a plug-in file", metavar="NAME[.VARIANT]")
     dataset: str = option("mini", "a data set, or the path of a dataset.json", metavar="NAME")
     grid: bool = option(
-        False, "also run crop, image size and scales in every combination, for the extremes"
+        False, "also run every combination of crop, image size and scales, to find the extremes"
     )
     stage: tuple[str, ...] = option(
         (),
-        "also try this stage alone, for instance aqe:10,alpha=3; may be repeated",
+        "also run this stage alone, for instance aqe:10,alpha=3; repeatable",
         metavar="NAME[:value,key=value]",
     )
-    dry_run: bool = option(False, "say what would be done, and stop")
+    dry_run: bool = option(False, "print what would be done, and stop")
     options: Options = group(Options, (*DESCRIBING, "results"))
 
 

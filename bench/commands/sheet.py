@@ -19,7 +19,7 @@ class Arguments:
 
     record: tuple[Path, ...] = option(
         (),
-        "path of a record's .json; without one, the rows of --dataset in the report",
+        "path of a record's .json (default: the rows of --dataset in the report)",
         positional=True,
         many="any",
     )

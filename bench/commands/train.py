@@ -14,7 +14,7 @@ class Arguments:
     """What is trained, and how."""
 
     options: Options = group(Options)
-    dry_run: bool = option(False, "say what would be done, and stop")
+    dry_run: bool = option(False, "print what would be done, and stop")
 
 
 def train(given: Arguments) -> int:

@@ -22,22 +22,21 @@ class Arguments:
     record: tuple[Path, ...] = required("path of a record's .json", positional=True)
     descriptors: bool = option(
         False,
-        "also search and apply the stages again from the stored descriptors, to the bit; nothing "
-        "is described",
+        "also repeat search and stages from the stored descriptors, and compare bit by "
+        "bit; needs no images",
     )
     contribution: bool = option(
         False,
-        "also check that it may be added to the results: its place, its commit, stale or not",
+        "also check whether the record may be added to the results: its place, its "
+        "commit, whether it is stale",
     )
     dataset: str | None = option(
         None,
-        "the data set, where it is a dataset.json of your own; it must have the revision on the "
-        "card",
+        "your own dataset.json, for records of your own data; its revision must be that "
+        "of the card",
         metavar="PATH",
     )
-    weights: str | None = option(
-        None, "weights, where --descriptors needs a file of your own", metavar="PATH"
-    )
+    weights: str | None = option(None, "your own weights file, for --descriptors", metavar="PATH")
 
 
 def verify(given: Arguments) -> int:

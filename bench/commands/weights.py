@@ -43,12 +43,13 @@ class Verify:
 class Convert:
     """The options of `weights convert`."""
 
-    method: str = required("the method the file is for", metavar="NAME.VARIANT")
+    method: str = required("the method that will use the file", metavar="NAME.VARIANT")
     source: Path = required("the folder of a SavedModel, or a checkpoint", metavar="PATH")
     output: Path = required("a .safetensors", metavar="FILE")
     unproven: bool = option(
         False,
-        "also convert variables without a graph to compare with; every record will say so",
+        "also convert a checkpoint without a graph, which cannot be verified; every "
+        "record will state it",
     )
 
 
@@ -159,7 +160,9 @@ def _converted(given: Convert) -> int:
 
 ACTIONS: dict[str, Command[Any]] = {
     "list": Command(
-        Nothing, lambda _: show(), "List published weights: source, licence, what is known."
+        Nothing,
+        lambda _: show(),
+        "List published weights: source, licence, training set, files on this machine.",
     ),
     "get": Command(
         Get, lambda given: get(given.method), "Download published weights into the cache."
@@ -167,11 +170,11 @@ ACTIONS: dict[str, Command[Any]] = {
     "verify": Command(
         Verify,
         lambda given: verify(given.method),
-        "Hash files of the cache again (default: all).",
+        "Compare the weights in the cache with their hashes (default: all).",
     ),
     "convert": Command(
         Convert,
         _converted,
-        "Make a TensorFlow model into a file for a method, and prove that it answers alike.",
+        "Convert a TensorFlow model for a method, and verify that the descriptors agree.",
     ),
 }

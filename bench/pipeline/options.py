@@ -24,8 +24,9 @@ class Options:
     pixels: Chosen = group(Chosen)
     stages: tuple[str, ...] = option(
         (),
-        "apply a stage to descriptors or lists, in the order given: pca-whiten:D, aqe:K,alpha=A, "
-        "rerank:RULE, FILE.py:… for a stage of your own, and others (bench/rerank/README.md)",
+        "apply a stage to descriptors or lists; repeatable, applied in the given order: "
+        "pca-whiten:D, aqe:K,alpha=A, rerank:RULE, FILE.py:… (your own stage), and others"
+        " (bench/rerank/README.md)",
         flag="stage",
         metavar="NAME[:value,key=value]",
     )
@@ -38,15 +39,15 @@ class Options:
     )
     ransac: Ransac = option(
         "fast",
-        "compatible: scikit-image, as in DELG's official program; fast: the same counts but for "
-        "rounding",
+        "compatible: scikit-image, as in DELG's official program; fast: the same counts "
+        "up to rounding",
     )
     local: str | None = option(
         None,
-        "method whose local features re-rank, where it is not the one of the descriptors",
+        "method that provides the local features for re-ranking (default: the method of the run)",
         metavar="METHOD",
     )
-    local_precision: Precision = option("float32", "how local descriptors are kept")
+    local_precision: Precision = option("float32", "storage type of local descriptors")
     distractors: tuple[str, ...] = option(
         (),
         "data sets, or paths of a dataset.json, whose database images are described and added as "
@@ -56,29 +57,30 @@ class Options:
     )
     compression: str = option(
         "none",
-        "how database descriptors are kept: none, float16, int8, binary (signs, of queries too), "
-        "or pqMxB for product quantisation in M sub-vectors of B bits, as in pq64x8",
+        "compression of database descriptors: none, float16, int8, binary (signs, also of"
+        " queries), or pqMxB for product quantisation in M sub-vectors of B bits, as in "
+        "pq64x8",
         metavar="NAME",
     )
     search: str = option(
         "exact",
-        "exact, or an index of faiss: ivfN,flat,nprobeP; ivfN,pqMxB,nprobeP; hnswN,efE; each may "
-        "end with ,kL for the length of a list",
+        "exact, or a faiss index: ivfN,flat,nprobeP; ivfN,pqMxB,nprobeP; hnswN,efE; "
+        "append ,kL to set the length of a list",
         metavar="NAME",
     )
     shortlist: int = option(100, "length of the list kept per query", metavar="N", parse=natural)
     memory_budget_mib: int = option(
         256,
-        "MiB that the exact search may take for blocks of rows, tables and lists; the answer does "
-        "not depend on it",
+        "memory of the exact search in MiB, for blocks of rows, tables and lists; results"
+        " do not depend on it",
         flag="memory-budget",
         metavar="MIB",
         parse=positive,
     )
     measure: Measure = option(
         "none",
-        "latency and memory, or, of descriptors that are brought, the time of a search: latency, "
-        "in full (minutes); sample, in seconds; none",
+        "how thoroughly latency and memory are measured (for your own descriptors: the "
+        "search time): latency (minutes), sample (seconds), none",
     )
     limit: int | None = option(
         None,
@@ -88,17 +90,18 @@ class Options:
         parse=positive,
     )
     allow_partial: bool = option(
-        False, "use those images of a data set that are here; the result is marked partial"
+        False,
+        "use the images of the data set that are on this machine; the result is marked partial",
     )
     allow_missing: bool = option(
         False,
-        "go on without images that are absent or cannot be decoded: such a database image is "
-        "behind all others, such a query counts as 0, and the result is marked",
+        "continue without images that are missing or cannot be decoded: such a database "
+        "image is ranked last, such a query counts as 0, and the result is marked partial",
     )
     force: bool = option(
         False,
-        "make descriptors, codes and rows of stages again even where the store has them; begin a "
-        "stage that takes more than 10 hours",
+        "recompute descriptors, codes and rows of stages that are in the store; allow "
+        "stages that take more than 10 hours",
     )
     results: Path = option(
         RESULTS,

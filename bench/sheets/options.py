@@ -14,14 +14,13 @@ class Options:
 
     dataset: str | None = option(
         None,
-        "the data set, or the path of a dataset.json of your own; it must have the revision on the "
-        "card",
+        "a data set, or the path of your own dataset.json; its revision must be that of the card",
         metavar="NAME",
     )
     against: Path | None = option(None, "a second record to compare", metavar="RECORD")
     queries: tuple[int, ...] | None = option(
         None,
-        "rows in the list of queries, from 0",
+        "numbers of the queries to show, from 0",
         metavar="N,N",
         parse=numbers,
         many="text",
@@ -29,23 +28,24 @@ class Options:
     )
     worst: int | None = option(
         None,
-        "the N worst queries, or the N of most gain and most loss (default: 5); without labels N "
-        "of the list (default: 24)",
+        "show the N worst queries, or with --against the N largest gains and losses "
+        "(default: 5); without labels, N queries of the list (default: 24)",
         metavar="N",
         parse=positive,
         one_of="queries",
     )
-    top: int = option(10, "images of each list", metavar="N", parse=positive)
+    top: int = option(10, "number of images shown per list", metavar="N", parse=positive)
     protocol: str | None = option(
         None, "the protocol (default: medium, or else the first)", metavar="NAME"
     )
     matches: int = option(
         0,
-        "pairs whose matched keypoints are drawn, of a re-ranked record (default: %(default)s)",
+        "number of pairs of a re-ranked record whose matched keypoints are drawn "
+        "(default: %(default)s)",
         metavar="N",
         parse=natural,
     )
-    weights: str | None = option(None, "weights, where --matches needs the model", metavar="PATH")
+    weights: str | None = option(None, "your own weights file, for --matches", metavar="PATH")
     device: str | None = option(
         None, "cpu, cuda or cuda:N (default: a GPU where there is one)", metavar="DEVICE"
     )

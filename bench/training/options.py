@@ -23,29 +23,27 @@ class Options:
     recipe: str | None = option(
         None, "a recipe (default: the one written for the method)", metavar="NAME"
     )
-    classes: Classes = option(
-        "folder", "what a class of a folder is: each folder in it, or each photograph"
-    )
+    classes: Classes = option("folder", "whether each folder or each photograph is a class")
     out: Path | None = option(
         None,
-        "the run's folder, in which an interrupted training goes on (default: "
+        "folder of the run; an interrupted training continues there (default: "
         "training-runs/METHOD-RECIPE in the checkout)",
         metavar="DIR",
     )
     validate: str | None = option(
-        None, "a data set, or a dataset.json, to be searched", metavar="NAME"
+        None, "validate on this data set, or dataset.json", metavar="NAME"
     )
     validate_steps: int | None = option(
-        None, "every N steps (default: every epoch)", metavar="N", parse=positive
+        None, "validate every N steps (default: every epoch)", metavar="N", parse=positive
     )
     steps: int | None = option(None, "length in steps", metavar="N", parse=positive)
     epochs: float | None = option(None, "length in epochs", metavar="N", parse=above_zero)
-    batch: int | None = option(None, "photographs of a step", metavar="N", parse=positive)
+    batch: int | None = option(None, "photographs per step", metavar="N", parse=positive)
     side: int | None = option(None, "side of the square crops", metavar="PX", parse=positive)
     lr: float | None = option(None, "peak learning rate", metavar="X", parse=above_zero)
     init: str | None = option(
         None,
-        "ImageNet checkpoint of the backbone, or random (default: what timm fetches)",
+        "ImageNet checkpoint of the backbone, or random (default: downloaded by timm)",
         metavar="PATH",
     )
     seed: int = option(0, "seed of all random numbers", metavar="N", parse=natural)
@@ -54,13 +52,13 @@ class Options:
     )
     workers: int | None = option(
         None,
-        "processes that decode (default: up to 16 for a GPU, else 0)",
+        "processes that decode images (default: up to 16 for a GPU, else 0)",
         metavar="N",
         parse=natural,
     )
     checkpoint_minutes: float = option(
         5.0,
-        "a checkpoint every N minutes, and at the end",
+        "write a checkpoint every N minutes, and at the end",
         metavar="N",
         parse=above_zero,
     )
