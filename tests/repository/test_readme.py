@@ -1,4 +1,4 @@
-"""What the README shows is what works: its examples are run as they stand."""
+"""What the READMEs show is what works: their examples are run as they stand."""
 
 import json
 import re
@@ -14,11 +14,13 @@ from tests.support.checkout import ROOT
 
 pytestmark = pytest.mark.slow
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+def text(folder: str) -> str:
+    return (ROOT / folder / "README.md").read_text(encoding="utf-8")
 
 
-def block(section: str, language: str) -> str:
-    after = README.split(section)[1]
+def block(folder: str, section: str, language: str) -> str:
+    after = text(folder).split(f"\n{section}\n")[1]
     found = re.search(rf"```{language}\n(.*?)```", after, flags=re.DOTALL)
     assert found is not None
     return found.group(1)
@@ -61,7 +63,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_the_method_of_the_readme_runs_from_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = block("### Add a method", "python")
+    source = block("methods", "## Add a method", "python")
     assert len(source.splitlines()) <= 30
     file = tmp_path / "mean_colour.py"
     file.write_text(source, encoding="utf-8")
@@ -79,9 +81,9 @@ def test_the_method_of_the_readme_runs_from_its_file(
 def test_plug_ins_of_the_readme_run_from_the_folders_beside_a_broken_one(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = block("### Add a method", "python")
+    method = block("methods", "## Add a method", "python")
     (checkout / "methods" / "mean_colour.py").write_text(method, encoding="utf-8")
-    dataset = block("### Add a data set", "python")
+    dataset = block("datasets", "## Add a data set", "python")
     assert len(dataset.splitlines()) <= 30
     (checkout / "datasets" / "streets.py").write_text(dataset, encoding="utf-8")
     (checkout / "methods" / "broken.py").write_text("import nothing_of_this_name\n")
@@ -114,34 +116,34 @@ def test_the_dataset_json_of_the_readme_runs(
     folder = tmp_path / "town"
     names = ["hall_0.jpg", "hall_1.jpg", "hall_2.jpg", "mill_0.jpg", "mill_1.jpg"]
     photographs(folder / "jpg", names)
-    (folder / "dataset.json").write_text(block("**A folder of your own**", "json"))
+    (folder / "dataset.json").write_text(block("datasets", "## Your own folder", "json"))
     file = tmp_path / "mean_colour.py"
-    file.write_text(block("### Add a method", "python"), encoding="utf-8")
+    file.write_text(block("methods", "## Add a method", "python"), encoding="utf-8")
     arguments = ["run", "--method", str(file), "--dataset", str(folder / "dataset.json")]
     done = bench([*arguments, "--results", str(tmp_path)], tmp_path, monkeypatch)
     assert done.returncode == 0, done.stderr
     assert ">> my-town: mAP E: 100.00, H: 100.00" in done.stdout
 
 
-def test_the_commands_of_the_readme_exist() -> None:
+def test_the_table_of_commands_is_the_commands() -> None:
     from bench.commands import main
 
-    table = README.split("| command | what it does |")[1].split("\n\n")[0]
+    table = text("bench/commands").split("| command | what it does |")[1].split("\n\n")[0]
     listed = {line.split("`")[1].split()[0] for line in table.splitlines() if "`" in line}
     assert listed == set(main.COMMANDS)
 
 
-def test_the_recipes_of_the_readme_exist() -> None:
+def test_the_table_of_recipes_is_the_recipes() -> None:
     from bench.training.recipes import RECIPES
 
-    table = README.split("| recipe | what |")[1].split("\n\n")[0]
+    table = text("bench/training").split("| recipe | what |")[1].split("\n\n")[0]
     cells = [line.split("|")[1] for line in table.splitlines()[2:]]
     listed = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
     assert listed == set(RECIPES)
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = README.split("## From Python")[1].split("```python\n")[1].split("```")[0]
+    code = block(".", "## From Python", "python")
     monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path,
