@@ -18,6 +18,7 @@ LOCK = ROOT / "requirements" / "dev.txt"
 LOCKS = {  # by file: what of pyproject.toml it holds
     "dev": ["--group", "dev"],
     "core": [],
+    "hdf5": ["--extra", "hdf5"],
     "ray": ["--extra", "ray"],
     "tensorflow": ["--extra", "tensorflow"],
 }

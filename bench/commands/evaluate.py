@@ -17,7 +17,7 @@ class Arguments:
 
     dataset: str = required("a data set, or the path of a dataset.json", metavar="NAME")
     database: Path = required(
-        ".npy, .npz, .mat, .pt or .safetensors, rows in the order of the list or named by `ids`",
+        ".npy, .npz, .mat, .pt, .safetensors or .h5, rows in the order of the list or named",
         metavar="FILE",
     )
     queries: Path = required("the same for the queries", metavar="FILE")

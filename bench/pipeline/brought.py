@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from bench import datasets, stages
 from bench.data import copies, raw
 from bench.errors import BenchError
-from bench.pipeline import similarity, stage_costs, stated, tensors
+from bench.pipeline import hdf5, similarity, stage_costs, stated, tensors
 from bench.pipeline.chain import Chain, chain_of, with_codes
 from bench.pipeline.export import export
 from bench.pipeline.ground import Ground
 from bench.pipeline.lists import Lists
 from bench.pipeline.needs import needs_of
 from bench.pipeline.options import Options
+from bench.pipeline.order import ordered
 from bench.pipeline.score import Scored, Taken, check_search, scored, searched_as
 from bench.pipeline.similarity import Similarity
 from bench.pipeline.space import How
@@ -33,10 +34,13 @@ from bench.system import array_files, machine
 from bench.system.array_files import Archive
 from bench.system.hashing import sha256_json
 from bench.system.notes import note
-from bench.types import Dataset, Image, Rows
+from bench.types import Dataset, Rows
 
 SPARE_BYTES = 64 << 20  # that an archive of descriptors may unpack to, whatever its size
-TENSORS = (".pt", ".pth", ".safetensors")
+NAMED = {
+    ".pt": tensors.read, ".pth": tensors.read, ".safetensors": tensors.read,
+    ".h5": hdf5.read, ".hdf5": hdf5.read,
+}  # fmt: skip
 Part = Literal["database", "queries", "distractors"]
 
 # The name of the array for each part in the files of the revisited authors (example features).
@@ -52,8 +56,9 @@ def read(path: Path, part: Part) -> Matrix:
     .mat    MATLAB 5, `X` or `Q` as the authors of the revisited sets publish them: one COLUMN
             per image, which becomes a row here
     .pt, .pth, .safetensors    a tensor, or named as in .npz; no other object is made
+    .h5, .hdf5    a dataset per image by its name, as hloc writes them (`bench.pipeline.hdf5`)
     """
-    readers = {".npy": _npy, ".npz": _npz, ".mat": _mat} | dict.fromkeys(TENSORS, _tensors)
+    readers = {".npy": _npy, ".npz": _npz, ".mat": _mat} | dict.fromkeys(NAMED, _named)
     if path.suffix not in readers:
         raise BenchError(f"{path}: descriptors are read from {', '.join(readers)} files.")
     if not path.is_file():
@@ -67,35 +72,6 @@ def read(path: Path, part: Part) -> Matrix:
         if isinstance(e, NotImplementedError) and path.suffix == ".mat":
             reason = "it is a MATLAB 7.3 file; save it with -v6 or -v7, or as .npy"
         raise BenchError(f"{path} cannot be read as {path.suffix}: {reason}.") from e
-
-
-def ordered(matrix: Matrix, images: Sequence[Image], what: str) -> Matrix:
-    """Return descriptors in the order of the data set's list, by their names where they have any.
-
-    Raises BenchError where their number differs, or a name is absent or there twice.
-    """
-    rows, columns = matrix.shape
-    if rows != len(images):
-        turned = " It looks transposed: rows must be images." if columns == len(images) else ""
-        raise BenchError(
-            f"{matrix.label} has {rows} rows, but the data set has {len(images)} {what}; they must "
-            f"be the same, in the order of the list.{turned}"
-        )
-    if matrix.ids is None or all(
-        found in (image.id, image.file) for found, image in zip(matrix.ids, images, strict=True)
-    ):
-        return matrix
-    by_name = {name: row for row, name in enumerate(matrix.ids)}
-    order = [by_name.get(image.id, by_name.get(image.file, -1)) for image in images]
-    if -1 in order:
-        absent = images[order.index(-1)]
-        raise BenchError(f"{matrix.label} has no row named {absent.id} or {absent.file}.")
-    if len(set(order)) < rows:
-        twice = next(name for name in matrix.ids if matrix.ids.count(name) > 1 or rows < 2)
-        raise BenchError(f"{matrix.label} has several rows for {twice}; each needs its own id.")
-    note(f"{matrix.label}: rows were put in the order of the {what}, by their names")
-    names = tuple(matrix.ids[row] for row in order)
-    return replace(matrix, array=matrix.stored()[order], path=None, ids=names)
 
 
 def check_dim(parts: Sequence[Matrix]) -> None:
@@ -132,8 +108,8 @@ def _npz(path: Path, part: Part) -> Matrix:
     return Matrix(matrix.label, matrix.shape, array=matrix.array, ids=ids)
 
 
-def _tensors(path: Path, part: Part) -> Matrix:
-    rows, ids = tensors.read(path, ("vectors", _KEYS[part]))
+def _named(path: Path, part: Part) -> Matrix:
+    rows, ids = NAMED[path.suffix](path, ("vectors", _KEYS[part]))
     matrix = from_array(similarity.numbers(rows, str(path)), str(path), whole=True)
     if ids is not None and len(ids) != matrix.shape[0]:
         raise BenchError(f"{path} has {len(ids)} ids for {matrix.shape[0]} rows.")
@@ -320,14 +296,15 @@ def _supply(need: Need, brought: Brought, data: Dataset) -> Lists:
         )
     asked = read(paths[1], "queries")
     kept = [read(path, "database") for path in (paths[0], *paths[2:])]
+    kept[0] = ordered(kept[0], data.database, "database images")
+    asked = ordered(asked, data.queries, "queries")
     for mine, other in zip([*database, queries], [*kept, asked], strict=True):
         if mine.shape[0] != other.shape[0]:
             raise BenchError(
                 f"{other.label} has {other.shape[0]} rows, and {mine.label} has {mine.shape[0]}; "
                 "both must be of the same images in the same order."
             )
-    kept[0] = ordered(kept[0], data.database, "database images")
-    return Lists(kept, [ordered(asked, data.queries, "queries")])
+    return Lists(kept, [asked])
 
 
 def _pairs(path: Path) -> Rows:
