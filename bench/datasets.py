@@ -188,7 +188,7 @@ def placed(dataset: Dataset) -> tuple[Dataset, list[str]]:
     if match.ambiguous:
         file, paths = next(iter(match.ambiguous.items()))
         raise BenchError(
-            f"{len(match.ambiguous)} images of {dataset.name} lie in several places with different "
+            f"{len(match.ambiguous)} images of {dataset.name} are in several places with different "
             f"content, for instance {file}: {first_few(paths)}; keep one of them."
         )
 

@@ -29,7 +29,7 @@ State = Literal["ok", "changed", "unknown", "missing"]
 
 
 def path_of(checkpoint: Checkpoint) -> Path:
-    """Return where the file of a checkpoint lies, or would lie, in the cache."""
+    """Return where the file of a checkpoint is, or would be, in the cache."""
     return cache_root() / "weights" / checkpoint.method / checkpoint.owner / checkpoint.file
 
 

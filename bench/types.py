@@ -28,7 +28,7 @@ class Image:
     """One photograph: `file` is relative to the folder of its dataset.
 
     `box` is (left, top, right, bottom) in pixels of the original, or None for the whole image.
-    `found` is where the file lies on this machine, if that is another path than `file`.
+    `found` is where the file is on this machine, if that is another path than `file`.
     """
 
     id: str

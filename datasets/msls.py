@@ -65,7 +65,7 @@ FACTS = Facts(
 
 
 def load(root: Path, variant: str) -> dict[str, Any]:
-    """Return one form of the data set; positives lie within 25 m, whichever it is."""
+    """Return one form of the data set; positives are within 25 m, whichever it is."""
     if variant == "val-patch-netvlad":
         return _by_city([_listed(root, city) for city in VAL], VAL, root)
     if variant == "val-gsv-cities":

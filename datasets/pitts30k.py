@@ -47,7 +47,7 @@ def load(root: Path, variant: str) -> dict[str, Any]:
 
     Without any of them it is read from the layout of the VPR-datasets-downloader.
 
-    Positives lie within 25 m, and a query without one is a miss.
+    Positives are within 25 m, and a query without one is a miss.
     """
     stem = f"pitts30k_{variant}"
     names = "pitts30k" if variant == "test" else None  # Patch-NetVLAD lists the test split alone

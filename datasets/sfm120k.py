@@ -111,7 +111,7 @@ def _grouped(
 
 
 def _file(cid: Any) -> str:
-    """Return where the image called `cid` lies below `ims`.
+    """Return where the image called `cid` is below `ims`.
 
     >>> _file("0123456789abcdef")
     'ef/cd/ab/0123456789abcdef'

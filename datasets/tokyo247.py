@@ -48,7 +48,7 @@ FACTS = Facts(
 def load(root: Path, variant: str) -> dict[str, Any]:
     """Return the data set from NetVLAD's tokyo247.mat, or Patch-NetVLAD's tokyo247.npz and lists.
 
-    Positives lie within 25 m. The protocols are all queries, and those of each time of the day.
+    Positives are within 25 m. The protocols are all queries, and those of each time of the day.
     Without these files `full` is read from the layout of the VPR-datasets-downloader, where the
     time of the day and the panorama are not known.
     """

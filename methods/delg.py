@@ -110,7 +110,7 @@ class Delg:
         return self.whitening(gem(self.backbone(batch), P, EPS))
 
     def local(self, batch: Any) -> Any:
-        """Return (n, 112, h, w) and (n, 1, h, w): made by hand, nothing of it is learned."""
+        """Return (n, 112, h, w) and (n, 1, h, w): a fixed formula, nothing is learned."""
         from bench.methods._nets.local import by_hand
 
         return by_hand(self.backbone.model, batch)

@@ -1,6 +1,6 @@
 """One published file of a data set: from the first host that has it, checked, unpacked, recorded.
 
-What is known of each file lies in `<data set>/.get/<file>.json`: whence it came, its size and
+What is known of each file is in `<data set>/.get/<file>.json`: whence it came, its size and
 hashes, and what was unpacked of it. The hash of the first download holds for every later one.
 """
 
@@ -66,7 +66,7 @@ def state(place: Place, file: str) -> dict[str, Any]:
 
 
 def done(place: Place, download: Download) -> bool:
-    """Tell whether a file was unpacked, or lies in its place, before."""
+    """Tell whether a file was unpacked, or is in its place, before."""
     if archives.is_archive(Path(download.file)):
         return state(place, download.file).get("unpacked") is not None
     return (place.folder / download.into / download.file).is_file()

@@ -33,7 +33,7 @@ TINY_PX = 256  # the longest side of a well-known re-pack
 
 @dataclass
 class Looked:
-    """What was found on the way: where images lie, their sizes, and what is wrong, by file."""
+    """What was found on the way: where images are, their sizes, and what is wrong, by file."""
 
     found: dict[str, Path] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ def note(text: str) -> Finding:
 
 
 def problem(text: str) -> Finding:
-    """Return a finding: this must be mended."""
+    """Return a finding: this must be fixed."""
     return "PROBLEM", text
 
 
@@ -162,7 +162,7 @@ def _presence(entry: Entry, loaded: list[Dataset], looked: Looked) -> Iterator[F
                 looked.found[file] = match.found.get(file, dataset.folder / file)
     looked.missing = list(missing)
     for file, paths in list(ambiguous.items())[:5]:
-        yield problem(f"{file} lies in several places with different content: {first_few(paths)}")
+        yield problem(f"{file} is in several places with different content: {first_few(paths)}")
     if len(ambiguous) > 5:
         yield problem(f"and {len(ambiguous) - 5} more such images")
     if shared:

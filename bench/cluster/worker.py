@@ -2,7 +2,7 @@
 
 What it needs and does not see, it asks the driver for: images whose bytes are not those of the
 list, weights, a plug-in. What it makes goes into the folder of the store where it sees that, else
-back over the wire; the driver alone puts a shard in its place, and says so in the manifest.
+back over the wire; the driver alone puts a shard in its place, and writes the manifest.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ NEVER = -1
 class Order:
     """What all shards of a job share.
 
-    The driver writes `nonce` into the lock of each shard that it hands out. `url` is where images
-    lie that a worker does not see, or None: the driver has them.
+    The driver writes `nonce` into the lock of each shard that it hands out. `url` has the
+    images that a worker does not see; None: the driver has them.
     """
 
     kept: shards.Store
@@ -181,7 +181,7 @@ class Worker:
     ) -> Iterator[tuple[extract.Listed, int, dict[int, str]]]:
         """Give the list with a file on this machine for every image; bytes fetched; files moved.
 
-        A file that is here with the right bytes is used where it lies, whoever put it there.
+        A file that is here with the right bytes is used where it is, whoever put it there.
         """
         paths = [part.folder / image.path for image in part.images]
         mine = file_hashes.of_files(paths, cache_root())

@@ -1,6 +1,6 @@
 """The command `cache`: what the stores hold, why one was computed, whether it is whole, pruning.
 
-Downloaded weights lie beside the stores; they are counted, and not touched.
+Downloaded weights are beside the stores; they are counted, and not touched.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Prune:
 
 
 def show() -> int:
-    """Print a line per store, and one for everything else that lies in the cache."""
+    """Print a line per store, and one for everything else that is in the cache."""
     found, total = find(), 0
     for held in found:
         taken = held.bytes()

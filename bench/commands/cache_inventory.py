@@ -1,4 +1,4 @@
-"""What lies in the cache: stores of descriptors and local features, compressed codes, all else.
+"""What is in the cache: stores of descriptors and local features, compressed codes, all else.
 
 Only folders of stores and codes are looked into, and of these only files that are written there.
 """
@@ -196,7 +196,7 @@ def _in_work(kept: shards.Store, shard: int) -> bool:
 
 
 def rest() -> list[tuple[Path, str]]:
-    """Return what else lies in the cache, and what it is."""
+    """Return what else is in the cache, and what it is."""
     if not cache_root().is_dir():
         return []
     others = sorted(path for path in cache_root().iterdir() if path.name not in KINDS)

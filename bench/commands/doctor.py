@@ -158,7 +158,7 @@ def _data() -> list[Finding]:
             found.append((NOTE, name, str(error), ""))
             continue
         except BenchError as error:
-            found.append((WRONG, name, str(error), "mend or fetch it again"))
+            found.append((WRONG, name, str(error), "fix it or download it again"))
             continue
         found.append(
             _truth(name, dataset.variant, dataset)
@@ -206,7 +206,7 @@ def _methods() -> list[Finding]:
     broken = [entry for entry in entries if entry.error]
     text = f"{len(entries) - len(broken)} can be imported"
     return [(OK, "methods", text, "")] + [
-        (WRONG, entry.name, str(entry.error), "mend or remove the plug-in") for entry in broken
+        (WRONG, entry.name, str(entry.error), "fix or remove the plug-in") for entry in broken
     ]
 
 

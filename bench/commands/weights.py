@@ -98,7 +98,7 @@ def show() -> int:
 
 
 def get(asked: Sequence[str]) -> int:
-    """Get the files of these methods and print where they lie; return the exit status."""
+    """Get the files of these methods and print where they are; return the exit status."""
     failed = 0
     for text in asked:
         try:
@@ -141,7 +141,7 @@ def _description(file: Checkpoint) -> list[str]:
     facts = {
         "file": file.file + (f", {file.size_bytes} bytes" if file.size_bytes else ""),
         "from": published_weights.source_of(file),
-        "by hand": file.manual,
+        "manual download": file.manual,
         "note": file.note,
         "licence": file.licence,
         "licence of the program": file.licence_code,

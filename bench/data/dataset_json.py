@@ -151,7 +151,7 @@ def _areas(data: dict[str, Any], n_rows: int, n_queries: int, where: str) -> Are
         numbers[kind] = _numbers(data["areas"][kind], count, f"{where}: areas.{kind}")
     if np.any(np.diff(numbers["database"]) < 0):
         raise BenchError(
-            f"{where}: areas.database must ascend: the images of an area lie together in the list."
+            f"{where}: areas.database must ascend: the images of an area are together in the list."
         )
     bare = np.flatnonzero(~np.isin(numbers["queries"], numbers["database"]))
     if len(bare):

@@ -91,7 +91,7 @@ def images(folder: Path, inner: str = "") -> Listing:
 def walk(places: Iterable[Path], aside: Aside | None = None) -> Iterator[tuple[Path, list[str]]]:
     """Yield (folder, names of its files) below the places, in sorted order, nothing hidden.
 
-    A folder that lies below two of the places comes once, under its own path rather than that of a
+    A folder that is below two of the places comes once, under its own path rather than that of a
     link; links are followed after all else, except to a folder above the link or above the place.
     """
     aside = Aside() if aside is None else aside

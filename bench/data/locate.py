@@ -1,4 +1,4 @@
-"""Where the files of a data set lie on this machine: found by name in any sensible layout.
+"""Where the files of a data set are on this machine: found by name in any sensible layout.
 
 People keep the same photographs flat, nested by landmark, under the name of another data set, as
 .jpg or as .png. So a file is found by its base name without the ending, below the folders that may
@@ -26,7 +26,7 @@ OWN_COPY = "own-copy.json"  # beside the data set: the folder that `data get --f
 
 @dataclass(frozen=True)
 class Match:
-    """Where wanted files lie: `found` by wanted name; `ambiguous` ones lie in several places.
+    """Where wanted files are: `found` by wanted name; `ambiguous` ones are in several places.
 
     `shared` are missing, and a file that could be meant serves several names.
     """
@@ -63,7 +63,7 @@ def own_copy(folder: Path) -> Path | None:
 
 
 def remember_own_copy(folder: Path, given: Path) -> None:
-    """Record that the files of the data set in `folder` lie in the folder `given`."""
+    """Record that the files of the data set in `folder` are in the folder `given`."""
     text = json.dumps({"folder": str(given.absolute())}, indent=1)
     write_bytes(folder / OWN_COPY, f"{text}\n".encode())
 

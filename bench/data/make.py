@@ -4,7 +4,7 @@ classes    a folder per class: its first images are queries, the others their po
 pairs      a CSV with the columns `query` and `positive`: file names
 groups     a CSV with the columns `file` and `group`: as classes
 positions  a CSV with `file`, `x` and `y` in metres, or GPS in the EXIF of the photographs:
-           positives lie within a distance
+           positives are within a distance
 """
 
 from __future__ import annotations

@@ -344,7 +344,7 @@ def _layout(loaded: Loaded) -> torch.memory_format:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Tell whether an error says that memory is wanting; torch on a CPU says so in words only."""
+    """Tell whether an error is a lack of memory; torch on a CPU has only a message for it."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -180,7 +180,7 @@ def prepare(
     allow_missing: bool = False,
     database: Job | None = None,
 ) -> Job:
-    """Return what there is to do to have the descriptors of `wanted`; nothing is done yet.
+    """Return the work that is left to have the descriptors of `wanted`; nothing is done yet.
 
     Where all of `wanted` are whole images of `database`, rows of that are copied.
     """
@@ -316,7 +316,7 @@ def look_at(folder: Path, wanted: Sequence[Image]) -> Listed:
 def key_of(loaded: engine.Loaded, listed: Listed) -> dict[str, Any]:
     """Return everything that determines the descriptors of these images under this method.
 
-    Neither the data set's name nor where its folder lies is part of it, so that data sets with the
+    Neither the data set's name nor the place of its folder is part of it, so data sets with the
     same list share a store. Options that are neutral (`bench.system.identity`) are left out, so
     that stores of older versions are found.
     """

@@ -90,7 +90,7 @@ def prepare(  # noqa: PLR0913, PLR0917
     allow_missing: bool,
     force: bool,
 ) -> extract.Job:
-    """Return what there is to do to have the features of the images `rows`; nothing is done yet."""
+    """Return the work that is left for the features of the images `rows`; nothing is done."""
     listed = extract.look_at(folder, wanted)
     key = extract.key_of(loaded, listed) | identities.elided(
         {

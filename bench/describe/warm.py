@@ -257,7 +257,7 @@ def _shared() -> list[Path]:
 
 
 def _named(tree: ast.Module, folder: Path) -> set[Path]:
-    """Return the files that a plug-in's source names, and the modules that lie beside it."""
+    """Return the files that a plug-in's source names, and the modules that are beside it."""
     words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
     texts = [word for word in words if isinstance(word, str) and 0 < len(word) < 512]
     texts += [f"{name}.py" for name in _packages(tree)]

@@ -38,7 +38,7 @@ def load(path: Path, box: Box | None, rule: Preprocess) -> NDArray[np.uint8]:
 
     Result: uint8 (height, width, 3), C-contiguous and writable, channels in the order of the
     rule. `box` is (left, top, right, bottom), right and bottom exclusive, or None for the whole
-    image, in stored pixels; it must lie within the image, or less than a pixel outside. Of an
+    image, in stored pixels; it must be within the image, or less than a pixel outside. Of an
     animation the first frame is taken, an alpha channel is dropped, 16-bit grey keeps its high
     byte. Thread-safe.
     """

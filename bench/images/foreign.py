@@ -7,7 +7,7 @@ HEAD_BYTES = 512
 
 
 def in_its_place(head: bytes) -> str | None:
-    """Return what lies in place of a file, from its first bytes: "is a web page …"; else None."""
+    """Return what is in place of a file, from its first bytes: "is a web page …"; else None."""
     text = head.removeprefix(MARK).lstrip().lower()
     if not head:
         return "is empty (0 bytes)"

@@ -143,7 +143,7 @@ def _interval(p50: float, medians: Sequence[float], waited: float) -> list[float
     reach = float(stdtrit(count - 1, 0.975)) * deviation * math.sqrt(1 + 1 / count)
     factor = math.exp(min(reach, 50.0)) / max(1 - waited, 0.01)
     low, high = p50 / factor, p50 * factor
-    step = RESOLUTION_MS  # outwards to the next microsecond, so that p50 as printed lies inside
+    step = RESOLUTION_MS  # outwards to the next microsecond, so that p50 as printed is inside
     return [round(math.floor(low / step) * step, 3), round(math.ceil(high / step) * step, 3)]
 
 

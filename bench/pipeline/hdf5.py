@@ -53,10 +53,10 @@ def read(path: Path, names: Sequence[str]) -> Named:
 
 
 def _check(found: Mapping[str, Any], path: Path) -> None:
-    """Refuse what lies in other files, and more items than the file can hold."""
+    """Refuse what is in other files, and more items than the file can hold."""
     for name, item in found.items():
         if item.is_virtual or item.external:
-            raise BenchError(f"{path}: {name} lies in another file; bring one file with all rows.")
+            raise BenchError(f"{path}: {name} is in another file; bring one file with all rows.")
     size = path.stat().st_size
     if sum(item.nbytes for item in found.values()) > GROWTH * size + SPARE_BYTES:
         raise ValueError(f"its {size} bytes unpack to more than descriptors do")

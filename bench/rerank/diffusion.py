@@ -236,7 +236,7 @@ def make(first: str | None, options: Mapping[str, str]) -> Diffusion:
         raise BenchError(f"{where}: kq belongs to diffusion:paper.")
     alpha = numbers.decimal(where, "alpha", options.get("alpha", str(ALPHA)), 0, 1)
     if not 0 < alpha < 1:
-        raise BenchError(f"{where}: alpha is {alpha:g}, and must lie between 0 and 1.")
+        raise BenchError(f"{where}: alpha is {alpha:g}, and must be between 0 and 1.")
     truncated, nearest, asked = (
         numbers.whole(where, name, options[name]) if name in options else None
         for name in ("n", "kd", "kq")

@@ -109,7 +109,7 @@ def affine_followers(source: Points, target: Points, upright: bool = False) -> N
     """Mark the inliers (m,) of the best of up to TRIALS affine maps through three matches each.
 
     `source` and `target` are (m, 2) in pixels, m at least 3; a match is an inlier where its mapped
-    source lies nearer than INLIER_PX to its target. Trials stop early as in scikit-image. `upright`
+    source is nearer than INLIER_PX to its target. Trials stop early as in scikit-image. `upright`
     passes over maps that `keeps_upright` refuses.
     """
     samples = _samples(len(source))

@@ -1,7 +1,7 @@
 """Areas: each query is searched in its own part of the database, and ranks count there.
 
 Mapillary's program does so city by city (Warburg et al., Mapillary Street-Level Sequences, CVPR
-2020); the rows of an area lie together in the database, so that it is a slice of each part.
+2020); the rows of an area are together in the database, so that it is a slice of each part.
 """
 
 from __future__ import annotations

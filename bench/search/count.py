@@ -1,6 +1,6 @@
 """Float64 scores of (query, row) pairs, and counting how many rows beat each labelled row.
 
-See `bench.search.exact` for the idea. Around every labelled score lies a band: a fast score above
+See `bench.search.exact` for the idea. Around every labelled score is a band: a fast score above
 it is surely better than the labelled row, a fast score below it surely worse, and a row inside it
 is scored in float64. Everything here works on the queries of a tile at once.
 """
@@ -168,7 +168,7 @@ class Bands:
     first, size  the labels inside it
     query        whose band it is
     low, high    float32 fast scores, both inside
-    known        how many fast scores of the block lie inside if none needs float64: the labelled
+    known        how many fast scores of the block are inside if none needs float64: the labelled
                  row itself, where it is in the block; -1 where the labels are several
     of           (n_labels,) the band of each label
     """
@@ -206,7 +206,7 @@ def bands(known: Ladder, near: float, low_row: int, high_row: int) -> Bands:
 class Grid:
     """The bands of the queries of a tile side by side: arrays (n_queries, most bands of a query).
 
-    Where a query has fewer the last ones are empty and lie above every score.
+    Where a query has fewer the last ones are empty and are above every score.
     """
 
     low: Float32
@@ -333,7 +333,7 @@ class Tally:
         self.tied = np.zeros(size, dtype=np.int64)
 
     def add_exact(self, inside: Bands, band: Rows, query: Rows, row: Rows, score: Float64) -> None:
-        """Add rows that lie in bands, by their float64 scores: which labels there they beat."""
+        """Add rows that are in bands, by their float64 scores: which labels there they beat."""
         known, labels = self.known, self.known.labels
         key = np.empty(len(score), dtype=np.complex128)
         key.real, key.imag = query, score
@@ -353,7 +353,7 @@ class Tally:
         np.subtract.at(self.tied, right[others], 1)
 
     def add_fast(self, inside: Bands, above: Rows) -> None:
-        """Add the rows (n_bands,) that lie above each band."""
+        """Add the rows (n_bands,) that are above each band."""
         self.above += above[inside.of]
 
     def add(self, other: Tally) -> None:

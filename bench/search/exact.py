@@ -2,7 +2,7 @@
 
 No full ranking is made. A labelled image's rank is the number of rows that beat it, so the rows
 are counted. Block by block, all queries are multiplied with the rows in the precision of the block
-(fast). Around every labelled score lies a band, as wide as the rounding of the fast product could
+(fast). Around every labelled score is a band, as wide as the rounding of the fast product could
 matter: scores above it are counted, and only rows inside it are scored again in float64, pair by
 pair and always in the same order of additions. The same holds for what may be in a shortlist. So
 the order is that of the float64 scores, score descending and then database row ascending, whatever

@@ -243,7 +243,7 @@ def _check_memory(index: Index, dim: int, n_rows: int) -> None:
     needed, free = _index_bytes(index, dim, n_rows), machine.available_bytes()
     if free is not None and needed > free:
         raise BenchError(
-            f"--search {index.name} needs {needed / 2**30:.1f} GiB for its index, which lies in "
+            f"--search {index.name} needs {needed / 2**30:.1f} GiB for its index, which is in "
             f"memory, and {free / 2**30:.1f} GiB are free; use ivf with pq, or --search exact."
         )
 

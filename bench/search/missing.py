@@ -4,7 +4,7 @@ A database image that could not be read or decoded is never retrieved: it stands
 every list, behind all images that have a descriptor, in the order of the rows (of those that the
 query searches, where it has an area); an index does not hold it, and so does not find it. A query
 that could not be decoded finds nothing: it counts as 0 in every mean. No row is shifted. The score
-kept for such a pair, -(2 + row), lies below any product of unit vectors and is different for every
+kept for such a pair, -(2 + row), is below any product of unit vectors and is different for every
 row; so what holds of ranks holds of these as well.
 """
 

@@ -134,7 +134,7 @@ def read(
 ) -> NDArray[Any]:
     """Return the rows low:high of the parts laid end to end, (high - low, dim), C order.
 
-    The type is the widest of the parts touched. What lies in one piece, in memory or in a file, is
+    The type is the widest of the parts touched. What is in one piece, in memory or in a file, is
     a view; else the rows are copied: into `scratch`, a flat buffer large enough, where given.
     """
     wanted = []
@@ -232,7 +232,7 @@ def _stored_rows(part: Matrix, rows: NDArray[np.int64]) -> NDArray[Any]:
 
 
 def content_sha256(part: Matrix) -> str:
-    """Return a sha256 of type, dimension and all rows of one part, wherever they lie."""
+    """Return a sha256 of type, dimension and all rows of one part, wherever they are."""
     digest = hashlib.sha256(f"{part.dtype().str} {part.shape[1]}".encode())
     for _, rows in blocks([part], 4096):
         digest.update(np.ascontiguousarray(rows, dtype=part.dtype()).tobytes())

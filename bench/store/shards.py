@@ -1,12 +1,12 @@
 """Descriptors on disk in shards: `<cache>/descriptors/<key>/shard-00012.npy`.
 
-(Local features lie in the same way under `<cache>/local/`; see `bench.describe.local_store`.)
+(Local features are kept in the same way under `<cache>/local/`; see `bench.describe.local_store`.)
 
 The key is the hash of everything that determines the content, and `key.json` holds the same in
 clear; `images.jsonl` beside it is the list of images, whose hash is in the key. A shard appears
 complete or not at all, with a manifest beside it: its sha256, its rows, the key it belongs to, and
 which of its images could not be decoded. So killing a run loses the shard in work and nothing
-else, and a shard whose bytes changed, or that lies in a store that is not its own, is computed
+else, and a shard whose bytes changed, or that is in a store that is not its own, is computed
 again alone. A lock per shard keeps two runs on one store from doing the same work, and a lock on
 the store keeps `cache prune` away from a store in use.
 """
@@ -67,7 +67,7 @@ class Store:
         return shard * self.per_shard, min((shard + 1) * self.per_shard, self.rows)
 
     def path(self, shard: int) -> Path:
-        """Return where the rows of a shard lie; the manifest has the suffix .json."""
+        """Return where the rows of a shard are; the manifest has the suffix .json."""
         return self.folder / f"shard-{shard:05d}.npy"
 
 
@@ -88,7 +88,7 @@ def open_store(
     kind: str = "descriptors",
     per_shard: int | None = None,
 ) -> Store:
-    """Return the store for `key`, which need not be there yet; `kind` is the folder it lies in.
+    """Return the store for `key`, which need not be there yet; `kind` is the folder it is in.
 
     A folder whose sidecar is not that of this key is refused.
     """
@@ -102,7 +102,7 @@ def open_store(
             held = None
         if held is None or canonical_json(held) != canonical_json(key):
             raise BenchError(
-                f"{sidecar} does not describe the store it lies in; delete the folder "
+                f"{sidecar} does not describe the store it is in; delete the folder "
                 f"{folder} and run again."
             )
     return Store(folder, rows, dim, per_shard or rows_per_shard(rows), digest)

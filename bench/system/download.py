@@ -1,6 +1,6 @@
 """One file from the network: resumed where it stopped, never put together from two versions.
 
-What has arrived lies in a partial file, with a note beside it of which version of the remote file
+What has arrived is in a partial file, with a note beside it of which version of the remote file
 it belongs to (ETag or Last-Modified, and size; RFC 9110, sections 8.8, 13.1.5 and 14). Another
 try asks for the rest of exactly that version. Where the server cannot do that, or has another
 version by now, the file is fetched anew. The caller gives the finished file its name.

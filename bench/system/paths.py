@@ -1,4 +1,4 @@
-"""Where things lie, and how a file is written: complete, or not at all."""
+"""Where things are, and how a file is written: complete, or not at all."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def crop_box(
 
 
 def cut(image: Picture, how: Augmentation, side: int, draw: Generator) -> Picture:
-    """Return a random crop as a square image, turned and tilted where the recipe says so.
+    """Return a random crop as a square image, turned and tilted where the recipe asks for it.
 
     Resampling is bilinear; where the crop is larger than the square, pixels are averaged first.
     """

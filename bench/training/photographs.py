@@ -71,7 +71,7 @@ def _folder(folder: Path, classes: Classes) -> Photographs:
     loose = [file for file in found if "/" not in file]
     if classes == "folder" and loose:
         raise BenchError(
-            f"{len(loose)} photographs lie in {folder} itself, outside any folder of a class: "
+            f"{len(loose)} photographs are in {folder} itself, outside any folder of a class: "
             f"{first_few(loose)}; put them into folders, or use --classes photograph."
         )
     of_file = [file.split("/")[0] if classes == "folder" else file for file in found]

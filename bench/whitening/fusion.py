@@ -71,7 +71,7 @@ def of_entry(entry: Mapping[str, Any]) -> Fusion:
     """Return the stage of an entry of a card."""
     weight, second = float(entry["weight"]), entry["second"]
     if not 0 < weight < 1 or type(second["dim"]) is not int or second["dim"] < 1:
-        raise ValueError("weight lies between 0 and 1, and the second has dimensions")
+        raise ValueError("weight is between 0 and 1, and the second has dimensions")
     method = second.get("method")
     return Fusion(None if method is None else str(method), None, weight, second)
 
@@ -87,6 +87,6 @@ def make(first: str | None, options: Mapping[str, str]) -> Fusion:
         )
     weight = numbers.decimal(where, "weight", options.get("weight", str(WEIGHT)), 0, 1)
     if not 0 < weight < 1:
-        raise BenchError(f"{where}: weight is {weight:g}, and must lie between 0 and 1.")
+        raise BenchError(f"{where}: weight is {weight:g}, and must be between 0 and 1.")
     files = re.fullmatch(r".+\.(npy|npz|mat)(\+.+)+", first)
     return Fusion(None, first, weight) if files else Fusion(first, None, weight)

@@ -1,4 +1,4 @@
-"""Positives by distance: which database images lie near a query."""
+"""Positives by distance: which database images are near a query."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def check_metres(
 ) -> None:
     """Refuse positions that look like latitudes and longitudes; `where` begins the sentence.
 
-    They lie within 90 and 180 in one order or the other, have decimals, and both numbers vary; and
-    of this is true: every query has every image as a positive, or database images lie less than
+    They are within 90 and 180 in one order or the other, have decimals, and both numbers vary; and
+    of this is true: every query has every image as a positive, or database images are less than
     0.001 apart (a millimetre, or 100 m), or in clusters narrower than 1 with nothing between 1 and
     the threshold. Frame counts and rooms in metres are none of these.
     """
@@ -97,7 +97,7 @@ def check_metres(
             return
     raise BenchError(
         f"{where}: positions such as {points[0].tolist()} are degrees (latitude and longitude), "
-        f"and positives lie within {threshold:g} metres; convert the positions to metres (UTM)."
+        f"and positives are within {threshold:g} metres; convert the positions to metres (UTM)."
     )
 
 

@@ -17,10 +17,10 @@ GOOGLE = "Google Street View imagery, for research, on request; no redistributio
 
 
 def find(root: Path, name: str, facts: Facts, *files: str) -> list[Path] | None:
-    """Return where these files lie, or None if one of them is nowhere.
+    """Return where these files are, or None if one of them is nowhere.
 
-    Files that are given with folders lie so in one folder, that of the data set or one below it;
-    one that begins with `./` lies in the folder of the data set itself; others at any depth.
+    Files that are given with folders are so in one folder, that of the data set or one below it;
+    one that begins with `./` is in the folder of the data set itself; others at any depth.
     """
     places = locate.folders(root, name, facts.folders)
     inner = [file for file in files if "/" in file and not file.startswith("./")]

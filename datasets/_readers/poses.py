@@ -32,7 +32,7 @@ class Protocol:
     threshold_m        a positive is at most that far (`strict`: nearer), None: it must be stated
     empty              what a query without positives does to a mean
     regions            the least corners (x, y) of squares `region_m` wide, in which queries must
-                       lie; none: everywhere
+                       are; none: everywhere
     heading_degrees    the most that headings of positives differ, None: they do not matter
     """
 

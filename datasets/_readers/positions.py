@@ -123,7 +123,7 @@ def _with_positives(
 ) -> dict[str, Any]:
     if said.size != 1 or said.dtype.kind not in "iuf" or float(said[0]) != threshold:
         raise BenchError(
-            f"{where}: posDistThr is {said.tolist()}, and positives of this data set lie within "
+            f"{where}: posDistThr is {said.tolist()}, and positives of this data set are within "
             f"{threshold:g}."
         )
     xy = by_distance.checked(database_xy, len(database), f"{where}: utmDb")

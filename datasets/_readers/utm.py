@@ -1,7 +1,7 @@
 """Data sets whose file names carry positions: `@east@north@zone@...@.jpg`, in metres of UTM.
 
 The form of the VPR-datasets-downloader (Berton et al., Deep Visual Geo-localization Benchmark,
-CVPR 2022): folders `images/test/database` and `images/test/queries`, sorted by name; positives lie
+CVPR 2022): folders `images/test/database` and `images/test/queries`, sorted by name; positives are
 within 25 m; Recall@k is over all queries, and one without positives is a miss. A file with the
 list of names serves as well as the folder: `<name>_dbImages.npy` and `<name>_qImages.npy`.
 """
@@ -115,7 +115,7 @@ def other_names(
 ) -> dict[str, Any] | None:
     """Return a published set in the layout of the downloader, whose names are its own; or None.
 
-    The variant says so, as the order of the lists, and the names in them, are other ones.
+    This is a variant, as the order of the lists, and the names in them, are other ones.
     """
     images = found(locate.folders(root, name), (f"images/{split}", split))
     if images is None:
@@ -169,7 +169,7 @@ def of_folder(folder: Path, known: Sequence[str] = ()) -> dict[str, Any] | None:
 
 
 def listed(root: Path, name: str, facts: Facts, lists: tuple[str, str]) -> dict[str, Any] | None:
-    """Return the names in the two files, or None where they do not lie beside the folders."""
+    """Return the names in the two files, or None where they are not beside the folders."""
     paths = places.find(root, name, facts, *(f"./{file}" for file in lists))
     if paths is None:
         return None
@@ -205,9 +205,9 @@ def near(read: Mapping[str, Any], name: str) -> list[NDArray[np.int64]]:
 
 
 def planes(read: Mapping[str, Any], name: str) -> tuple[zones.Planes | None, zones.Planes | None]:
-    """Return the plane of UTM of every database image and query; None where all lie in one.
+    """Return the plane of UTM of every database image and query; None where all are in one.
 
-    Names without a zone are taken to lie in the only one that the others state.
+    Names without a zone are taken to be in the only one that the others state.
     """
     files = [*read["database"], *read["queries"]]
     codes = [zones.plane_of(file.rsplit("/", 1)[-1].split("@")[3:5]) for file in files]
@@ -223,7 +223,7 @@ def planes(read: Mapping[str, Any], name: str) -> tuple[zones.Planes | None, zon
         bare = files[codes.index(zones.NOT_STATED)]
         given = [files[codes.index(code)] for code in stated[:2]]
         raise BenchError(
-            f"{name}: {bare!r} states no zone of UTM, and others lie in several: {given[0]!r}, "
+            f"{name}: {bare!r} states no zone of UTM, and others are in several: {given[0]!r}, "
             f"{given[1]!r}; name the zone and its letter in every file."
         )
     of_all = np.array(codes, dtype=np.int64)

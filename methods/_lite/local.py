@@ -138,7 +138,7 @@ def contrast(
 
 
 def neighbours(image: Tensor, cell: Tensor, side: int) -> Tensor:
-    """Return which of k places, by image and cell (k,), lie within CLOSE cells, bool (k, k)."""
+    """Return which of k places, by image and cell (k,), are within CLOSE cells, bool (k, k)."""
     y, x = cell // side, cell % side
     apart = torch.maximum((y[:, None] - y).abs(), (x[:, None] - x).abs())
     return (image[:, None] == image) & (apart <= CLOSE)

@@ -1,4 +1,4 @@
-"""Local features: the branch that DOLG and DELG's PyTorch port share, and one made by hand."""
+"""Local features: the branch that DOLG and DELG's PyTorch port share, and a fixed one."""
 
 from __future__ import annotations
 

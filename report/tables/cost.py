@@ -19,7 +19,7 @@ NOT_COUNTED = "not counted"
 Cell = Callable[[Run], str]
 NOTE = """\
 Times are milliseconds of one image or query at batch 1: p50, small the interval in which the p50 of
-another round of measurements lies in 95 of 100 cases, and p95. A query is decode, describe, search
+another round of measurements is in 95 of 100 cases, and p95. A query is decode, describe, search
 and re-rank, added; describe is from decoded pixels to the descriptor, all scales. Images per second
 are of describe, at the batch that was best, small. Device: peak memory of the accelerator, small
 what was reserved. Sizes are decimal (1 MB is 1,000,000 bytes). "–": not measured, or not known;

@@ -155,7 +155,7 @@ def extremes(study: Study) -> list[str]:
             continue
         (low, worst), (high, best) = min(scored), max(scored)
         out.append(
-            f"{escape(name)}: all {len(study.grid)} combinations that were scored lie between "
+            f"{escape(name)}: all {len(study.grid)} combinations that were scored are between "
             f"{_percent(low)} ({escape(worst)}) and {_percent(high)} ({escape(best)}); the default "
             f"is {_percent(default)}"
         )

@@ -144,7 +144,7 @@ def spoil(town: Town, kind: str) -> None:
          "size table, 400x300: 5 database images, and should be 6"),
         ("upright", "size table, landscape: 5 database images, and should be 6",
          "size table, portrait: 1 database images, and should be 0"),
-        ("twice", "mill_2.jpg lies in several places with different content: ",
+        ("twice", "mill_2.jpg is in several places with different content: ",
          "mill: 2 of 3 images"),
         ("table", "1 .parquet files: a re-pack", None),
     ],

@@ -159,6 +159,6 @@ def test_a_broken_method_is_wrong(cli, monkeypatch: pytest.MonkeyPatch) -> None:
     (line,) = lines(said.out, "WRONG")
     assert line.split(maxsplit=2)[1:] == [
         "bad",
-        "the method 'bad' is b. -> mend or remove the plug-in",
+        "the method 'bad' is b. -> fix or remove the plug-in",
     ]
     assert re.search("ok  methods +1 ", said.out)

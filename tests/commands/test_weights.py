@@ -143,7 +143,7 @@ def test_the_listing_of_what_is_published(workspace, cli) -> None:
     for facts in blocks.values():
         for key in ("file", "licence", "training set", "sha256: not published", "in the cache: no"):
             assert f"  {key}" in facts
-        assert "  from: http" in facts or "  by hand: " in facts
+        assert "  from: http" in facts or "  manual download: " in facts
     path = published_weights.path_of(methods.published("token.r50"))
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)

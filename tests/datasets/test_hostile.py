@@ -57,7 +57,7 @@ NAN = np.array([[np.nan, 0, 0], [0.0, 0, 0]])
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"posDistThr": 10.0}, "posDistThr is [10.0], and positives of this data set lie"),
+        ({"posDistThr": 10.0}, "posDistThr is [10.0], and positives of this data set are"),
         ({"posDistThr": "far"}, "posDistThr is ['far']"),
         ({"utmDb": NAN}, "utmDb: position 0 is [nan, 0.0], not finite."),
         ({"utmDb": np.zeros((3, 3))}, "utmDb must be 3 pairs of numbers, but is (3, 3)."),

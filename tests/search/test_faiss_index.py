@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(BenchError, match=words):
             faiss_index.code(index_of(name), 12, 99)
     monkeypatch.setattr(faiss_index.machine, "available_bytes", lambda: 1000)
-    with pytest.raises(BenchError, match="GiB for its index, which lies in memory"):
+    with pytest.raises(BenchError, match="GiB for its index, which is in memory"):
         faiss_index.retrieve(index_of("hnsw8"), [from_array(unit(99, 4), "x")], np.ones((1, 4)))
 
 

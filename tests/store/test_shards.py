@@ -107,7 +107,7 @@ def test_another_key_is_another_store(tmp_path: Path) -> None:
 def test_a_folder_whose_key_is_not_its_own_is_not_used(tmp_path: Path, content: bytes) -> None:
     kept = opened(tmp_path)
     (kept.folder / "key.json").write_bytes(content)
-    with pytest.raises(BenchError, match=r"key\.json does not describe the store it lies in; del"):
+    with pytest.raises(BenchError, match=r"key\.json does not describe the store it is in; del"):
         opened(tmp_path)
 
 
@@ -183,7 +183,7 @@ def test_a_store_copied_to_another_key_is_refused(tmp_path: Path) -> None:
     key = {**KEY, "code": 2}
     other = shards.open_store(tmp_path, key, ROWS, DIM)
     shutil.copytree(kept.folder, other.folder)
-    with pytest.raises(BenchError, match=r"key\.json does not describe the store it lies in; del"):
+    with pytest.raises(BenchError, match=r"key\.json does not describe the store it is in; del"):
         shards.open_store(tmp_path, key, ROWS, DIM)
     assert opened(tmp_path).folder == kept.folder
 
@@ -194,7 +194,7 @@ def test_a_run_refuses_a_store_whose_sidecar_was_edited(workspace, cli, refused)
     for sidecar in workspace.cache.glob("descriptors/*/key.json"):
         sidecar.write_text(sidecar.read_text().replace('"seed0"', '"seed1"'))
     text = refused(cli(*given))
-    assert "key.json does not describe the store it lies in; delete the folder" in text
+    assert "key.json does not describe the store it is in; delete the folder" in text
     assert len(workspace.records()) == 1
 
 

@@ -77,7 +77,7 @@ def test_what_is_no_training_set_is_refused(tmp_path: Path, folder: Path) -> Non
     save(tmp_path / "one" / "a" / "1.png")
     refused(tmp_path / "one", "holds one class")
     save(folder / "loose.png")
-    refused(folder, r"1 photographs lie in .* itself, .*: loose.png")
+    refused(folder, r"1 photographs are in .* itself, .*: loose.png")
     for text, words in (
         ("id,url\n", "has the columns id, url"),
         ("", "is empty"),
