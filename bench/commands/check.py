@@ -38,7 +38,16 @@ def check(given: Arguments) -> int:
         given.method, options.weights, options.device, options.settings, options.pixels.rule
     )
     info, failed = loaded.info, 0
-    for state, text in contract_check.check(loaded, lambda: (load("float32"), load("bf16"))):
+
+    def plain() -> Loaded:
+        return loading.plain(
+            given.method, options.weights, options.device, options.settings, options.pixels.rule
+        )
+
+    def pair() -> tuple[Loaded, Loaded]:
+        return load("float32"), load("bf16")
+
+    for state, text in contract_check.check(loaded, pair, plain):
         print(f"{state:>5}  {text}", flush=True)
         failed += state == "FAILS"
     name = f"{info.name}.{info.variant}"

@@ -148,7 +148,7 @@ def rows_of(
     """
     rows = np.zeros((len(wanted), loaded.info.dim), dtype=np.float32)
     faults: dict[int, str] = {}
-    work = _rows(loaded, strict=False)
+    work = unit_rows(loaded, strict=False)
     for positions, described in results(loaded, folder, wanted, progress, faults, work):
         bare = np.array([not np.isfinite(row).all() for row in described])
         rows[positions] = np.where(bare[:, None], 0, described)
@@ -252,22 +252,28 @@ class _TooLargeError(BenchError):
 
 def describe(loaded: Loaded, pixels: Sequence[Pixels]) -> NDArray[np.float32]:
     """Return unit descriptors (n, dim) float32 of decoded images of one shape."""
-    return np.asarray(on_batch(loaded, pixels, _rows(loaded, strict=True)))
+    return np.asarray(on_batch(loaded, pixels, unit_rows(loaded, strict=True)))
 
 
-def _rows(loaded: Loaded, *, strict: bool) -> Callable[[Any], NDArray[np.float32]]:
-    """Return the function from a batch to descriptors (n, dim) float32."""
+def unit_rows(
+    loaded: Loaded, *, strict: bool, dtype: torch.dtype | None = None
+) -> Callable[[Any], NDArray[Any]]:
+    """Return the function from a batch to descriptors (n, dim), of `dtype`; None: float32."""
+    import torch
+
     from bench.describe import pyramid
 
-    def work(batch: Any) -> NDArray[np.float32]:
+    made = torch.float32 if dtype is None else dtype
+
+    def work(batch: Any) -> NDArray[Any]:
         dim, whiten = loaded.info.dim, getattr(loaded.method, "whiten", None)
         before = dim if whiten is None else None
         rows = pyramid.describe_pyramid(
-            loaded.method.describe, batch, loaded.rule, before, strict=strict
+            loaded.method.describe, batch, loaded.rule, before, strict=strict, dtype=made
         )
         if whiten is not None:
             rows = pyramid.whitened(rows, whiten, dim, strict=strict)
-        out: NDArray[np.float32] = rows.cpu().numpy()
+        out: NDArray[Any] = rows.cpu().numpy()
         return out
 
     return work

@@ -38,6 +38,18 @@ def load(
     `device` is None for a GPU where there is one, `settings` for the defaults. `pixels` gives the
     rule to describe by, of the method's own and the method; None: its own.
     """
+    bare = plain(text, weights, device, settings, pixels)
+    return ready(bare.method, bare.info, bare.rule, bare.device, bare.settings)
+
+
+def plain(
+    text: str,
+    weights: str | None = None,
+    device: str | None = None,
+    settings: Settings | None = None,
+    pixels: Pixels | None = None,
+) -> engine.Loaded:
+    """Return a method as `load` does, its network as the plug-in gave it: not made fast."""
     settings = settings or Settings()
     place = machine.pick_device(device)
     check(settings, place)
@@ -46,7 +58,7 @@ def load(
     if weights is not None and info.weights.get("sha256") is None and Path(weights).is_file():
         digest = file_hashes.of_files([Path(weights)], cache_root())[0]
         info = replace(info, weights={**info.weights, "sha256": digest})  # so that stores differ
-    return ready(method, info, rule, place, settings)
+    return engine.Loaded(method, info, rule, place, settings)
 
 
 def ready(
@@ -70,7 +82,9 @@ def ready(
     local: Any = getattr(method, "local", None)
 
     def answer(batch: Any) -> list[Any]:
-        rows = torch.nn.functional.normalize(method.describe(batch).float(), dim=1)
+        found: Any = method.describe(batch)
+        floats = found if found.dtype == torch.float64 else found.float()
+        rows = torch.nn.functional.normalize(floats, dim=1)
         return [rows, *(() if local is None else local(batch))]
 
     half = engine.half_of(settings)

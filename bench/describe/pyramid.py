@@ -145,11 +145,12 @@ def describe_pyramid(
     dim: int | None = None,
     *,
     strict: bool = True,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Return the descriptors of a batch: unit rows, combined over the scales, unit again.
 
-    `batch` is float32 (n, 3, height, width) from `to_batch`; the result is float32 (n, dim) with
-    rows of Euclidean norm 1, on the device of the batch. What `describe` returns is checked at
+    `batch` is float32 (n, 3, height, width) from `to_batch`; the result is of `dtype`, (n, dim)
+    with rows of Euclidean norm 1, on the device of the batch. What `describe` returns is checked at
     each scale: a float tensor (n, dim), finite, no row zero. Where not `strict`, rows that are zero
     or not finite are NaN instead of an error, and the others as they would be without them.
     """
@@ -159,7 +160,7 @@ def describe_pyramid(
             rows = describe(at_scale(batch, scale, rule))
             where = f"at scale {scale:g} of {batch.shape[-1]} x {batch.shape[-2]} pixels"
             wanted = dim if total is None else int(total.shape[1])
-            floats = _checked(rows, len(batch), wanted, where, strict)
+            floats = _checked(rows, len(batch), wanted, where, strict).to(dtype)
             unit = _unit(floats, where, strict)
             total = _powered(unit, rule) if total is None else _added(total, unit, rule)
         if total is None:
@@ -174,10 +175,14 @@ def describe_pyramid(
 def whitened(
     rows: Tensor, whiten: Callable[[Tensor], Any], dim: int, *, strict: bool = True
 ) -> Tensor:
-    """Return unit rows (n, dim) from combined ones by a method's `whiten`, checked likewise."""
+    """Return unit rows (n, dim) from combined ones by a method's `whiten`, checked likewise.
+
+    They have the type of the rows before.
+    """
     with torch.inference_mode():
         where = "after whitening"
-        return _unit(_checked(whiten(rows), len(rows), dim, where, strict), where, strict)
+        made = _checked(whiten(rows), len(rows), dim, where, strict)
+        return _unit(made.to(rows.dtype), where, strict)
 
 
 def _powered(unit: Tensor, rule: Preprocess) -> Tensor:
@@ -192,7 +197,10 @@ def _added(total: Tensor, unit: Tensor, rule: Preprocess) -> Tensor:
 
 
 def _checked(rows: Any, count: int, dim: int | None, where: str, strict: bool) -> Tensor:
-    """Return `rows` as float32, or say what the method returned instead of (count, dim) floats."""
+    """Return `rows`, or say what the method returned instead of (count, dim) floats.
+
+    They are float32 unless the method returned float64.
+    """
     if not isinstance(rows, Tensor):
         raise BenchError(f"`describe` returned {type(rows).__name__} {where}, not a tensor.")
     shape = tuple(rows.shape)
@@ -201,7 +209,7 @@ def _checked(rows: Any, count: int, dim: int | None, where: str, strict: bool) -
         raise BenchError(f"`describe` returned the shape {shape} {where}, not {wanted}.")
     if not rows.is_floating_point():
         raise BenchError(f"`describe` returned {rows.dtype} {where}, not floats.")
-    floats: Tensor = rows.float()
+    floats: Tensor = rows if rows.dtype == torch.float64 else rows.float()
     bad = int((~torch.isfinite(floats)).any(dim=1).sum()) if strict else 0
     if bad:
         raise BenchError(
@@ -211,7 +219,7 @@ def _checked(rows: Any, count: int, dim: int | None, where: str, strict: bool) -
 
 
 def _unit(rows: Tensor, where: str, strict: bool) -> Tensor:
-    """Return float32 rows (n, dim) divided by their norms, without over- or underflow.
+    """Return rows (n, dim) divided by their norms, without over- or underflow.
 
     The largest entry is divided out first, so that the squares of a row sum to 1..dim.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,3 +31,16 @@ class Quickened:
         while len(self.replaced) > to:
             parent, name, module = self.replaced.pop()
             setattr(parent, name, module)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Put the modules before back for a while, and then the ones that replaced them again."""
+        again: list[tuple[nn.Module, str, nn.Module]] = []
+        for parent, name, module in reversed(self.replaced):
+            again.append((parent, name, getattr(parent, name)))
+            setattr(parent, name, module)
+        try:
+            yield
+        finally:
+            for parent, name, module in reversed(again):
+                setattr(parent, name, module)

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from bench import datasets
-from bench.describe import engine, extract, pyramid
+from bench.describe import accuracy, engine, extract, fusion, pyramid
 from bench.errors import BenchError
 from bench.images import decode
 from bench.scoring import scores
 from bench.search import exact
 from bench.store.matrix import from_array
+from bench.system import machine
 from bench.system.progress import Progress
 from bench.types import Dataset, Image, LabelledRanks
 
@@ -35,14 +36,17 @@ Pixels = NDArray[np.uint8]
 BATCH_TOLERANCE = 2e-5
 SAMPLE_SIZE = (224, 160)
 SAMPLES = 8
+MEASURED = 3  # of these, against float64
 
 
 def check(
-    loaded: engine.Loaded, pair: Callable[[], tuple[engine.Loaded, engine.Loaded]]
+    loaded: engine.Loaded,
+    pair: Callable[[], tuple[engine.Loaded, engine.Loaded]],
+    plain: Callable[[], engine.Loaded],
 ) -> Iterator[Finding]:
     """Yield a finding per promise: "ok", "FAILS", or "note" for what is measured and not judged.
 
-    `pair` loads the method in float32 and in bfloat16.
+    `pair` loads the method in float32 and in bfloat16, `plain` without making its network fast.
     """
     dataset = datasets.load("mini")
     try:
@@ -61,6 +65,8 @@ def check(
     yield _same("batch in another order", together[order], shuffled)
     yield _input_kept(loaded, sample)
     yield from _odd_images(loaded)
+    if engine.precision(loaded) == "float32":
+        yield _accurate(loaded, plain(), sample[:MEASURED])
     try:
         yield _half_precision(dataset, pair())
     except BenchError as error:
@@ -94,6 +100,33 @@ def _judged(what: str, off: float, tolerance: float) -> Finding:
 
 def _same(what: str, one: NDArray[np.float32], other: NDArray[np.float32]) -> Finding:
     return _judged(what, float(np.abs(one - other).max()), BATCH_TOLERANCE)
+
+
+def _accurate(loaded: engine.Loaded, plain: engine.Loaded, sample: list[Pixels]) -> Finding:
+    """Measure how far descriptors are from those of the network in float64, and judge it."""
+    try:
+        found = accuracy.measure(plain, loaded, sample)
+    except (BenchError, *fusion.FAULTS) as error:
+        return "note", f"the network cannot be compared with float64: {error}"
+    return judged_accuracy(found, machine.describe(loaded.device)["device_name"])
+
+
+def judged_accuracy(found: accuracy.Accuracy, processor: str) -> Finding:
+    """Return the finding of an accuracy measured on a processor."""
+    text = (
+        f"{found.fast:.2g} from float64, {found.plain:.2g} before the network was made fast; a "
+        f"rounding of the pixels moves a descriptor by {found.moved:.2g} ({processor})"
+    )
+    if not found.kept:
+        most = max(accuracy.TIMES * found.plain, accuracy.ROUNDING)
+        most = min(most, accuracy.WITHIN) if found.well_conditioned else most
+        return "FAILS", f"{text}: allowed {most:.2g} from float64"
+    if found.well_conditioned:
+        return "ok", text
+    return "note", (
+        f"{text}: it is ill-conditioned, and on another processor descriptors may differ by more "
+        f"than {accuracy.WITHIN:g}"
+    )
 
 
 def _input_kept(loaded: engine.Loaded, sample: list[Pixels]) -> Finding:

@@ -72,9 +72,13 @@ def test_the_contract(
 
     findings: list[contract_check.Finding] = []
     with pytest.raises(Done):
-        findings.extend(contract_check.check(fine, pair))
+        findings.extend(
+            contract_check.check(fine, pair, lambda: loading.plain(method, str(path), "cpu"))
+        )
     assert [text for state, text in findings if state == "FAILS"] == []
-    refused = {text.partition(" ")[0] for state, text in findings if state == "note"}
+    measured = [text for state, text in findings if "from float64" in text and state == "ok"]
+    assert len(measured) == 1, "near to float64, and well conditioned"
+    refused = {text.partition(" ")[0] for _, text in findings if " is refused" in text}
     assert refused <= {"1-row.png", "1-column.png", "tiny.png"}
     below = ("superglobal", "netvlad", "cirtorch")  # sizes that vanish, or that a layer refuses
     assert bool(refused) == (method.partition(".")[0] in below or "vgg16" in method)

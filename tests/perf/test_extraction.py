@@ -3,7 +3,8 @@
 The reference is `official_loop.py`, in a process of its own, as those programs are. Both sides
 describe the same files in turn, in pairs, and the ratio is the median over pairs of what they took
 of the processor, on which other work then does not count; times by the clock are in the results as
-well. Descriptors must be equal to 2e-5, so nothing is left out on either side.
+well. Nothing is left out on either side: float32 descriptors must be as near to those of float64 as
+`bench.describe.accuracy` promises, and those of bf16 within 0.05 of the loop's.
 """
 
 import json
@@ -21,7 +22,8 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from bench.describe import engine, loading
+from bench.describe import accuracy, engine, loading
+from bench.images import decode
 from bench.methods._delg import port
 from bench.methods._nets import backbones, dolg, resnet, token
 from bench.settings import Settings
@@ -32,7 +34,8 @@ from bench.types import Image
 # 71 % of its images have one of the first two.
 USUAL = [(1024, 768)] * 5 + [(768, 1024)] * 2 + [(1024, 683), (1024, 680), (683, 1024)]
 IMAGES, PAIRS = 6, 3
-TOLERANCE = 2e-5
+EXACT = 2  # of the images are described in float64 as well
+BRANCH = 0.25  # of a residual block, so that sixteen of them add up to no large numbers
 LEAST = {"float32": 1.5, "bf16": 2.5}
 ON_A_GPU = {"float32": 4.0, "bf16": 8.0}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -45,12 +48,19 @@ NETWORKS = {
 
 
 def weights(name: str, folder: Path) -> Path:
-    """Write a checkpoint of drawn weights in the layout of the published files."""
+    """Write a checkpoint of drawn weights in the layout of the published files.
+
+    Residual branches are small, as in trained networks: else every block doubles the variance, a
+    softmax behind it is saturated, and one rounding of the pixels turns into 1e-6 and more.
+    """
     from bench.methods._nets import token_release
 
     build, renamed, exponent = NETWORKS[name]
     network = resnet.blank(build)
     backbones.randomise(network, 0)
+    for key, value in network.state_dict().items():
+        if key.endswith("bn3.weight"):
+            value.fill_(BRANCH)
     if exponent:
         getattr(network, exponent).fill_(3.0)
     rename = renamed or token_release.name_in_file
@@ -109,6 +119,13 @@ def timed(work: Any) -> tuple[float, float, np.ndarray]:
     return time.perf_counter() - start, time.process_time() - cpu, rows
 
 
+def measured(name: str, path: str, fast: engine.Loaded, folder: Path) -> accuracy.Accuracy:
+    """Return the accuracy on the first images."""
+    plain = loading.plain(name, path, DEVICE)
+    pixels = [decode.load(folder / f"{i}.jpg", None, plain.rule) for i in range(EXACT)]
+    return accuracy.measure(plain, fast, pixels)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_extraction_against_the_official_loop(
@@ -129,6 +146,12 @@ def test_extraction_against_the_official_loop(
     off = float(np.abs(theirs - rows).max())
     order = [np.argsort(-(x @ x.T), axis=1, kind="stable") for x in (theirs, rows)]
     least = (LEAST if DEVICE == "cpu" else ON_A_GPU)[precision]
+    if precision == "float32":
+        exact = measured(name, path, loaded, photographs)
+        benchmark.extra_info |= {"from_float64": exact.fast, "loop_from_float64": exact.plain,
+                                 "moved_by_a_rounding_of_the_pixels": exact.moved}  # fmt: skip
+        assert exact.well_conditioned
+        assert exact.kept
     benchmark.extra_info |= {
         "figure": f"extraction by {name} in {precision} on {DEVICE}",
         "reference": "one image at a time in float32, as the official programs",
@@ -143,7 +166,7 @@ def test_extraction_against_the_official_loop(
     }
     print(name, precision, DEVICE, benchmark.extra_info)
     benchmark.pedantic(lambda: None, rounds=1)
-    assert off < (TOLERANCE if precision == "float32" else 0.05)
+    assert off < (2 * accuracy.WITHIN if precision == "float32" else 0.05)
     if precision == "bf16" and DEVICE == "cpu" and not loading.has_bf16():
         pytest.skip(f"no instructions for bf16 here; {ratio:.2f} times the official loop's speed")
     assert ratio >= least
