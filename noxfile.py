@@ -142,7 +142,8 @@ def other_versions(session: nox.Session, *choice: str) -> None:
     file = f"{session.create_tmp()}/requirements.txt"
     compiling = ("uv", "pip", "compile", "--quiet", "--no-header", "--output-file", file)
     session.run(*compiling, *choice, *LOCKS["dev"], "pyproject.toml")
-    session.run("uv", "pip", "install", "--quiet", "--python", session.virtualenv.bin, "-r", file)
+    python = f"{session.virtualenv.bin}/python"
+    session.run("uv", "pip", "install", "--quiet", "--python", python, "-r", file)
     session.run("python", "-m", "bench", "doctor", success_codes=[0, 1])
     session.run("python", "-m", "pytest", *session.posargs)
 
