@@ -254,3 +254,18 @@ def ask(world: World, question: Callable[[], Any]) -> Any:
     if isinstance(answer, RuntimeError):
         raise answer
     return answer
+
+
+def imported_by(world: World, arguments: list[str]) -> list[str]:
+    """Return the modules that a command imports in a child and that are not imported here."""
+
+    def look() -> list[str]:
+        from bench.commands.main import main
+
+        before = set(sys.modules)
+        with contextlib.suppress(SystemExit):
+            main(arguments)
+        return [name for name in sys.modules if name not in before]
+
+    found: list[str] = ask(world, look)
+    return found
