@@ -13,6 +13,8 @@ from bench.records import rows, values
 from bench.records.rows import Run
 from bench.records.text import clean, relative_target
 from bench.report import datasets, index, reproduce
+from bench.report.figures import kept, of_board, plot
+from bench.report.figures.kept import Picture
 from bench.report.figures.sensitivity import draw
 from bench.report.leaderboard import page
 from bench.report.tables import ablation, approximate, overview, published, sensitivity, stages
@@ -26,7 +28,7 @@ FIELD = (
 )  # fmt: skip
 TOY = "mini"  # always last
 README = re.compile(rb"\[(`README\.md`)\]\([^)]*README\.md[^)]*\)")
-MADE = {"report": ("md",), "tables": ("tex", "csv", "json")}
+MADE = {"report": ("md",), "tables": ("tex", "csv", "json"), "figures": plot.FORMATS}
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,13 @@ def build(
         pages["report/approximate.md"] = [approximated]
     if again := reproduce.page(content.published, content.shown):
         pages["report/reproduce.md"] = again
-    if other := index.elsewhere(content.published, content.conflicts):
+    dated = of_board.years(content.published)
+    files |= datasets.pictured(dated)
+    if other := index.elsewhere(content.published, content.conflicts, dated):
         pages[index.ELSEWHERE] = other
-    listed = index.blocks(content, left_out, sorted(pages))
+    of_all = of_board.overviews(content.overviews)
+    files |= datasets.pictured(of_all)
+    listed = index.blocks(content, left_out, sorted(pages), of_all)
     written = {"report.md": _text(listed), **{name: below(of) for name, of in pages.items()}}
     if not (results / "README.md").exists():
         written = {name: README.sub(rb"\1 of the project", of) for name, of in written.items()}
@@ -142,7 +148,7 @@ def _text(blocks: Sequence[str]) -> bytes:
 
 
 def _forget(results: Path, content: Collection[str]) -> None:
-    """Remove tables and pages that an earlier report wrote and this one does not; nothing else."""
+    """Remove tables, pages and figures that an earlier report wrote, and no other file."""
     for folder, kinds in MADE.items():
         for kind in kinds:
             for path in (results / folder).glob(f"*.{kind}"):
@@ -154,9 +160,11 @@ def _studies(studies: Sequence[Study], dataset: str, files: dict[str, bytes]) ->
     """Return the page of the studies of a data set, and add their pictures to `files`."""
     blocks = [f"# Sensitivity: {clean(dataset)}\n", "[All data sets](report.md)\n"]
     for number, study in enumerate(sensitivity.order(studies, dataset)):
-        stem = f"figures/sensitivity-{dataset}-{study.file.stem}"
-        for kind, data in draw(study).items():
-            files[f"{stem}.{kind}"] = data
+        name = f"sensitivity-{dataset}-{study.file.stem}"
+        drawn = kept.pictures([], [name, repr(study)],
+                              lambda s=study, n=name: [Picture(n, draw(s), "", "")])  # fmt: skip
+        files |= datasets.pictured(drawn)
+        stem = f"figures/{name}"
         heading, *rest = sensitivity.section(study, relative_target(PurePosixPath(f"{stem}.png")))
         blocks += [heading, *([] if number else [sensitivity.HINT]), *rest]
     return blocks

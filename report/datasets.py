@@ -13,6 +13,7 @@ from bench.records import rows
 from bench.records.rows import Run
 from bench.records.text import escape, folded, relative_target
 from bench.report.figures import figures
+from bench.report.figures.kept import Picture
 from bench.report.tables import (
     cost,
     export,
@@ -49,20 +50,17 @@ class About:
 def page(about: About) -> tuple[list[str], dict[str, bytes]]:
     """Return the blocks of the page of a data set, and the files that belong to it."""
     name, chosen = about.dataset, about.chosen
-    files: dict[str, bytes] = {}
     drawn = figures.of_dataset(about.results, chosen, about.shown, name)
-    for picture in drawn:
-        for kind, data in picture.files.items():
-            files[f"figures/{picture.stem}.{kind}"] = data
     board = main.board(chosen, name, easy=about.easy)
     beside = measured_vs_published.pairs(chosen, about.published, name)
-    files |= tables(board, beside)
+    files = tables(board, beside)
     blocks = [f"# {escape(name)}\n", _links(about), _facts(chosen), markdown.table(board)]
     if beside:
         blocks += ["## Measured beside published\n", measured_vs_published.table(beside)]
     of_costs, charts = cost.section(chosen, name)
-    files |= charts
-    blocks += ["## Figures\n", *_pictures(drawn)] if drawn else []
+    files |= pictured([*drawn, *charts])
+    if drawn:
+        blocks += ["## Figures\n", *(block for picture in drawn for block in cost.shown(picture))]
     blocks += of_costs
     blocks.append("## Every score\n")
     for protocol in rows.protocols(chosen):
@@ -134,14 +132,13 @@ def published_pages(
     return out
 
 
-def _pictures(drawn: Sequence[figures.Picture]) -> list[str]:
-    blocks = []
-    for picture in drawn:
-        target = _target(f"figures/{picture.stem}.png")
-        vector = _target(f"figures/{picture.stem}.svg")
-        blocks.append(f"![{escape(picture.alternative)}]({target})\n")
-        blocks.append(f"{picture.caption} [Vector graphic]({vector}).\n")
-    return blocks
+def pictured(drawn: Sequence[Picture]) -> dict[str, bytes]:
+    """Return the files of pictures by their names, relative to the folder of results."""
+    return {
+        f"figures/{picture.stem}.{kind}": data
+        for picture in drawn
+        for kind, data in picture.files.items()
+    }
 
 
 def _target(path: str) -> str:

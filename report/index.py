@@ -10,12 +10,13 @@ from bench.records import groups, text
 from bench.records.rows import Run
 from bench.records.text import code, escape, relative_target
 from bench.records.words import metric_label
-from bench.report.tables import literature, overview
+from bench.report.tables import cost, literature, overview
 from bench.report.tables.main import one_machine, printed
 from bench.report.tables.numbers import NONE
 
 if TYPE_CHECKING:
     from bench.report.build import Content
+    from bench.report.figures.kept import Picture
     from bench.report.tables.published import Conflict, PublishedRow
 
 ELSEWHERE = "report/leaderboard.md"
@@ -56,7 +57,7 @@ Values as listed there. They mix papers, query crops and other people's baseline
 probable origin and a verdict.
 """
 OTHER = {
-    ELSEWHERE: "Published numbers that disagree, published costs, a third-party leaderboard",
+    ELSEWHERE: "Published numbers over the years, those that disagree, costs, a third-party board",
     "report/ablation.md": "DOLG without its parts",
     "report/approximate.md": "Approximate search: what each index loses",
     "report/stages.md": "What stages add: whitening, expansion, diffusion, re-ranking, codes",
@@ -65,7 +66,10 @@ OTHER = {
 
 
 def blocks(
-    content: Content, left_out: Sequence[tuple[PurePosixPath, str]], pages: Sequence[str]
+    content: Content,
+    left_out: Sequence[tuple[PurePosixPath, str]],
+    pages: Sequence[str],
+    drawn: Sequence[Picture] = (),
 ) -> list[str]:
     """Return the blocks of the index; `pages` are the other files of the report."""
     out = ["# Report\n", GUIDE]
@@ -76,6 +80,7 @@ def blocks(
     page_of = {name: overview.target(name) for name in content.by_dataset}
     if content.overviews:
         out += ["## Overview\n", overview.section(content.overviews, page_of)]
+        out += [block for picture in drawn for block in cost.shown(picture)]
     if content.shown:
         out += [_counts(content.shown, content.older), "## Data sets\n", _datasets(content)]
     unmeasured = [n for n in literature.datasets(content.published) if n not in page_of]
@@ -145,13 +150,17 @@ def _counts(shown: Sequence[Run], older: int) -> str:
     )
 
 
-def elsewhere(rows: Sequence[PublishedRow], conflicts: Sequence[Conflict]) -> list[str]:
+def elsewhere(
+    rows: Sequence[PublishedRow], conflicts: Sequence[Conflict], dated: Sequence[Picture] = ()
+) -> list[str]:
     """Return the page of what is published beside scores, empty without any of it."""
     costs, listed = literature.costs(rows), literature.leaderboard(rows)
     differing = literature.conflicts(conflicts, rows)
-    if not costs and not listed and not differing:
+    if not (costs or listed or differing or dated):
         return []
     out = [f"# {OTHER[ELSEWHERE]}\n", "[All data sets](report.md)\n"]
+    if dated:
+        out += ["## Over the years\n", *(b for picture in dated for b in cost.shown(picture))]
     if differing:
         out += ["## Numbers that disagree\n", differing]
     out += ["## Published latency and memory\n", costs] if costs else []

@@ -190,7 +190,8 @@ def _prune_rest(*, everything: bool, dry_run: bool) -> int:
     if everything:
         files += [cache_root() / name for name in ("fingerprints.sqlite", "torch.json")]
         for kind in ("truth", *remembered.KINDS):
-            files += (cache_root() / kind).glob("*.json")
+            folder = cache_root() / kind
+            files += [*folder.glob("*.json"), *folder.glob("*.zip")]
     total = 0
     for path in sorted({path for path in files if path.is_file()}):
         taken = size_of(path)

@@ -67,6 +67,7 @@ class Run:
     approximate: Mapping[str, Any] | None = None
     headline_id: str | None = None  # of the data set, where the record has another
     stated: tuple[tuple[str, str], ...] = ()  # what a user states of brought descriptors, in words
+    sha256: str = ""  # of the record, and so of its arrays
     disk_bytes: float = 0.0  # of an image, besides those that are searched: full rows behind codes
 
     @property
@@ -235,6 +236,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         cost=costs.of_record(record),
         approximate=record.get("approximate"),
         stated=_stated(method),
+        sha256=record.get("sha256", ""),
         disk_bytes=sum(one.get("bytes_per_image", 0) for one in record.get("stages", ())),
     )
 

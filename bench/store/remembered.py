@@ -18,7 +18,11 @@ from bench.system import reading
 from bench.system.hashing import canonical_json, plain, sha256_json
 from bench.system.paths import cache_root, write_bytes
 
-KINDS = {"stated": "what methods say of themselves", "costs": "latencies that were measured"}
+KINDS = {
+    "stated": "what methods say of themselves",
+    "costs": "latencies that were measured",
+    "figures": "pictures of reports",
+}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Pictures of costs: quality against time and bytes with the Pareto front, and time by phase.
 
-Colours are those of Okabe and Ito; markers, dashes and hatches differ as well, so that a print in
-grey can be read. All runs of a picture were timed on one machine; the caller sees to that.
+All runs of a picture were timed on one machine; the caller sees to that.
 """
 
 from __future__ import annotations
@@ -18,21 +17,30 @@ from bench.records.costs import PHASES, Timed
 from bench.records.rows import Run, protocols
 from bench.records.text import clean
 from bench.records.words import metric_label, sentence
-from bench.report.figures.plot import COLOURS, DASHES, MARKERS, WIDTH, encoded, style, titled
+from bench.report.figures.labels import beside
+from bench.report.figures.plot import (
+    COLOURS,
+    COLUMN,
+    DASHES,
+    MARKERS,
+    SIZE,
+    WIDTH,
+    encoded,
+    named,
+    settle,
+    style,
+)
 from bench.system.hashing import sha256_json
 
 FILLS = {
     "decode": ("#56B4E9", ""),
-    "preprocess": ("#E69F00", "////"),
+    "preprocess": ("#E69F00", "//"),
     "network": ("#0072B2", ""),
-    "search": ("#CC79A7", "...."),
-    "re-rank": ("#009E73", "\\\\\\\\"),
+    "search": ("#CC79A7", ""),
+    "re-rank": ("#009E73", "\\\\"),
 }
-MOST_NAMED = 24
 MOST_BARS = 40
-LONGEST_NAME = 34
-# Where a number may stand beside its point, in points to the right and up; the first free is taken.
-PLACES = [(x, y) for y in (7, -7, 14, -14, 21, -21) for x in (4, -4)]
+LONGEST_NAME = 26
 
 
 def main_protocol(names: Sequence[str]) -> str:
@@ -80,8 +88,8 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return best
 
 
-def quality(runs: Sequence[Run], title: str) -> dict[str, bytes]:
-    """Return the headline against the time of a query and bytes per image, as PNG and SVG.
+def quality(runs: Sequence[Run]) -> dict[str, bytes]:
+    """Return the headline against the time of a query and bytes per image, as {"png": …, …}.
 
     Nothing where fewer than two complete runs have a score. Equal runs give equal bytes.
     """
@@ -94,44 +102,43 @@ def quality(runs: Sequence[Run], title: str) -> dict[str, bytes]:
         return {}
     drawn.sort(key=lambda run: (-float(quality_of(run) or 0), run.name, run.file))
     rules = list(dict.fromkeys(rules_of(run) for run in drawn))
-    named = drawn[:MOST_NAMED]
-    lines = -(-len(named) // 2)
     costs: dict[str, list[Timed | None]] = {
-        "time of a query, ms (p50, batch 1)": [run.cost.query_ms for run in drawn],
+        "time of a query, ms (p50, one image at a time)": [run.cost.query_ms for run in drawn],
         "bytes per image": [Timed(run.cost.image_bytes, run.cost.image_bytes) for run in drawn],
     }
     shown = {label: known for label, known in costs.items() if any(known)}
+    names = named(drawn, LONGEST_NAME)
     with style():
-        figure = Figure(figsize=(WIDTH, 3.3 + 0.17 * lines), layout="constrained")
-        grid = figure.add_gridspec(2, len(shown), height_ratios=[3.0, 0.17 * lines + 0.05])
-        panels: list[Axes] = []
-        for place, (label, known) in enumerate(shown.items()):
-            axes = figure.add_subplot(grid[0, place], sharey=panels[0] if panels else None)
+        width = WIDTH if len(shown) > 1 else COLUMN
+        figure = Figure(figsize=(width, 2.8), layout="constrained")
+        panels = list(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0])
+        for axes, (label, known) in zip(panels, shown.items(), strict=True):
             _panel(axes, drawn, known, rules)
             axes.set_xlabel(label)
-            axes.tick_params(labelleft=not panels)
-            panels.append(axes)
         main = main_protocol(protocols(drawn))
         panels[0].set_ylabel(clean(f"{metric_label(headlines[0])} {main}, %"))
-        _names(figure.add_subplot(grid[1, :]), named, len(drawn))
         if len(rules) > 1:
             for place, words in enumerate(_rule_words(drawn, rules)):
                 colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
                 text = clean(words).lstrip("_")
-                panels[0].plot([], [], marker, color=colour, markersize=5, label=text)
-            figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7.5)
-        figure.suptitle(clean(title, 110), fontsize=9, x=0.01, ha="left")
-        figure.draw_without_rendering()  # so that it is known where the points are
-        figure.set_layout_engine(None)
+                panels[0].plot([], [], marker, color=colour, markersize=3.5, label=text)
+            figure.legend(loc="outside upper right", ncols=2, frameon=False)
+        settle(figure)  # so that it is known where the points are
         for axes, known in zip(panels, shown.values(), strict=True):
-            _number(axes, drawn, known)
+            at = [
+                (cost.p50, 100 * float(quality_of(run) or 0), name,
+                 COLOURS[rules.index(rules_of(run)) % len(COLOURS)])
+                for run, cost, name in zip(drawn, known, names, strict=True)
+                if cost is not None
+            ]  # fmt: skip
+            beside(axes, at, SIZE)
         return encoded(figure)
 
 
 def _panel(
     axes: Axes, drawn: Sequence[Run], costs: Sequence[Timed | None], rules: Sequence[str]
 ) -> None:
-    """Draw a numbered point per run with a cost, and a front per rule over what was learned."""
+    """Draw a point with both intervals per run with a cost, and a front per rule over trained."""
     points = [
         (run, cost, 100 * float(quality_of(run) or 0))
         for run, cost in zip(drawn, costs, strict=True)
@@ -143,16 +150,20 @@ def _panel(
         there = [point for point in points if rules_of(point[0]) == rule]
         best = front([(cost.p50, value) for run, cost, value in there if not run.marks])
         if len(best) > 1:
-            axes.step(*zip(*best, strict=True), where="post", color=colour, linestyle=dash, lw=1.1)
-        wide = [(value, *cost.interval) for _, cost, value in there if cost.interval is not None]
-        if wide:
-            y, low, high = np.array(wide).T
-            axes.hlines(y, low, high, colors="0.6", linewidth=1.0, zorder=1)
+            axes.step(*zip(*best, strict=True), where="post", color=colour, linestyle=dash, lw=0.9)
+        for run, cost, value in there:
+            if cost.interval is not None:
+                axes.hlines(value, *cost.interval, colors="0.8", linewidth=0.8, zorder=1)
+            ends = run.score(main_protocol(protocols([run])), run.headline).interval
+            if ends is not None:
+                axes.vlines(cost.p50, 100 * ends[0], 100 * ends[1], colors="0.8", linewidth=0.8,
+                            zorder=1)  # fmt: skip
         for marked, face in ((False, colour), (True, "white")):
             at = [(cost.p50, value) for run, cost, value in there if bool(run.marks) == marked]
             if at:
                 x, y = np.array(at).T
-                axes.plot(x, y, marker, color=colour, markerfacecolor=face, markersize=5, zorder=3)
+                axes.plot(x, y, marker, color=colour, markerfacecolor=face, markersize=3.5,
+                          zorder=3)  # fmt: skip
     ends = [end for _, cost, _ in points for end in (cost.p50, *(cost.interval or ()))]
     ratio = max(ends) / max(min(ends), 1e-3)
     if ratio > 3:
@@ -160,54 +171,12 @@ def _panel(
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 100 else (1,)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
         axes.xaxis.set_minor_locator(NullLocator())
-    axes.margins(x=0.12, y=0.08)
-    axes.grid(color="0.9", linewidth=0.6)
+    axes.margins(x=0.15, y=0.06)
+    axes.grid()
 
 
-def _number(axes: Axes, drawn: Sequence[Run], costs: Sequence[Timed | None]) -> None:
-    """Write the numbers beside their points, where neither a point nor another number is."""
-    at = [
-        (number, axes.transData.transform((cost.p50, 100 * float(quality_of(run) or 0))))
-        for number, (run, cost) in enumerate(zip(drawn, costs, strict=True), start=1)
-        if cost is not None
-    ]
-    pixel = axes.figure.dpi / 72  # per point
-    taken = [(x / pixel, y / pixel) for _, (x, y) in at]
-    for number, place in at[:MOST_NAMED]:
-        x, y = place / pixel
-        free = (
-            (dx, dy)
-            for dx, dy in PLACES
-            if all(abs(x + 2 * dx - a) > 8 or abs(y + dy - b) > 6 for a, b in taken)
-        )
-        dx, dy = next(free, PLACES[0])
-        taken.append((x + 2 * dx, y + dy))
-        point = axes.transData.inverted().transform(place)
-        axes.annotate(
-            str(number), (point[0], point[1]), xytext=(dx, dy),
-            textcoords="offset points", fontsize=7.5, va="center",
-            ha="left" if dx > 0 else "right",
-        )  # fmt: skip
-
-
-def _names(axes: Axes, named: Sequence[Run], count: int) -> None:
-    """List the numbered runs in two columns, and say what is not named."""
-    axes.axis("off")
-    lines = -(-len(named) // 2)
-    for place, run in enumerate(named):
-        column, line = divmod(place, lines)
-        text = f"{place + 1}  {titled(run, LONGEST_NAME)}, card {run.card8}"
-        axes.text(
-            0.5 * column, 1 - (line + 0.5) / lines, text, fontsize=7.5, va="center",
-            transform=axes.transAxes,
-        )  # fmt: skip
-    if count > len(named):
-        rest = f"{count - len(named)} more points have no number"
-        axes.text(0, -0.02, rest, fontsize=7, va="top", color="0.4", transform=axes.transAxes)
-
-
-def phases(runs: Sequence[Run], title: str) -> dict[str, bytes]:
-    """Return one bar per run, the share of every phase in the time of a query, as PNG and SVG.
+def phases(runs: Sequence[Run]) -> dict[str, bytes]:
+    """Return one bar per run, the share of every phase in the time of a query, as {"png": …, …}.
 
     Bars are shares, the sum of the p50s stands at their end. Nothing where no run has the phases.
     """
@@ -218,7 +187,7 @@ def phases(runs: Sequence[Run], title: str) -> dict[str, bytes]:
     if not shown:
         return {}
     with style():
-        figure = Figure(figsize=(WIDTH, 1.3 + 0.3 * len(shown)), layout="constrained")
+        figure = Figure(figsize=(COLUMN, 0.62 + 0.16 * len(shown)), layout="constrained")
         axes = figure.add_subplot()
         start = np.zeros(len(shown))
         for phase in PHASES:
@@ -229,25 +198,23 @@ def phases(runs: Sequence[Run], title: str) -> dict[str, bytes]:
             colour, hatch = FILLS[phase]
             if have:
                 axes.barh(
-                    have, share, left=start[have], height=0.62, color=colour, hatch=hatch,
-                    edgecolor="white", linewidth=0.6, label=phase,
+                    have, share, left=start[have], height=0.7, color=colour, hatch=hatch,
+                    edgecolor="white", linewidth=0.4, label=phase,
                 )  # fmt: skip
                 start[have] += share
         for place, run in enumerate(shown):
             total = _total(run)
             said = f"{total:,.0f} ms" if total >= 100 else f"{total:,.3g} ms"
-            axes.text(101, place, said, va="center", fontsize=7.5)
-        names = [f"{titled(run, LONGEST_NAME)}, card {run.card8}" for run in shown]
-        axes.set_yticks(range(len(shown)), names, fontsize=7.5)
+            axes.text(1.02, place, said, va="center", transform=axes.get_yaxis_transform())
+        axes.set_yticks(range(len(shown)), named(shown, LONGEST_NAME))
         axes.set_ylim(len(shown) - 0.4, -0.6)
-        axes.set_xlim(0, 112)
-        axes.set_xticks(range(0, 101, 20))
+        axes.set_xlim(0, 100)
         left_out = f"; the {len(shown)} fastest of {len(split)}" if len(split) > len(shown) else ""
-        axes.set_xlabel(f"share of the time of a query, % (sum of the p50s at the right){left_out}")
+        axes.set_xlabel(f"share of the time of a query, %{left_out}")
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        figure.suptitle(clean(title, 110), fontsize=9, x=0.01, ha="left")
-        figure.legend(loc="outside lower center", ncols=len(PHASES), frameon=False, fontsize=8)
+        figure.legend(loc="outside upper right", ncols=len(PHASES), frameon=False,
+                      handlelength=1.2, columnspacing=0.8)  # fmt: skip
         return encoded(figure)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from bench.records import replay
 from bench.records.rows import Run, protocols
 from bench.records.text import code, escape
 from bench.records.words import by_label, metric_label, what_differs
-from bench.report.figures import curves, plot
+from bench.report.figures import curves, kept, plot
+from bench.report.figures.cost_plot import main_protocol
+from bench.report.figures.kept import Picture
 from bench.scoring.card import identity
 from bench.scoring.metrics import counted, junk_removed, mean_over_queries
 from bench.system import reading
@@ -29,16 +31,7 @@ from bench.types import LabelledRanks, Protocol
 
 MOST_ROWS = 60
 MOST_LINES = 8
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture in the formats that it has, what a reader who cannot see it is told, a caption."""
-
-    stem: str
-    files: Mapping[str, bytes]
-    alternative: str
-    caption: str
+LONGEST_LABEL = 22
 
 
 def of_dataset(
@@ -50,14 +43,28 @@ def of_dataset(
     """
     made = []
     headlines = sorted({run.headline for run in chosen})
+    others = [run for run in shown if run.card["dataset"]["name"] == dataset]
     for number, headline in enumerate(headlines, start=1):
         stem = dataset if len(headlines) == 1 else f"{dataset}-{number}"
         same = [run for run in chosen if run.headline == headline]
-        made.append(_intervals(same, dataset, stem))
-        made += _recall(results, same, dataset, f"{stem}-recall")
-        made += _differences(results, same, f"{stem}-differences")
-        made += _distractors(shown, same, dataset, f"{stem}-distractors")
+        readable = [(results / run.file).with_suffix(".npz").is_file() for run in same]
+        made += kept.pictures(
+            [*same, *others],
+            [stem, len(same), readable],
+            partial(_drawn, results, same, others, dataset, stem),
+        )
     return made
+
+
+def _drawn(
+    results: Path, same: Sequence[Run], others: Sequence[Run], dataset: str, stem: str
+) -> list[Picture]:
+    return [
+        _intervals(same, dataset, stem),
+        *_recall(results, same, dataset, f"{stem}-recall"),
+        *_differences(results, same, f"{stem}-differences"),
+        *_distractors(others, same, dataset, f"{stem}-distractors"),
+    ]
 
 
 def ranked(runs: Iterable[Run]) -> list[Run]:
@@ -74,13 +81,13 @@ def ranked(runs: Iterable[Run]) -> list[Run]:
 
 
 def bands(runs: Sequence[Run], most: int) -> list[Run]:
-    """Return at most so many runs, those of a card together, the best of every card in turn.
+    """Return at most so many runs, those that may be compared together, the best of each in turn.
 
-    Where all fit it only orders them: cards by their best run, and within a card the best first.
+    Where all fit it only orders them: groups by their best run, and in a group the best first.
     """
     groups: dict[tuple[bool, str], list[Run]] = {}
     for run in ranked(runs):
-        groups.setdefault((run.partial, run.card_id), []).append(run)
+        groups.setdefault((run.partial, run.protocol_key), []).append(run)
     turns = [run for turn in zip_longest(*groups.values()) for run in turn if run is not None]
     kept = {run.file for run in turns[:most]}
     return [run for group in groups.values() for run in group if run.file in kept]
@@ -91,18 +98,16 @@ def _intervals(runs: Sequence[Run], dataset: str, stem: str) -> Picture:
     label = metric_label(runs[0].headline)
     caption = (
         f"{escape(label)} of every row on {escape(dataset)}, with its 95 % interval over "
-        f"{plot.drawn_from(runs)}. Rows between two lines share a card, named at the right; "
-        "hollow: partial. "
+        f"{plot.drawn_from(runs)}. Rows under different rules are not to be compared; hollow: "
+        "partial. "
         + (
-            f"Drawn are {len(drawn)} of {len(runs):,} rows, the best of every card in turn; "
+            f"Drawn are {len(drawn)} of {len(runs):,} rows, the best under every rule in turn; "
             "the tables have all."
             if len(drawn) < len(runs)
             else f"From all {len(runs)} records of the table above."
         )
     )
-    return Picture(
-        stem, plot.draw(drawn, dataset), f"{label} on {dataset}, by protocol and method", caption
-    )
+    return Picture(stem, plot.draw(drawn), f"{label} on {dataset}, by protocol and method", caption)
 
 
 def _serious(runs: Sequence[Run]) -> list[Run]:
@@ -112,27 +117,33 @@ def _serious(runs: Sequence[Run]) -> list[Run]:
 
 
 def _recall(results: Path, runs: Sequence[Run], dataset: str, stem: str) -> list[Picture]:
-    drawn: list[tuple[str, dict[str, NDArray[np.float64]]]] = []
-    failed, names = [], protocols(runs)
-    for run in bands(_serious(runs), MOST_LINES):
+    protocol = main_protocol(protocols(runs) or ["all"])
+    readable: dict[Run, NDArray[np.float64]] = {}
+    failed = []
+    serious = _serious(runs)
+    group = next((run.protocol_key for run in bands(serious, len(serious))), "")
+    alike = [run for run in serious if run.protocol_key == group]
+    for run in ranked(alike)[:MOST_LINES]:
         try:
             by_protocol = recall_curves(results, run)
         except (BenchError, LookupError, ValueError, TypeError):
             failed.append(run)
             continue
-        drawn.append((f"{plot.titled(run)} ({run.card8})", by_protocol))
-    if not drawn:
+        if protocol in by_protocol:
+            readable[run] = by_protocol[protocol]
+    if not readable:
         return []
+    names = plot.named(list(readable), LONGEST_LABEL)
     left = f" Their ranks cannot be read: {_names(failed)}." if failed else ""
     caption = (
-        "The share of queries with at least one positive image among the first k, ignored images "
-        "taken out, from the exact ranks stored with the records. Of lines that run together the "
-        "last one listed is seen. Those of different cards, named in brackets, were scored under "
-        f"different rules. Shown: {len(drawn)} of {len(runs):,} rows, trained and "
-        f"complete, the best of every card in turn.{left}"
+        f"The share of queries ({escape(protocol)}) with at least one positive image among the "
+        "first k, ignored images taken out, from the exact ranks stored with the records; equal "
+        f"rows share a line. The best {len(readable)} of {len(alike):,} trained and complete "
+        f"rows under the rules of the best.{left}"
     )
-    picture = curves.recall(drawn, names, dataset)
-    return [Picture(stem, picture, f"Recall at k on {dataset}, by protocol", caption)]
+    drawn = list(zip(names, readable.values(), strict=True))
+    picture = curves.recall(drawn, protocol)
+    return [Picture(stem, picture, f"Recall at k on {dataset}, {protocol}", caption)]
 
 
 def recall_curves(results: Path, run: Run) -> dict[str, NDArray[np.float64]]:
@@ -173,15 +184,12 @@ def _differences(results: Path, runs: Sequence[Run], stem: str) -> list[Picture]
     if pair is None:
         return []
     one, other = pair
-    values = {}
+    name = main_protocol(protocols([one]))
     held = [reading.json_file(results / run.file) for run in pair]
-    for name in protocols([one]):
-        if not all(one.headline in each["scores"].get(name, {}) for each in held):
-            continue
-        mine, theirs = (_per_query(results / one.file, each, name) for each in held)
-        if np.any(~np.isnan(mine - theirs)):
-            values[name] = (mine, theirs)
-    if not values:
+    if not all(one.headline in each["scores"].get(name, {}) for each in held):
+        return []
+    mine, theirs = (_per_query(results / one.file, each, name) for each in held)
+    if np.all(np.isnan(mine - theirs)):
         return []
     lines = what_differs(by_label(pair))
     cards = (
@@ -193,13 +201,14 @@ def _differences(results: Path, runs: Sequence[Run], stem: str) -> list[Picture]
     together = _ranked_together(one) == _ranked_together(other)
     which = "under one heading of the table above" if together else "of the same queries and labels"
     caption = (
-        f"{escape(metric_label(one.headline))} of {escape(one.name)} minus that of "
-        f"{escape(other.name)} for every query, the two best rows {which}; "
+        f"{escape(metric_label(one.headline))} ({escape(name)}) of {escape(one.name)} minus that "
+        f"of {escape(other.name)} for every query, the two best rows {which}; "
         f"larger than 0 where the first is better. {cards}From the records "
         f"{code(one.run_id)} and {code(other.run_id)}."
     )
     words = f"Differences between {one.name} and {other.name}, query by query"
-    return [Picture(stem, curves.differences(one, other, values), words, caption)]
+    picture = curves.differences(one, other, name, mine, theirs)
+    return [Picture(stem, picture, words, caption)]
 
 
 def _per_query(path: Path, held: Mapping[str, Any], protocol: str) -> NDArray[np.float64]:
@@ -273,7 +282,7 @@ def _distractors(
         "distractors alone. Every marker was measured. "
         + (f"{len(drawn)} of {len(measured)} such methods." if len(drawn) < len(measured) else "")
     )
-    picture = curves.distractors(drawn, protocols(drawn[0]), dataset)
+    picture = curves.distractors(drawn, main_protocol(protocols(drawn[0])))
     return [Picture(stem, picture, f"{dataset} with distractors", caption.strip())]
 
 

@@ -1,7 +1,9 @@
 """How every picture is drawn, and the first of them: the headline metric with its intervals.
 
-Colours are those of Okabe and Ito, told apart by colour-blind readers; markers and dashes differ as
-well, so that a print in grey can be read. Nothing published is drawn.
+A picture is for print as it is: text of 7 points in one column (3.3 inches) or across the page (7
+inches), as PNG, SVG and PDF; in the last two, letters are text. Colours are those of Okabe and Ito,
+told apart by colour-blind readers; markers and dashes differ as well, so that a print in grey can
+be read.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -22,35 +25,51 @@ from bench.records.blocks import WORDS
 from bench.records.rows import Run, protocols
 from bench.records.text import clean
 from bench.records.words import metric_label
+from bench.report.tables.main import headings
+from bench.report.tables.markdown import pixels
 from bench.scoring.intervals import LANDMARKS
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B87B00", "#2E8BC0", "#555555", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)))
 SPREAD = 0.56
-LONGEST_NAME = 48
-WIDTH = 7.2  # inches, the text width of an A4 page
+LONGEST_NAME = 34
+COLUMN, WIDTH = 3.3, 7.0  # inches: a column of a paper, and its page
+SIZE = 7  # points, of all text
 DPI = 150  # of PNG
+FORMATS = ("png", "svg", "pdf")
 
 
-def draw(runs: Sequence[Run], dataset: str) -> dict[str, bytes]:
-    """Return the headline metric of the runs as {"png": …, "svg": …}; equal runs, equal bytes.
+def draw(runs: Sequence[Run]) -> dict[str, bytes]:
+    """Return the headline metric of the runs as {"png": …, …}; equal runs, equal bytes.
 
-    All runs have the same headline metric, and come in the order in which they are drawn, those of
-    a card together; the caller sees to that. A line is ruled between cards.
+    All runs have the same headline metric, and come in the order in which they are drawn, those
+    that may be compared together; the caller sees to that. Each group has its rules above it.
     """
     names = protocols(runs)
+    places, heads = _places(runs)
+    rows = places[-1] + 1
     with style():
-        figure = Figure(figsize=(WIDTH, 1.3 + _pitch(len(runs)) * len(runs)), layout="constrained")
+        figure = Figure(
+            figsize=(COLUMN, 0.62 + _pitch(rows, len(names)) * rows), layout="constrained"
+        )
         axes = figure.add_subplot()
         for index, name in enumerate(names):
-            _protocol(axes, runs, name, index, len(names))
-        _rows(axes, runs)
-        axes.set_xlim(_least(runs, names), 100.8)
+            _protocol(axes, runs, places, name, index, len(names))
+        axes.set_yticks(places, named(runs))
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(rows - 0.5, -0.5)
+        axes.grid(axis="x")
+        axes.set_xlim(_least(runs, names), 100)
+        for place, words in heads:
+            axes.text(0, place, words, transform=axes.get_yaxis_transform(), va="center",
+                      fontstyle="italic", color="0.35", clip_on=False)  # fmt: skip
         label = metric_label(runs[0].headline)
-        axes.set_xlabel(clean(f"{label}, %, with the 95 % interval over {drawn_from(runs)}"))
-        axes.set_title(clean(f"{dataset}: measured"), loc="left", fontweight="bold")
-        figure.legend(loc="outside lower center", ncols=max(1, min(len(names), 6)), frameon=False)
+        words = clean(f"{label}, %, with the 95 % interval over {drawn_from(runs)}")
+        figure.supxlabel(words, fontsize=SIZE)
+        if len(names) > 1 or names[:1] not in ([], ["all"]):
+            ncols = max(1, min(len(names), 4))
+            figure.legend(loc="outside upper right", ncols=ncols, frameon=False)
         return encoded(figure)
 
 
@@ -67,37 +86,60 @@ def style() -> AbstractContextManager[None]:
 
 _STYLE = {
     "svg.hashsalt": "report",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     "font.family": "DejaVu Sans",
-    "font.size": 8.5,
+    "font.size": SIZE,
     "text.parse_math": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "0.35",
-    "axes.linewidth": 0.7,
+    "axes.linewidth": 0.6,
     "axes.axisbelow": True,
-    "axes.titlesize": 9.5,
+    "axes.titlesize": SIZE,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlepad": 3.0,
+    "axes.labelpad": 2.0,
+    "figure.constrained_layout.h_pad": 0.02,
+    "figure.constrained_layout.w_pad": 0.03,
     "grid.color": "0.88",
-    "grid.linewidth": 0.6,
+    "grid.linewidth": 0.5,
     "xtick.color": "0.2",
     "ytick.color": "0.2",
-    "legend.fontsize": 8.5,
-    "hatch.linewidth": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.pad": 2.0,
+    "ytick.major.pad": 2.0,
+    "legend.fontsize": SIZE,
+    "legend.borderpad": 0.2,
+    "legend.borderaxespad": 0.2,
+    "legend.columnspacing": 1.2,
+    "legend.handletextpad": 0.3,
+    "hatch.linewidth": 0.5,
 }
 
 
+def settle(figure: Figure) -> None:
+    """Lay a figure out, at the resolution at which it is drawn, and keep it so."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        figure.set_dpi(DPI)  # at another one letters are narrower, and room for them is short
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
 def encoded(figure: Figure) -> dict[str, bytes]:
-    """Return a figure as PNG and SVG, without the date and the name of the program."""
-    nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    """Return a figure as PNG, SVG and PDF, without the date and the name of the program."""
+    nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None},
+               "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}  # fmt: skip
     made = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # it is drawn as a box
-        if figure.get_layout_engine() is not None:
-            figure.set_dpi(DPI)  # at another one letters are narrower, and room for them is short
-            figure.draw_without_rendering()  # both formats have one layout
-            figure.set_layout_engine(None)
-        for kind, metadata in nothing.items():
+        settle(figure)
+        for kind in FORMATS:
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+            figure.savefig(buffer, format=kind, dpi=DPI, metadata=nothing[kind])
             made[kind] = buffer.getvalue()
     return made
 
@@ -120,57 +162,65 @@ def titled(run: Run, longest: int = LONGEST_NAME) -> str:
     return shortened(f"{run.method}.{run.variant}", longest) + run.marked + run.stages
 
 
-def _pitch(count: int) -> float:
+def named(runs: Sequence[Run], longest: int = LONGEST_NAME) -> list[str]:
+    """Return the titles of the runs, with pixels, and then the card, where others are the same."""
+    names = [titled(run, longest) for run in runs]
+    for more in (pixels, lambda run: f"card {run.card8}", lambda run: run.run_id[-6:]):
+        counts = Counter(names)
+        names = [f"{name}, {more(run)}" if counts[name] > 1 else name
+                 for name, run in zip(names, runs, strict=True)]  # fmt: skip
+    return names
+
+
+def _places(runs: Sequence[Run]) -> tuple[list[int], list[tuple[int, str]]]:
+    """Return the place of every row from the top, and place and rules of every group of several."""
+    groups: list[list[Run]] = []
+    before = None
+    for run in runs:
+        key = (run.partial, run.protocol_key)
+        if key != before:
+            groups.append([])
+        groups[-1].append(run)
+        before = key
+    if len(groups) < 2:
+        return list(range(len(runs))), []
+    places, heads, at = [], [], 0
+    for members, words in zip(groups, headings(groups), strict=True):
+        heads.append((at, clean(words, 70)))
+        places += range(at + 1, at + 1 + len(members))
+        at += 1 + len(members)
+    return places, heads
+
+
+def _pitch(count: int, protocols: int) -> float:
     """Return the height of a row in inches: roomy for few rows, one page for sixty."""
-    return min(0.42, max(0.18, 7.0 / max(count, 1)))
+    return min(0.15 + 0.03 * protocols, max(0.13, 7.5 / max(count, 1)))
 
 
-def _protocol(axes: Axes, runs: Sequence[Run], name: str, index: int, count: int) -> None:
+def _protocol(
+    axes: Axes, runs: Sequence[Run], places: Sequence[int], name: str, index: int, count: int
+) -> None:
     """Draw one marker with its interval per run that has this protocol; partial ones are hollow."""
     colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
     shift = SPREAD * ((index + 0.5) / count - 0.5)
-    size = 6 if len(runs) <= 25 else 4
-    axes.plot([], [], marker, color=colour, label=clean(name).lstrip("_"))
-    scores = [(place + shift, run, run.score(name, run.headline)) for place, run in enumerate(runs)]
+    size = 3.6 if len(runs) <= 25 else 2.8
+    axes.plot([], [], marker, color=colour, markersize=size, label=clean(name).lstrip("_"))
+    scores = [(place + shift, run, run.score(name, run.headline))
+              for place, run in zip(places, runs, strict=True)]  # fmt: skip
     wide = [
         (y, *score.interval) for y, _, score in scores if score.mean is not None and score.interval
     ]
     if wide:
         y, low, high = np.array(wide).T
-        axes.hlines(y, 100 * low, 100 * high, colors=colour, linewidth=1.2, alpha=0.75)
+        axes.hlines(y, 100 * low, 100 * high, colors=colour, linewidth=0.9, alpha=0.75)
     for partial, face in ((False, colour), (True, "white")):
         there = [
             (s.mean, y) for y, run, s in scores if s.mean is not None and run.partial == partial
         ]
         if there:
             x, y = np.array(there).T
-            axes.plot(100 * x, y, marker, color=colour, markerfacecolor=face, markersize=size)
-
-
-def _rows(axes: Axes, runs: Sequence[Run]) -> None:
-    """Name every row, name every card at its first row, rule a line between cards."""
-    axes.set_yticks(range(len(runs)), [titled(run) for run in runs])
-    axes.tick_params(axis="y", length=0, labelsize=8.5 if len(runs) <= 35 else 7)
-    before = None
-    for place, run in enumerate(runs):
-        band = (run.partial, run.card_id)
-        if band == before:
-            continue
-        if before is not None:
-            axes.axhline(place - 0.5, color="0.7", linewidth=0.7)
-        before = band
-        axes.text(
-            1.01,
-            place,
-            f"card {run.card8}" + (", partial" if run.partial else ""),
-            transform=axes.get_yaxis_transform(),
-            va="center",
-            fontsize=7,
-            color="0.35",
-            family="DejaVu Sans Mono",
-        )
-    axes.set_ylim(len(runs) - 0.5, -0.5)
-    axes.grid(axis="x")
+            axes.plot(100 * x, y, marker, color=colour, markerfacecolor=face, markersize=size,
+                      markeredgewidth=0.7, clip_on=False)  # fmt: skip
 
 
 def _least(runs: Sequence[Run], names: Sequence[str]) -> float:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bench.records.text import clean
 from bench.records.words import metric_label
-from bench.report.figures.plot import encoded, style
+from bench.report.figures.plot import SIZE, WIDTH, encoded, style
 from bench.report.tables.sensitivity import FACTORS, Point, Study, shown
 
 DOT, BAR, ALL = "#0072B2", "#9CC9E3", "#D55E00"
@@ -19,11 +19,12 @@ ROW, NEAR = 0.30, 0.16
 
 
 def draw(study: Study) -> dict[str, bytes]:
-    """Return the picture as {"png": …, "svg": …}; the same study gives the same bytes."""
+    """Return the picture as {"png": …, …}; the same study gives the same bytes."""
     names = shown(study)
     rows = sum(len(points) for points in study.factors.values()) + len(study.factors)
     with style():
-        figure = Figure(figsize=(3.2 + 2.9 * len(names), 1.6 + 0.235 * rows), layout="constrained")
+        size = (min(WIDTH, 1.6 + 1.8 * len(names)), 0.8 + 0.135 * rows)
+        figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
         for axes, name in zip(panels, names, strict=True):
             _panel(axes, study, name)
@@ -34,8 +35,7 @@ def draw(study: Study) -> dict[str, bytes]:
             label.set_fontweight("bold" if bold else "normal")
         panels[0].set_ylim(ticks[-1][0] + 0.8, ticks[0][0] - 0.8)
         label = metric_label(study.headline)
-        figure.supxlabel(clean(f"change of {label} from the default, points"), fontsize=8.5)
-        figure.suptitle(clean(f"{study.name} on {study.dataset}: the same weights, other choices"))
+        figure.supxlabel(clean(f"change of {label} from the default, points"), fontsize=SIZE)
         return encoded(figure)
 
 
@@ -63,7 +63,7 @@ def _limits(study: Study) -> tuple[float, float]:
 def _panel(axes: Axes, study: Study, protocol: str) -> None:
     default = study.default.scores[protocol]
     where = "no score" if default is None else f"default {100 * default:.2f}"
-    axes.set_title(clean(f"{protocol}: {where}"), fontsize=9)
+    axes.set_title(clean(f"{protocol}: {where}"), fontsize=SIZE, fontweight="normal", loc="center")
     axes.axvline(0, color="0.35", linewidth=1.0, zorder=1)
     y = 0.0
     for points in study.factors.values():
@@ -73,9 +73,9 @@ def _panel(axes: Axes, study: Study, protocol: str) -> None:
             moved = study.moved(point, protocol)
             if moved is None:
                 continue
-            axes.plot([0, moved], [y, y], "-", color=BAR, linewidth=1.6, zorder=2)
+            axes.plot([0, moved], [y, y], "-", color=BAR, linewidth=1.1, zorder=2)
             inside = "white" if point.scores == study.default.scores else DOT
-            axes.plot(moved, y, "o", color=DOT, markerfacecolor=inside, markersize=4.5, zorder=3)
+            axes.plot(moved, y, "o", color=DOT, markerfacecolor=inside, markersize=3, zorder=3)
             if abs(moved) >= 0.005:
                 text = f"{moved:+.1f}" if abs(moved) >= 0.05 else f"{moved:+.2f}"
                 _text(axes, moved, y, text)
@@ -116,5 +116,5 @@ def _text(axes: Axes, x: float, y: float, text: str, pad: int = 6) -> None:
         textcoords="offset points",
         ha="left" if x >= 0 else "right",
         va="center",
-        fontsize=7.5,
+        fontsize=SIZE - 0.5,
     )

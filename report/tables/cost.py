@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 
 from bench.records import text
@@ -10,7 +11,8 @@ from bench.records.costs import Timed
 from bench.records.rows import Run, protocols
 from bench.records.text import escape, relative_target
 from bench.records.words import metric_label
-from bench.report.figures import cost_plot
+from bench.report.figures import cost_plot, kept, plot
+from bench.report.figures.kept import Picture
 from bench.report.tables.main import SHORT
 from bench.report.tables.markdown import name_link, small
 from bench.report.tables.numbers import NONE, ms
@@ -26,12 +28,13 @@ what was reserved. Sizes are decimal (1 MB is 1,000,000 bytes). "–": not measu
 [`README.md`](README.md#costs) defines each key.
 """
 FRONT = """\
-Every point is a complete run; grey: the interval of its time. A line is the Pareto front of the
-rows that were scored under the same rules, in one colour: no row of them on this machine is both
-cheaper and better than one on the line. The time of a query is decode, describe, search and
-re-rank, p50 each, added. Bytes are those that the search needs of an image of the database: its
-descriptor, or its part of an approximate index, and its local features where lists are re-ranked.
-Untrained networks and chance are left out where trained ones are to be seen.
+Every point is a complete run; grey: the 95 % intervals of its score and of its time. A line is the
+Pareto front of the rows that were scored under the same rules, in one colour: no row of them on
+this machine is both cheaper and better than one on the line. The time of a query is decode,
+describe, search and re-rank, p50 each, added. Bytes are those that the search needs of an image of
+the database: its descriptor, or its part of an approximate index, and its local features where
+lists are re-ranked. Untrained networks and chance are left out where trained ones are to be seen;
+a point without room for its name has none.
 """.strip()
 PHASES = """\
 What share of the time of a query goes into each phase, the fastest row first; the sum is at the
@@ -39,12 +42,12 @@ right.
 """.strip()
 
 
-def section(chosen: Sequence[Run], dataset: str) -> tuple[list[str], dict[str, bytes]]:
-    """Return the blocks on the costs of the runs of one dataset, and the files of their pictures.
+def section(chosen: Sequence[Run], dataset: str) -> tuple[list[str], list[Picture]]:
+    """Return the blocks on the costs of the runs of one dataset, and their pictures.
 
     There is a heading per machine: device, processor, threads and precision.
     """
-    blocks, files = [], {}
+    blocks, drawn = [], []
     machines = sorted({run.cost.machine for run in chosen if has_costs(run)})
     for number, machine in enumerate(machines, start=1):
         there = [run for run in chosen if run.cost.machine == machine and has_costs(run)]
@@ -54,21 +57,30 @@ def section(chosen: Sequence[Run], dataset: str) -> tuple[list[str], dict[str, b
         blocks.append(table(there))
         ending = "" if len(machines) == 1 else f"-{number}"
         title = f"{dataset} on {machine}"
-        against = f"Quality against the time of a query and against bytes per image, {title}"
-        shares = f"Share of each phase in the time of a query, {title}"
-        drawn = {
-            f"{dataset}-cost{ending}": (cost_plot.quality(there, title), against, FRONT),
-            f"{dataset}-phases{ending}": (cost_plot.phases(there, title), shares, PHASES),
-        }
-        for stem, (figures, words, caption) in drawn.items():
-            for kind, data in figures.items():
-                files[f"figures/{stem}.{kind}"] = data
-            if figures:
-                target = relative_target(PurePosixPath("figures", f"{stem}.png"))
-                vector = relative_target(PurePosixPath("figures", f"{stem}.svg"))
-                blocks.append(f"![{escape(words)}]({target})\n")
-                blocks.append(f"{caption} [Vector graphic]({vector}).\n")
-    return blocks, files
+        made = kept.pictures(there, [dataset, ending, machine],
+                             partial(_pictures, there, dataset, ending, title))  # fmt: skip
+        blocks += [block for picture in made for block in shown(picture)]
+        drawn += made
+    return blocks, drawn
+
+
+def _pictures(there: Sequence[Run], dataset: str, ending: str, title: str) -> list[Picture]:
+    against = f"Quality against the time of a query and against bytes per image, {title}"
+    shares = f"Share of each phase in the time of a query, {title}"
+    made = [
+        Picture(f"{dataset}-cost{ending}", cost_plot.quality(there), against, FRONT),
+        Picture(f"{dataset}-phases{ending}", cost_plot.phases(there), shares, PHASES),
+    ]
+    return [picture for picture in made if picture.files]
+
+
+def shown(picture: Picture) -> list[str]:
+    """Return the blocks of a picture: the picture, and its caption with its other formats."""
+    png, *others = (relative_target(PurePosixPath("figures", f"{picture.stem}.{kind}"))
+                    for kind in plot.FORMATS)  # fmt: skip
+    links = ", ".join(f"[{kind.upper()}]({target})"
+                      for kind, target in zip(plot.FORMATS[1:], others, strict=True))  # fmt: skip
+    return [f"![{escape(picture.alternative)}]({png})\n", f"{picture.caption} {links}.\n"]
 
 
 def has_costs(run: Run) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from bench.records import record, rows
-from bench.report.figures import curves, figures, plot
+from bench.report.figures import curves, figures, labels, plot
 from tests.support.checkout import ROOT
 
 HEADLINE = "map.trapezoid.junk-removed"
@@ -48,6 +49,8 @@ def test_recall_curves_are_the_recalls_of_the_records() -> None:
 def test_a_picture_is_drawn_only_from_what_was_measured(tmp_path: Path, made: ModuleType) -> None:
     chosen = loaded(tmp_path, made, made.make_record())
     drawn = figures.of_dataset(tmp_path, chosen, chosen, "mini")
+    again = figures.of_dataset(tmp_path, chosen, chosen, "mini")
+    assert again == drawn
     assert [picture.stem for picture in drawn] == ["mini"]  # no ranks, no pair, no distractors
 
 
@@ -134,8 +137,8 @@ def test_lines_over_distractors_join_what_differs_in_them_alone(
     near = [run for run in shown if run.dataset == "mini"]
     (picture,) = figures._distractors(shown, near, "mini", "x")
     svg = picture.files["svg"].decode()
-    assert "a.x -->" in svg
-    assert "b.x -->" not in svg, "its card differs in more"
+    assert ">a.x</text>" in svg
+    assert ">b.x</text>" not in svg, "its card differs in more"
     assert "1,001,061" in svg
     rest = [run for run in shown if run.dataset != "mini"]
     assert figures._distractors(shown, rest, "mini+r1m", "x") == []
@@ -154,12 +157,94 @@ def test_many_rows_keep_the_best_of_every_card(tmp_path: Path, made: ModuleType)
     assert len(figures.bands(chosen, 60)) == 40
 
 
-def test_lines_of_one_name_have_a_place_each_in_the_legend(
-    tmp_path: Path, made: ModuleType
+def test_equal_lines_are_drawn_once_and_have_all_names() -> None:
+    values = np.linspace(0, 0.9, len(curves.K))
+    drawn = [("one", values), ("two", values), ("three", values / 2)]
+    svg = curves.recall(drawn, "easy")["svg"].decode()
+    assert svg.count('id="line-') == 2
+    for name in ("one", "two", "three"):
+        assert svg.count(f">{name}</text>") == 1
+    assert ">100</text>" in svg
+    svg = curves.recall([("one", np.ones(len(curves.K)))], "easy")["svg"].decode()
+    assert ">50</text>" not in svg, "nothing is to be seen above k = 10"
+
+
+def test_rows_of_one_name_are_told_apart_by_what_differs(tmp_path: Path, made: ModuleType) -> None:
+    own = {**made.make_card()["preprocess"], "max_side_px": 240}
+    records = [
+        made.make_record(number=1),
+        made.make_record(card=made.make_card(preprocess=own), number=2),
+        made.make_record("delg", number=3),
+    ]
+    names = plot.named(loaded(tmp_path, made, *records))
+    assert len(set(names)) == 3
+    assert "delg.lite0" in names
+    assert any("240 px" in name for name in names)
+
+
+def test_only_what_changed_is_drawn_again(
+    tmp_path: Path, made: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = {"easy": np.linspace(0, 1, len(curves.K))}
-    svg = curves.recall([("same", values), ("same", values)], ["easy"], "mini")["svg"].decode()
-    assert svg.count("<!-- same -->") == 2
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))
+    drawn: list[int] = []
+    genuine = plot.encoded
+    for module in (plot, curves):
+        monkeypatch.setattr(module, "encoded", lambda f: drawn.append(1) or genuine(f))
+    record_of = made.make_record()
+    chosen = loaded(tmp_path / "a", made, record_of)
+    first = figures.of_dataset(tmp_path / "a", chosen, chosen, "mini")
+    assert len(drawn) == len(first) > 0
+    assert figures.of_dataset(tmp_path / "a", chosen, chosen, "mini") == first
+    assert len(drawn) == len(first), "nothing has changed"
+    (kept_in,) = (tmp_path / "cache" / "figures").glob("*.zip")
+    content = bytearray(kept_in.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept_in.write_bytes(content)
+    assert figures.of_dataset(tmp_path / "a", chosen, chosen, "mini") == first
+    assert len(drawn) == 2 * len(first), "a damaged file is drawn again"
+    other = loaded(tmp_path / "b", made, made.make_record(means=(0.9, 0.9, 0.9)))
+    assert figures.of_dataset(tmp_path / "b", other, other, "mini") != first
+    assert len(drawn) == 3 * len(first)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gap", "expected"),
+    [
+        ([0.0, 10.0, 10.0, 30.0], 4.0, [0.0, 8.0, 12.0, 30.0]),
+        ([5.0, 5.0, 5.0], 2.0, [3.0, 5.0, 7.0]),
+        ([9.0, 1.0], 3.0, [9.0, 1.0]),
+        ([], 1.0, []),
+    ],
+)
+def test_labels_are_spread_as_little_as_they_can_be(
+    wanted: list[float], gap: float, expected: list[float]
+) -> None:
+    assert labels.spread(wanted, gap) == pytest.approx(expected)
+
+
+def test_spread_labels_keep_order_and_distance_and_move_least() -> None:
+    draw = np.random.default_rng(1)
+    for _ in range(200):
+        wanted = draw.integers(0, 12, draw.integers(1, 8)).astype(float)
+        found = np.array(labels.spread(wanted.tolist(), 2.0))
+        order = np.argsort(wanted, kind="stable")
+        assert np.all(np.diff(found[order]) >= 2.0 - 1e-9)
+        cost = np.sum((found - wanted) ** 2)
+        for _ in range(20):  # no other allowed places near by are nearer to those wanted
+            other = found + draw.normal(0, 0.3, len(found))
+            if np.all(np.diff(other[order]) >= 2.0):
+                assert np.sum((other - wanted) ** 2) >= cost - 1e-9
+
+
+def test_letters_of_vector_graphics_are_text() -> None:
+    files = curves.recall([("a name", np.linspace(0, 0.9, len(curves.K)))], "easy")
+    assert set(files) == set(plot.FORMATS)
+    assert ">a name</text>" in files["svg"].decode()
+    assert b"/CIDFontType2" in files["pdf"], "TrueType, no outlines"
+    assert b"/Type3" not in files["pdf"]
+    assert b"CreationDate" not in files["pdf"]
+    width = float(re.search(rb"/MediaBox \[ 0 0 ([0-9.]+)", files["pdf"]).group(1))
+    assert width == pytest.approx(72 * plot.COLUMN)
 
 
 def test_nothing_is_cut_off_at_the_edge_of_a_picture() -> None:

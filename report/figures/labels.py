@@ -1,0 +1,79 @@
+"""Names in pictures beside what they name: spread along an axis, or beside points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+LETTER = 0.6  # mean width of a letter, in sizes of the font
+# Where a name may stand beside its point: towards it, and up, in points; the first free is taken.
+PLACES = [(side, up) for up in (0, 7, -7, 14, -14) for side in ("left", "right")]
+ABOVE = [(side, up) for up in (6, 12, -7) for side in ("right", "left")]  # beside a step upwards
+Box = tuple[float, float, float, float]
+
+
+def spread(wanted: Sequence[float], gap: float) -> list[float]:
+    """Return places at least `gap` apart, in the order of `wanted` and as near to them as can be.
+
+    The sum of squared distances is least: without the gaps it is isotonic regression, by pooling
+    neighbours that violate the order (Barlow et al., Statistical Inference under Order
+    Restrictions, 1972).
+
+    >>> spread([0.0, 10.0, 10.0, 30.0], 4)
+    [0.0, 8.0, 12.0, 30.0]
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    pools: list[list[float]] = []  # mean and size
+    for place, i in enumerate(order):
+        pools.append([wanted[i] - place * gap, 1])
+        while len(pools) > 1 and pools[-2][0] >= pools[-1][0]:
+            mean, size = pools.pop()
+            pools[-1][0] = (pools[-1][0] * pools[-1][1] + mean * size) / (pools[-1][1] + size)
+            pools[-1][1] += size
+    level = [mean for mean, size in pools for _ in range(int(size))]
+    out = [0.0] * len(wanted)
+    for place, i in enumerate(order):
+        out[i] = level[place] + place * gap
+    return out
+
+
+def beside(
+    axes: Axes,
+    points: Sequence[tuple[float, float, str, str]],
+    size: float,
+    places: Sequence[tuple[str, int]] = tuple(PLACES),
+) -> int:
+    """Write the name of each point (x, y, name, colour) where nothing is; return how many stand.
+
+    The layout of the figure must be settled. A name that finds no room is left out.
+    """
+    point = axes.figure.dpi / 72  # in pixels
+    inside = axes.get_window_extent()
+    limits = [edge / point for edge in (inside.x0, inside.y0, inside.x1, inside.y1)]
+    at = [axes.transData.transform((x, y)) / point for x, y, _, _ in points]
+    taken: list[Box] = [(x - 3, y - 3, x + 3, y + 3) for x, y in at]
+    count = 0
+    for (x, y), (px, py, name, colour) in zip(at, points, strict=True):
+        wide = LETTER * size * len(name)
+        for side, up in places:
+            aside = 5 if up == 0 else 2
+            start = x + aside if side == "left" else x - aside - wide
+            box = (start, y + up - size / 2, start + wide, y + up + size / 2)
+            fits = limits[0] <= box[0] and box[2] <= limits[2]
+            fits &= limits[1] <= box[1] and box[3] <= limits[3]
+            if fits and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                offset = (aside if side == "left" else -aside, up)
+                axes.annotate(
+                    name, (px, py), xytext=offset, textcoords="offset points", ha=side,
+                    va="center_baseline", fontsize=size, color=colour,
+                )  # fmt: skip
+                count += 1
+                break
+    return count
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+    return not apart
