@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError, unknown
+from bench.pipeline import options_of
+from bench.quiet import quiet
 from bench.records import record
 from bench.scoring import metrics
 from bench.scoring.card import Card, card_id
@@ -123,11 +126,7 @@ class Result:
 
         names, protocols = self.protocols, record.protocols_of(self.arrays, self.card)
         at = 0 if protocol is None else names.index(self[protocol].name)
-        known = range(len(self.queries))
-        number = self.queries.index(query) if query in self.queries else query
-        if isinstance(number, str | bool) or number not in known:
-            raise BenchError(f"there is no query {query}; there are {len(self.queries)}.")
-        number = known[known.index(int(number))]
+        number = self._number(query)
         last = replay.rankings(self.arrays, self.card, protocols)[-1]
         listed, truth = last.shortlist[last.of[at]], protocols[at].truth[number]
         row = listed.row[number][listed.row[number] != NO_ROW]
@@ -152,6 +151,55 @@ class Result:
             return record.write(Path(results), dict(self.content), self.arrays)
         except OSError as error:
             raise BenchError(f"no record can be written below {results}: {error}.") from error
+
+    def sheet(
+        self,
+        output: str | Path,
+        *,
+        queries: Sequence[int | str] | None = None,
+        worst: int | None = None,
+        top: int = 10,
+        protocol: str | None = None,
+        against: Result | None = None,
+    ) -> Path:
+        """Draw queries with the first `top` images of their lists, as .html, .png or .pdf.
+
+        `queries` are ids or numbers; without them the `worst` 5, or without labels 24 of the list;
+        `against` is a second result to set beside. Returns the path.
+        """
+        from bench.sheets import sheet
+
+        if not isinstance(output, str | Path):
+            raise BenchError(f"a sheet is written to a path, not to {type(output).__name__}.")
+        if self.data is None:
+            raise BenchError(
+                f"the data set {self.card['dataset']['name']} is not here, and a sheet shows its "
+                "images; name it: read_record(path, data=...)."
+            )
+        if not (against is None or isinstance(against, Result)):
+            raise BenchError(f"against is a {type(against).__name__}, and must be a result.")
+        given: dict[str, Any] = {"worst": worst, "top": top, "protocol": protocol}
+        options_of.checked(given, get_type_hints(sheet.Options), sheet.Options)
+        if isinstance(queries, str) or not isinstance(queries, Iterable | None):
+            raise BenchError(f"queries are a {type(queries).__name__}, and must be a list.")
+        numbers = None if queries is None else tuple(self._number(query) for query in queries)
+        with quiet(), tempfile.TemporaryDirectory() as folder:
+            other = None if against is None else against._path(folder)
+            chosen = sheet.Options(queries=numbers, against=other, **given)
+            sheet.of_run(self._path(folder), self.data, Path(output), chosen)
+        return Path(output)
+
+    def _path(self, folder: str) -> Path:
+        """Return the path of the record, which is written to `folder` where it is not yet."""
+        return self.path or self.save(folder)
+
+    def _number(self, query: int | str) -> int:
+        """Return the number of a query that is named by its id or number."""
+        known = range(len(self.queries))
+        number = self.queries.index(query) if query in self.queries else query
+        if isinstance(number, str | bool) or number not in known:
+            raise BenchError(f"there is no query {query}; there are {len(self.queries)}.")
+        return known[known.index(int(number))]
 
     def _image(self, row: int) -> str | None:
         if self.data is None or row >= len(self.data.database):

@@ -11,9 +11,12 @@ from bench.option import KEY
 from bench.pipeline.options import Options
 
 
-def checked(given: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """Return options by name; refuse names that are not known, and values of another type."""
-    fields, out = Options.__dataclass_fields__, {}
+def checked(given: dict[str, Any], known: dict[str, Any], of: Any = Options) -> dict[str, Any]:
+    """Return options by name; refuse names that are not known, and values of another type.
+
+    `of` is the dataclass whose fields declare them.
+    """
+    fields, out = of.__dataclass_fields__, {}
     for name, value in given.items():
         if name not in known:
             raise BenchError(f"there is no option {name!r}; there are {', '.join(sorted(known))}.")

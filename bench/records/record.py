@@ -129,7 +129,8 @@ def write(results: Path, record: dict[str, Any], arrays: Arrays) -> Path:
     """Write a record and its arrays below `results`; return the path of the JSON file.
 
     `record` is everything but the fields added here: schema, card_sha256, card_id, ranks and
-    sha256. The arrays are written first, so that a JSON file never stands alone.
+    sha256; those of a record that was read are replaced. The arrays are written first, so that a
+    JSON file never stands alone.
     """
     method = f"{record['method']['name']}.{record['method']['variant']}"
     stem = f"{short(record['card'])}-{record['run_id']}"
@@ -139,7 +140,7 @@ def write(results: Path, record: dict[str, Any], arrays: Arrays) -> Path:
     content = packed.getvalue()
     full = {
         "schema": SCHEMA,
-        **record,
+        **{key: value for key, value in record.items() if key != "sha256"},
         "card_sha256": sha256_json(record["card"]),
         "card_id": card_id(record["card"]),
         "ranks": {"file": f"{stem}.npz", "sha256": hashlib.sha256(content).hexdigest()},

@@ -165,6 +165,11 @@ def dataset_of(opened: Opened, named: str | None) -> Dataset:
     dataset = lists.dataset_of(card, named, where)
     if named is None:
         lists.check_revision(card, dataset, dataset.name, where)
+    return with_images(dataset)
+
+
+def with_images(dataset: Dataset) -> Dataset:
+    """Return a data set with the places of its images; refuse one that has none here."""
     dataset, _ = datasets.placed(dataset)
     files = [dataset.folder / image.path for image in (*dataset.queries, *dataset.database)]
     if not any(file.is_file() for file in files):

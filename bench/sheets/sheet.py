@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench import datasets
 from bench.errors import BenchError
+from bench.records import record
 from bench.records.rows import load as load_runs
 from bench.records.rows import newest
 from bench.records.words import gist, metric_label
@@ -84,15 +85,19 @@ def for_report(results: Path, name: str) -> tuple[Path, list[str]]:
     return output, make([results / run.file for run in order], output, options)
 
 
-def of_unlabelled(path: Path, dataset: Dataset, results: Path) -> Path:
-    """Write the sheet of a record of photographs without labels; return its path in `results`.
+def of_run(path: Path, dataset: Dataset, output: Path, options: Options) -> list[str]:
+    """Write the sheet of a record to `output`; `dataset` is what was run, with its images."""
+    _check_suffix(output)
+    opened = content.open_record(path, options.protocol)
+    return _write([opened], content.with_images(dataset), output, options)
 
-    `dataset` is what was run.
-    """
-    opened = content.open_record(path, None)
-    name = f"{opened.name}-{cards.short(opened.held['card'])}.html"
+
+def of_unlabelled(path: Path, dataset: Dataset, results: Path) -> Path:
+    """Write the sheet of a record of photographs without labels; return its path in `results`."""
+    held = record.read(path)
+    name = f"{held['method']['name']}.{held['method']['variant']}-{cards.short(held['card'])}.html"
     output = results / "sheets" / dataset.name / name
-    _write([opened], dataset, output, Options())
+    of_run(path, dataset, output, Options())
     return output
 
 

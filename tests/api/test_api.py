@@ -112,6 +112,9 @@ def test_a_result_has_views_with_the_ids_of_images(town, tmp_path: Path) -> None
     assert again.scores.equals(result.scores)
     assert again.shortlist("q3").equals(listed)
     assert len(bench.read_records(tmp_path / "kept")) == 1
+    copy = again.save(tmp_path / "copies")  # of a record that was read
+    assert bench.verify(copy) == []
+    assert bench.read_record(copy).card_id == result.card_id
 
 
 def test_results_are_compared_written_or_not(town, tmp_path: Path) -> None:
