@@ -20,11 +20,12 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import plugins
+from bench import contract, plugins
 from bench.data import dataset_json, locate, plain, published, raw
 from bench.errors import BenchError, first_few, unknown
 from bench.facts import Expected, Facts
 from bench.root import ROOT
+from bench.system import typed
 from bench.system.notes import note
 from bench.system.paths import data_root, expanded
 from bench.types import Areas, Dataset, GroundTruth, Image, LimitRule, Protocol, Rows
@@ -164,17 +165,13 @@ def _entry(chosen: plugins.Named) -> Entry:
     """Return what a data set plug-in states of itself, checked."""
     module, name = chosen.module, chosen.name
     variants, facts = getattr(module, "VARIANTS", {}), getattr(module, "FACTS", None)
-    well = isinstance(variants, Mapping) and all(
-        isinstance(word, str) and word for pair in variants.items() for word in pair
-    )
-    if not well:
-        raise BenchError(
-            f"the data set {name!r}: VARIANTS must map the names of variants to a line each."
-        )
+    contract.stated(contract.Variants, variants, f"the data set {name!r}", "VARIANTS")
     if not isinstance(facts, Facts | None):
         raise BenchError(
             f"the data set {name!r}: FACTS is a {type(facts).__name__}, not bench.facts.Facts."
         )
+    if facts is not None:
+        contract.stated(typed.mapping_of(Facts), vars(facts), f"the data set {name!r}", "FACTS")
     return Entry(name, module, variants, facts)
 
 

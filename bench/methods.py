@@ -202,13 +202,12 @@ def local_of(method: Method, info: MethodInfo) -> LocalRule:
 def _variants(module: ModuleType, name: str) -> dict[str, str]:
     """Return the variants of a plug-in; check that it has the two names a plug-in must have."""
     variants = getattr(module, "VARIANTS", None)
-    if not isinstance(variants, Mapping) or not all(
-        isinstance(item, str) and item for pair in variants.items() for item in pair
-    ):
+    if variants is None:
         raise BenchError(
             f"the method {name!r} has no VARIANTS: a mapping from the name of a variant to one "
             "line about it, the default first."
         )
+    contract.stated(contract.Variants, variants, f"the method {name!r}", "VARIANTS")
     if not any(variant != ANY for variant in variants):
         raise BenchError(f"the method {name!r} has a VARIANTS without a named variant.")
     if not callable(getattr(module, "load", None)):

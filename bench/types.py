@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from typing import Protocol as Interface
 
 import numpy as np
+from annotated_types import Ge, Gt, Le, Len
 from numpy.typing import NDArray
 
 Precision = Literal["float32", "float16"]
@@ -19,6 +20,9 @@ Measure = Literal["none", "sample", "latency"]  # `bench.measure.timing`
 Rows = NDArray[np.int64]
 NO_ROW = -1
 Box = tuple[float, float, float, float]
+Above0 = Annotated[float, Gt(0)]
+AtLeast1 = Annotated[int, Ge(1)]
+Scales = Annotated[tuple[Above0, ...], Len(1)]  # different ones
 
 NOT_RETRIEVED = int(np.iinfo(np.int64).max)  # the rank of what an approximate search did not find
 
@@ -155,19 +159,19 @@ class Preprocess:
     channels: Literal["rgb", "bgr"] = "rgb"
     orientation: Literal["ignore", "apply"] = "ignore"
     crop_rounding: Literal["round", "truncate"] = "round"
-    max_side_px: int | None = 1024
+    max_side_px: AtLeast1 | None = 1024
     cap_filter: Literal["bilinear", "thumbnail-lanczos"] = "bilinear"
     query_cap: Literal["own", "relative"] = "relative"
     resize: str = "native"
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    scales: tuple[float, ...] = (1.0,)
+    std: tuple[Above0, Above0, Above0] = (58.395, 57.12, 57.375)
+    scales: Scales = (1.0,)
     scale_size: Literal["round", "floor"] = "round"
     scale_sampling: Literal[
         "size-ratio", "scale-factor", "legacy-corner", "antialias", "opencv"
     ] = "size-ratio"
     combine: Literal["sum-of-units", "power-mean", "maximum"] = "sum-of-units"
-    combine_power: float = 1.0
+    combine_power: Annotated[float, Gt(0), Le(100)] = 1.0
 
 
 @dataclass(frozen=True)
@@ -193,18 +197,18 @@ class LocalRule:
                     (`bench.rerank.verification`)
     """
 
-    dim: int
-    stride_px: float
+    dim: AtLeast1
+    stride_px: Above0
     offset_px: float = 0.0
-    scales: tuple[float, ...] = (0.25, 0.35355338, 0.5, 0.70710677, 1.0, 1.4142135, 2.0)
+    scales: Scales = (0.25, 0.35355338, 0.5, 0.70710677, 1.0, 1.4142135, 2.0)
     threshold: float = 0.0
     threshold_rule: Literal["at-least", "halved"] = "at-least"
-    max_features: int = 1000
-    match_distance: float = 1.0
+    max_features: AtLeast1 = 1000
+    match_distance: Above0 = 1.0
     mutual: bool = False
     upright: bool = False
-    least_inliers: int = 0
-    inlier_weight: float = 0.0
+    least_inliers: Annotated[int, Ge(0)] = 0
+    inlier_weight: Annotated[float, Ge(0)] = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,9 +63,9 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
         reading.check_depth(data)
     except ValueError as error:
         raise BenchError(f"{where}: {error}.") from None
-    data, place, fault = typed.checked(DatasetFile, _numbered(_json_form(data), where))
+    data, fault = typed.checked(DatasetFile, _numbered(_json_form(data), where))
     if fault:
-        raise BenchError(f"{where}: {place}{': ' if place else ''}{fault}.")
+        raise BenchError(f"{where}: {fault}.")
     if bool(data["queries"]) != bool(data["protocols"]):
         empty = "protocols" if data["queries"] else "queries"
         raise BenchError(

@@ -232,10 +232,9 @@ def check(record: dict[str, Any], where: str) -> None:
     from bench.records.model import Record
     from bench.system import typed
 
-    _, place, fault = typed.checked(Record, record)
+    _, fault = typed.checked(Record, record)
     if fault:
-        at = place or "the top"
-        raise BenchError(f"{where} does not fit results/record.schema.json at {at}: {fault}.")
+        raise BenchError(f"{where} does not fit results/record.schema.json: {fault}.")
 
 
 def same(one: Any, other: Any) -> bool:

@@ -30,9 +30,10 @@ class Schema(GenerateJsonSchema):
         """Return the schema of a TypedDict."""
         made = super().typed_dict_schema(schema)
         del made["title"]
-        made["description"] = " ".join(made["description"].split())
-        for name, text in _docstrings(schema["cls"]).items():
-            made["properties"][name]["description"] = text
+        if "description" in made:  # and so a source, unlike the mapping of a dataclass
+            made["description"] = " ".join(made["description"].split())
+            for name, text in _docstrings(schema["cls"]).items():
+                made["properties"][name]["description"] = text
         return made
 
 

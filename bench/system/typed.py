@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired, get_type_hints
 
 from pydantic import (
     BeforeValidator,
@@ -22,13 +23,14 @@ from pydantic import (
     with_config,
 )
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
+from typing_extensions import TypedDict
 
 from bench.errors import unknown
 from bench.system import reading
 
 # Of a TypedDict: whether it may have other keys as well. A part without either is as its whole.
-CLOSED = with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
-OPEN = with_config(ConfigDict(strict=True, extra="allow", allow_inf_nan=False))
+CLOSED = with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
+OPEN = with_config(ConfigDict(extra="allow", allow_inf_nan=False))
 NAME = "of lower-case letters, digits, '.', '_', '+' and '-', a letter or digit first"
 ALLOWED = {
     "literal_error": "be {expected}",
@@ -41,6 +43,15 @@ ALLOWED = {
     "finite_number": "be a finite number",
     "too_short": "have {minItems} items",
     "too_long": "have {maxItems} items",
+}
+KINDS = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "a string",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
 }
 OURS = ("path", "number")  # errors of our models, whose message is the rest of the sentence
 LARGEST = 2**63 - 1
@@ -83,39 +94,60 @@ Above0 = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Share | None
 Text = Annotated[str, Field(min_length=1)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", title="64 hex digits in lower case")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$", title=NAME)]
 
 
-def checked(kind: type, value: Any) -> tuple[Any, str, str]:
-    """Return the value with what pydantic makes of it, and place and sentence of what is wrong.
+@cache
+def mapping_of(kind: type) -> type:
+    """Return the type of a mapping with the fields of a dataclass; a default need not be given."""
+    hints = get_type_hints(kind, include_extras=True)
+    keys = {
+        field.name: hints[field.name]
+        if field.default is field.default_factory is MISSING
+        else NotRequired[hints[field.name]]
+        for field in fields(kind)
+    }
+    made: type = TypedDict(kind.__name__, keys)  # type: ignore[misc]
+    return CLOSED(made)
 
-    Place is "" for the top and for a value that fits, whose sentence is "". A whole number that is
-    written with a point becomes an int; nothing else is converted.
+
+def plain(value: Any) -> Any:
+    """Return what a plug-in states with dicts for other mappings and tuples for lists."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
+
+
+def checked(kind: Any, value: Any, at: str = "") -> tuple[Any, str]:
+    """Return what pydantic makes of a value, and the first fault: "" or "place: what is wrong".
+
+    `at` is the place of the value itself. A whole number may become a float, or be written as one;
+    nothing else is converted.
     """
     try:
-        return _adapter(kind).validate_python(value), "", ""
+        return _adapter(kind).validate_python(value, strict=True), ""
     except ValidationError as error:
-        faults = error.errors(include_url=False)
-    fault = _first(faults)
-    path = _path(value, fault)
-    return value, place(path), _sentence(fault, _node(schema(kind), path))
+        fault = _first(error.errors(include_url=False))
+    path = [at, *_path(value, fault)] if at else _path(value, fault)
+    sentence = _sentence(fault, _node(schema(kind), path[bool(at) :]))
+    return value, f"{place(path)}: {sentence}" if path else sentence
 
 
 @cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
 @cache
-def schema(kind: type) -> dict[str, Any]:
+def schema(kind: Any) -> dict[str, Any]:
     """Return the JSON schema of a type."""
     from bench.system.json_schema import Schema  # so that checking stays quick to import
 
     return {"$schema": Schema.schema_dialect, **_adapter(kind).json_schema(schema_generator=Schema)}
 
 
-def schema_text(kind: type) -> str:
+def schema_text(kind: Any) -> str:
     """Return the JSON schema of a type as its file holds it."""
     return f"{json.dumps(schema(kind), indent=1)}\n"
 
@@ -131,6 +163,8 @@ def place(path: Path) -> str:
 def _first(faults: Sequence[ErrorDetails]) -> ErrorDetails:
     """Return the first fault; beside a key that is missing, the key that is written wrongly."""
     first = faults[0]
+    if first["type"] == "missing" and isinstance(first["loc"][-1], int):  # of a tuple
+        return {**first, "type": "too_short", "loc": first["loc"][:-1]}
     if first["type"] != "missing":
         return first
     extra = (
@@ -162,7 +196,8 @@ def _node(root: dict[str, Any], path: Path) -> dict[str, Any]:
     node = _resolved(root, root)
     for step in path:
         inner = node.get("properties", {}).get(step) or node.get("additionalProperties")
-        inner = node.get("items") if isinstance(step, int) else inner
+        if isinstance(step, int):
+            inner = [*node.get("prefixItems", ()), node.get("items")][: step + 1][-1]
         if not isinstance(inner, dict):
             return {}
         node = _resolved(root, inner)
@@ -185,14 +220,15 @@ def _resolved(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
 
 def _sentence(fault: ErrorDetails, node: dict[str, Any]) -> str:
     """Return in words what a fault is, and what is allowed; `node` is the schema of the place."""
-    kind, shown, context = fault["type"], _shown(fault["input"]), fault.get("ctx", {})
+    kind, shown = fault["type"], _shown(fault["input"])
+    context = {key: whole(value) for key, value in fault.get("ctx", {}).items()}
     if kind == "missing":
         return f"the key {fault['loc'][-1]!r} is missing"
     if kind == "extra_forbidden":
         return str(unknown("key", str(fault["loc"][-1]), node["properties"])).rstrip(".")
     if kind == "twice":
         return f"{_shown(context['item'])} stands twice"
-    if kind in ("too_short", "string_too_short") and context["min_length"] == 1:
+    if kind in ("too_short", "string_too_short") and context.get("min_length") == 1:
         return "must not be empty"
     if kind in OURS:
         return f"is {shown}, {fault['msg']}"
@@ -208,7 +244,8 @@ def _allowed(kind: str, facts: Mapping[str, Any]) -> str:
     if kind in ALLOWED:
         return ALLOWED[kind].format_map(facts)
     kinds = facts["type"]
-    return f"be of type {kinds if isinstance(kinds, str) else ' or '.join(kinds)}"
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    return f"be {' or '.join(KINDS[kind] for kind in dict.fromkeys(kinds))}"
 
 
 def _shown(value: Any) -> str:
@@ -216,7 +253,11 @@ def _shown(value: Any) -> str:
     if isinstance(value, list | tuple | Mapping):
         items = value.values() if isinstance(value, Mapping) else value
         if len(value) > 9 or any(isinstance(item, list | tuple | Mapping) for item in items):
-            return "an object" if isinstance(value, Mapping) else f"an array of {len(value)}"
+            return (
+                f"a mapping of {len(value)}"
+                if isinstance(value, Mapping)
+                else f"a list of {len(value)}"
+            )
     if isinstance(value, int) and not isinstance(value, bool):
         return reading.short(value, 60)
     text = json.dumps(value[:60] if isinstance(value, str) else value, default=str)

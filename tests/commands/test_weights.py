@@ -186,23 +186,23 @@ FACTS = {"file": "a.pth", "licence": "MIT", "training_set": "x", "url": "https:/
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (["a"], r"WEIGHTS is \['a'\], and should be a mapping from variant"),
+        (["a"], r'WEIGHTS: must be a mapping, but is \["a"\]'),
         ({"b": FACTS}, "WEIGHTS: no variant is called 'b'"),
-        ({"a": "x"}, "WEIGHTS of a is 'x', and should be a mapping"),
+        ({"a": "x"}, 'WEIGHTS.a: must be a mapping, but is "x"'),
         ({"a": {**FACTS, "urls": "x"}}, "no key is called 'urls'; did you mean url"),
-        ({"a": {**FACTS, "file": None}}, "file is None, and should be a string"),
-        ({"a": {**FACTS, "file": "../a.pth"}}, "file is '../a.pth', and should be a plain"),
-        ({"a": {**FACTS, "file": ".hidden"}}, "should be a plain file name"),
-        ({"a": {**FACTS, "licence": ""}}, "licence is '', and should be a string"),
-        ({"a": {k: v for k, v in FACTS.items() if k != "licence"}}, "has no 'licence'"),
-        ({"a": {**FACTS, "url": "file:///etc/passwd"}}, "url is 'file:///etc/passwd', and should"),
-        ({"a": {**FACTS, "url": "https://x.org/a b"}}, "should be an address"),
-        ({"a": {**FACTS, "url": "https://x.org/ä"}}, "should be an address"),
-        ({"a": {**FACTS, "url": None}}, "has no 'url', 'hub' or 'manual'"),
-        ({"a": {**FACTS, "size_bytes": "12"}}, "size_bytes is '12', and should be a positive int"),
-        ({"a": {**FACTS, "size_bytes": True}}, "size_bytes is True"),
-        ({"a": {**FACTS, "sha256": "A" * 64}}, "sha256 is 'AAA"),
-        ({"../a": FACTS}, "a variant in WEIGHTS is '../a', and should be usable"),
+        ({"a": {**FACTS, "file": None}}, "file: must be a plain file name, but is null"),
+        ({"a": {**FACTS, "file": "../a.pth"}}, 'file: must be a plain .*"../a.pth"'),
+        ({"a": {**FACTS, "file": ".hidden"}}, "must be a plain file name"),
+        ({"a": {**FACTS, "licence": ""}}, "licence: must not be empty"),
+        ({"a": {k: v for k, v in FACTS.items() if k != "licence"}}, "the key 'licence' is missing"),
+        ({"a": {**FACTS, "url": "file:///etc/passwd"}}, 'url: .*"file:///etc/passwd"'),
+        ({"a": {**FACTS, "url": "https://x.org/a b"}}, "must be an address"),
+        ({"a": {**FACTS, "url": "https://x.org/ä"}}, "must be an address"),
+        ({"a": {**FACTS, "url": None}}, "needs 'url', 'hub' or 'manual'"),
+        ({"a": {**FACTS, "size_bytes": "12"}}, 'size_bytes: must be a whole .*"12"'),
+        ({"a": {**FACTS, "size_bytes": True}}, "size_bytes: .* is true"),
+        ({"a": {**FACTS, "sha256": "A" * 64}}, 'sha256: .*"AAA'),
+        ({"../a": FACTS}, 'WEIGHTS: must be the name of a folder, but is "../a"'),
     ],
 )
 def test_wrong_facts_are_one_sentence(given: Any, says: str) -> None:
@@ -220,6 +220,6 @@ def test_a_method_with_wrong_facts_is_named_in_the_listing(
     monkeypatch.setattr(token, "WEIGHTS", {"r101": {}})
     said = cli("weights", "list")
     assert said.status == 0
-    assert "token: the method 'token': WEIGHTS of r101 has no 'file'" in said.out
+    assert "token: the method 'token': WEIGHTS.r101: the key 'file' is missing" in said.out
     assert "dolg.r101\n" in said.out
     assert re.search("token +broken .*the method 'token': WEIGHTS", cli("list").out)

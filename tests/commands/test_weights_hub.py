@@ -85,7 +85,7 @@ def test_a_run_without_the_file_names_the_command(workspace: Any, cli: Any, refu
     [
         ({"hub": "owner"}, "OWNER/NAME"),
         ({"hub": f"{REPOSITORY}@main"}, "OWNER/NAME@COMMIT"),
-        ({"hub": REPOSITORY, "url": "https://example.org/x"}, "without url"),
+        ({"hub": REPOSITORY, "url": "https://example.org/x"}, "'hub' without 'url'"),
         ({"url": "https://example.org/x", "dim": 0}, "dim"),
         ({"url": "https://example.org/x", "licence_code": ""}, "licence_code"),
         ({}, "'url', 'hub' or 'manual'"),

@@ -137,7 +137,7 @@ DEFECTS: dict[str, tuple[Callable[[Data], Any], str]] = {
     ),
     "box beyond floats": (
         lambda d: d["queries"][0].update(box=[1, 2, 10**400, 4]),
-        "f: queries[0].box[2]: must be of type number, but is a number of 1329 bits.",
+        "f: queries[0].box[2]: must be a number, but is a number of 1329 bits.",
     ),
     "infinite box": (
         lambda d: d["queries"][0].update(box=[1, 2, float("inf"), 4]),
@@ -174,11 +174,11 @@ DEFECTS: dict[str, tuple[Callable[[Data], Any], str]] = {
     ),
     "half a row": (
         lambda d: d["protocols"]["easy"][2]["positive"].append(0.5),
-        "f: protocols.easy[2].positive[1]: must be of type integer or string, but is 0.5.",
+        "f: protocols.easy[2].positive[1]: must be a whole number or a string, but is 0.5.",
     ),
     "a row as true": (
         lambda d: d["protocols"]["easy"][2]["positive"].append(True),
-        "f: protocols.easy[2].positive[1]: must be of type integer or string, but is true.",
+        "f: protocols.easy[2].positive[1]: must be a whole number or a string, but is true.",
     ),
     "a row twice": (
         lambda d: d["protocols"]["easy"][0]["positive"].append(3),
@@ -221,7 +221,7 @@ def test_every_defect_is_one_sentence_with_its_place(small: Data, defect: str) -
 
 @pytest.mark.parametrize("data", [None, [], 5, "x", True, [{}]])
 def test_what_is_not_an_object_is_refused(data) -> None:
-    with pytest.raises(BenchError, match=r"^f: .*must be of type object, but is "):
+    with pytest.raises(BenchError, match=r"^f: .*must be a mapping, but is "):
         parse(data)
 
 

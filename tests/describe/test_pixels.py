@@ -239,7 +239,7 @@ def test_options_replace_the_rule_of_the_method() -> None:
     [
         ({"resize": "bilinear:28x28", "max_side_px": 512}, "max_side_px"),
         ({"resize": "huge"}, "'huge'"),
-        ({"resize": 3}, "resize is 3"),
+        ({"resize": 3}, "resize: must be a string, but is 3"),
         ({"scale_sampling": "opencv", "scale_size": "floor"}, "scale_size"),
         ({"combine_power": 2.0}, "combine_power"),
         ({"combine": "power-mean", "combine_power": 0}, "combine_power"),

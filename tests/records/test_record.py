@@ -110,7 +110,7 @@ def test_nan_is_null_and_null_is_no_score(recorded: Path) -> None:
         (b"[]", "has record schema None, and this version reads 1"),
         (b"{}", "has record schema None, and this version reads 1"),
         (b'{"schema": 2}', "has record schema 2, and this version reads 1; read it with the"),
-        (b'{"schema": 1}', "does not fit results/record.schema.json at the top: "),
+        (b'{"schema": 1}', "does not fit results/record.schema.json: the key "),
     ],
 )
 def test_files_that_are_no_record(tmp_path: Path, content: bytes, expected: str) -> None:
@@ -168,7 +168,7 @@ def test_a_record_cannot_name_arrays_elsewhere(held, tmp_path: Path) -> None:
     content.pop("sha256")
     content["sha256"] = sha256_json(content)
     (tmp_path / "r.json").write_text(json.dumps(content), encoding="ascii")
-    with pytest.raises(BenchError, match=r"does not fit .* at ranks\.file"):
+    with pytest.raises(BenchError, match=r"does not fit .*: ranks\.file"):
         record.read(tmp_path / "r.json")
 
 
