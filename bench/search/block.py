@@ -29,10 +29,9 @@ from bench.search.count import (
     grid,
     in_bands,
     ladder,
-    pair_scores,
-    scores_of,
 )
 from bench.search.listing import Lists, below, hopeful, settle
+from bench.search.pairs import pair_scores, scores_of
 from bench.store.matrix import Matrix, check_all, check_block, read, take
 from bench.types import Rows
 
@@ -139,7 +138,6 @@ def count(
     scaled = _scale(asked.queries)
     tiles = [slice(at, at + asked.tile) for at in range(0, len(asked.queries), asked.tile)]
     products = [_product_on(asked.device, scaled.queries[tile]) for tile in tiles]
-    error = scaled.error + _fast_error(parts, products, scaled, asked, low, high, first)
     known = ladder(asked.labels, scaled.exponents)
 
     def score(query: Rows, row: Rows) -> Float64:
@@ -168,6 +166,8 @@ def count(
 
     span, tally = (np.inf, 0.0), Tally(known)
     with ThreadPoolExecutor(asked.threads) as pool, threadpool_limits(1, "blas"):
+        measured = _fast_error(parts, products, scaled, asked, (low, high, first), pool)
+        error = scaled.error + measured
         starts = range(low, high, asked.rows)
         for start, ((least, most), seen) in _in_order(pool, asked.threads, look, starts):
             span = min(span[0], least), max(span[1], most)
@@ -313,33 +313,35 @@ def _fast_error(
     products: list[Product],
     scaled: _Scaled,
     asked: Asked,
-    low: int,
-    high: int,
-    first: int,
+    piece: tuple[int, int, int],
+    pool: ThreadPoolExecutor,
 ) -> float:
     """Measure by how much a fast score may differ from the true one, for a row of norm 1.
 
     Compared are a few queries with some rows of low:high, spread over them and over the labelled
     ones, and all queries with a few. If a row is no descriptor, the first such one is refused.
+    `piece` is low, high, and the number of row 0 in the whole database.
     """
+    low, high, first = piece
     labelled = np.unique(asked.labels.row) - first
     labelled = labelled[(labelled >= low) & (labelled < high)]
     known = np.linspace(low, high - 1, min(high - low, SAMPLE_ROWS)).astype(np.int64)
     some = np.linspace(0, len(labelled) - 1, min(len(labelled), SAMPLE_ROWS // 4)).astype(np.int64)
     known = np.concatenate([known, labelled[some]])
     few = np.unique(np.linspace(0, len(scaled.queries) - 1, SAMPLE_QUERIES).astype(np.int64))
-    worst = LEAST_ERROR * max(1.0, float(np.sqrt(parts[0].shape[1])) / 64)
     alone = _product_on(asked.device, scaled.queries[few])
     powers = np.ldexp(1.0, -scaled.exponents)
-    for at in range(0, len(known), 512):
-        some = known[at : at + 512]
-        worst = max(worst, _off(parts, alone, asked.queries[few], powers[few], some))
+    compared = [
+        (alone, asked.queries[few], powers[few], known[at : at + 512])
+        for at in range(0, len(known), 512)
+    ]
     if len(few) < len(scaled.queries):
         spread = known[:: max(1, len(known) // FEW_ROWS)][:FEW_ROWS]
         for i, product in enumerate(products):
             tile = slice(i * asked.tile, (i + 1) * asked.tile)
-            worst = max(worst, _off(parts, product, asked.queries[tile], powers[tile], spread))
-    return SAFETY * worst
+            compared.append((product, asked.queries[tile], powers[tile], spread))
+    least = LEAST_ERROR * max(1.0, float(np.sqrt(parts[0].shape[1])) / 64)
+    return SAFETY * max(least, *pool.map(lambda pair: _off(parts, *pair), compared))
 
 
 def _off(

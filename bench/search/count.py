@@ -1,4 +1,4 @@
-"""Float64 scores of (query, row) pairs, and counting how many rows beat each labelled row.
+"""Counting how many rows beat each labelled row.
 
 See `bench.search.exact` for the idea. Around every labelled score is a band: a fast score above
 it is surely better than the labelled row, a fast score below it surely worse, and a row inside it
@@ -7,98 +7,20 @@ is scored in float64. Everything here works on the queries of a tile at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.store.matrix import Matrix, count_rows, read, take
 from bench.types import Rows
 
 MOST_COMPARED = 32  # bands of a query that are counted one after another; more are sorted
-PAIR_NUMBERS = 1 << 16  # numbers multiplied at a time: they stay in the cache
 LOOKED_AT = 1 << 17  # fast scores looked at at a time, for rows in bands
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Entries = tuple[Rows, Rows, Rows]
-
-
-def exact_scores(rows: NDArray[np.floating], query: Float64) -> Float64:
-    """Return the float64 dot products (m,) of rows (m, dim) with one query (dim,).
-
-    Each is summed alone, in an order that depends on `dim` only, so that equal rows have equal
-    scores wherever they stand.
-    """
-    at = np.arange(len(rows))
-    return pair_scores(np.asarray(rows), at, query[None], np.zeros_like(at))
-
-
-def pair_scores(rows: NDArray[Any], at: Rows, queries: Float64, of: Rows) -> Float64:
-    """Return the float64 dot products (m,) of the rows `at` with the queries `of`, pair by pair.
-
-    rows     (n, dim) any float type
-    queries  (n_queries, dim) float64
-    """
-    dim, out = rows.shape[1], np.empty(len(at), dtype=np.float64)
-    step = max(1, min(PAIR_NUMBERS // dim, len(at)))
-    some, product = np.empty((step, dim), dtype=rows.dtype), np.empty((step, dim))
-    for low in range(0, len(at), step):
-        size = min(step, len(at) - low)
-        here = slice(low, low + size)
-        np.take(rows, at[here], axis=0, out=some[:size], mode="clip")
-        np.take(queries, of[here], axis=0, out=product[:size], mode="clip")
-        np.multiply(some[:size], product[:size], out=product[:size])
-        product[:size].sum(axis=1, out=out[here])
-    return out
-
-
-def scores_of(
-    parts: Sequence[Matrix], rows: Rows, queries: Float64, of: Rows, chunk: int, threads: int = 1
-) -> Float64:
-    """Return the scores of the rows of a database with the queries `of`, as in `pair_scores`.
-
-    The pairs are taken in the order of rows, `chunk` rows of the database at a time, so that a row
-    is read once however many queries name it. Where few rows of a chunk are named they alone are
-    read.
-    """
-    total = count_rows(parts)
-    number = rows // chunk
-    kind = np.uint16 if total // chunk < 1 << 16 else np.int64
-    order = np.argsort(number.astype(kind), kind="stable")
-    starts = np.flatnonzero(np.diff(number[order], prepend=-1))
-    out = np.empty(len(rows), dtype=np.float64)
-
-    def score(pairs: Rows) -> None:
-        low = int(number[pairs[0]]) * chunk
-        size = min(chunk, total - low)
-        named = np.zeros(size, dtype=bool)
-        named[rows[pairs] - low] = True
-        if 4 * np.count_nonzero(named) > size:
-            out[pairs] = pair_scores(
-                read(parts, low, low + size), rows[pairs] - low, queries, of[pairs]
-            )
-            return
-        place = np.cumsum(named) - 1
-        each = np.flatnonzero(named)
-        most = max(1, 4 * PAIR_NUMBERS // parts[0].shape[1])
-        where = place[rows[pairs] - low]
-        for first in range(0, len(each), most):
-            taken = take(parts, low + each[first : first + most])
-            mine = pairs if len(each) <= most else pairs[where // most == first // most]
-            out[mine] = pair_scores(taken, place[rows[mine] - low] - first, queries, of[mine])
-
-    groups = np.split(order, starts[1:]) if len(order) else []
-    if threads == 1 or len(groups) < 2:
-        for pairs in groups:
-            score(pairs)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(score, groups))
-    return out
 
 
 def best_of_each(query: Rows, row: Rows, score: Float64, depth: int) -> Rows:

@@ -27,15 +27,16 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError
 from bench.search.block import LEAST_BLOCK, Asked, Counted, count
-from bench.search.count import LOOKED_AT, Labels, best_of_each, labelled_ties, scores_of
+from bench.search.count import LOOKED_AT, Labels, best_of_each, labelled_ties
+from bench.search.pairs import scores_of
 from bench.store.matrix import Matrix, check_all, count_rows
 from bench.types import LabelledRanks, Rows, Shortlist
 
 MOST_BLOCK, SMALL_BLOCK = 8192, 2048
 ASIDE_BYTES = 2 << 20  # for threads, and all that does not grow with the data
 MOST_QUERIES = 1 << 16
-TILE = 1 << 20  # fast scores made at a time: they stay in the cache until they are counted
-SCORE_BYTES, LISTED_BYTES = 12, 40  # working memory of a fast score, of a row in a list
+TILE = 1 << 20  # fast scores made at a time, up to four times as many where rows are long
+SCORE_BYTES, LISTED_BYTES = 5, 40  # working memory of a fast score, of a row in a list
 LOOKED_BYTES = 32  # of a fast score while it is looked at
 LABEL_BYTES, LABEL_BLOCK_BYTES = 200, 160  # of a labelled row: once, and for each block in work
 THREAD_BYTES = 1 << 20  # in which float64 products are made
@@ -173,7 +174,7 @@ def _plan(
     for_scores = half // 4 // side_by_side
     scores = (for_scores - min(for_scores * 3 // 4, LOOKED_BYTES * LOOKED_AT)) // SCORE_BYTES
     if device == "cpu":
-        scores = min(scores, TILE)  # on a GPU, as many as may be: a block goes there once
+        scores = min(scores, TILE * min(4, 1 + dim // 1024))  # on a GPU: a block goes there once
     rows = min(
         for_rows // side_by_side // row_bytes,
         max(SMALL_BLOCK, scores // most),

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.scoring.scores import positive_ranks, score
 from bench.search import quantise
-from bench.search.count import exact_scores
+from bench.search.pairs import exact_scores
 from bench.store.matrix import Matrix, blocks, check_block, count_rows
 from bench.system import machine
 from bench.system.progress import Progress

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.search import block, count, exact
+from bench.search import block, exact, pairs
 from bench.store.matrix import Matrix, read
 from tests.support.exact import check, find, random_data, rows_of, unit
 
@@ -151,11 +151,11 @@ def test_biased_rounding_that_no_sampled_row_shows() -> None:
     dense = 1 + 1e-4 * draw.standard_normal((len(others), dim), dtype=np.float32)
     database[others] = unit(dense).astype(np.float32)
     query = unit(1 + 1e-4 * draw.standard_normal((1, dim))).astype(np.float32).astype(np.float64)
-    scores = count.exact_scores(database, query[0])
+    scores = pairs.exact_scores(database, query[0])
     target = sampled[100]
     database[target] = 0
     database[target, 9] = np.median(scores[others]) / query[0, 9]
-    scores = count.exact_scores(database, query[0])
+    scores = pairs.exact_scores(database, query[0])
     order = np.lexsort((np.arange(n), -scores))
     found = find(database, query, rows_of([target]), 30)
     assert found.ranks.rank.tolist() == np.flatnonzero(order == target).tolist()
@@ -174,7 +174,7 @@ def test_one_huge_row_that_no_sample_sees_does_not_lose_its_place() -> None:
         draw = np.random.default_rng(seed)
         database = unit(draw.standard_normal((n, dim))).astype(np.float32)
         query = unit(draw.standard_normal((1, dim)))
-        best = np.sort(count.exact_scores(database, query[0]))
+        best = np.sort(pairs.exact_scores(database, query[0]))
         for _ in range(3000):
             across = draw.standard_normal(dim)
             across -= across @ query[0] * query[0]
@@ -186,7 +186,7 @@ def test_one_huge_row_that_no_sample_sees_does_not_lose_its_place() -> None:
             continue
         tried += 1
         database[hidden] = row
-        scores = count.exact_scores(database, query[0])
+        scores = pairs.exact_scores(database, query[0])
         order = np.lexsort((np.arange(n), -scores))
         found = find(database, query, rows_of([5]), 20, memory_bytes=1 << 18)
         assert found.shortlist.row[0].tolist() == order[:20].tolist()

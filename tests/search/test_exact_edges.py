@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.search import block, count, exact
+from bench.search import block, exact, pairs
 from bench.store.matrix import blocks, from_array, row_name, take
 from tests.support.exact import check, find, random_data, rows_of, unit
 
@@ -85,9 +85,9 @@ def test_a_score_is_the_same_wherever_its_row_stands() -> None:
     for dim in (1, 3, 8, 127, 128, 129, 1000, 2048):
         rows = draw.standard_normal((2100, dim)).astype(np.float32)
         query = draw.standard_normal(dim)
-        together = count.exact_scores(rows, query)
+        together = pairs.exact_scores(rows, query)
         for row in (0, 1, 7, 127, 128, 129, 1023, 1024, 2099):
-            assert count.exact_scores(rows[row : row + 1], query)[0] == together[row]
+            assert pairs.exact_scores(rows[row : row + 1], query)[0] == together[row]
 
 
 def test_progress_counts_every_row_once_per_pass() -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.search import block, count, exact
+from bench.search import areas, block, count, exact, pairs
+from bench.store.matrix import from_array
+from bench.types import Areas
 from tests.support.exact import check, find, rows_of, unit
 
 # Database, dimension, queries, labelled rows of a query, list: each of the field's, cut down.
@@ -26,6 +28,7 @@ SHAPES = {
     "one label": (3000, 64, 40, 1, 12),
     "many labels": (9000, 64, 3, 2000, 12),
     "no list": (3000, 64, 40, 5, 0),
+    "Tokyo 24/7": (7600, 64, 31, 40, 120),  # a list of ten times the largest group of cut-outs
 }
 
 
@@ -45,8 +48,8 @@ class Work:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.pairs: dict[str, int] = {}
         self.rows: dict[str, int] = {}
-        true, stored = count.pair_scores, block.read
-        for module in (count, block):
+        true, stored = pairs.pair_scores, block.read
+        for module in (pairs, block):
             name = module.__name__
 
             def score(rows: Any, at: Any, *rest: Any, name: str = name) -> Any:
@@ -68,10 +71,66 @@ def test_rows_scored_in_float64_and_rows_read(shape: str, monkeypatch: pytest.Mo
     find(database, queries, labelled, depth, threads=1)
     labels = sum(map(len, labelled))
     assert work.rows["bench.search.block"] == len(database), "one pass"
-    assert work.rows.get("bench.search.count", 0) <= 2 * len(database), "labels, and lists"
-    listed = work.pairs["bench.search.count"] - labels
+    assert work.rows.get("bench.search.pairs", 0) <= 2 * len(database), "labels, and lists"
+    listed = work.pairs["bench.search.pairs"] - labels
     assert len(queries) * depth <= listed <= len(queries) * depth * 1.02
     assert work.pairs.get("bench.search.block", 0) <= 0.2 * labels, "near a labelled score"
+
+
+@pytest.mark.parametrize("stored", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("distractors", [0, 2500])
+def test_types_and_distractors_add_no_work(
+    stored: type, distractors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, queries, labelled, depth = drawn("Pitts30k")
+    more = unit(np.random.default_rng(8).standard_normal((distractors, database.shape[1])))
+    parts = [rows.astype(stored) for rows in (database, more) if len(rows)]
+    work = Work(monkeypatch)
+    find(parts, queries, labelled, depth, threads=1)
+    total, labels = len(database) + distractors, sum(map(len, labelled))
+    assert work.rows["bench.search.block"] == total, "one pass"
+    assert work.rows.get("bench.search.pairs", 0) <= 2 * total, "labels, and lists"
+    listed = work.pairs["bench.search.pairs"] - labels
+    assert len(queries) * depth <= listed <= len(queries) * depth * 1.02
+    assert work.pairs.get("bench.search.block", 0) <= 0.2 * labels, "near a labelled score"
+
+
+def test_an_area_is_read_once_for_its_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As MSLS is searched: city by city, and distractors once for each."""
+    draw = np.random.default_rng(9)
+    cities, at = np.sort(draw.integers(0, 6, 5000)), np.sort(draw.integers(0, 6, 300))
+    parts = [from_array(unit(draw.standard_normal((n, 32))), "rows") for n in (5000, 700)]
+    labelled = [
+        np.sort(draw.choice(np.flatnonzero(cities == city), 7, replace=False)) for city in at
+    ]
+    queries = unit(draw.standard_normal((300, 32)))
+    work = Work(monkeypatch)
+    for job in areas.jobs(Areas(cities, at), parts, labelled):
+        exact.search(job.parts, queries[job.queries], job.labelled, 12, threads=1)
+    assert work.rows["bench.search.block"] == 5000 + 6 * 700
+    assert work.pairs["bench.search.pairs"] <= 300 * (7 + 12 * 1.02)
+
+
+@pytest.mark.parametrize("dim", [16, 700, 5000])
+def test_pairs_are_scored_in_pieces_of_many(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one query where it has many pairs, else of several: never pair by pair."""
+    draw, seen = np.random.default_rng(10), list[int]()
+    rows, queries = draw.standard_normal((40, dim)), draw.standard_normal((9, dim))
+    at, of = draw.integers(0, 40, 9 * 70), np.repeat(np.arange(9), 70)
+    monkeypatch.setattr(pairs, "PAIR_NUMBERS", 10 * dim)
+    pieces = pairs._runs
+
+    def runs(of: Any, step: int) -> Any:
+        out = pieces(of, step)
+        seen.extend(high - low for low, high in out)
+        return out
+
+    monkeypatch.setattr(pairs, "_runs", runs)
+    whole = pairs.pair_scores(rows, at, queries, of)
+    mixed = draw.permutation(len(at))
+    assert seen == [10] * 63
+    assert np.array_equal(pairs.pair_scores(rows, at[mixed], queries, of[mixed]), whole[mixed])
+    assert np.array_equal(whole, (rows[at] * queries[of]).sum(axis=1))
 
 
 @pytest.mark.parametrize(("labels", "depth"), [(0, 12), (5, 12), (60, 12), (5, 0)])
@@ -93,7 +152,7 @@ def calls_of_a_search(n_queries: int, labels: int, depth: int) -> int:
     def called(frame: Any, event: str, arg: Any) -> None:
         nonlocal count
         count += event in ("call", "c_call") and frame.f_code.co_filename.endswith(
-            ("piece.py", "counting.py", "listing.py")
+            ("search/block.py", "search/count.py", "search/listing.py", "search/pairs.py")
         )
 
     threading.setprofile(called)
@@ -101,6 +160,7 @@ def calls_of_a_search(n_queries: int, labels: int, depth: int) -> int:
         find(database, queries, labelled, depth, threads=1)
     finally:
         threading.setprofile(None)
+    assert count, "the files are named here as they are"
     return count
 
 
