@@ -16,7 +16,7 @@ from bench.errors import BenchError, unknown
 from bench.pipeline import options_of
 from bench.quiet import quiet
 from bench.records import record
-from bench.scoring import metrics
+from bench.scoring import metric_names, metrics
 from bench.scoring.card import Card, card_id
 from bench.store import room
 from bench.types import NO_ROW, Dataset
@@ -60,13 +60,8 @@ class ProtocolResult:
         return pd.Series(values, index=pd.Index(self.queries, name="query"), name=name)
 
     def metric(self, text: str) -> str:
-        """Return the id of a metric that is named by it, or by its label."""
-        labels = {metrics.metric(m).label.lower(): m for m in reversed(list(self.stated))}
-        text = str(text)
-        found = text if text in self.stated else labels.get(text.lower())
-        if found is None:
-            raise unknown(f"metric of {self.name}", text, [*self.stated, *labels])
-        return found
+        """Return the id of a metric that is named by it, its first part, or its label."""
+        return metric_names.named(str(text), self.stated, f"metric of {self.name}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +163,7 @@ class Result:
         `against` is a second result to set beside. Returns the path.
         """
         from bench.sheets import sheet
+        from bench.sheets.options import Options
 
         if not isinstance(output, str | Path):
             raise BenchError(f"a sheet is written to a path, not to {type(output).__name__}.")
@@ -179,13 +175,13 @@ class Result:
         if not (against is None or isinstance(against, Result)):
             raise BenchError(f"against is a {type(against).__name__}, and must be a result.")
         given: dict[str, Any] = {"worst": worst, "top": top, "protocol": protocol}
-        options_of.checked(given, get_type_hints(sheet.Options), sheet.Options)
+        options_of.checked(given, get_type_hints(Options), Options)
         if isinstance(queries, str) or not isinstance(queries, Iterable | None):
             raise BenchError(f"queries are a {type(queries).__name__}, and must be a list.")
         numbers = None if queries is None else tuple(self._number(query) for query in queries)
         with quiet(), tempfile.TemporaryDirectory() as folder:
             other = None if against is None else against._path(folder)
-            chosen = sheet.Options(queries=numbers, against=other, **given)
+            chosen = Options(queries=numbers, against=other, **given)
             sheet.of_run(self._path(folder), self.data, Path(output), chosen)
         return Path(output)
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from bench.data import raw
 from bench.errors import BenchError, unknown
-from bench.scoring.metrics import REVISITED_METRICS, families, metric
+from bench.scoring import metric_names
+from bench.scoring.metrics import REVISITED_METRICS
 from bench.system import reading
 from bench.types import Areas, Box, Dataset, GroundTruth, Image, Protocol
 
@@ -96,14 +97,12 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
         )
         for i, query in enumerate(data["queries"])
     )
-    metrics = tuple(data.get("metrics", REVISITED_METRICS))
-    for metric_id in metrics:
-        try:
-            metric(metric_id)
-        except KeyError:
-            raise BenchError(
-                f"{where}: metrics: {unknown('metric', metric_id, families())}"
-            ) from None
+    try:
+        metrics = tuple(map(metric_names.named, data.get("metrics", REVISITED_METRICS)))
+    except BenchError as error:
+        raise BenchError(f"{where}: metrics: {error}") from None
+    if len(set(metrics)) < len(metrics):
+        raise BenchError(f"{where}: metrics: {reading.first_twice(metrics)} stands twice.")
     protocols = []
     for name, entries in data["protocols"].items():
         place = f"{where}: protocols.{name}"

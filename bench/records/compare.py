@@ -26,8 +26,8 @@ from bench.errors import BenchError, first_few, unknown
 from bench.records import blocks as of_blocks
 from bench.records import classes, lists, record
 from bench.records.rows import flat, marks_of
-from bench.records.words import ABSENT, label, metric_label, say
-from bench.scoring import intervals
+from bench.records.words import ABSENT, label, say
+from bench.scoring import intervals, metric_names
 from bench.scoring.blocks import choose, for_test
 from bench.scoring.card import Card
 from bench.scoring.intervals import Blocks
@@ -351,10 +351,7 @@ def _metric(entries: Sequence[Entry], asked: str | None) -> str:
                 "name one with --metric."
             )
         asked = heads.pop()
-    for metric in shared:
-        if asked in (metric, metric_label(metric)):
-            return metric
-    raise unknown("metric that all these results have", asked, shared)
+    return metric_names.named(asked, shared, "metric that all these results have")
 
 
 def _has(entry: Entry, metric: str) -> bool:

@@ -194,7 +194,7 @@ DEFECTS: dict[str, tuple[Callable[[Data], Any], str]] = {
     ),
     "metric of a family": (
         lambda d: d.update(metrics=["mp@{k}.clipped.junk-removed"]),
-        "f: metrics: no metric is called 'mp@{k}.clipped.junk-removed'",
+        "f: metrics: mp@{k}.clipped.junk-removed has {k} where a number goes: write mp@1.clipped",
     ),
     "no metrics": (lambda d: d.update(metrics=[]), "f: metrics: must not be empty."),
     "metric twice": (
