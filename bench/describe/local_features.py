@@ -27,21 +27,29 @@ LEAST_HALVED = 0.1
 
 def describe_pyramid(
     local: Callable[[Tensor], Any], batch: Tensor, pixels: Preprocess, rule: LocalRule
-) -> list[LocalFeatures]:
+) -> list[LocalFeatures | None]:
     """Return the local features of each image of a batch, float32.
 
     `batch` is float32 (n, 3, height, width) from `pyramid.to_batch`; `local` is called once per
-    scale of the rule, and what it returns is checked.
+    scale of the rule, and what it returns is checked. None for an image of which it makes NaN or
+    infinity at any scale; the others are as they would be without it.
     """
     found: list[list[LocalFeatures]] = [[] for _ in batch]
+    broken: set[int] = set()
     with torch.inference_mode():
         for scale in rule.scales:
             resized = pyramid.at_scale(batch, scale, pixels)
             where = f"at scale {scale:g} of {batch.shape[-1]} x {batch.shape[-2]} pixels"
             descriptors, attention = _checked(local(resized), len(batch), rule.dim, where)
             for image, one in enumerate(zip(descriptors, attention, strict=True)):
-                found[image].append(select(*one, scale, rule))
-    return [strongest(features, rule.max_features) for features in found]
+                if all(bool(torch.isfinite(part).all()) for part in one):
+                    found[image].append(select(*one, scale, rule))
+                else:
+                    broken.add(image)
+    return [
+        None if image in broken else strongest(features, rule.max_features)
+        for image, features in enumerate(found)
+    ]
 
 
 def select(descriptors: Tensor, attention: Tensor, scale: float, rule: LocalRule) -> LocalFeatures:
@@ -112,6 +120,4 @@ def _checked(returned: Any, count: int, dim: int, where: str) -> tuple[Tensor, T
             raise BenchError(
                 f"`local` returned {name} of the shape {tuple(part.shape)} {where}, not {needed}."
             )
-        if not bool(torch.isfinite(part).all()):
-            raise BenchError(f"`local` returned NaN or infinity in its {name} {where}.")
     return descriptors.float(), attention[:, 0].float()

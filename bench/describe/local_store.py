@@ -21,11 +21,13 @@ from bench.errors import BenchError
 from bench.store import room, shards
 from bench.system import identity as identities
 from bench.system.hashing import plain
+from bench.system.notes import note
 from bench.system.paths import cache_root
 from bench.system.progress import Progress
 from bench.types import Image, LocalFeatures, LocalRule, Precision, Rows
 
 PER_SHARD = 32
+NO_FEATURES = "has no local features"
 # Of a rule; with others the features are as before.
 OF_MATCHING = ("match_distance", "mutual", "upright", "least_inliers", "inlier_weight")
 
@@ -58,8 +60,8 @@ def extract_local(  # noqa: PLR0913
     """Return the local features of the images `rows` of `wanted`; what is kept is not made again.
 
     Images that cannot be decoded fail the call at its end, as in `extract.extract`; those of
-    `missing`, the rows that have no global descriptor either, have no features. `by` is that of
-    `extract.fill`.
+    `missing`, the rows that have no global descriptor either, have no features, and those of which
+    the method makes NaN are named and have none. `by` is that of `extract.fill`.
     """
     kind = record_type(rule.dim, precision)
     job = prepare(loaded, folder, wanted, rows, rule, precision, phase, missing is not None, force)
@@ -71,7 +73,9 @@ def extract_local(  # noqa: PLR0913
     for shard in wanted_shards:
         held = shards.manifest(kept, shard)
         for at, why in (held["missing"] if held else {}).items():
-            if missing is None or kept.span(shard)[0] + at not in missing:
+            if missing is not None and f" {NO_FEATURES}: " in why:
+                note(f"{why} It is compared without any.")
+            elif missing is None or kept.span(shard)[0] + at not in missing:
                 raise BenchError(f"an image changed while the run went on: {why} Run it again.")
     images = sum(end - first for first, end in map(kept.span, wanted_shards))
     count = sum(len(_open(kept, shard)) for shard in wanted_shards)
@@ -181,10 +185,17 @@ def _describe(
     faults: dict[int, str] = {}
     method: Any = loaded.method
 
-    def work(batch: Any) -> list[LocalFeatures]:
+    def work(batch: Any) -> list[LocalFeatures | None]:
         return local_features.describe_pyramid(method.local, batch, loaded.rule, rule)
 
     for positions, found in engine.results(loaded, folder, wanted, progress, faults, work):
-        features |= dict(zip(positions, found, strict=True))
+        for position, one in zip(positions, found, strict=True):
+            if one is not None:
+                features[position] = one
+                continue
+            faults[position] = (
+                f"{folder / wanted[position].path} {NO_FEATURES}: the method {loaded.info.name}."
+                f"{loaded.info.variant} gives NaN or infinity for it."
+            )
     nothing = _features(np.empty(0, dtype=kind))
     return to_records([features.get(i, nothing) for i in range(len(wanted))], kind), faults

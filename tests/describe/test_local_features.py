@@ -122,8 +122,6 @@ def test_an_image_may_be_too_small_for_features(size: tuple[int, int]) -> None:
         ((torch.zeros(1, 3, 3, 3), torch.zeros(1, 1, 3, 3)), r"descriptors of .* not \(1, 2, h"),
         ((torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3)), r"attention of .* not \(1, 1, h, w\)"),
         ((torch.zeros(1, 2, 3, 3), torch.zeros(1, 1, 3, 4)), "attention of the shape"),
-        ((torch.full((1, 2, 3, 3), np.nan), torch.zeros(1, 1, 3, 3)), "NaN or infinity in its des"),
-        ((torch.zeros(1, 2, 3, 3), torch.full((1, 1, 3, 3), np.inf)), "infinity in its attention"),
     ],
 )
 def test_what_a_method_returns_is_checked(returned: Any, says: str) -> None:
@@ -131,6 +129,29 @@ def test_what_a_method_returns_is_checked(returned: Any, says: str) -> None:
         local_features.describe_pyramid(
             lambda _: returned, torch.zeros(1, 3, 8, 8), Preprocess(), RULE
         )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("channel", [0, 2])  # of descriptors, of attention
+def test_an_image_of_nan_has_no_features_and_harms_no_other(value: float, channel: int) -> None:
+    """One cell, at one scale, is enough; the other images are as they are alone."""
+    batch = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    rule = changed(scales=(0.5, 1.0), max_features=5)
+
+    def local(given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        descriptors, attention = maps(given)
+        if given.shape[-1] == 96:
+            (descriptors if channel < 2 else attention)[1, 0, 0, 0] = value
+        return descriptors, attention
+
+    found = local_features.describe_pyramid(local, batch, Preprocess(), rule)
+    assert found[1] is None
+    for image in (0, 2):
+        alone = local_features.describe_pyramid(maps, batch[image : image + 1], Preprocess(), rule)[
+            0
+        ]
+        assert found[image] is not None
+        assert np.array_equal(found[image].descriptors, alone.descriptors)
 
 
 # --- the contract -------------------------------------------------------------------------------
@@ -263,6 +284,33 @@ def test_images_without_features_are_kept_as_such(loaded: engine.Loaded) -> None
     assert nothing.features == nothing.bytes == 0
     assert nothing.read(5).descriptors.shape == (0, 2)
     assert nothing.read(0).points.shape == (0, 2)
+
+
+def test_an_image_of_nan_is_named_and_a_run_may_go_on(
+    loaded: engine.Loaded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --allow-missing it is compared without features; else named when the rest is kept."""
+    mini = datasets.load("mini")
+    bad = mini.database[4]
+    pixels = decode.load(mini.folder / bad.file, bad.box, loaded.rule)
+    mark = pyramid.to_batch([pixels], loaded.rule, "cpu")[0, 0, 0, :16]
+
+    def spoilt(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        descriptors, attention = maps(batch)
+        for image, one in enumerate(batch):
+            if torch.equal(one[0, 0, :16], mark):
+                descriptors[image, 0] = torch.nan
+        return descriptors, attention
+
+    method: Any = SimpleNamespace(local=spoilt)
+    spoiling = replace(loaded, method=method)
+    rule = changed(scales=(1.0,))
+    with pytest.raises(BenchError, match=f"{bad.file} has no local features"):
+        kept_of(spoiling, list(range(10)), rule=rule)
+    kept = kept_of(spoiling, list(range(10)), rule=rule, missing=frozenset())
+    assert f"{bad.file} has no local features" in capsys.readouterr().err
+    assert kept.read(4).points.shape == (0, 2)
+    assert len(kept.read(5).points) > 0
 
 
 def test_a_broken_image_is_named_and_the_other_shards_are_kept(
