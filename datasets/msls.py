@@ -1,5 +1,6 @@
 """Mapillary Street-Level Sequences: validation in the four forms that papers use, and test."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,16 @@ def _listed(root: Path, city: str) -> dict[str, Any]:
 
 
 def _gsv_cities(root: Path) -> dict[str, Any]:
-    """Return GSV-Cities' lists: of the queries those that its index names."""
+    """Return GSV-Cities' lists: of the queries those that its index names.
+
+    OpenVPRLab packs the positives of every query of qImages in `msls_val_gt_25m.npy` instead; the
+    queries that have none are then left out.
+    """
+    names = [f"msls_val_{kind}.npy" for kind in ("dbImages", "qImages", "gt_25m")]
+    if places.find(root, "msls", FACTS, "msls_val_pIdx.npy") is None:
+        packed = places.find(root, "msls", FACTS, *names)
+        if packed is not None:
+            return _packed(packed)
     files = [f"msls_val_{kind}.npy" for kind in ("dbImages", "qImages", "qIdx", "pIdx")]
     paths = places.find(root, "msls", FACTS, *files)
     if paths is None:
@@ -162,12 +172,39 @@ def _gsv_cities(root: Path) -> dict[str, Any]:
     positive = numpy_files.rows(contents[3], paths[3])
     if len(chosen) != len(positive) or max(chosen, default=0) >= len(queries):
         raise BenchError(f"{paths[2]} does not fit {files[1]} and {files[3]}.")
+    return _asked(database, queries, chosen, dict(zip(chosen, positive, strict=True)))
+
+
+def _packed(paths: list[Path]) -> dict[str, Any]:
+    """Return the lists of OpenVPRLab: database, queries, and the positives of each query."""
+    contents = [raw.read(path) for path in paths]
+    database, queries = (
+        numpy_files.strings(content, path)
+        for content, path in zip(contents[:2], paths[:2], strict=True)
+    )
+    positive = numpy_files.rows(contents[2], paths[2])
+    if len(positive) != len(queries):
+        raise BenchError(
+            f"{paths[2]} has {len(positive)} lists of positives, and {paths[1]} {len(queries)} "
+            "queries: they are not of one packing."
+        )
+    if max((row for rows in positive for row in rows), default=0) >= len(database):
+        raise BenchError(f"{paths[2]} names rows beyond the {len(database)} images of {paths[0]}.")
+    return _asked(
+        database, queries, [i for i, rows in enumerate(positive) if rows], dict(enumerate(positive))
+    )
+
+
+def _asked(
+    database: list[str], queries: list[str], chosen: list[int], positive: Mapping[int, list[int]]
+) -> dict[str, Any]:
+    """Return the lists with the chosen rows of the queries; `positive` is by these rows."""
     asked = [queries[row] for row in chosen]
     cities = list(dict.fromkeys(_city_of(name) for name in asked))
     return {
         "database": database,
         "queries": asked,
-        "positive": positive,
+        "positive": [positive[row] for row in chosen],
         # Mapillary's tables, whose order the lists keep, go from sequence to sequence.
         "order": [[cities.index(_city_of(name)), i] for i, name in enumerate(asked)],
     }

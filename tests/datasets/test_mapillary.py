@@ -11,6 +11,7 @@ import pytest
 
 from bench import datasets
 from bench.datasets._readers import numpy_files
+from bench.errors import BenchError
 from bench.scoring import scores
 from bench.system.hashing import sha256_lines
 from bench.types import Areas, Dataset
@@ -104,3 +105,38 @@ def test_the_lists_of_the_test_cities_of_msls(shared: Finder) -> None:
         assert sha256_lines(names) == digest
         for city, count in counts.items():
             assert sum(f"test/{city}/" in name for name in names) == count[i]
+
+
+def packed(folder: Path, positive: list[list[int]], count: int = 3) -> None:
+    """Write OpenVPRLab's packing: a list of positives for every query, in one array of objects."""
+    folder.mkdir(parents=True, exist_ok=True)
+    database = [f"train_val/cph/database/images/d{i}.jpg" for i in range(4)]
+    queries = [f"train_val/cph/query/images/q{i}.jpg" for i in range(count)]
+    np.save(folder / "msls_val_dbImages.npy", np.array(database))
+    np.save(folder / "msls_val_qImages.npy", np.array(queries))
+    rows = np.empty(len(positive), dtype=object)
+    rows[:] = [np.array(one, dtype=np.int64) for one in positive]
+    np.save(folder / "msls_val_gt_25m.npy", rows, allow_pickle=True)
+
+
+def test_the_packing_of_openvprlab_is_read(workspace) -> None:
+    """Queries without positives are left out, as those of GSV-Cities' index are."""
+    packed(workspace.data / "msls", [[0, 2], [], [3]])
+    found = datasets.load("msls.val-gsv-cities")
+    assert [image.file.rpartition("/")[2] for image in found.queries] == ["q0.jpg", "q2.jpg"]
+    assert [truth.positive.tolist() for truth in found.protocols[0].truth] == [[0, 2], [3]]
+
+
+@pytest.mark.parametrize(
+    ("positive", "says"),
+    [
+        ([[0], [1]], "has 2 lists of positives, and .*qImages.npy 3 queries"),
+        ([[0], [1], [4]], "names rows beyond the 4 images"),
+    ],
+)
+def test_a_packing_that_does_not_fit_is_refused(
+    positive: list[list[int]], says: str, workspace
+) -> None:
+    packed(workspace.data / "msls", positive)
+    with pytest.raises(BenchError, match=says):
+        datasets.load("msls.val-gsv-cities")
