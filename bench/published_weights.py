@@ -1,10 +1,11 @@
 """Published weights in the cache: `<cache>/weights/<method>/<variant>/<file>`.
 
-A file appears there whole, after its hash was compared. Nobody published hashes of most files; for
-those the hash of the first download is kept beside the file, in `<file>.json`, and holds from then
-on: a later download, and every use of the file, must have the same bytes. A file of huggingface.co
-is fetched at a commit: the one that the plug-in names, or the newest at the first download, which
-is kept likewise.
+A file appears there whole, after its hash was compared. Nobody published hashes of most files;
+those are listed in `methods/first-use.tsv`, where a hash that somebody contributes holds for all.
+Until then the hash of the first download is kept beside the file, in `<file>.json`, and holds: a
+later download, and every use of the file, must have the same bytes. A file of huggingface.co is
+fetched at a commit: the one that the plug-in names, or the newest at the first download, which is
+kept likewise.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from filelock import FileLock, Timeout
 
 from bench.errors import BenchError
 from bench.images import inspect
-from bench.system import download, hub, reading
+from bench.root import ROOT
+from bench.system import download, hub, reading, trust
 from bench.system.notes import note
 from bench.system.paths import cache_root, write_bytes
 from bench.types import Checkpoint
 
 State = Literal["ok", "changed", "unknown", "missing"]
+FIRST_USE = ROOT / "methods" / "first-use.tsv"
+MOST_BYTES = 16 * 10**9  # of a file whose size nobody states
 
 
 def path_of(checkpoint: Checkpoint) -> Path:
@@ -94,7 +98,8 @@ def get(checkpoint: Checkpoint) -> Path:
         if checkpoint.hub is not None:
             commit = _recorded(checkpoint).get("commit") or hub.commit_of(checkpoint.hub, label)
             url = hub.address(checkpoint.hub, checkpoint.file, commit)
-        download.fetch(url, part, checkpoint.size_bytes, label)
+        url = download.encrypted(url)
+        download.fetch(url, part, checkpoint.size_bytes, label, most_bytes=MOST_BYTES)
         _accept(checkpoint, part, path, label, url, commit)
         return path
     finally:
@@ -107,10 +112,27 @@ def source_of(checkpoint: Checkpoint) -> str | None:
 
 
 def expected_sha256(checkpoint: Checkpoint) -> str | None:
-    """Return the published hash of a file, or that of its first download, or None."""
+    """Return the published hash of a file, a contributed one, that of its first download, or None.
+
+    Contributed hashes are in `methods/first-use.tsv`.
+    """
     if checkpoint.sha256 is not None:
         return checkpoint.sha256
-    return _recorded(checkpoint).get("sha256")
+    return contributed(checkpoint) or _recorded(checkpoint).get("sha256")
+
+
+def first_use() -> dict[tuple[str, str], str | None]:
+    """Return the committed list of files whose hash nobody publishes, by METHOD.VARIANT and file.
+
+    Several variants may have one file, which is listed under its owner. Where nobody contributed a
+    hash, that of the first download holds on this machine from then on.
+    """
+    return trust.read(FIRST_USE)
+
+
+def contributed(checkpoint: Checkpoint) -> str | None:
+    """Return the hash that somebody contributed of a file, or None."""
+    return first_use().get((f"{checkpoint.method}.{checkpoint.owner}", checkpoint.file))
 
 
 def _recorded(checkpoint: Checkpoint) -> dict[str, str]:
@@ -161,7 +183,9 @@ def _accept(
         fault = f"has {size} bytes and should have {checkpoint.size_bytes}"
     elif expected not in (None, found):
         fault = f"has the sha256 {found} and should have {expected}"
-        if checkpoint.sha256 is None:
+        if checkpoint.sha256 is None and contributed(checkpoint) is not None:
+            fault += " (methods/first-use.tsv)"
+        elif checkpoint.sha256 is None:
             fault += (
                 f", as at its first download; to accept the new file, delete {_sidecar(path)} "
                 "and run this again"
@@ -169,6 +193,11 @@ def _accept(
     if fault:
         download.discard(part)
         raise BenchError(f"{label}: what {url} sends, and was not kept, {fault}.")
+    if expected is None and (f"{checkpoint.method}.{checkpoint.owner}", path.name) in first_use():
+        note(
+            f"{label}: nobody publishes a hash of it; sha256 {found} is taken on first use. Add it "
+            "to methods/first-use.tsv, where it holds for all."
+        )
     _record(
         checkpoint, path, found, size, url, commit
     )  # before the name: a file there always has its hash

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from bench.errors import BenchError, NoRoomError, first_few
 from bench.facts import Download
 from bench.root import ROOT
-from bench.system import archives, reading
-from bench.system.download import discard, fetch
+from bench.system import archives, reading, trust
+from bench.system.download import discard, encrypted, fetch
 from bench.system.notes import note
 from bench.system.paths import complete_or_absent, write_bytes
 from bench.system.progress import Progress
@@ -149,7 +149,8 @@ def _from_hosts(place: Place, download: Download, kept: Path, label: str) -> Non
     """Download a file from the first host that has the right one."""
     instead = f"give it as `data get {place.name} --from PATH`"
     faults = []
-    for url in hosts(download):
+    for stated in hosts(download):
+        url = encrypted(stated)
         # A partial file of another host may be of another version, and is not thrown away either.
         mark = hashlib.sha256(url.encode()).hexdigest()[:8]
         part = kept.with_name(f".{kept.name}.{mark}.part")
@@ -178,9 +179,7 @@ def first_use() -> dict[tuple[str, str], str | None]:
     A hash that somebody contributed must hold; where there is none yet, that of the first download
     holds on this machine from then on.
     """
-    lines = reading.text(ROOT / "datasets" / "first-use.tsv").splitlines()[1:]
-    rows = [line.split("\t") for line in lines if line]
-    return {(name, file): None if digest == "-" else digest for name, file, digest in rows}
+    return trust.read(ROOT / "datasets" / "first-use.tsv")
 
 
 def _accepted(place: Place, download: Download, part: Path, url: str, label: str) -> dict[str, Any]:

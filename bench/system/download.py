@@ -21,6 +21,7 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -126,6 +127,8 @@ TRIES = 5
 WAIT_S = 1.0  # before the second try; twice as long before each further one
 MB = 10**6
 MUCH_BYTES = 16 * MB
+MOST_BYTES = 200_000 * MB  # of a file whose size nobody states
+AGENT = {"User-Agent": "retrieval-bench", "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True)
@@ -144,12 +147,42 @@ class _Version:
         return self.etag if strong else self.modified
 
 
-def fetch(url: str, part: Path, size_bytes: int | None, label: str, instead: str = INSTEAD) -> None:
+def encrypted(url: str) -> str:
+    """Return the address with https where its host answers there, else as it is.
+
+    An address with a port is taken as it is.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "http" or parts.port is not None:
+        return url
+    other = parts._replace(scheme="https").geturl()
+    return other if _answers(parts.netloc, other) else url
+
+
+@cache
+def _answers(_host: str, url: str) -> bool:
+    """Tell whether a host gives a file; it is asked once."""
+    try:
+        with opened(url, {**AGENT, "Range": "bytes=0-0"}, "https"):
+            return True
+    except (BenchError, PassingError):
+        return False
+
+
+def fetch(
+    url: str,
+    part: Path,
+    size_bytes: int | None,
+    label: str,
+    instead: str = INSTEAD,
+    most_bytes: int = MOST_BYTES,
+) -> None:
     """Download `url` to the partial file `part` until it is whole.
 
-    `size_bytes` is the size it must have, or None. What has arrived stays for the next call.
-    `label` begins the error sentences and the lines of progress; `instead` says what to do with a
-    file that came by other means. Tries are counted anew whenever one of them brought much.
+    `size_bytes` is the size it must have, or None: then `most_bytes` bounds it. What has arrived
+    stays for the next call. `label` begins the error sentences and the lines of progress; `instead`
+    says what to do with a file that came by other means. Tries are counted anew whenever one of
+    them brought much.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     fault, attempt = "", 0
@@ -160,7 +193,7 @@ def fetch(url: str, part: Path, size_bytes: int | None, label: str, instead: str
             time.sleep(wait_s)
         before = _size(part)
         try:
-            return _try(url, part, size_bytes, label, instead)
+            return _try(url, part, size_bytes, label, instead, most_bytes)
         except PassingError as error:
             fault = str(error)
             if error.status == 416:  # the part reaches beyond what the server has
@@ -183,11 +216,13 @@ def discard(part: Path) -> None:
     _note(part).unlink(missing_ok=True)
 
 
-def _try(url: str, part: Path, size_bytes: int | None, label: str, instead: str) -> None:
+def _try(
+    url: str, part: Path, size_bytes: int | None, label: str, instead: str, most_bytes: int
+) -> None:
     """Fetch what is missing of the partial file over one connection."""
     held, offset = _held(part, url)
     host = urlsplit(url).netloc
-    headers = {"User-Agent": "retrieval-bench", "Accept-Encoding": "identity"}
+    headers = dict(AGENT)
     if held is not None:
         headers |= {"Range": f"bytes={offset}-", "If-Range": held.condition or ""}
     with opened(url, headers, label, instead) as response:
@@ -211,21 +246,30 @@ def _try(url: str, part: Path, size_bytes: int | None, label: str, instead: str)
                 f"{label}: the file at {url} has {total} bytes and should have {size_bytes}: it is "
                 f"another file; get the right one by other means and {instead}."
             )
+        most = most_bytes if size_bytes is None else size_bytes
+        if total is not None and total > most:
+            raise BenchError(
+                f"{label}: the file at {url} has {total} bytes, more than the {most} that are "
+                f"taken of a file of unknown size; look at it, and {instead}."
+            )
         if total is not None and shutil.disk_usage(part.parent).free < total - offset:
             raise _no_room(label, part)
         if offset == 0:
             part.write_bytes(b"")  # before the note, which must not vouch for older bytes
             write_bytes(_note(part), json.dumps(asdict(version)).encode())
-        _receive(response, part, offset, total, label)
+        _receive(response, part, offset, most if total is None else total, label, total)
     if is_web_page(part):
         discard(part)
         raise _web_page(label, host, url, instead)
 
 
 def _receive(
-    response: HTTPResponse, part: Path, offset: int, total: int | None, label: str
+    response: HTTPResponse, part: Path, offset: int, most: int, label: str, total: int | None
 ) -> None:
-    """Append the body of a response to the partial file, which has `offset` bytes."""
+    """Append the body of a response to the partial file, which has `offset` bytes.
+
+    It has `total` bytes then, or where that is not stated, at most `most`.
+    """
     host = urlsplit(response.url).netloc
     done = offset
     phase = f"{label}: from {offset // MB} MB on" if offset else label
@@ -234,6 +278,8 @@ def _receive(
         with part.open("ab") as file:
             window, arrived, most_s = time.monotonic(), 0, timeout_s()
             while block := read(response, host):
+                if done + len(block) > most:
+                    raise BenchError(f"{label}: {host} sends more than {most} bytes.")
                 file.write(block)
                 arrived += len(block)
                 if (seconds := time.monotonic() - window) >= most_s:
