@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.records import rows, values
 from bench.records.rows import Run
 from bench.records.text import clean, relative_target
-from bench.report import datasets, index, reproduce
+from bench.report import datasets, gallery, index, reproduce
 from bench.report.figures import kept, of_board, plot
 from bench.report.figures.kept import Picture
 from bench.report.figures.sensitivity import draw
@@ -87,6 +87,8 @@ def build(
     files |= datasets.pictured(dated)
     if other := index.elsewhere(content.published, content.conflicts, dated):
         pages[index.ELSEWHERE] = other
+    if shown := gallery.page(results, pages):
+        pages[gallery.PAGE] = shown
     of_all = of_board.overviews(content.overviews)
     files |= datasets.pictured(of_all)
     listed = index.blocks(content, left_out, sorted(pages), of_all)

@@ -62,6 +62,7 @@ OTHER = {
     "report/approximate.md": "Approximate search: what each index loses",
     "report/stages.md": "What stages add: whitening, expansion, diffusion, re-ranking, codes",
     "report/reproduce.md": "Published numbers, and whether they were reproduced",
+    "report/gallery.md": "Gallery: all figures and sheets",
 }
 
 
