@@ -23,7 +23,7 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 def test_a_terminal_cuts_lines_and_a_file_does_not(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((10, 24)))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda **_: os.terminal_size((10, 24)))
     texts = ["0123456789", "0123456789a", ""]
     columns.show(texts)
     assert capsys.readouterr().out.split("\n") == [*texts, ""]
