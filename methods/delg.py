@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 GROUP = "landmarks"
 VARIANTS = {
     "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
+    "lite1": "EfficientNet-Lite0, 512-d, demonstration weights near plain GeM",
     "untrained": "EfficientNet-Lite0 and a whitening layer with random weights, seed 0",
     "r101-gldv2clean": "ResNet-101, 2048-d, the authors' model trained on GLDv2-clean",
     "r101-gld": "ResNet-101, 2048-d, the authors' model trained on GLDv1",
@@ -141,10 +142,10 @@ def load(variant: str, weights: str | None, device: str) -> Delg | SimpleNamespa
         from bench.methods._delg import objective
 
         return objective.load(variant, weights, device)
-    if variant == "lite0":
+    if variant in ("lite0", "lite1"):
         from bench.methods._lite import method
 
-        return method.load("delg", weights, device)
+        return method.load("delg", variant, weights, device)
     return _untrained(weights, device)
 
 
@@ -153,7 +154,7 @@ def trainable(variant: str, classes: int, options: Mapping[str, Any], device: st
     from bench.methods._delg import objective
     from bench.methods._lite import training
 
-    if variant == "lite0":
+    if variant in ("lite0", "lite1"):
         return training.delg(classes, options, device)
     return objective.trainable(variant, classes, options, device)
 

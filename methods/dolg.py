@@ -17,6 +17,7 @@ from bench.system.notes import note
 GROUP = "landmarks"
 VARIANTS = {
     "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
+    "lite1": "EfficientNet-Lite0, 512-d, demonstration weights near plain GeM",
     "untrained": "the network of r50 with random weights, seed 0; needs no download",
     "r101": "ResNet-101, 512-d, GeM exponent 3 as in the published test program",
     "r50": "ResNet-50, 512-d, GeM exponent 3 as in the published test program",
@@ -61,10 +62,10 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     from bench.errors import BenchError
     from bench.methods._nets import dolg, families, opencv
 
-    if variant == "lite0":
+    if variant in ("lite0", "lite1"):
         from bench.methods._lite import method
 
-        return method.load("dolg", weights, device)
+        return method.load("dolg", variant, weights, device)
     if variant == "untrained":
         return _untrained(weights, device)
     size, _, stored = variant.partition("-")
@@ -113,7 +114,7 @@ def trainable(variant: str, classes: int, options: Mapping[str, Any], device: st
     from bench.methods._nets import dolg, objectives, opencv
     from bench.nn import heads
 
-    if variant == "lite0":
+    if variant in ("lite0", "lite1"):
         from bench.methods._lite import training
 
         return training.dolg(classes, options, device)

@@ -15,6 +15,7 @@ from bench.methods._nets import token_files
 GROUP = "landmarks"
 VARIANTS = {
     "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
+    "lite1": "EfficientNet-Lite0, 512-d, demonstration weights near plain GeM",
     "r101": "ResNet-101, 1024-d, trained on GLDv2-clean",
     "r50": "ResNet-50, 1024-d, trained on GLDv2-clean",
 }
@@ -29,8 +30,8 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     from bench.methods._lite import method
     from bench.methods._nets import token, token_release
 
-    if variant == "lite0":
-        return method.load("token", weights, device)
+    if variant in ("lite0", "lite1"):
+        return method.load("token", variant, weights, device)
     depth = int(variant.removeprefix("r"))
     return token_release.load(
         f"token.{variant}", "token", depth,
@@ -43,7 +44,7 @@ def trainable(variant: str, classes: int, options: Mapping[str, Any], device: st
     from bench.methods._nets import objectives, token, token_release
     from bench.nn import heads
 
-    if variant == "lite0":
+    if variant in ("lite0", "lite1"):
         from bench.methods._lite import training
 
         return training.token(classes, options, device)

@@ -1,12 +1,13 @@
-"""The methods `lite0`: a head with the weights that are shipped, or those of a file of training."""
+"""The methods `lite0` and `lite1`: a head with shipped weights, or with those of a file."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from bench.methods._lite import networks
+from bench.methods._lite import networks, packed
 from bench.methods._nets import backbones
 from bench.weights import load_strict, origin, read_state, training_of
 
@@ -28,12 +29,12 @@ LOCAL_RULE = {
 }
 
 
-def load(method: str, weights: str | None, device: str) -> SimpleNamespace:
-    """Return `method`.lite0; `weights` is a file that training wrote, None for the shipped one."""
-    path = Path(weights) if weights else FOLDER / f"{method}_lite0.safetensors"
-    state = read_state(path)
-    head, about = _head(method, path, set(state))
-    load_strict(head, {name: tensor.float() for name, tensor in state.items()}, path.name)
+def load(method: str, variant: str, weights: str | None, device: str) -> SimpleNamespace:
+    """Return a lite variant; `weights` is a file that training wrote, None for the shipped one."""
+    path = Path(weights) if weights else FOLDER / f"{method}_{variant}.safetensors"
+    state = packed.unpack(read_state(path))
+    head, about = _head(method, path, state)
+    load_strict(head, state, path.name)
     backbone = backbones.lite0(device)
     network = networks.Lite(networks.Trunk(backbone.model), head).eval().to(device)
     facts = backbones.facts(network, f"{backbone.weights['source']}; {path.name}", LICENCE,
@@ -52,14 +53,21 @@ def load(method: str, weights: str | None, device: str) -> SimpleNamespace:
     return made
 
 
-def _head(method: str, path: Path, names: set[str]) -> tuple[Any, dict[str, Any]]:
+def _head(method: str, path: Path, state: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the head that a file is for, and what a record says of it."""
     if method == "delg":
         return networks.DelgHead(), GEM
     if method == "token":
-        return networks.TokenHead(), {"aggregation": "4 tokens"}
+        width = _rows(state, "tr.conv.0.weight", networks.TOKEN_DIM)
+        return networks.TokenHead(width), {"aggregation": "4 tokens"}
     options = ((training_of(path) or {}).get("settings") or {}).get("options") or {}
     fusion = options.get("fusion", networks.FUSIONS[0])
-    multi_atrous = any(name.startswith("localmodel.aspp.") for name in names)
+    multi_atrous = any(name.startswith("localmodel.aspp.") for name in state)
     about = {**GEM, "fusion": fusion, "multi_atrous": multi_atrous}
-    return networks.DolgHead(fusion, multi_atrous), about
+    each = _rows(state, "localmodel.aspp.aspp.0.weight", networks.EACH)
+    return networks.DolgHead(fusion, multi_atrous, each), about
+
+
+def _rows(state: Mapping[str, Any], name: str, otherwise: int) -> int:
+    """Return the outputs of a layer in a state, by which a width is known."""
+    return len(state[name]) if name in state and state[name].ndim else otherwise

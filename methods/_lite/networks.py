@@ -137,15 +137,17 @@ class DolgHead(nn.Module):
 
     dim = DIM
 
-    def __init__(self, fusion: str = FUSIONS[0], multi_atrous: bool = True) -> None:
-        """Make the layers."""
+    def __init__(
+        self, fusion: str = FUSIONS[0], multi_atrous: bool = True, each: int = EACH
+    ) -> None:
+        """Make the layers; `each` is the width of the dilated convolutions."""
         super().__init__()
         if fusion not in FUSIONS:
             raise unknown("fusion", fusion, FUSIONS)
         self.fusion = fusion
         self.fc_t = nn.Linear(LAST, DIM)
         alone = fusion == "none"
-        self.localmodel = None if alone else dolg.Local(multi_atrous, MIDDLE, EACH, DIM)
+        self.localmodel = None if alone else dolg.Local(multi_atrous, MIDDLE, each, DIM)
         self.fc = nn.Linear(DIM if alone else 2 * DIM, DIM)
 
     def forward(self, middle: Tensor, last: Tensor) -> Tensor:
@@ -179,12 +181,13 @@ class TokenHead(nn.Module):
 
     dim = DIM
 
-    def __init__(self) -> None:
-        """Make the layers."""
+    def __init__(self, width: int = TOKEN_DIM) -> None:
+        """Make the layers; `width` is that of the tokens."""
         super().__init__()
+        self.width = width
         self.whitening = nn.Linear(LAST, DIM)
-        self.tr = token.Aggregation(LAST, TOKEN_DIM, blocks=1)
-        self.fc = nn.Linear(DIM + TOKEN_DIM, DIM)
+        self.tr = token.Aggregation(LAST, width, blocks=1)
+        self.fc = nn.Linear(DIM + width, DIM)
 
     def forward(self, _middle: Tensor, last: Tensor) -> Tensor:
         """Return descriptors (n, 512)."""
@@ -210,7 +213,7 @@ class TokenHead(nn.Module):
             identity(self.tr.token_norm[0])
             proj: Any = self.tr.proj[0]
             identity(proj)
-            proj.weight.copy_(torch.eye(TOKEN_DIM).repeat(1, token.TOKENS))
+            proj.weight.copy_(torch.eye(self.width).repeat(1, token.TOKENS))
 
 
 def unit(rows: Tensor) -> Tensor:

