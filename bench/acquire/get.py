@@ -102,6 +102,17 @@ def _download(
     if todo or facts.ask:
         _agree(place, facts, accept=accept, ask=bool(todo))
     _check_room(place, facts, todo)
+    _fetch(place, entry.name, todo, force)
+    if facts.ask and not _all_here(entry):
+        print(facts.ask)
+        raise BenchError(
+            f"{entry.name} cannot be downloaded by a program; ask for it as said above, then give "
+            f"your copy: `data get {entry.name} --from PATH`."
+        )
+
+
+def _fetch(place: Place, name: str, todo: Sequence[Download], force: bool) -> None:
+    """Fetch files; where some of them fail, the others are there before it is an error."""
     faults = []
     for download in todo:
         try:
@@ -115,14 +126,8 @@ def _download(
             note(f"{error} {need}Going on with the rest.")
     if faults:
         raise BenchError(
-            f"{entry.name}: {len(faults)} of {len(todo)} files could not be had, the others are "
+            f"{name}: {len(faults)} of {len(todo)} files could not be had, the others are "
             f"there; run the same command again to try these anew. The first: {faults[0]}"
-        )
-    if facts.ask and not _all_here(entry):
-        print(facts.ask)
-        raise BenchError(
-            f"{entry.name} cannot be downloaded by a program; ask for it as said above, then give "
-            f"your copy: `data get {entry.name} --from PATH`."
         )
 
 

@@ -83,9 +83,7 @@ def over(ray: Any, work: Callable[..., Counted | str | None] | None = None) -> e
                         raise
                     starts.appendleft(low)
                     continue
-                if isinstance(found, str):
-                    check_all(parts)  # names the first bad row of the database
-                    raise BenchError(found)
+                _refuse(found, parts)
                 if found is None:  # this and all that follow are sent
                     starts.appendleft(low)
                     if not carry:
@@ -105,6 +103,13 @@ def over(ray: Any, work: Callable[..., Counted | str | None] | None = None) -> e
                 ray.cancel(reference, force=True)
 
     return hand_out
+
+
+def _refuse(found: Counted | str | None, parts: Sequence[Matrix]) -> None:
+    """Raise the error that a worker found in its piece, if it is one."""
+    if isinstance(found, str):
+        check_all(parts)  # names the first bad row of the database
+        raise BenchError(found)
 
 
 def piece_rows(parts: Sequence[Matrix], cores: int, most_bytes: int = PIECE_BYTES) -> int:

@@ -75,20 +75,7 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
         )
     if not _can_be_a_path(data["images"]):
         raise BenchError(f"{where}: images: {data['images']!r} cannot be the name of a folder.")
-    database = tuple(
-        Image(file[: file.rindex(".")], file)
-        if PLAIN.fullmatch(file)
-        else Image(_id(file), _inside(file, f"{where}: database[{i}]"))
-        for i, file in enumerate(data["database"])
-    )
-    seen: dict[str, int] = {}
-    for i, image in enumerate(database):
-        if image.file in seen:
-            raise BenchError(
-                f"{where}: database[{i}] repeats {image.file!r} of database[{seen[image.file]}]; "
-                "every row must be another image."
-            )
-        seen[image.file] = i
+    database = _database(data["database"], where)
     queries = tuple(
         Image(
             _id(query["file"]),
@@ -131,6 +118,24 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
         positions=_pairs(data, "positions", np.float64, len(queries), where),
         order=_pairs(data, "order", np.int64, len(queries), where),
     )
+
+
+def _database(files: list[str], where: str) -> tuple[Image, ...]:
+    database = tuple(
+        Image(file[: file.rindex(".")], file)
+        if PLAIN.fullmatch(file)
+        else Image(_id(file), _inside(file, f"{where}: database[{i}]"))
+        for i, file in enumerate(files)
+    )
+    seen: dict[str, int] = {}
+    for i, image in enumerate(database):
+        if image.file in seen:
+            raise BenchError(
+                f"{where}: database[{i}] repeats {image.file!r} of database[{seen[image.file]}]; "
+                "every row must be another image."
+            )
+        seen[image.file] = i
+    return database
 
 
 def _pairs(data: dict[str, Any], key: str, kind: type, count: int, where: str) -> Any:

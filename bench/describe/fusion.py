@@ -186,56 +186,78 @@ class Fused(nn.Module):
 
 def fuse(part: Graph) -> int:
     """Rewrite a graph in place so that its convolutions do what follows them; return how many."""
-    graph = part.graph
-    place = {node: i for i, node in enumerate(graph.nodes)}
-    owned: set[fx.Node] = set()  # results that belong to this graph alone, so may be written over
-
-    def conv_of(node: Any) -> nn.Conv2d | None:
-        if not isinstance(node, fx.Node) or node.op != "call_module" or len(node.args) != 1:
-            return None
-        module: Any = part.get_submodule(str(node.target))
-        return module if is_plain(module) else None
-
-    def replace(last: fx.Node, source: fx.Node, act: Any, other: fx.Node | None) -> None:
-        conv: Any = conv_of(source)
-        name = f"fused_{place[source]}"
-        part.add_submodule(name, Fused(conv, act))
-        with graph.inserting_before(last):
-            arguments = (source.args[0],) if other is None else (source.args[0], other)
-            new = graph.call_module(name, arguments)
-        place[new] = place[last]
-        owned.add(new)
-        last.replace_all_uses_with(new)
-        between = [node for node in last.all_input_nodes if node is not other]
-        for node in dict.fromkeys((last, *between, source)):
-            if not node.users and node.op != "placeholder" and node in place:
-                graph.erase_node(node)
-                del place[node]
-
+    writing = _Rewriting(part)
     count = 0
-    for node in list(graph.nodes):
-        if node not in place:
-            continue
-        act = _activation(part, node)
-        before: Any = node.args[0] if act and node.args else None
-        if conv_of(before) and len(before.users) == 1:
-            replace(node, before, act, None)
+    for node in list(part.graph.nodes):
+        if node in writing.place:
+            count += writing.join(node)
+    for node in list(part.graph.nodes):
+        if node in writing.place and writing.conv_of(node):
+            writing.replace(node, node, ACTIVATIONS[nn.Identity], None)
             count += 1
-        elif before is not None and _is_sum(before) and len(before.users) == 1:
-            source, other = before.args
-            if conv_of(source) and len(source.users) == 1 and source is not other:
-                fresh = other in owned or conv_of(other) is not None
-                if fresh and all(place[user] <= place[before] for user in other.users):
-                    replace(node, source, act, other)
-                    count += 1
-    for node in list(graph.nodes):
-        if node in place and conv_of(node):
-            replace(node, node, ACTIVATIONS[nn.Identity], None)
-            count += 1
-    graph.lint()
+    part.graph.lint()
     part.delete_all_unused_submodules()
     part.recompile()
     return count
+
+
+class _Rewriting:
+    """A graph whose convolutions are replaced: places of its nodes, and what it may write over."""
+
+    def __init__(self, part: Graph) -> None:
+        """Begin with the graph of `part`."""
+        self.part = part
+        self.place = {node: i for i, node in enumerate(part.graph.nodes)}
+        self.owned: set[fx.Node] = set()  # results that belong to this graph alone
+
+    def conv_of(self, node: Any) -> nn.Conv2d | None:
+        """Return the convolution that a node calls, if it is one that can be replaced."""
+        if not isinstance(node, fx.Node) or node.op != "call_module" or len(node.args) != 1:
+            return None
+        module: Any = self.part.get_submodule(str(node.target))
+        return module if is_plain(module) else None
+
+    def join(self, node: fx.Node) -> bool:
+        """Let a convolution do the activation of a node, and the sum between; say whether it did.
+
+        Nothing else may use what the convolution gives, and the other part of the sum must be a
+        result of this graph that nothing needs any more.
+        """
+        act = _activation(self.part, node)
+        before: Any = node.args[0] if act and node.args else None
+        if not isinstance(before, fx.Node) or len(before.users) != 1:
+            return False
+        if self.conv_of(before):
+            self.replace(node, before, act, None)
+            return True
+        if not _is_sum(before):
+            return False
+        source, other = before.args
+        if not self.conv_of(source) or len(source.users) != 1 or source is other:
+            return False
+        fresh = other in self.owned or self.conv_of(other) is not None
+        if not fresh or any(self.place[user] > self.place[before] for user in other.users):
+            return False
+        self.replace(node, source, act, other)
+        return True
+
+    def replace(self, last: fx.Node, source: fx.Node, act: Any, other: fx.Node | None) -> None:
+        """Put one call in the place of a convolution and of what follows it up to `last`."""
+        conv: Any = self.conv_of(source)
+        name = f"fused_{self.place[source]}"
+        self.part.add_submodule(name, Fused(conv, act))
+        graph = self.part.graph
+        with graph.inserting_before(last):
+            arguments = (source.args[0],) if other is None else (source.args[0], other)
+            new = graph.call_module(name, arguments)
+        self.place[new] = self.place[last]
+        self.owned.add(new)
+        last.replace_all_uses_with(new)
+        between = [node for node in last.all_input_nodes if node is not other]
+        for node in dict.fromkeys((last, *between, source)):
+            if not node.users and node.op != "placeholder" and node in self.place:
+                graph.erase_node(node)
+                del self.place[node]
 
 
 def _activation(part: Graph, node: fx.Node) -> tuple[str, list[float]] | None:

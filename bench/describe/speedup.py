@@ -78,19 +78,7 @@ def quicken(
         return done
 
     def step(change: Callable[[Sequence[Call], Quickened], int]) -> int:
-        start = len(done.replaced)
-        with suppress(*fusion.FAULTS):  # of a rewritten module that does not run
-            _, calls = _observe(network, answer, sample)
-            count = change(calls, done)
-            with torch.no_grad():
-                after = answer(sample)
-                if _alike(before, after, NEAR) or (
-                    _alike(before, after, TOLERANCE)
-                    and accuracy.holds(network, done, answer, sample, before, after)
-                ):
-                    return count
-        done.undo(start)
-        return 0
+        return _step(network, answer, sample, before, done, change)
 
     done.folded = step(lambda calls, done: _fold(network, calls, done))
     fusing = device == "cpu" and not compiled and fusion.has_onednn(half)
@@ -100,14 +88,12 @@ def quicken(
             getattr(parent, name)
             for parent, name, _ in done.replaced[len(done.replaced) - done.parts :]
         ]
-        whole = any(isinstance(module, fusion.Half) for module in network.modules())
-        if half is not None and (parts or whole):
+        if half is not None and (parts or _halves(network)):
             if fusing:
                 done.fused = step(lambda _, done: _fuse_parts(network, done))
             done.parts += step(lambda calls, done: _linear(network, calls, done))
-            for module in network.modules():
-                if isinstance(module, fusion.Half):
-                    module.become(half)
+            for module in _halves(network):
+                module.become(half)
         for part in parts if compiled else ():
             part.compile(dynamic=True)
     elif fusing:
@@ -148,6 +134,35 @@ def _observe(network: nn.Module, answer: Answer, sample: Tensor) -> tuple[list[T
 
 def _changes(tensor: Tensor | None) -> int:
     return -1 if tensor is None else tensor._version
+
+
+def _halves(network: nn.Module) -> list[fusion.Half]:
+    """Return the parts that take float32 and compute in half precision."""
+    return [module for module in network.modules() if isinstance(module, fusion.Half)]
+
+
+def _step(
+    network: nn.Module,
+    answer: Answer,
+    sample: Tensor,
+    before: list[Tensor],
+    done: Quickened,
+    change: Callable[[Sequence[Call], Quickened], int],
+) -> int:
+    """Make a change and return how much it did; undo it where it moves the answer `before`."""
+    start = len(done.replaced)
+    with suppress(*fusion.FAULTS):  # of a rewritten module that does not run
+        _, calls = _observe(network, answer, sample)
+        count = change(calls, done)
+        with torch.no_grad():
+            after = answer(sample)
+            if _alike(before, after, NEAR) or (
+                _alike(before, after, TOLERANCE)
+                and accuracy.holds(network, done, answer, sample, before, after)
+            ):
+                return count
+    done.undo(start)
+    return 0
 
 
 def _alike(before: list[Tensor], after: list[Tensor], tolerance: float) -> bool:

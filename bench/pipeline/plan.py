@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -101,15 +102,11 @@ def plan_all(
     refused: dict[str, BenchError] = {}
     runs: dict[tuple[str, str], Checked] = {}
     for name in dict.fromkeys(dataset_names):
-        try:
+        with _kept(refused):
             lists[name] = lists_of(name, options)
-        except BenchError as error:
-            refused.setdefault(str(error), error)
     for method in dict.fromkeys(method_names):
-        try:
+        with _kept(refused):
             warm.check(method, options.weights)
-        except BenchError as error:
-            refused.setdefault(str(error), error)
     if refused:
         return [], list(refused.values())
     keep = len(set(method_names)) == 1
@@ -121,12 +118,19 @@ def plan_all(
     if refused:
         return [], list(refused.values())
     for those in lists.values():
-        try:
+        with _kept(refused):
             check_copies(those)
-        except BenchError as error:
-            refused.setdefault(str(error), error)
     wanted = [(name, method) for name in dataset_names for method in method_names]
     return [runs[pair] for pair in wanted if pair in runs], list(refused.values())
+
+
+@contextmanager
+def _kept(refused: dict[str, BenchError]) -> Iterator[None]:
+    """Keep the error that ends the block, the first of each sentence."""
+    try:
+        yield
+    except BenchError as error:
+        refused.setdefault(str(error), error)
 
 
 def _plans_of(

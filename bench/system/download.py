@@ -236,22 +236,8 @@ def _try(
         else:
             offset = 0
         total = version.total
-        if total is None and not response.chunked:
-            raise BenchError(
-                f"{label}: {host} does not say how long the file is, so that one cut short could "
-                f"not be told; fetch {url} by other means and {instead}."
-            )
-        if size_bytes is not None and total not in (None, size_bytes):
-            raise BenchError(
-                f"{label}: the file at {url} has {total} bytes and should have {size_bytes}: it is "
-                f"another file; get the right one by other means and {instead}."
-            )
         most = most_bytes if size_bytes is None else size_bytes
-        if total is not None and total > most:
-            raise BenchError(
-                f"{label}: the file at {url} has {total} bytes, more than the {most} that are "
-                f"taken of a file of unknown size; look at it, and {instead}."
-            )
+        _check_total(response.chunked, total, url, label, size_bytes, most, instead)
         if total is not None and shutil.disk_usage(part.parent).free < total - offset:
             raise _no_room(label, part)
         if offset == 0:
@@ -261,6 +247,33 @@ def _try(
     if is_web_page(part):
         discard(part)
         raise _web_page(label, host, url, instead)
+
+
+def _check_total(
+    chunked: bool,
+    total: int | None,
+    url: str,
+    label: str,
+    size_bytes: int | None,
+    most: int,
+    instead: str,
+) -> None:
+    """Refuse a file whose length is not stated, is another one, or is beyond `most`."""
+    if total is None and not chunked:
+        raise BenchError(
+            f"{label}: {urlsplit(url).netloc} does not say how long the file is, so that one cut "
+            f"short could not be told; fetch {url} by other means and {instead}."
+        )
+    if size_bytes is not None and total not in (None, size_bytes):
+        raise BenchError(
+            f"{label}: the file at {url} has {total} bytes and should have {size_bytes}: it is "
+            f"another file; get the right one by other means and {instead}."
+        )
+    if total is not None and total > most:
+        raise BenchError(
+            f"{label}: the file at {url} has {total} bytes, more than the {most} that are "
+            f"taken of a file of unknown size; look at it, and {instead}."
+        )
 
 
 def _receive(

@@ -65,30 +65,10 @@ def state_of(
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    known = {name: graph for name in wanted if (graph := _known(name, family, depth))}
-    taken: dict[str, str] = {}
     faults: dict[str, list[str]] = {"missing": [], "ambiguous": [], "of another shape": []}
-    for name, graph in sorted(known.items(), key=lambda item: -item[1].count("/")):
-        found = [n for n in variables if _ends(n, graph) and n not in taken.values()]
-        if len(found) > 1:
-            faults["ambiguous"].append(f"{graph} is {first_few(found)}")
-        if not found and name.startswith("backbone."):
-            faults["missing"].append(graph)
-        elif found and variables[found[0]].shape not in _shapes(wanted[name]):
-            have, want = variables[found[0]].shape, _shapes(wanted[name])[0]
-            faults["of another shape"].append(f"{found[0]} is {have} and should be {want}")
-        if found:
-            taken[name] = found[0]
-    by_shape = [name for name in wanted if name not in taken and not name.startswith("backbone.")]
-    for name in sorted(by_shape, key=lambda name: name in _OPTIONAL):
-        free = {n: value for n, value in variables.items() if n not in taken.values()}
-        found = [n for n, value in free.items() if _fits(n, value, name, wanted[name])]
-        if len(found) == 1:
-            taken[name] = found[0]
-        elif found:
-            faults["ambiguous"].append(f"{name} is {first_few(found)}")
-        elif name not in _OPTIONAL:
-            faults["missing"].append(f"{name} with shape {_shapes(wanted[name])[0]}")
+    known = {name: graph for name in wanted if (graph := _known(name, family, depth))}
+    taken = _by_name(variables, wanted, known, faults)
+    _by_shape(variables, wanted, taken, faults)
     if any(faults.values()):
         listed = "; ".join(f"{len(v)} {k}: {first_few(v)}" for k, v in faults.items() if v)
         raise BenchError(f"the variables of {source} do not fit DELG: {listed}.")
@@ -101,6 +81,47 @@ def state_of(
             state[name] = torch.zeros((), dtype=tensor.dtype)
     used = set(taken.values())
     return state, [name for name in variables if name not in used]
+
+
+def _by_name(
+    variables: Variables,
+    wanted: Mapping[str, Tensor],
+    known: Mapping[str, str],
+    faults: Mapping[str, list[str]],
+) -> dict[str, str]:
+    """Return the variable of each part of the network whose name in the graph is known."""
+    taken: dict[str, str] = {}
+    for name, graph in sorted(known.items(), key=lambda item: -item[1].count("/")):
+        found = [n for n in variables if _ends(n, graph) and n not in taken.values()]
+        if len(found) > 1:
+            faults["ambiguous"].append(f"{graph} is {first_few(found)}")
+        if not found and name.startswith("backbone."):
+            faults["missing"].append(graph)
+        elif found and variables[found[0]].shape not in _shapes(wanted[name]):
+            have, want = variables[found[0]].shape, _shapes(wanted[name])[0]
+            faults["of another shape"].append(f"{found[0]} is {have} and should be {want}")
+        if found:
+            taken[name] = found[0]
+    return taken
+
+
+def _by_shape(
+    variables: Variables,
+    wanted: Mapping[str, Tensor],
+    taken: dict[str, str],
+    faults: Mapping[str, list[str]],
+) -> None:
+    """Add to `taken` the variables of the other parts, which shape and ending tell."""
+    by_shape = [name for name in wanted if name not in taken and not name.startswith("backbone.")]
+    for name in sorted(by_shape, key=lambda name: name in _OPTIONAL):
+        free = {n: value for n, value in variables.items() if n not in taken.values()}
+        found = [n for n, value in free.items() if _fits(n, value, name, wanted[name])]
+        if len(found) == 1:
+            taken[name] = found[0]
+        elif found:
+            faults["ambiguous"].append(f"{name} is {first_few(found)}")
+        elif name not in _OPTIONAL:
+            faults["missing"].append(f"{name} with shape {_shapes(wanted[name])[0]}")
 
 
 def _known(name: str, family: str, depth: int) -> str | None:
