@@ -232,7 +232,8 @@ class _Rewriting:
             return True
         if not _is_sum(before):
             return False
-        source, other = before.args
+        summands: Any = before.args
+        source, other = summands
         if not self.conv_of(source) or len(source.users) != 1 or source is other:
             return False
         fresh = other in self.owned or self.conv_of(other) is not None
