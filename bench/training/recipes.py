@@ -177,7 +177,7 @@ RECIPES = {
         "autoencoder serves the attention alone",
     ),
     "token-lite0": lite0("token"),
-    "dolg-lite1": lite1("dolg", strength=0.25, steps=120, each=32),
+    "dolg-lite1": lite1("dolg", strength=0.5, steps=120, each=32),
     "delg-lite1": lite1("delg", strength=0.25, steps=300),
     "token-lite1": lite1("token", strength=0.25, steps=120, width=128),
     "plain": Recipe(
