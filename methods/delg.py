@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 GROUP = "landmarks"
 VARIANTS = {
-    "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
     "lite1": "EfficientNet-Lite0, 512-d, demonstration weights near plain GeM",
+    "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
     "untrained": "EfficientNet-Lite0 and a whitening layer with random weights, seed 0",
     "r101-gldv2clean": "ResNet-101, 2048-d, the authors' model trained on GLDv2-clean",
     "r101-gld": "ResNet-101, 2048-d, the authors' model trained on GLDv1",

@@ -16,8 +16,8 @@ from bench.system.notes import note
 
 GROUP = "landmarks"
 VARIANTS = {
-    "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
     "lite1": "EfficientNet-Lite0, 512-d, demonstration weights near plain GeM",
+    "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
     "untrained": "the network of r50 with random weights, seed 0; needs no download",
     "r101": "ResNet-101, 512-d, GeM exponent 3 as in the published test program",
     "r50": "ResNet-50, 512-d, GeM exponent 3 as in the published test program",

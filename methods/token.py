@@ -14,8 +14,8 @@ from bench.methods._nets import token_files
 
 GROUP = "landmarks"
 VARIANTS = {
-    "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
     "lite1": "EfficientNet-Lite0, 512-d, demonstration weights near plain GeM",
+    "lite0": "EfficientNet-Lite0, 512-d, demonstration weights trained on package photographs",
     "r101": "ResNet-101, 1024-d, trained on GLDv2-clean",
     "r50": "ResNet-50, 1024-d, trained on GLDv2-clean",
 }

@@ -64,7 +64,9 @@ def test_split(text: str, parts: tuple[str, str | None]) -> None:
 def test_wrong_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(BenchError, match="no method is called 'gme'; did you mean gem"):
         methods.load("gme")
-    with pytest.raises(BenchError, match=r"variant of delg is called 'lite'; did you mean lite0"):
+    with pytest.raises(
+        BenchError, match=r"variant of delg is called 'lite'; did you mean lite1 or lite0"
+    ):
         methods.load("delg.lite")
     with pytest.raises(BenchError, match="no model called 'resnt50'; did you mean resnet50"):
         methods.load("gem.resnt50")
