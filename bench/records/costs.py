@@ -118,7 +118,7 @@ def _machine(machine: Mapping[str, Any], latency: Mapping[str, Any]) -> str:
     if threads is not None:
         words.append(f"{threads} {'thread' if threads == 1 else 'threads'}")
     words.append(str(latency.get("precision", "float32")))
-    if machine.get("tf32"):
+    if machine.get("tf32") and machine.get("device") != "cpu":  # torch allows it there as well
         words.append("TF32")
     return clean(", ".join(words))
 

@@ -273,7 +273,7 @@ def test_many_results_are_a_matrix_with_letters(cli: Callable[..., Any]) -> None
     ("arguments", "says"),
     [
         (["gem.lite0", "delg"], "give --dataset NAME as well"),
-        (["gem.lite0", "delg.lite", "--dataset", "mini"], "did you mean delg.lite0"),
+        (["gem.lite0", "delg.lite", "--dataset", "mini"], "did you mean delg.lite"),
         (["gem.lite0", "--dataset", "mini"], "two records or more"),
         (["gem.lite0", "gem.lite0", "--dataset", "mini"], "not compared with itself"),
         (["no.json", "gem.lite0", "--dataset", "mini"], "there is no record no.json"),
