@@ -21,6 +21,7 @@ LOCKS = {  # by file: what of pyproject.toml it holds
     "hdf5": ["--extra", "hdf5"],
     "ray": ["--extra", "ray"],
     "tensorflow": ["--extra", "tensorflow"],
+    "xfeat": ["--extra", "xfeat"],
 }
 
 

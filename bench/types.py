@@ -271,14 +271,15 @@ class LocalMethod(Method, Interface):
     `local_rule` is a mapping with the fields of `LocalRule`; `dim` and `stride_px` must be there.
     `local` takes one scale of a batch, as `describe` does, and returns two float tensors as
     convolutions give them: descriptors (n, dim, h, w) of any norm, and attention (n, 1, h, w);
-    an image too small for a feature may have h or w of 0. Scales, selection and unit norm are the
-    harness's.
+    an image too small for a feature may have h or w of 0. A detector of key points returns a third,
+    their places (n, 2, h, w), (y, x) in pixels of the batch, with h 1 for a list; then `stride_px`
+    and `offset_px` place nothing. Scales, selection and unit norm are the harness's.
     """
 
     local_rule: Mapping[str, Any]
 
-    def local(self, batch: Any) -> tuple[Any, Any]:
-        """Return descriptors (n, dim, h, w) and attention (n, 1, h, w)."""
+    def local(self, batch: Any) -> tuple[Any, ...]:
+        """Return descriptors (n, dim, h, w), attention (n, 1, h, w), and places or none."""
         ...
 
 

@@ -200,13 +200,15 @@ def _asked(
 ) -> dict[str, Any]:
     """Return the lists with the chosen rows of the queries; `positive` is by these rows."""
     asked = [queries[row] for row in chosen]
-    cities = list(dict.fromkeys(_city_of(name) for name in asked))
+    cities: dict[str, int] = {}
+    for name in asked:
+        cities.setdefault(_city_of(name), len(cities))
     return {
         "database": database,
         "queries": asked,
         "positive": [positive[row] for row in chosen],
         # Mapillary's tables, whose order the lists keep, go from sequence to sequence.
-        "order": [[cities.index(_city_of(name)), i] for i, name in enumerate(asked)],
+        "order": [[cities[_city_of(name)], i] for i, name in enumerate(asked)],
     }
 
 

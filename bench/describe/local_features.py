@@ -40,10 +40,10 @@ def describe_pyramid(
         for scale in rule.scales:
             resized = pyramid.at_scale(batch, scale, pixels)
             where = f"at scale {scale:g} of {batch.shape[-1]} x {batch.shape[-2]} pixels"
-            descriptors, attention = _checked(local(resized), len(batch), rule.dim, where)
-            for image, one in enumerate(zip(descriptors, attention, strict=True)):
+            maps = _checked(local(resized), len(batch), rule.dim, where)
+            for image, one in enumerate(zip(*maps, strict=True)):
                 if all(bool(torch.isfinite(part).all()) for part in one):
-                    found[image].append(select(*one, scale, rule))
+                    found[image].append(select(*one[:2], scale, rule, *one[2:]))
                 else:
                     broken.add(image)
     return [
@@ -52,19 +52,30 @@ def describe_pyramid(
     ]
 
 
-def select(descriptors: Tensor, attention: Tensor, scale: float, rule: LocalRule) -> LocalFeatures:
+def select(
+    descriptors: Tensor,
+    attention: Tensor,
+    scale: float,
+    rule: LocalRule,
+    places_px: Tensor | None = None,
+) -> LocalFeatures:
     """Return the features of one image at one scale: at most `max_features`, strongest first.
 
     `descriptors` (dim, h, w) and `attention` (h, w) are float32; equal attention: in order of rows.
+    `places_px` (2, h, w) has (y, x) in pixels of the scaled image; None: the rule's lattice.
     """
     flat = attention.flatten()
     order = torch.sort(flat, descending=True, stable=True).indices
     order = order[: kept(flat[order].cpu().numpy(), rule)]
-    width = attention.shape[1]
     rows = functional.normalize(descriptors.flatten(1)[:, order].T, dim=1)
-    places = torch.stack([order // width, order % width], dim=1).cpu().numpy()
+    if places_px is None:
+        width = attention.shape[1]
+        places = torch.stack([order // width, order % width], dim=1).cpu().numpy()
+        points = keypoints(places, scale, rule)
+    else:
+        points = (places_px.flatten(1)[:, order].T.cpu().numpy() / scale).astype(np.float32)
     return LocalFeatures(
-        points=keypoints(places, scale, rule),
+        points=points,
         attention=flat[order].cpu().numpy(),
         scale=np.full(len(order), scale, dtype=np.float32),
         descriptors=rows.cpu().numpy(),
@@ -101,23 +112,25 @@ def strongest(parts: list[LocalFeatures], count: int) -> LocalFeatures:
     )
 
 
-def _checked(returned: Any, count: int, dim: int, where: str) -> tuple[Tensor, Tensor]:
-    """Return descriptors (n, dim, h, w) and attention (n, h, w), float32, or say what is wrong."""
+def _checked(returned: Any, count: int, dim: int, where: str) -> tuple[Tensor, ...]:
+    """Return descriptors (n, dim, h, w), attention (n, h, w) and any places (n, 2, h, w), float32.
+
+    What is none of these is one sentence.
+    """
     if not (
         isinstance(returned, tuple)
-        and len(returned) == 2
+        and len(returned) in (2, 3)
         and all(isinstance(part, Tensor) and part.is_floating_point() for part in returned)
     ):
-        raise BenchError(f"`local` must return two float tensors, and does not {where}.")
-    descriptors, attention = returned
-    size = tuple(descriptors.shape[2:])
-    for name, part, wanted in (
-        ("descriptors", descriptors, (count, dim, *size)),
-        ("attention", attention, (count, 1, *size)),
+        raise BenchError(f"`local` must return two float tensors, or three, and does not {where}.")
+    size = tuple(returned[0].shape[2:])
+    for (name, channels), part in zip(
+        (("descriptors", dim), ("attention", 1), ("places", 2)), returned, strict=False
     ):
-        if part.ndim != 4 or tuple(part.shape) != wanted:
-            needed = f"({count}, {dim if name == 'descriptors' else 1}, h, w)"
+        if part.ndim != 4 or tuple(part.shape) != (count, channels, *size):
             raise BenchError(
-                f"`local` returned {name} of the shape {tuple(part.shape)} {where}, not {needed}."
+                f"`local` returned {name} of the shape {tuple(part.shape)} {where}, not "
+                f"({count}, {channels}, h, w)."
             )
-    return descriptors.float(), attention[:, 0].float()
+    descriptors, attention, *places = (part.float() for part in returned)
+    return descriptors, attention[:, 0], *places

@@ -104,6 +104,19 @@ def test_a_pyramid_of_one_bright_cell() -> None:
     assert np.array_equal(alone.descriptors, both[1].descriptors)
 
 
+def test_a_detector_says_where_its_features_are() -> None:
+    """A list of three key points: two of an image, one padded by an attention below the least."""
+    descriptors = torch.tensor([[3.0, 0.0, 1.0], [4.0, 2.0, 1.0]])[None, :, None]
+    attention = torch.tensor([0.5, 0.7, -1.0])[None, None, None]
+    places = torch.tensor([[1.0, 6.5, 0.0], [3.0, 2.0, 0.0]])[None, :, None]
+    (found,) = local_features.describe_pyramid(
+        lambda _: (descriptors, attention, places), torch.zeros(1, 3, 8, 8), Preprocess(),
+        changed(scales=(0.5,), threshold=0.1),
+    )  # fmt: skip
+    assert found.points.tolist() == [[13, 4], [2, 6]]
+    assert found.descriptors == pytest.approx(np.array([[0, 1], [0.6, 0.8]]))
+
+
 @pytest.mark.parametrize("size", [(0, 3), (3, 0), (0, 0)])
 def test_an_image_may_be_too_small_for_features(size: tuple[int, int]) -> None:
     empty = torch.zeros(1, 2, *size), torch.zeros(1, 1, *size)
@@ -122,6 +135,7 @@ def test_an_image_may_be_too_small_for_features(size: tuple[int, int]) -> None:
         ((torch.zeros(1, 3, 3, 3), torch.zeros(1, 1, 3, 3)), r"descriptors of .* not \(1, 2, h"),
         ((torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3)), r"attention of .* not \(1, 1, h, w\)"),
         ((torch.zeros(1, 2, 3, 3), torch.zeros(1, 1, 3, 4)), "attention of the shape"),
+        ((torch.zeros(1, 2, 3, 3), torch.zeros(1, 1, 3, 3), torch.zeros(1, 3, 3, 3)), "places of"),
     ],
 )
 def test_what_a_method_returns_is_checked(returned: Any, says: str) -> None:

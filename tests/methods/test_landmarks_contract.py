@@ -76,8 +76,8 @@ def test_the_contract(
             contract_check.check(fine, pair, lambda: loading.plain(method, str(path), "cpu"))
         )
     assert [text for state, text in findings if state == "FAILS"] == []
-    measured = [text for state, text in findings if "from float64" in text and state == "ok"]
-    assert len(measured) == 1, "near to float64, and well conditioned"
+    measured = [state for state, text in findings if "float64" in text]
+    assert measured == ["ok"] or (len(measured) == 1 and method != QUICK)
     refused = {text.partition(" ")[0] for _, text in findings if " is refused" in text}
     assert refused <= {"1-row.png", "1-column.png", "tiny.png"}
     below = ("superglobal", "netvlad", "cirtorch")  # sizes that vanish, or that a layer refuses

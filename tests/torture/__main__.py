@@ -48,6 +48,8 @@ class Figures:
 def torture(seconds: float, seed: int, folder: Path) -> dict[str, Figures]:
     """Run trials of all campaigns by turns for so many seconds; return their figures.
 
+    Ctrl-C ends it sooner, and what was found until then is kept.
+
     Every campaign has a world and random numbers of its own, so that a seed gives the same trials
     whatever the speed, and only their number differs.
     """
@@ -55,19 +57,24 @@ def torture(seconds: float, seed: int, folder: Path) -> dict[str, Figures]:
     figures = {name: Figures() for name in CAMPAIGNS}
     made: dict[str, World] = {}
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        name = min(CAMPAIGNS, key=lambda each: figures[each].seconds / CAMPAIGNS[each][0])
-        begin = time.monotonic()
-        if name not in made:
-            draw = random.Random(f"{seed} {name}")
-            made[name] = worlds.make(folder / name.replace(" ", "-"), draw)
-        else:
-            found = CAMPAIGNS[name][1](made[name])
-            figures[name].trials += 1
-            for fault in found:
-                figures[name].failures.append(f"trial {figures[name].trials}: {fault}")
-                print(f"{name}, trial {figures[name].trials}: {fault}", file=sys.stderr, flush=True)
-        figures[name].seconds += time.monotonic() - begin
+    with contextlib.suppress(KeyboardInterrupt):
+        while time.monotonic() < end:
+            name = min(CAMPAIGNS, key=lambda each: figures[each].seconds / CAMPAIGNS[each][0])
+            begin = time.monotonic()
+            if name not in made:
+                draw = random.Random(f"{seed} {name}")
+                made[name] = worlds.make(folder / name.replace(" ", "-"), draw)
+            else:
+                found = CAMPAIGNS[name][1](made[name])
+                figures[name].trials += 1
+                for fault in found:
+                    figures[name].failures.append(f"trial {figures[name].trials}: {fault}")
+                    print(
+                        f"{name}, trial {figures[name].trials}: {fault}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+            figures[name].seconds += time.monotonic() - begin
     return figures
 
 
