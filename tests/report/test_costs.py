@@ -97,7 +97,7 @@ def test_on_a_gpu_the_memory_of_the_device_is_shown() -> None:
         {"threads": 1},
         {"precision": "bf16"},
         {"cores": 64},
-        {"tf32": True},
+        {"tf32": True, "device": "cuda:0"},
     ],
 )
 def test_timings_of_two_machines_are_never_in_one_table(other: dict[str, Any]) -> None:
