@@ -17,12 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
 from bench.errors import BenchError
-from bench.images import inspect
 from bench.root import ROOT
-from bench.system import download, hub, reading, trust
+from bench.system import hub, reading, trust
 from bench.system.notes import note
 from bench.system.paths import cache_root, write_bytes
 from bench.types import Checkpoint
@@ -76,6 +73,10 @@ def get(checkpoint: Checkpoint) -> Path:
     A file that a person has put there is taken, and its hash recorded. One process at a time
     works on a file; a second one waits, and finds it there.
     """
+    from filelock import FileLock, Timeout
+
+    from bench.system import download
+
     path, label = path_of(checkpoint), f"{checkpoint.method}.{checkpoint.variant}"
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -157,6 +158,8 @@ def touched(checkpoint: Checkpoint) -> bool:
 
 def _kept(checkpoint: Checkpoint, path: Path, label: str) -> Path:
     """Return the file that is already there, if it is right; record the hash of a new one."""
+    from bench.images import inspect
+
     found = state(checkpoint)
     if found == "changed":
         raise BenchError(_changed(path))
@@ -177,6 +180,8 @@ def _accept(
     checkpoint: Checkpoint, part: Path, path: Path, label: str, url: str, commit: str | None
 ) -> None:
     """Give a file downloaded from `url` its name, if its size and hash are right."""
+    from bench.system import download
+
     found, expected, size = _sha256(part), expected_sha256(checkpoint), part.stat().st_size
     fault = ""
     if checkpoint.size_bytes not in (None, size):

@@ -108,10 +108,7 @@ class Cluster:
     def tidy(self) -> None:
         """Remove what workers had written of shards that others were sooner with."""
         for kept in self.stores:
-            for shard, left in shards.leftovers(kept).items():
-                lock = shards.take(kept, shard, left)
-                if lock is not None:
-                    lock.release()
+            shards.tidy(kept)
 
 
 class _Round:

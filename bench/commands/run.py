@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,9 @@ from bench.option import group, option, required
 from bench.pipeline.options import Options
 
 if TYPE_CHECKING:
-    from bench.cluster.dispatch import Cluster
     from bench.pipeline.dry_run import Forecast
     from bench.pipeline.plan import Plan
+    from bench.pipeline.run import Cluster as Helpers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def run(given: Arguments) -> int:
         for error in absent:
             say_error(error)
         return 1
-    from bench.cluster import connect
+    from bench.cluster import connect, devices
     from bench.pipeline import plan
 
     hypothetical, machines = bool(given.cluster), given.machines
@@ -67,8 +67,15 @@ def run(given: Arguments) -> int:
     ):
         raise BenchError("--cluster is for --dry-run --engine ray, without --ray-address.")
     engine = "local" if hypothetical else machines.engine
+    named = devices.several(given.options.device)
+    if len(named) > 1 and machines.engine != "local":
+        raise BenchError(
+            f"--device {given.options.device}: the workers of --engine ray use every GPU of their "
+            "nodes; name the kind, cuda."
+        )
+    options = replace(given.options, device=named[0])
     with connect.engine(engine, machines.ray_address) as ray:
-        runs, refused = plan.plan_all(given.method, given.dataset or ("mini",), given.options)
+        runs, refused = plan.plan_all(given.method, given.dataset or ("mini",), options)
         for error in refused:
             say_error(error)
         if refused:
@@ -76,7 +83,7 @@ def run(given: Arguments) -> int:
         failed = 0
         for checked in runs:
             try:
-                print("\n".join(_lines(checked.plan(), given, ray)))
+                print("\n".join(_lines(checked.plan(), given, ray, named)))
             except BenchError as error:
                 failed = say_error(error)
         return failed
@@ -110,7 +117,7 @@ def _absent(given: Arguments) -> list[BenchError]:
     return out
 
 
-def _lines(planned: Plan, given: Arguments, ray: Any) -> list[str]:
+def _lines(planned: Plan, given: Arguments, ray: Any, named: Sequence[str | None]) -> list[str]:
     """Do one run, or say what it would do; return what is printed of it."""
     from bench import datasets
     from bench.commands import summary
@@ -119,7 +126,7 @@ def _lines(planned: Plan, given: Arguments, ray: Any) -> list[str]:
 
     if given.dry_run:
         return dry_run.describe_plan(planned, _forecast(planned, given.cluster, ray))
-    path = run.run(planned, _hired(planned, ray, given.machines.image_url))
+    path = run.run(planned, _hired(planned, ray, given.machines.image_url, named))
     written = record.read(path)
     sheets = [] if datasets.is_labelled(planned.dataset) else [_sheet(planned, path)]
     return [*summary.latency(written), *summary.lines(written), *sheets, str(path)]
@@ -144,14 +151,14 @@ def _forecast(planned: Plan, kinds: Sequence[forecast.Kind], ray: Any) -> Foreca
 
 
 def _hired(
-    planned: Plan, ray: Any, image_url: str | None
-) -> AbstractContextManager[Cluster] | None:
-    """Return the workers for a run on the cluster that `ray` is connected to; None without it."""
-    if ray is None:
-        return None
-    from bench.cluster import dispatch
+    planned: Plan, ray: Any, image_url: str | None, named: Sequence[str | None]
+) -> AbstractContextManager[Helpers] | None:
+    """Return the workers of the cluster that `ray` is connected to, or of the devices `named`."""
+    from bench.cluster import devices, dispatch
 
     weights = planned.options.weights
+    if ray is None:
+        return devices.hired(named, planned.method, weights, planned.loaded)
     return dispatch.crew(ray, planned.method, weights, planned.loaded, image_url)
 
 

@@ -77,11 +77,7 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
         raise BenchError(f"{where}: images: {data['images']!r} cannot be the name of a folder.")
     database = _database(data["database"], where)
     queries = tuple(
-        Image(
-            _id(query["file"]),
-            _inside(query["file"], f"{where}: queries[{i}].file"),
-            _box(query.get("box"), f"{where}: queries[{i}].box"),
-        )
+        _image(query["file"], f"{where}: queries[{i}].file", query.get("box"))
         for i, query in enumerate(data["queries"])
     )
     try:
@@ -121,12 +117,7 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
 
 
 def _database(files: list[str], where: str) -> tuple[Image, ...]:
-    database = tuple(
-        Image(file[: file.rindex(".")], file)
-        if PLAIN.fullmatch(file)
-        else Image(_id(file), _inside(file, f"{where}: database[{i}]"))
-        for i, file in enumerate(files)
-    )
+    database = tuple(_image(file, f"{where}: database[{i}]") for i, file in enumerate(files))
     seen: dict[str, int] = {}
     for i, image in enumerate(database):
         if image.file in seen:
@@ -231,6 +222,14 @@ def _row(name: Any, row: Mapping[str, int], place: str) -> Any:
 
 def _can_be_a_path(text: str) -> bool:
     return "\0" not in text and not re.search("[\ud800-\udfff]", text)
+
+
+def _image(file: str, place: str, box: list[float] | None = None) -> Image:
+    """Return an image of a list; names of letters and digits need no look at their parts."""
+    sides = None if box is None else _box(box, f"{place.removesuffix('.file')}.box")
+    if PLAIN.fullmatch(file):
+        return Image(file[: file.rindex(".")], file, sides)
+    return Image(_id(file), _inside(file, place), sides)
 
 
 def _id(file: str) -> str:

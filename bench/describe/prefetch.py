@@ -7,22 +7,20 @@ processes help where the network waits for pixels although processors are idle.
 from __future__ import annotations
 
 import os
-import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
 from bench.images import decode
+from bench.system import interrupt
 from bench.types import Image, Preprocess
 
 AHEAD_PIXELS = 16 << 20  # decoded and waiting, 3 bytes each, besides the next batch
@@ -89,17 +87,4 @@ def _pool(workers: int) -> Executor:
     """Return threads, or processes; they are made once and serve every shard."""
     if workers == 0:
         return ThreadPoolExecutor(os.cpu_count() or 1, "decode")
-    return ProcessPoolExecutor(workers, get_context("spawn"), _start)
-
-
-def _start() -> None:
-    """Leave Ctrl-C to the process that gives out the work, and do not outlive that process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    return ProcessPoolExecutor(workers, get_context("spawn"), interrupt.follow_parent)

@@ -19,11 +19,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
-
-from PIL import Image
+from typing import TYPE_CHECKING, Literal
 
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 NATIVE = "native"
 FORMS = (
@@ -31,7 +32,6 @@ FORMS = (
     "bicubic:HxW, shorter:S, longer:S, multiple-of-N, centre-crop:HxW"
 )
 LARGEST = 16384
-PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 FIRST = "pillow-bilinear pillow-bicubic bilinear bilinear-no-antialias bicubic shorter longer"
 SECOND = ("multiple", "crop")
 
@@ -136,6 +136,8 @@ def sized(steps: tuple[Step, ...], size: Size) -> Size:
 
 def applied(image: Image.Image, text: str) -> Image.Image:
     """Return `image` after the steps on 8-bit pixels."""
+    from PIL.Image import Resampling
+
     for step in of_bytes(text):
         before = image.height, image.width
         height, width = step.size(before)
@@ -143,7 +145,7 @@ def applied(image: Image.Image, text: str) -> Image.Image:
             top, left = step.corner(before)
             image = image.crop((left, top, left + width, top + height))
         elif (height, width) != before:
-            image = image.resize((width, height), PILLOW[step.filter])
+            image = image.resize((width, height), Resampling[step.filter.upper()])
     return image
 
 

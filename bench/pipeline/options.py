@@ -113,7 +113,10 @@ class Options:
         None, "weights to use instead of the variant's own", metavar="PATH"
     )
     device: str | None = option(
-        None, "cpu, cuda or cuda:N (default: a GPU where there is one)", metavar="DEVICE"
+        None,
+        "cpu, cuda or cuda:N (default: a GPU where there is one); `run` takes several GPUs of this "
+        "host, cuda:0,cuda:1, and starts a process for each",
+        metavar="DEVICE",
     )
     settings: Settings = group(Settings)
     command: str = line()

@@ -15,6 +15,7 @@ import json
 import math
 import re
 import secrets
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from bench.system.paths import clear_leftovers, complete_or_absent, write_bytes
 from bench.types import Dataset, GroundTruth, LabelledRanks, Protocol, Shortlist
 
 SCHEMA = 1
+LARGE_BYTES = 8 << 20  # of arrays: packing them as small as may be would take seconds
 _STEM = re.compile(r"[0-9a-f]{8}-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 Arrays = dict[str, NDArray[Any]]
 
@@ -135,9 +137,7 @@ def write(results: Path, record: dict[str, Any], arrays: Arrays) -> Path:
     method = f"{record['method']['name']}.{record['method']['variant']}"
     stem = f"{short(record['card'])}-{record['run_id']}"
     folder: Path = results / "runs" / record["card"]["dataset"]["name"] / method
-    packed = io.BytesIO()
-    np.savez_compressed(packed, allow_pickle=False, **arrays)
-    content = packed.getvalue()
+    content = _packed(arrays)
     full = {
         "schema": SCHEMA,
         **{key: value for key, value in record.items() if key != "sha256"},
@@ -156,6 +156,17 @@ def write(results: Path, record: dict[str, Any], arrays: Arrays) -> Path:
         file.flush()
         write_bytes(folder / f"{stem}.npz", content)
     return folder / f"{stem}.json"
+
+
+def _packed(arrays: Arrays) -> bytes:
+    """Return the arrays as the bytes of an .npz; large ones are packed fast rather than small."""
+    large = sum(array.nbytes for array in arrays.values()) > LARGE_BYTES
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1 if large else 6) as out:
+        for name, array in arrays.items():
+            with out.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
+    return packed.getvalue()
 
 
 def _clear_arrays(folder: Path) -> None:

@@ -134,7 +134,7 @@ def recall_at_k(ranks: Ranks, n_positive: int, k: int) -> float:
     """
     if n_positive == 0:
         return float("nan")
-    return float(bool(np.any(ranks < k)))
+    return float(len(ranks) > 0 and bool(ranks[0] < k))
 
 
 def _map_at(k: int, denominator: str, divisor: str, source: str) -> Metric:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError
 from bench.scoring.intervals import Blocks, landmarks, of_mean
-from bench.scoring.metrics import counted, junk_removed, mean_over_queries, metric
+from bench.scoring.metrics import counted, mean_over_queries, metric
 from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows
 
 
@@ -29,10 +29,12 @@ Tables = dict[str, dict[str, NDArray[np.float64]]]
 
 def labelled_rows(protocols: Sequence[Protocol]) -> list[Rows]:
     """Return per query the rows that any protocol labels: int64, sorted, unique."""
-    return [
-        np.unique(np.concatenate([rows for t in truths for rows in (t.positive, t.ignored)]))
-        for truths in zip(*(protocol.truth for protocol in protocols), strict=True)
-    ]
+    truths = list(zip(*(protocol.truth for protocol in protocols), strict=True))
+    each = [rows for some in truths for truth in some for rows in (truth.positive, truth.ignored)]
+    query, row = _flat(each, 2 * len(protocols))
+    beyond = 1 + int(row.max(initial=0))
+    key = np.unique(query * beyond + row)
+    return _split(key // beyond, key % beyond, len(truths))
 
 
 def positive_ranks(ranks: LabelledRanks, protocol: Protocol) -> list[Rows]:
@@ -40,14 +42,19 @@ def positive_ranks(ranks: LabelledRanks, protocol: Protocol) -> list[Rows]:
 
     Positives that an approximate search did not retrieve have no place.
     """
-    out = []
-    for i, truth in enumerate(protocol.truth):
-        part = ranks.of_query(i)
-        rows, places = ranks.row[part], ranks.rank[part]
-        positive = places[_find(rows, truth.positive, i)]
-        ignored = places[_find(rows, truth.ignored, i)]
-        out.append(junk_removed(positive[positive != NOT_RETRIEVED], ignored))
-    return out
+    n = len(protocol.truth)
+    query, place = _places(ranks, [truth.positive for truth in protocol.truth])
+    of, ignored = _places(ranks, [truth.ignored for truth in protocol.truth])
+    order = np.lexsort((place, query))
+    query, place = query[order], place[order]
+    values = np.unique(np.concatenate([place, ignored]))
+    start, removed = (
+        query * len(values),
+        np.sort(of * len(values) + np.searchsorted(values, ignored)),
+    )
+    key = start + np.searchsorted(values, place)
+    before = np.searchsorted(removed, key) - np.searchsorted(removed, start)
+    return _split(query, place - before, n)
 
 
 def score(
@@ -138,11 +145,41 @@ def skipped(protocol: Protocol) -> int:
     return sum(bool(one) and len(truth.positive) == 0 for truth, one in pairs)
 
 
-def _find(rows: Rows, wanted: Rows, query: int) -> Rows:
-    at = np.searchsorted(rows, wanted)
-    if np.any(at >= len(rows)) or np.any(rows[at] != wanted):
-        raise BenchError(f"the ranks of query {query} lack an image that the ground truth labels.")
-    return at
+def _places(ranks: LabelledRanks, wanted: Sequence[Rows]) -> tuple[Rows, Rows]:
+    """Return the places of the rows wanted of each query, and whose they are; those that have one.
+
+    Raises BenchError where the ranks lack one of them.
+    """
+    query, row = _flat(wanted)
+    least = min(ranks.row.min(initial=0), row.min(initial=0))
+    beyond = 1 + int(max(ranks.row.max(initial=0), row.max(initial=0))) - int(least)
+    of = np.repeat(np.arange(len(ranks.offsets) - 1), np.diff(ranks.offsets))
+    known, key = of * beyond + (ranks.row - least), query * beyond + (row - least)
+    at = np.searchsorted(known, key)
+    there = at < len(known)
+    there[there] = known[at[there]] == key[there]
+    if not there.all():
+        lacking = query[np.argmin(there)]
+        raise BenchError(
+            f"the ranks of query {lacking} lack an image that the ground truth labels."
+        )
+    place = ranks.rank[at]
+    kept = place != NOT_RETRIEVED
+    return query[kept], place[kept]
+
+
+def _flat(each: Sequence[Rows], arrays: int = 1) -> tuple[Rows, Rows]:
+    """Return the numbers of queries, of which each has so many arrays, and all rows end to end."""
+    query = np.arange(len(each)) // arrays
+    sizes = np.fromiter(map(len, each), dtype=np.int64, count=len(each))
+    row = np.concatenate([*each, np.empty(0, dtype=np.int64)]).astype(np.int64)
+    return np.repeat(query, sizes), row
+
+
+def _split(query: Rows, numbers: Rows, n: int) -> list[Rows]:
+    """Return the numbers of each of n queries; `query` ascends."""
+    ends = np.searchsorted(query, np.arange(n), side="right").tolist()
+    return [numbers[low:high] for low, high in zip([0, *ends], ends, strict=False)]
 
 
 def ties_of(ranks: LabelledRanks) -> dict[str, int]:

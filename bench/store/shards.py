@@ -254,6 +254,14 @@ def leftovers(store: Store) -> dict[int, list[Path]]:
     return found
 
 
+def tidy(store: Store) -> None:
+    """Remove what writers of shards have begun and nobody goes on with."""
+    for shard, left in leftovers(store).items():
+        lock = take(store, shard, left)
+        if lock is not None:
+            lock.release()
+
+
 def take(
     store: Store, shard: int, left: Iterable[Path] = (), timeout: float = 0
 ) -> BaseFileLock | None:

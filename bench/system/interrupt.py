@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from multiprocessing import connection
 from typing import NoReturn
 
 from bench.system.notes import note
@@ -47,6 +48,19 @@ def leave_to_parent() -> None:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def follow_parent() -> None:
+    """Leave Ctrl-C to the process that gives out the work, and do not outlive it; for a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def say() -> None:

@@ -9,8 +9,6 @@ import time
 from types import TracebackType
 from typing import Self
 
-from tqdm import tqdm
-
 from bench.quiet import QUIET
 from bench.system.notes import note
 
@@ -47,6 +45,8 @@ class Progress:
         if self.quiet:
             return self
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            from tqdm import tqdm
+
             self.bar = tqdm(
                 total=self.total, desc=self.phase, unit=f" {self.unit}", leave=False,
                 dynamic_ncols=True, file=getattr(sys.stderr, "_stream", sys.stderr),

@@ -94,6 +94,16 @@ def test_import_does_nothing_and_commands_without_a_network_need_no_torch() -> N
     subprocess.run([sys.executable, "-W", "error", "-c", check], cwd=ROOT, check=True)
 
 
+def test_the_help_and_the_lists_import_nothing_slow() -> None:
+    """What takes 0.05 s and more to import, of what the table of methods does not need."""
+    slow = "{'torch', 'pandas', 'scipy', 'matplotlib', 'faiss', 'timm', 'sklearn', 'tqdm'}"
+    run = "from bench.commands.main import main; main(['list'])"
+    check = f"import sys; {run}; found = {slow} & set(sys.modules); assert not found, found"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", check], cwd=ROOT, check=False,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_files_stay_short() -> None:
     for folder in ("bench", "methods", "datasets", "report"):
         for path in (ROOT / folder).rglob("*.py"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -298,3 +299,28 @@ def test_the_interval_counts_misses_where_the_mean_does() -> None:
 
 def test_the_plug_in_modules_are_found_where_the_folders_are() -> None:
     assert importlib.import_module("bench.datasets.mini").__file__.endswith("datasets/mini.py")
+
+
+def test_the_calls_of_scoring_do_not_grow_with_the_queries() -> None:
+    """But for one of each metric and query: 27,592 queries of Nordland take a second, not ten."""
+    calls = {}
+    for n in (10, 1000):
+        truth = tuple(GroundTruth(rows(i, i + 1), rows(i + 2)) for i in range(n))
+        protocol = Protocol("all", truth, (TRAPEZOID,))
+        labelled = scores.labelled_rows([protocol])
+        flat = np.concatenate(labelled)
+        ranks = LabelledRanks(np.arange(0, 3 * n + 1, 3), flat, flat[::-1].copy(), flat * 1.0, flat)
+        calls[n] = 0
+
+        def called(_frame: object, event: str, _arg: object, n: int = n) -> None:
+            calls[n] += event in {"call", "c_call"}
+
+        sys.setprofile(called)
+        try:
+            scores.labelled_rows([protocol])
+            places = scores.positive_ranks(ranks, protocol)
+        finally:
+            sys.setprofile(None)
+        assert len(places) == n
+    assert calls[10] > 0
+    assert calls[1000] <= calls[10] + 50, calls
