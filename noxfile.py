@@ -177,6 +177,12 @@ def perf(session: nox.Session) -> None:
 
 
 @session
+def gpu(session: nox.Session) -> None:
+    """Measure all there is on a GPU in 8 minutes: nox -s gpu [-- --quick, on a processor]."""
+    run(session, "tests.perf.gpu", *session.posargs)
+
+
+@session
 def doctor(session: nox.Session) -> None:
     """Check this installation: no GPU, no download."""
     run(session, "bench", "doctor", *session.posargs)

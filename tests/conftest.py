@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 
 from tests.support.checkout import ROOT
+from tests.support.costs import quick_costs
 from tests.support.delg_models import files, variables
 from tests.support.hosts import host, streets
 from tests.support.remote import own, quick, remote
@@ -36,8 +37,8 @@ from tests.support.truths import lay
 
 # Fixtures of the modules beside this one, for every file.
 __all__ = [
-    "files", "held", "host", "lay", "official", "own", "quick", "recorded", "remote", "streets",
-    "town", "variables",
+    "files", "held", "host", "lay", "official", "own", "quick", "quick_costs", "recorded", "remote",
+    "streets", "town", "variables",
 ]  # fmt: skip
 
 TEST_DATA = os.environ.get("RETRIEVAL_BENCH_TEST_DATA")

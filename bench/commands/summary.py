@@ -74,6 +74,14 @@ def latency(record: dict[str, Any]) -> list[str]:
         f"{batched['images_per_s']:.1f} images/s at batch {batched['batch']}; "
         f"{uncounted}{said['precision']} on {record['machine']['device_name']}{day}"
     )
+    query = record["timing"].get("query")
+    signs = (query or said).get("busy", [])
+    if query is not None and query["ms"] is not None:
+        ms, slowest = query["ms"], max(query["parts"], key=lambda part: part["ms"]["p50"])
+        line += f"; query {ms['p50']:.1f} ms, of these {slowest['ms']['p50']:.1f} ms "
+        line += " ".join((slowest["part"], *([slowest["of"]] if "of" in slowest else [])))
+    if signs:
+        line += f"; busy ({', '.join(signs)}): not usable, run it again on a quiet machine"
     return [line]
 
 

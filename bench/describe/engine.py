@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import plugins
-from bench.describe import prefetch
+from bench.describe import fetch, prefetch
 from bench.describe.quickened import Quickened
 from bench.errors import BenchError
 from bench.images import decode, resize
@@ -148,14 +148,17 @@ def rows_of(
     """
     rows = np.zeros((len(wanted), loaded.info.dim), dtype=np.float32)
     faults: dict[int, str] = {}
-    work = unit_rows(loaded, strict=False)
-    for positions, described in results(loaded, folder, wanted, progress, faults, work):
+    work, name = _queued(loaded, strict=False), f"{loaded.info.name}.{loaded.info.variant}"
+    made = results(loaded, folder, wanted, progress, faults, work)
+    for positions, later in fetch.behind(made):
+        with _named(loaded):
+            described = later.fetched()
         bare = np.array([not np.isfinite(row).all() for row in described])
         rows[positions] = np.where(bare[:, None], 0, described)
         for position in np.array(positions)[bare].tolist():
             faults[position] = (
                 f"{folder / wanted[position].path} has no descriptor: the method "
-                f"{loaded.info.name}.{loaded.info.variant} gives zeros, NaN or infinity for it."
+                f"{name} gives zeros, NaN or infinity for it."
             )
     return rows, faults
 
@@ -252,20 +255,30 @@ class _TooLargeError(BenchError):
 
 def describe(loaded: Loaded, pixels: Sequence[Pixels]) -> NDArray[np.float32]:
     """Return unit descriptors (n, dim) float32 of decoded images of one shape."""
-    return np.asarray(on_batch(loaded, pixels, unit_rows(loaded, strict=True)))
+    later = on_batch(loaded, pixels, _queued(loaded, strict=True))
+    with _named(loaded):
+        return later.fetched()
 
 
 def unit_rows(
     loaded: Loaded, *, strict: bool, dtype: torch.dtype | None = None
 ) -> Callable[[Any], NDArray[Any]]:
     """Return the function from a batch to descriptors (n, dim), of `dtype`; None: float32."""
+    queued = _queued(loaded, strict=strict, dtype=dtype)
+    return lambda batch: queued(batch).fetched()
+
+
+def _queued(
+    loaded: Loaded, *, strict: bool, dtype: torch.dtype | None = None
+) -> Callable[[Any], fetch.Later]:
+    """Return the same function, whose descriptors are still on their way to the host."""
     import torch
 
     from bench.describe import pyramid
 
     made = torch.float32 if dtype is None else dtype
 
-    def work(batch: Any) -> NDArray[Any]:
+    def work(batch: Any) -> fetch.Later:
         dim, whiten = loaded.info.dim, getattr(loaded.method, "whiten", None)
         before = dim if whiten is None else None
         rows = pyramid.describe_pyramid(
@@ -273,10 +286,19 @@ def unit_rows(
         )
         if whiten is not None:
             rows = pyramid.whitened(rows, whiten, dim, strict=strict)
-        out: NDArray[Any] = rows.cpu().numpy()
-        return out
+        return fetch.started(rows)
 
     return work
+
+
+@contextmanager
+def _named(loaded: Loaded) -> Iterator[None]:
+    """Let what goes wrong on the device, which is only known later, name the method."""
+    try:
+        yield
+    except RuntimeError as error:
+        name = f"{loaded.info.name}.{loaded.info.variant}"
+        raise BenchError(f"the method {name} failed: {plugins.fault(error)}.") from error
 
 
 def on_batch(loaded: Loaded, pixels: Sequence[Pixels], work: Callable[[Any], Result]) -> Result:

@@ -179,15 +179,9 @@ def _describe(
     kind: np.dtype[Any],
 ) -> tuple[NDArray[Any], dict[int, str]]:
     """Return the records of one shard, and a sentence per position that could not be decoded."""
-    from bench.describe import local_features
-
     features: dict[int, LocalFeatures] = {}
     faults: dict[int, str] = {}
-    method: Any = loaded.method
-
-    def work(batch: Any) -> list[LocalFeatures | None]:
-        return local_features.describe_pyramid(method.local, batch, loaded.rule, rule)
-
+    work = work_of(loaded, rule)
     for positions, found in engine.results(loaded, folder, wanted, progress, faults, work):
         for position, one in zip(positions, found, strict=True):
             if one is not None:
@@ -199,3 +193,15 @@ def _describe(
             )
     nothing = _features(np.empty(0, dtype=kind))
     return to_records([features.get(i, nothing) for i in range(len(wanted))], kind), faults
+
+
+def work_of(loaded: Loaded, rule: LocalRule) -> Callable[[Any], list[LocalFeatures | None]]:
+    """Return the function from a normalised batch to the local features of its images."""
+    from bench.describe import local_features
+
+    method: Any = loaded.method
+
+    def work(batch: Any) -> list[LocalFeatures | None]:
+        return local_features.describe_pyramid(method.local, batch, loaded.rule, rule)
+
+    return work

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -58,17 +59,31 @@ def _normalised(
     device: str | torch.device,
     layout: torch.memory_format,
 ) -> Tensor:
-    stacked = torch.from_numpy(np.stack(pixels)).to(device)
+    stacked = _uploaded(pixels, torch.device(device))
     batch = stacked.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout)
     mean, std = _statistics(rule, device)
     return batch.sub_(mean).div_(std)
 
 
+def _uploaded(pixels: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
+    """Return images (n, height, width, 3) uint8 on the device; to a GPU the copy is queued."""
+    gpu = device.type == "cuda"
+    host = torch.empty((len(pixels), *pixels[0].shape), dtype=torch.uint8, pin_memory=gpu)
+    np.stack(pixels, out=host.numpy())
+    return host.to(device, non_blocking=True) if gpu else host
+
+
 def _statistics(rule: Preprocess, device: str | torch.device) -> tuple[Tensor, Tensor]:
     """Return mean and std (1, 3, 1, 1)."""
-    mean = torch.tensor(rule.mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(rule.std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
-    return mean, std
+    place = torch.device(device)
+    return _column(tuple(rule.mean), place), _column(tuple(rule.std), place)
+
+
+@lru_cache(maxsize=64)
+def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return a number per channel (1, 3, 1, 1); kept, as an upload waits for the device."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
 
 
 def at_scale(batch: Tensor, scale: float, rule: Preprocess) -> Tensor:
@@ -129,13 +144,18 @@ def _legacy_corner(batch: Tensor, height: int, width: int) -> Tensor:
     return upper + (rows[:, :, bottom] - upper) * down[:, None]
 
 
+@lru_cache(maxsize=256)
 def _corner_positions(size: int, out: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, for each output position, the two source positions and the fraction between."""
-    ratio = torch.tensor(size, dtype=torch.float32) / out
-    source = (torch.arange(out, dtype=torch.float32) * ratio).to(device)
-    low = source.floor()
-    first = low.long().clamp_max(size - 1)
-    return first, (first + 1).clamp_max(size - 1), source - low
+    """Return, for each output position, the two source positions and the fraction between.
+
+    They are kept, as an upload waits for the device.
+    """
+    with torch.inference_mode(False):
+        ratio = torch.tensor(size, dtype=torch.float32) / out
+        source = (torch.arange(out, dtype=torch.float32) * ratio).to(device)
+        low = source.floor()
+        first = low.long().clamp_max(size - 1)
+        return first, (first + 1).clamp_max(size - 1), source - low
 
 
 def describe_pyramid(
@@ -225,10 +245,9 @@ def _unit(rows: Tensor, where: str, strict: bool) -> Tensor:
     """
     largest = rows.abs().amax(dim=1, keepdim=True)
     bare = largest < torch.finfo(torch.float32).tiny
-    zeros = int(bare.sum())
-    if not strict:
+    if not strict:  # and without waiting for the device
         largest = largest.masked_fill(bare | ~torch.isfinite(largest), torch.nan)
-    elif zeros:
+    elif zeros := int(bare.sum()):
         raise BenchError(
             f"{zeros} of {len(rows)} descriptors are zero vectors {where}, and cannot be "
             "brought to unit norm."

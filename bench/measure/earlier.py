@@ -3,6 +3,7 @@
 Those of describing are kept under the store of the database (method, pixels, settings, images),
 those of searching under the stores that are searched; both under the machine, the versions of the
 libraries and the code. `--measure latency` always measures, `--measure sample` what is not kept.
+Figures of a busy machine (`bench.measure.busy`) are not kept.
 """
 
 from __future__ import annotations
@@ -45,20 +46,19 @@ def of_describing(
     `store` is the key of the descriptors of the database.
     """
     device, settings = loaded.device, plain(loaded.settings)
-    about = {"of": "describing", "store": store, "settings": settings, **_here(device)}
-    fact = None if how == "latency" else remembered.read(KIND, about)
-    if fact is not None:
-        latency = {**fact.content["latency"], "measured": fact.date}
-        peaks = Peaks(device, fact.content["peaks"])
-        return Measured(latency, fact.content["memory"], peaks, earlier=True)
-    measured = fresh()
-    content = {
-        "latency": measured.latency,
-        "memory": measured.memory,
-        "peaks": measured.peaks.total(),
-    }
-    remembered.write(KIND, about, content)
-    return measured
+    about = {"of": "describing", "store": store, "settings": settings}
+    peaks: list[Peaks] = []
+
+    def content() -> dict[str, Any]:
+        made = fresh()
+        peaks.append(made.peaks)
+        return {"latency": made.latency, "memory": made.memory, "peaks": made.peaks.total()}
+
+    found = recalled(about, device, how, content, lambda made: made["latency"])
+    if peaks:
+        return Measured(found["latency"], found["memory"], peaks[0])
+    latency = {**found["latency"], "measured": found["measured"]}
+    return Measured(latency, found["memory"], Peaks(device, found["peaks"]), earlier=True)
 
 
 def of_search(
@@ -79,14 +79,30 @@ def of_search(
         "stores": [[part.key, *part.shape] for part in (*parts, *queries)],
         "depth": depth,
         "memory_bytes": memory_bytes,
-        **_here(device),
     }
+    return recalled(about, device, how, lambda: {"measure": how, **fresh()})
+
+
+def recalled(
+    about: Mapping[str, Any],
+    device: str | None,
+    how: Measure,
+    fresh: Callable[[], dict[str, Any]],
+    timed: Callable[[dict[str, Any]], Mapping[str, Any]] = lambda made: made,
+) -> dict[str, Any]:
+    """Return figures that were measured earlier, with the day, `measured`; else those of `fresh`.
+
+    What was measured while the machine was busy is not kept, so the next run measures again;
+    `timed` gives the part that says so.
+    """
+    about = {**about, **_here(device)}
     fact = None if how == "latency" else remembered.read(KIND, about)
     if fact is not None:
         return {**fact.content, "measured": fact.date}
-    found = {"measure": how, **fresh()}
-    remembered.write(KIND, about, found)
-    return found
+    made = fresh()
+    if not timed(made).get("busy"):
+        remembered.write(KIND, about, made)
+    return made
 
 
 def _here(device: str | None) -> Mapping[str, Any]:

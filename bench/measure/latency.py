@@ -13,7 +13,6 @@ A phase ends when the device has finished it: on a GPU its own events are read, 
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 
 from bench.describe import engine, flops, footprint
 from bench.images import decode
-from bench.measure import throughput, timing
+from bench.measure import busy, throughput, timing
 from bench.measure.earlier import Measured
 from bench.system import memory
 from bench.system.memory import Peaks
@@ -91,30 +90,30 @@ def measure(
     The first run, under the counter of operations, is warm-up; so are, unless it was slow, a
     second one and one of every image. `how` is not "none".
     """
-    effort, load = timing.EFFORTS[how], os.getloadavg()[0]
+    effort, watch = timing.EFFORTS[how], busy.watch()
     by_size = _by_size(folder, candidates)
-    middle = by_size[len(by_size) // 2]
-    pixels = decode.load(folder / middle.path, middle.box, loaded.rule)
+    image = by_size[len(by_size) // 2]
+    pixels = decode.load(folder / image.path, image.box, loaded.rule)
     peaks = Peaks(loaded.device)
     with memory.kept(loaded.device), Progress("measure", None) as progress:
-        with peaks.phase() as batch_1:
-            operations, run_s = _first_runs(loaded, pixels)
-            chosen = _spread(by_size, timing.affordable(run_s, effort))
-            warm_up = 1
-            if run_s < SLOW_S:
-                warm_up = 2 + len(chosen)
-                for image in chosen:
-                    _one(loaded, folder, image)
+        operations, run_s = _first_runs(loaded, pixels)
+        chosen = _spread(by_size, timing.affordable(run_s, effort))
+        warm_up = 1
+        if run_s < SLOW_S:
+            warm_up = 2 + len(chosen)
+            for image in chosen:
+                _one(loaded, folder, image)
 
-            def once(image: Image) -> dict[Any, float]:
-                progress.advance()
-                return _one(loaded, folder, image)
+        def once(image: Image) -> dict[Any, float]:
+            progress.advance()
+            return _one(loaded, folder, image)
 
-            before = timing.processor_time()
-            by_round = timing.in_rounds(effort, chosen, once)
-            waited = timing.waited_share(before)
+        before = timing.processor_time()
+        by_round = timing.in_rounds(effort, chosen, once)
+        waited = timing.waited_share(before)
         described = _of(by_round, "describe", waited)
-        batches, best = throughput.measure(loaded, pixels, effort, described["p50"], peaks)
+        batches, _ = throughput.measure(loaded, pixels, effort, described["p50"], peaks)
+    seen = watch.seen() | {"waited_share": waited}
     latency = {
         "measure": how,
         "batch": 1,
@@ -123,8 +122,8 @@ def measure(
         "image_px": [pixels.shape[1], pixels.shape[0]],
         "precision": engine.precision(loaded),
         "threads": torch.get_num_threads(),
-        "load_average": round(load, 2),
-        "waited_share": waited,
+        **seen,
+        "busy": busy.signs(seen, described),
         **{f"{phase}_ms": _of(by_round, phase, waited) for phase in PHASES},
         "scales": [
             {"scale": scale, "network_ms": _of(by_round, place, waited)}
@@ -134,7 +133,18 @@ def measure(
         "flops_per_image": operations,
     }
     weight = loaded.parameters or footprint.parameters(loaded.method)
-    return Measured(latency, {**weight, "batch_1": batch_1, "best_batch": best}, peaks)
+    return Measured(latency, dict(weight), peaks)
+
+
+def middle(folder: Path, candidates: Sequence[Image]) -> Image:
+    """Return the image of median size, of those whose size is read."""
+    by_size = _by_size(folder, candidates)
+    return by_size[len(by_size) // 2]
+
+
+def spread(folder: Path, candidates: Sequence[Image], count: int) -> list[Image]:
+    """Return at most `count` images, spread over the sizes of the candidates."""
+    return _spread(_by_size(folder, candidates), count)
 
 
 def _first_runs(loaded: engine.Loaded, pixels: NDArray[np.uint8]) -> tuple[int | None, float]:

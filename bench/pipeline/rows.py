@@ -7,7 +7,7 @@ the chain before a stage is part of its key; what is learned is kept by what it 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -60,6 +60,23 @@ class RowChain:
             lists = self._after(place, stage, space, source)
             out.append((lists, time.perf_counter() - start))
         return out
+
+    def of_query(
+        self, place: int, lists: Lists, ground: Ground | None
+    ) -> Callable[[int], object] | None:
+        """Return what takes one query, by number, through a stage; None: the stage leaves it.
+
+        `lists` are the rows before the stage, which `through` has taken through it already.
+        """
+        stage = self.stages[place]
+        if "queries" not in stage.sides:
+            return None
+        space = SearchSpace(lists, ground, self.how)
+        _, fitted = self._fitted(place, stage, space, None)
+        second = self._second(stage, None)
+        other = None if second is None else Table(second.queries)
+        work = _Work(stage, Table(lists.queries), "queries", fitted, other, space)
+        return lambda query: work.block(query, query + 1)
 
     def _after(self, place: int, stage: RowStage, space: SearchSpace, source: str | None) -> Lists:
         lists = space.searched
@@ -166,10 +183,10 @@ class _Work:
         if not (folder.path / derived.part_name(0)).exists():
             room.check_room([room.Need(folder.path, 4 * count * dim, label)])
         with folder.lock():
-            files = folder.rows(count, self._block, f"{self.stage.name}, {self.side}")
+            files = folder.rows(count, self.block, f"{self.stage.name}, {self.side}")
         return derived.matrices(files, dim, label, key=folder.path.name)
 
-    def _block(self, low: int, high: int) -> NDArray[np.float32]:
+    def block(self, low: int, high: int) -> NDArray[np.float32]:
         """Return the rows low:high after the stage, or refuse what is no descriptor."""
         number = np.arange(low, high, dtype=np.int64)
         second = None if self.second is None else self.second.take(number)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.describe import engine, extract
-from bench.measure import earlier
+from bench.measure import busy
 from bench.measure.earlier import Measured
-from bench.pipeline import needs, stage_costs
+from bench.pipeline import needs, query_cost, stage_costs
 from bench.pipeline.ground import Ground
 from bench.pipeline.lists import Lists
 from bench.pipeline.local import features_of
@@ -62,12 +62,17 @@ def _run(planned: Plan, cluster: Cluster | None) -> Path:
     lists, given = described(planned, made, cluster)
     phases = dict(made.phases_s)
     start = time.perf_counter()
-    measured = _measured(planned, made)
+    measured, query = _measured(planned, made)
     if measured is not None and not measured.earlier:
         phases["latency"] = time.perf_counter() - start
     hand_out = exact.here if cluster is None else cluster.hand_out
     how = How(options.memory_budget_mib << 20, loaded.device, hand_out)
+    watch = busy.watch()
     walked = walk(lists, given, planned.chain, how)
+    company = busy.signs(watch.seen())
+    if query is not None:
+        chain = planned.chain
+        query = query_cost.before_search(query, lists, given, chain, walked, how, options.measure)
     taken = Taken(
         phases,
         {
@@ -79,25 +84,35 @@ def _run(planned: Plan, cluster: Cluster | None) -> Path:
         loaded.device,
         [image for _, one in planned.database_lists() for image in one.database],
         None if cluster is None else cluster.about,
+        query,
+        company,
     )
     done = scored(walked, given, planned.card, loaded.info, options, planned.chain, taken)
     return done.write(options.results)
 
 
-def _measured(planned: Plan, made: Described) -> Measured | None:
-    """Return what describing costs, where the options ask for it."""
-    loaded, how, dataset = planned.loaded, planned.options.measure, planned.dataset
+def _measured(planned: Plan, made: Described) -> tuple[Measured | None, query_cost.Query | None]:
+    """Return what describing costs, of a database image and of a query, where options ask for it.
+
+    Other than the first, a query has the second method of every fusion, and local features.
+    """
+    how, dataset = planned.options.measure, planned.dataset
     if how == "none":
-        return None
-
-    def fresh() -> Measured:
-        from bench.measure import latency
-
-        gone = made.gone[0]
-        usable = [image for row, image in enumerate(dataset.database) if row not in gone]
-        return latency.measure(loaded, dataset.folder, usable, how)
-
-    return earlier.of_describing(loaded, made.jobs[0].work.store.key, how, fresh)
+        return None, None
+    gone = made.gone[0]
+    usable = [image for row, image in enumerate(dataset.database) if row not in gone]
+    own = query_cost.Describer(
+        planned.method, planned.loaded, made.jobs[0].work.store.key, planned.options.weights
+    )
+    others = [
+        query_cost.Describer(
+            str(one.need.method), one.loaded, made.supplied[one.need].database[0].key or ""
+        )
+        for one in planned.needed
+        if (one.need.role, one.need.source) == ("second", None)
+    ]
+    measured = own.fresh(planned, usable, how)
+    return measured, query_cost.described(planned, [own, *others], usable, measured)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.measure import costs, timing
 from bench.measure.earlier import Measured
+from bench.pipeline import query_cost
 from bench.pipeline.chain import Chain
 from bench.pipeline.options import Options
 from bench.pipeline.walk import Given, Walked
@@ -36,7 +37,8 @@ class Taken:
 
     `phases_s` are seconds by phase; `timing` has the other entries of the record's section;
     `measured` is what describing costs, where that was measured; `device` is None where nothing
-    ran on one; `searched` are the images of the rows; `nodes` gives the machines of a cluster.
+    ran on one; `searched` are the images of the rows; `nodes` gives the machines of a cluster;
+    `query` is what a query takes until it is searched, `busy` are signs of other work in the walk.
     """
 
     phases_s: Mapping[str, float] = field(default_factory=dict)
@@ -45,6 +47,8 @@ class Taken:
     device: str | None = None
     searched: Sequence[Image] = ()
     nodes: Callable[[], list[dict[str, Any]]] | None = None
+    query: query_cost.Query | None = None
+    busy: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,13 @@ def scored(
         options.measure,
         taken.measured,
         walked.first.retrieved,
+        chain.index,
     )
+    if taken.query is not None:
+        content["memory"]["networks"] = list(taken.query.networks)
+        content["timing"]["query"] = query_cost.whole(
+            taken.query, content["timing"]["search"], chain, walked, taken.busy
+        )
     arrays = {**arrays_of(walked, dataset, chain), ARRAY: blocks.of_query}
     return Scored(content, arrays)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.records.text import clean
 
-PHASES = ("decode", "preprocess", "network", "search", "re-rank")
+PHASES = ("decode", "preprocess", "network", "second network", "search", "local features",
+          "stages", "re-rank")  # fmt: skip
+NETWORK = ("preprocess", "network")  # together: describe
+FIRST = "costs by the first definitions"
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,12 @@ class Timed:
 class Cost:
     """Times, memory and size of one run; `machine` is where it was timed, in words.
 
-    `phases` has those of `PHASES` that were measured; describe is preprocess and network. Bytes
-    are whole numbers, as in the record, but for `image_bytes`: what the search needs of an image of
-    the database, its row or its part of an approximate index, and its local features where lists
+    `phases` has those of `PHASES` that were measured; describe is preprocess and network. `query`
+    is the record's own sum. Times of a busy machine are left out, and `busy` has the signs of other
+    work. `search_at` has the p50 of searches at stated sizes; `weights` and `activations` are
+    bytes, on the device where there is one, of all networks that a query needs. Bytes are whole
+    numbers, as in the record, but for `image_bytes`: what the search needs of an image of the
+    database, its row or its part of an approximate index, and its local features where lists
     are re-ranked.
     """
 
@@ -44,6 +50,11 @@ class Cost:
     index_bytes: int | None = None
     local_bytes: int | None = None
     image_bytes: float = 0.0
+    query: Timed | None = None
+    busy: tuple[str, ...] = ()
+    search_at: Mapping[int, float] = field(default_factory=dict)
+    weights: int | None = None
+    activations: int | None = None
 
     @property
     def query_ms(self) -> Timed | None:
@@ -51,6 +62,8 @@ class Cost:
 
         The p50 of a sum is about the sum of the p50s; the intervals are added, which is cautious.
         """
+        if self.query is not None or self.busy:
+            return self.query
         needed = [self.phases.get(phase) for phase in ("decode", "search")]
         if self.describe is None or None in needed:
             return None
@@ -71,16 +84,27 @@ def _added(parts: list[Timed]) -> Timed:
 def of_record(record: Mapping[str, Any]) -> Cost:
     """Return the costs of a record that `bench.records.record.read` has passed."""
     timing, memory, machine = record["timing"], record["memory"], record["machine"]
-    latency = timing["latency"] or {}
-    batched = latency.get("throughput") or {}
-    timed = {phase: latency.get(f"{phase}_ms") for phase in ("decode", "preprocess", "network")}
-    timed["search"] = timing.get("search", {}).get("ms_per_query")
+    latency, searched, asked = (
+        timing["latency"] or {},
+        timing.get("search", {}),
+        timing.get("query"),
+    )
+    signs = {*latency.get("busy", ()), *searched.get("busy", ()), *((asked or {}).get("busy", ()))}
+    usable = {} if latency.get("busy") else latency
+    batched = usable.get("throughput") or {}
+    timed = {phase: usable.get(f"{phase}_ms") for phase in ("decode", *NETWORK)}
+    timed["search"] = None if searched.get("busy") else searched.get("ms_per_query")
     timed["re-rank"] = record.get("rerank", {}).get("ms_per_query")
+    phases = {phase: _timed(entry) for phase, entry in timed.items() if entry is not None}
+    if asked is not None:
+        phases = {**phases, **_of_query(asked)} if not asked["busy"] else phases
     single = memory.get("batch_1") or {}
-    described = latency.get("describe_ms")
+    described = usable.get("describe_ms")
+    weights, activations = _networks(memory.get("networks") or ())
+    whole = asked and not asked["busy"] and asked["ms"]
     return Cost(
-        machine=_machine(machine, latency),
-        phases={phase: _timed(entry) for phase in PHASES if (entry := timed[phase]) is not None},
+        machine=_machine(machine, latency, timing),
+        phases={phase: phases[phase] for phase in PHASES if phase in phases},
         describe=None if described is None else _timed(described),
         images_per_s=batched.get("images_per_s"),
         batch=batched.get("batch"),
@@ -93,7 +117,39 @@ def of_record(record: Mapping[str, Any]) -> Cost:
         index_bytes=memory.get("index_bytes"),
         local_bytes=memory.get("local_features_bytes"),
         image_bytes=_image_bytes(record),
+        query=_timed(whole) if whole else None,
+        busy=tuple(sorted(signs)),
+        search_at={
+            one["rows"]: one["ms_per_query"]["p50"]
+            for one in searched.get("at", ())
+            if one["ms_per_query"] is not None and not one.get("busy")
+        },
+        weights=weights,
+        activations=activations,
     )
+
+
+def _of_query(asked: Mapping[str, Any]) -> dict[str, Timed]:
+    """Return the phases of a query, but for those of the run's own method, from its parts."""
+    found: dict[str, list[Timed]] = {}
+    for part in asked["parts"]:
+        phase = part["part"]
+        if phase == "describe":
+            phase = "second network" if "of" in part else ""
+        elif phase in ("stage", "encode"):
+            phase = "re-rank" if part.get("of") == "rerank" else "stages"
+        if phase and part["ms"] is not None:
+            found.setdefault(phase, []).append(_timed(part["ms"]))
+    return {phase: _added(parts) for phase, parts in found.items()}
+
+
+def _networks(networks: Sequence[Mapping[str, Any]]) -> tuple[int | None, int | None]:
+    """Return the bytes of weights of all networks, and of the activations of the largest."""
+    held = [network["device"] or network["resident"] for network in networks]
+    if not held or None in held:
+        return None, None
+    weights = sum(one["weights_bytes"] for one in held)
+    return weights, max(one["activations_bytes"] for one in held)
 
 
 def _image_bytes(record: Mapping[str, Any]) -> float:
@@ -101,14 +157,17 @@ def _image_bytes(record: Mapping[str, Any]) -> float:
     row: float = record["bytes_per_image"]
     if "approximate" in record and memory.get("index_bytes") and memory.get("index_rows"):
         row = memory["index_bytes"] / memory["index_rows"]
-    local: float = record.get("rerank", {}).get("bytes_per_image") or 0
-    return row + local
+    verified = [stage for stage in record.get("stages", ()) if stage["stage"] == "rerank"]
+    needed = (record.get("rerank", {}), *verified)
+    return row + sum(stage.get("bytes_per_image") or 0 for stage in needed)
 
 
-def _machine(machine: Mapping[str, Any], latency: Mapping[str, Any]) -> str:
+def _machine(
+    machine: Mapping[str, Any], latency: Mapping[str, Any], timing: Mapping[str, Any]
+) -> str:
     """Return device, processor, cores, threads and precision; records without it are float32.
 
-    Timings are comparable only where all of these are the same.
+    Timings are comparable only where all of these are the same, and their definitions.
     """
     device, processor = (str(machine.get(key, "not known")) for key in ("device_name", "processor"))
     words = [device] if device == processor else [device, f"processor {processor}"]
@@ -120,6 +179,8 @@ def _machine(machine: Mapping[str, Any], latency: Mapping[str, Any]) -> str:
     words.append(str(latency.get("precision", "float32")))
     if machine.get("tf32") and machine.get("device") != "cpu":  # torch allows it there as well
         words.append("TF32")
+    if "definitions" not in timing and (latency or "search" in timing):
+        words.append(FIRST)
     return clean(", ".join(words))
 
 

@@ -12,6 +12,7 @@ from bench.system.typed import OPEN, Above0, Amount, Count, Fraction, One, Posit
 
 Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 Measure = Literal["sample", "latency"]  # --measure
+Busy = list[Literal["waited", "others", "steal", "load", "spread"]]  # `bench.measure.busy`
 Means = Annotated[dict[str, dict[str, Fraction]], Len(1)]  # protocol, then metric id
 
 
@@ -74,6 +75,12 @@ class Latency(TypedDict):
     """Processes that wanted to run, mean of the minute before."""
     waited_share: NotRequired[Share]
     """Of the time of the threads, ready and waiting for a processor."""
+    others_share: NotRequired[Share]
+    """Of the processors, used by other programs."""
+    steal_share: NotRequired[Share]
+    """Of the processors, given to other machines by a hypervisor."""
+    busy: NotRequired[Busy]
+    """Signs of other work; with any the figures are not usable."""
     decode_ms: Percentiles
     """File to pixels."""
     preprocess_ms: NotRequired[Percentiles]
@@ -88,6 +95,18 @@ class Latency(TypedDict):
     flops_per_image: NotRequired[Positive | None]
     """Multiplications and additions, a multiply-add counted as two, of the image of median size
     over all scales; null: not counted."""
+
+
+class SizeTime(TypedDict):
+    """Search of drawn rows of the dimension and compression of the run's."""
+
+    rows: Positive
+    ms_per_query: Percentiles | None
+    """Null: not measured."""
+    busy: NotRequired[Busy]
+    """As of latency."""
+    reason: NotRequired[Text]
+    """Why it is not measured: memory, time, or what the index refuses."""
 
 
 class SearchTime(TypedDict):
@@ -106,8 +125,36 @@ class SearchTime(TypedDict):
     warm_up: Count
     waited_share: NotRequired[Share]
     """Of the time of the threads, ready and waiting for a processor."""
+    others_share: NotRequired[Share]
+    steal_share: NotRequired[Share]
+    load_average: NotRequired[Amount]
+    busy: NotRequired[Busy]
+    """As of latency."""
     ms_per_query: Percentiles
     """Descriptor to shortlist."""
+    at: NotRequired[list[SizeTime]]
+    """At stated sizes, of drawn rows."""
+
+
+class QueryPart(TypedDict):
+    """One part of the time of a query."""
+
+    part: Literal["decode", "describe", "stage", "encode", "search", "local features"]
+    of: NotRequired[Text]
+    """The stage by its name; the method, where it is not the run's own."""
+    ms: Percentiles | None
+    """Null: not measured."""
+
+
+class QueryTime(TypedDict):
+    """What a query takes from its file to its list, one at a time."""
+
+    parts: list[QueryPart]
+    """In order."""
+    ms: Percentiles | None
+    """The parts added; null where one is not measured."""
+    busy: Busy
+    """Signs of other work at any part."""
 
 
 @OPEN
@@ -135,6 +182,9 @@ class Timing(TypedDict):
     latency: Latency | None
     """Null: not measured."""
     search: NotRequired[SearchTime]
+    query: NotRequired[QueryTime]
+    definitions: NotRequired[Positive]
+    """Version of the definitions of costs; absent: the first."""
 
 
 class Peaks(TypedDict):
@@ -143,6 +193,29 @@ class Peaks(TypedDict):
     resident_bytes: Count | None
     device_allocated_bytes: Count | None
     device_reserved_bytes: Count | None
+
+
+class Held(TypedDict):
+    """Memory of a process that describes with one method, one image at a time."""
+
+    empty_bytes: Count
+    """Without the method: interpreter, libraries, code."""
+    weights_bytes: Count
+    """Of the network, over empty."""
+    activations_bytes: Count
+    """Most while an image is described, over both."""
+    reserved_bytes: NotRequired[Count]
+    """On a device: reserved by torch, in all."""
+
+
+class Network(TypedDict):
+    """Memory of one method in a process of its own."""
+
+    method: Text
+    resident: Held | None
+    """Null: the system does not say."""
+    device: Held | None
+    """Null: on a processor."""
 
 
 class Memory(TypedDict):
@@ -157,10 +230,12 @@ class Memory(TypedDict):
     parameters: NotRequired[Positive | None]
     """Of the networks that the method holds; null: not known."""
     parameter_bytes: NotRequired[Positive | None]
+    networks: NotRequired[list[Network]]
+    """Of the methods that a query needs, the run's own first."""
     batch_1: NotRequired[Peaks]
-    """Peaks while single images were described."""
+    """Of the first definitions: peaks of the run's process, single images."""
     best_batch: NotRequired[Peaks | None]
-    """Peaks at the batch of the throughput; null: that batch is 1."""
+    """Of the first definitions: peaks at the batch of the throughput; null: that batch is 1."""
     index_rows: NotRequired[Positive]
     """Database images and distractors."""
     index_bytes: NotRequired[Positive]

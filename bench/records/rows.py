@@ -228,7 +228,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         marks=tuple(marks),
         scores=_scores(record["scores"], card),
         tied=record["ties"]["labelled"],
-        describe_ms=latency and (latency["describe_ms"]["p50"], latency["describe_ms"]["p95"]),
+        describe_ms=_describe_ms(latency),
         bytes_per_image=record["bytes_per_image"],
         device=": ".join(str(machine[key]) for key in ("device", "device_name") if key in machine),
         machine=sha256_json({key: machine.get(key) for key in MACHINE}),
@@ -294,6 +294,13 @@ def dataset_key(card: Card) -> str:
         return name
     million = count >= 1_000_000 and "revisitop1m" in " ".join(card["distractors"]["sources"])
     return f"{name}+r1m" if million else f"{name}+{count}"
+
+
+def _describe_ms(latency: Mapping[str, Any] | None) -> tuple[float, float] | None:
+    """Return p50 and p95; None where nothing was measured, or on a busy machine."""
+    if latency is None or latency.get("busy"):
+        return None
+    return latency["describe_ms"]["p50"], latency["describe_ms"]["p95"]
 
 
 def _scores(scores: Mapping[str, Any], card: Card) -> dict[str, dict[str, Score]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Protocol
@@ -104,16 +104,26 @@ def compress_queries(
     queries: Sequence[Matrix], parts: Sequence[Matrix], choice: Compression
 ) -> list[Matrix]:
     """Return queries as they are compared with the codes of `parts`: signs, where these are."""
-    if choice.name != "binary":
+    code = query_coder(parts, choice)
+    if code is None:
         return list(queries)
+    rows = read(queries, 0, count_rows(queries))
+    check_block(queries, 0, rows)
+    return [from_array(code(rows), f"{choice.name} of {queries[0].label}")]
+
+
+def query_coder(
+    parts: Sequence[Matrix], choice: Compression
+) -> Callable[[NDArray[Any]], NDArray[np.float32]] | None:
+    """Return what makes of queries (n, dim) what is compared with the codes; None: nothing does."""
+    if choice.name != "binary":
+        return None
     folder = derived.open_folder(KIND, _key(parts, choice))
     with folder.lock():
         coder = _coder(folder, parts, choice)
     assert coder is not None
-    rows = read(queries, 0, count_rows(queries))
-    check_block(queries, 0, rows)
-    signs = coder.decoder()(coder.codes(np.asarray(rows, dtype=np.float32)))
-    return [from_array(signs, f"{choice.name} of {queries[0].label}")]
+    codes, decode = coder.codes, coder.decoder()
+    return lambda rows: decode(codes(np.asarray(rows, dtype=np.float32)))
 
 
 def _key(parts: Sequence[Matrix], choice: Compression) -> dict[str, Any]:

@@ -94,6 +94,14 @@ def kept(device: str) -> Iterator[None]:
                 give_back()
 
 
+def in_pages_of_their_own() -> None:
+    """Give every larger array of this process pages of its own, where the C library is glibc.
+
+    What is resident is then what is held. It costs time: for a process that measures memory.
+    """
+    _glibc((M_MMAP_MAX, 1 << 20), (M_MMAP_THRESHOLD, 64 << 10), (M_TRIM_THRESHOLD, 64 << 10))
+
+
 def _glibc(*options: tuple[int, int]) -> None:
     """Set parameters of glibc's malloc (mallopt(3)); other C libraries have none, or other ones."""
     with contextlib.suppress(OSError, AttributeError):

@@ -36,7 +36,10 @@ FILLS = {
     "decode": ("#56B4E9", ""),
     "preprocess": ("#E69F00", "//"),
     "network": ("#0072B2", ""),
+    "second network": ("#56B4E9", "//"),
     "search": ("#CC79A7", ""),
+    "local features": ("#D55E00", ""),
+    "stages": ("#F0E442", "xx"),
     "re-rank": ("#009E73", "\\\\"),
 }
 MOST_BARS = 40
@@ -213,7 +216,8 @@ def phases(runs: Sequence[Run]) -> dict[str, bytes]:
         axes.set_xlabel(f"share of the time of a query, %{left_out}")
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        figure.legend(loc="outside upper right", ncols=len(PHASES), frameon=False,
+        drawn = [phase for phase in PHASES if any(phase in run.cost.phases for run in shown)]
+        figure.legend(loc="outside upper right", ncols=len(drawn), frameon=False,
                       handlelength=1.2, columnspacing=0.8)  # fmt: skip
         return encoded(figure)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
-from bench.records import text
+from bench.records import costs, text
 from bench.records.costs import Timed
 from bench.records.rows import Run, protocols
 from bench.records.text import escape, relative_target
@@ -17,24 +17,35 @@ from bench.report.tables.main import SHORT
 from bench.report.tables.markdown import name_link, small
 from bench.report.tables.numbers import NONE, ms
 
-NOT_COUNTED = "not counted"
+NOT_COUNTED, BUSY = "not counted", "busy"
+SIZES = {10_000: "10⁴", 100_000: "10⁵", 1_000_000: "10⁶"}
+MORE = ("second network", "local features", "stages")  # parts of a query beyond the usual
 Cell = Callable[[Run], str]
 NOTE = """\
 Times are milliseconds of one image or query at batch 1: p50, small the interval in which the p50 of
-another round of measurements is in 95 of 100 cases, and p95. A query is decode, describe, search
-and re-rank, added; describe is from decoded pixels to the descriptor, all scales. Images per second
-are of describe, at the batch that was best, small. Device: peak memory of the accelerator, small
-what was reserved. Sizes are decimal (1 MB is 1,000,000 bytes). "–": not measured, or not known;
+another round of measurements is in 95 of 100 cases, and p95. A query is all that it takes from
+its file to its list, added: decode, describe, search, every stage, a second network, local
+features. Describe is from decoded pixels to the descriptor, all scales. Images per second are of
+describe, at the batch that was best, small. Search is of the rows of the data set; at 10⁴, 10⁵ and
+10⁶ it is of drawn rows of the same dimension and codes. Memory is what a process of its own takes
+beyond an empty one, one image at a time: weights + activations, small; on a GPU it is the
+device's. "busy": other work ran on the machine, and the figure is not usable; the same command
+replaces it. Sizes are decimal (1 MB is 1,000,000 bytes). "–": not measured, or not known;
 [`README.md`](README.md#costs) defines each key.
+"""
+OLDER = f"""\
+"{costs.FIRST}": older records, whose figures are not comparable with those of others. Their
+query has neither the stages of a chain nor local features, and their memory, which is left out, was
+that of the process of a whole command.
 """
 FRONT = """\
 Every point is a complete run; grey: the 95 % intervals of its score and of its time. A line is the
 Pareto front of the rows that were scored under the same rules, in one colour: no row of them on
-this machine is both cheaper and better than one on the line. The time of a query is decode,
-describe, search and re-rank, p50 each, added. Bytes are those that the search needs of an image of
-the database: its descriptor, or its part of an approximate index, and its local features where
-lists are re-ranked. Untrained networks and chance are left out where trained ones are to be seen;
-a point without room for its name has none.
+this machine is both cheaper and better than one on the line. The time of a query has all its parts,
+p50 each, added. Bytes are those that the search needs of an image of the database: its descriptor,
+or its part of an approximate index, and its local features where lists are re-ranked. Untrained
+networks and chance are left out where trained ones are to be seen; a point without room for its
+name has none.
 """.strip()
 PHASES = """\
 What share of the time of a query goes into each phase, the fastest row first; the sum is at the
@@ -54,6 +65,8 @@ def section(chosen: Sequence[Run], dataset: str) -> tuple[list[str], list[Pictur
         blocks.append(f"## Costs on {escape(machine)}\n")
         if number == 1:
             blocks.append(NOTE)
+        if costs.FIRST in machine:
+            blocks.append(OLDER)
         blocks.append(table(there))
         ending = "" if len(machines) == 1 else f"-{number}"
         title = f"{dataset} on {machine}"
@@ -85,7 +98,7 @@ def shown(picture: Picture) -> list[str]:
 
 def has_costs(run: Run) -> bool:
     """Say whether anything was timed in the run."""
-    return run.cost.describe is not None or bool(run.cost.phases)
+    return run.cost.describe is not None or bool(run.cost.phases) or bool(run.cost.busy)
 
 
 def table(runs: Sequence[Run]) -> str:
@@ -96,12 +109,15 @@ def table(runs: Sequence[Run]) -> str:
     mixed = len(_headlines(runs)) > 1
     columns: list[tuple[str, Cell]] = [
         (_quality_head(runs), lambda run: _quality(run, mixed=mixed)),
-        ("query, ms", lambda run: _p50(run.cost.query_ms)),
-        ("describe, ms", lambda run: _p50(run.cost.describe)),
+        ("query, ms", _query),
+        ("describe, ms", lambda run: _busy(run) or _p50(run.cost.describe)),
         ("p95", lambda run: _p95(run.cost.describe)),
         ("images/s", _throughput),
         ("search, ms", lambda run: _plain(run.cost.phases.get("search"))),
+        (f"at {', '.join(SIZES.values())} rows", _at_sizes),
+        *((f"{phase}, ms", _phase(phase)) for phase in MORE),
         ("re-rank, ms", lambda run: _plain(run.cost.phases.get("re-rank"))),
+        ("memory, MB", _memory),
         ("device, MB", _device_memory),
         ("parameters, M", lambda run: _scaled(run.cost.parameters, 1e6)),
         ("GFLOPs", _flops),
@@ -111,6 +127,36 @@ def table(runs: Sequence[Run]) -> str:
     rows = [[name_link(run), *(cell(run) for _, cell in columns)] for run in ordered]
     right = range(1, len(columns) + 1)
     return text.table(["method", *(head for head, _ in columns)], rows, right)
+
+
+def _busy(run: Run) -> str:
+    """Return the word for a figure that other work on the machine spoiled; empty: it is usable."""
+    return BUSY if run.cost.busy and run.cost.describe is None else ""
+
+
+def _query(run: Run) -> str:
+    return BUSY if run.cost.busy and run.cost.query_ms is None else _p50(run.cost.query_ms)
+
+
+def _phase(phase: str) -> Cell:
+    return lambda run: _plain(run.cost.phases.get(phase))
+
+
+def _at_sizes(run: Run) -> str:
+    """Return the search at every stated size, in order."""
+    at = run.cost.search_at
+    if not at:
+        return NONE
+    return ", ".join(ms(at[size]) if size in at else NONE for size in SIZES)
+
+
+def _memory(run: Run) -> str:
+    """Return weights and activations, in all and each."""
+    weights, activations = run.cost.weights, run.cost.activations
+    if weights is None or activations is None:
+        return NONE
+    parts = f"{_scaled(weights, 1e6)} + {_scaled(activations, 1e6)}"
+    return _scaled(weights + activations, 1e6) + small(parts)
 
 
 def _order(run: Run) -> float:
@@ -170,7 +216,7 @@ def _scaled(value: int | None, unit: float) -> str:
 
 
 def _device_memory(run: Run) -> str:
-    if run.cost.device_bytes is None:
+    if run.cost.device_bytes is None or run.cost.weights is not None:
         return NONE
     reserved = _scaled(run.cost.device_reserved_bytes, 1e6)
     return _scaled(run.cost.device_bytes, 1e6) + small(reserved)

@@ -58,7 +58,7 @@ def views(tmp_path: Path) -> Path:
 
 
 def test_a_warm_run_imports_no_torch_and_has_the_costs_of_the_first(
-    workspace, cli, views: Path
+    workspace, cli, views: Path, quick_costs
 ) -> None:
     given = ("run", "--method", "delg.untrained", "--dataset", views, "--rerank",
              "--measure", "sample")  # fmt: skip
@@ -77,7 +77,8 @@ def test_a_warm_run_imports_no_torch_and_has_the_costs_of_the_first(
         assert one == other, part
     assert first["timing"]["extraction"] == again["timing"]["extraction"]
     assert again["timing"]["images_from_store"] == 5
-    for key in ("batch_1", "best_batch", "parameters"):
+    assert [of.local for of in quick_costs] == [True]
+    for key in ("networks", "parameters"):
         assert again["memory"][key] == first["memory"][key]
     assert again["memory"]["peak_resident_bytes"] >= first["memory"]["peak_resident_bytes"]
     assert {k: again["machine"][k] for k in ("threads", "interop_threads", "tf32")} == {

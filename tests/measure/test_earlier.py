@@ -26,7 +26,7 @@ def fresh() -> Any:
         def describing(self) -> earlier.Measured:
             self.count += 1
             latency = {"measure": "sample", "n": self.count}
-            return earlier.Measured(latency, {"batch_1": {}}, Peaks("cpu"))
+            return earlier.Measured(latency, {"parameters": 1}, Peaks("cpu"))
 
         def search(self) -> dict[str, Any]:
             self.count += 1
@@ -97,7 +97,29 @@ def test_a_search_is_measured_once_where_a_store_names_the_rows(
     assert cost("a")["queries"] == 6, "its clock of the moment is not"
 
 
-def test_a_run_measures_once(workspace, cli, tiny: Path) -> None:
+@pytest.mark.parametrize("how", ["sample", "latency"])
+def test_figures_of_a_busy_machine_are_replaced_by_the_same_command(
+    workspace, fresh, how: Any
+) -> None:
+    method = loading.load("random-unit", None, "cpu")
+
+    def busy() -> earlier.Measured:
+        made = fresh.describing()
+        return earlier.Measured({**made.latency, "busy": ["waited"]}, made.memory, made.peaks)
+
+    def cost(by: Any, how: Any = "sample") -> dict[str, Any]:
+        return earlier.of_describing(method, "a", how, by).latency
+
+    assert cost(busy, how) == {"measure": "sample", "n": 1, "busy": ["waited"]}
+    assert cost(busy)["n"] == 2, "not kept, so measured again"
+    good = cost(fresh.describing)
+    assert good["n"] == 3
+    assert cost(busy)["n"] == 3, "kept"
+    assert cost(busy, "latency")["busy"] == ["waited"]
+    assert cost(busy)["n"] == 3, "what was good stays"
+
+
+def test_a_run_measures_once(workspace, cli, tiny: Path, quick_costs) -> None:
     given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu",
              "--limit", "40", "--measure")  # fmt: skip
     assert "measure:" in cli(*given, "sample").err

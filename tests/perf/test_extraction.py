@@ -20,54 +20,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pillow
 
 from bench.describe import accuracy, engine, loading
 from bench.images import decode
-from bench.methods._delg import port
-from bench.methods._nets import backbones, dolg, resnet, token
 from bench.settings import Settings
 from bench.system.progress import Progress
 from bench.types import Image
+from tests.perf import drawn
 
-# The commonest sizes of Revisited Oxford's database, used where its list of sizes is not at hand:
-# 71 % of its images have one of the first two.
-USUAL = [(1024, 768)] * 5 + [(768, 1024)] * 2 + [(1024, 683), (1024, 680), (683, 1024)]
 IMAGES, PAIRS = 6, 3
 EXACT = 2  # of the images are described in float64 as well
-BRANCH = 0.25  # of a residual block, so that sixteen of them add up to no large numbers
 LEAST = {"float32": 1.5, "bf16": 2.5}
 ON_A_GPU = {"float32": 4.0, "bf16": 8.0}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 LOOP = Path(__file__).with_name("official_loop.py")
-NETWORKS = {
-    "dolg.r50": (lambda: dolg.Dolg(50, False), dolg.name_in_file, "stored_p"),
-    "token.r50": (lambda: token.Token(50), None, None),
-    "delg.r101-port": (lambda: port.DelgPort(101), port.name_in_file, "p"),
-}
-
-
-def weights(name: str, folder: Path) -> Path:
-    """Write a checkpoint of drawn weights in the layout of the published files.
-
-    Residual branches are small, as in trained networks: else every block doubles the variance, a
-    softmax behind it is saturated, and one rounding of the pixels turns into 1e-6 and more.
-    """
-    from bench.methods._nets import token_release
-
-    build, renamed, exponent = NETWORKS[name]
-    network = resnet.blank(build)
-    backbones.randomise(network, 0)
-    for key, value in network.state_dict().items():
-        if key.endswith("bn3.weight"):
-            value.fill_(BRANCH)
-    if exponent:
-        getattr(network, exponent).fill_(3.0)
-    rename = renamed or token_release.name_in_file
-    state = {rename(key): value.clone() for key, value in network.state_dict().items()}
-    path = folder / f"{name}.pth"
-    torch.save(state if renamed is None else {"model_state": state}, path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +45,9 @@ def photographs(shared: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         sizes = [tuple(int(n) for n in line.split(",")[-2:]) for line in lines]
         chosen = [sizes[i] for i in draw.choice(len(sizes), IMAGES, replace=False)]
     except pytest.skip.Exception:
-        chosen = [USUAL[i] for i in draw.choice(len(USUAL), IMAGES, replace=False)]
+        chosen = [drawn.USUAL[i] for i in draw.choice(len(drawn.USUAL), IMAGES, replace=False)]
     place = tmp_path_factory.mktemp("photographs")
-    for i, (width, height) in enumerate(chosen):
-        coarse = draw.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
-        smooth = Pillow.fromarray(coarse).resize((width, height), Pillow.Resampling.BICUBIC)
-        grain = draw.normal(0, 8, (height, width, 3))
-        pixels = np.clip(np.asarray(smooth) + grain, 0, 255).astype(np.uint8)
-        Pillow.fromarray(pixels).save(place / f"{i}.jpg", quality=90)
+    drawn.photographs(place, chosen)
     return place
 
 
@@ -127,11 +88,11 @@ def measured(name: str, path: str, fast: engine.Loaded, folder: Path) -> accurac
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", drawn.NETWORKS)
 def test_extraction_against_the_official_loop(
     name: str, precision: Any, photographs: Path, benchmark: Any, tmp_path: Path
 ) -> None:
-    path = str(weights(name, tmp_path))
+    path = str(drawn.weights(name, tmp_path))
     settings = Settings(precision=precision)
     loaded = loading.load(name, path, DEVICE, settings)
     one = replace(loaded.rule, scales=loaded.rule.scales[:1])

@@ -42,16 +42,17 @@ def measured(record: Record, describe: float = 100.0, **machine: Any) -> Record:
                        "tried": [{"batch": 1, "images_per_s": 1000 / describe}]},
         "flops_per_image": 2_350_000_000,
     }  # fmt: skip
+    full["timing"]["definitions"] = 2
     full["timing"]["search"] = {
         "measure": "sample", "rows": 60, "dim": 256, "shortlist": 60, "queries": 9, "warm_up": 1,
         "ms_per_query": timed(2.0),
     }  # fmt: skip
-    peaks = {"resident_bytes": 7 * 10**8, "device_allocated_bytes": None,
-             "device_reserved_bytes": None}  # fmt: skip
+    held = {"empty_bytes": 5 * 10**8, "weights_bytes": 13 * 10**6, "activations_bytes": 5 * 10**7}
     full["memory"] = {
         "peak_resident_bytes": 9 * 10**8, "peak_device_bytes": None,
         "peak_device_reserved_bytes": None, "parameters": 3_371_000, "parameter_bytes": 13_484_000,
-        "batch_1": peaks, "best_batch": None, "index_rows": 60, "index_bytes": 61440,
+        "networks": [{"method": "gem.lite0", "resident": held, "device": None}],
+        "index_rows": 60, "index_bytes": 61440,
     }  # fmt: skip
     full["machine"] |= machine
     return full
@@ -69,9 +70,11 @@ def test_the_costs_of_a_record_are_read_and_older_ones_have_gaps() -> None:
     assert now.query_ms.interval == pytest.approx((0.9 * 87, 1.1 * 87))
     record["rerank"] = {"ms_per_query": {"p50": 300.0, "p95": 400.0}}
     assert costs.of_record(record).query_ms.p50 == 387.0
+    del record["timing"]["definitions"]
+    assert costs.of_record(record).machine == f"{now.machine}, {costs.FIRST}"
     assert (now.images_per_s, now.batch) == (18.75, 8)
     assert (now.flops, now.parameters) == (2_350_000_000, 3_371_000)
-    assert (now.batch_1_bytes, now.resident_bytes) == (7 * 10**8, 9 * 10**8)
+    assert (now.weights, now.activations, now.resident_bytes) == (13 * 10**6, 5 * 10**7, 9 * 10**8)
     old = costs.of_record(made.make_record())
     assert old.describe == costs.Timed(12.34, 23.45)
     assert old.query_ms is old.images_per_s is old.flops is old.batch_1_bytes is None
@@ -81,12 +84,110 @@ def test_the_costs_of_a_record_are_read_and_older_ones_have_gaps() -> None:
     assert costs.of_record(nothing).describe is None
 
 
+def query_of(record: Record, *parts: dict[str, Any], busy: tuple[str, ...] = ()) -> Record:
+    """Add the time of a query: what is measured of the method and the search, and `parts`."""
+    latency, search = record["timing"]["latency"], record["timing"]["search"]
+    own = [{"part": phase, "ms": latency[f"{phase}_ms"]} for phase in ("decode", "describe")]
+    all_parts = [*own, {"part": "search", "ms": search["ms_per_query"]}, *parts]
+    record["timing"]["query"] = {
+        "parts": all_parts, "busy": list(busy),
+        "ms": {"p50": sum(one["ms"]["p50"] for one in all_parts), "p95": 1000.0,
+               "p50_interval": [1.0, 2.0]},
+    }  # fmt: skip
+    return record
+
+
+def test_the_time_of_a_query_has_every_part_of_it() -> None:
+    bare = query_of(measured(made.make_record(), describe=80.0))
+    more = query_of(
+        measured(made.make_record(), describe=80.0),
+        {"part": "decode", "of": "token.lite0", "ms": timed(5.0)},
+        {"part": "describe", "of": "token.lite0", "ms": timed(40.0)},
+        {"part": "stage", "of": "fuse", "ms": timed(0.5)},
+        {"part": "encode", "ms": timed(0.25)},
+        {"part": "local features", "ms": timed(60.0)},
+        {"part": "stage", "of": "rerank", "ms": timed(300.0)},
+        {"part": "stage", "of": "aqe", "ms": timed(4.0)},
+    )
+    assert costs.of_record(bare).query_ms.p50 == 87.0
+    of = costs.of_record(more)
+    assert of.query_ms == costs.Timed(496.75, 1000.0, (1.0, 2.0))
+    assert {phase: timed.p50 for phase, timed in of.phases.items()} == {
+        "decode": 10.0, "preprocess": 8.0, "network": 72.0, "second network": 40.0, "search": 2.0,
+        "local features": 60.0, "stages": 4.75, "re-rank": 300.0,
+    }  # fmt: skip
+    assert sum(timed.p50 for timed in of.phases.values()) == of.query_ms.p50
+    shown = cost_plot.phases([run_of(bare), run_of(more)])["svg"].decode()
+    assert ">local features</text>" in shown
+    head, _, *rows = cost_table([run_of(bare), run_of(more)])
+    for words in ("second network, ms", "local features, ms", "stages, ms", "re-rank, ms"):
+        assert words in head
+    assert "| 497 <sub>1.00–2.00</sub> |" in made.printed("".join(rows))
+
+
+def cost_table(runs: list[Any]) -> list[str]:
+    return cost.table(runs).splitlines()
+
+
+@pytest.mark.parametrize("where", ["latency", "search", "query"])
+def test_a_figure_of_a_busy_machine_is_no_figure(where: str) -> None:
+    record = query_of(measured(made.make_record()), busy=("waited",))
+    if where != "query":
+        record["timing"][where]["busy"] = ["waited"]
+    now = costs.of_record(record)
+    assert now.query_ms is None
+    assert now.busy == ("waited",)
+    assert (now.describe is None) == (where == "latency")
+    assert ("search" in now.phases) == (where != "search")
+    run = run_of(record)
+    assert (run.describe_ms is None) == (where == "latency")
+    cells = [cell.strip() for cell in cost.table([run]).splitlines()[2].split("|")]
+    assert cells.count("busy") == (2 if where == "latency" else 1)
+    assert cost_plot.quality([run, run]).keys() <= {"png", "svg", "pdf"}
+
+
+def test_searches_at_stated_sizes_and_the_memory_of_a_process_of_its_own_are_shown() -> None:
+    record = measured(made.make_record())
+    record["timing"]["search"]["at"] = [
+        {"rows": 10_000, "ms_per_query": timed(1.5), "busy": []},
+        {"rows": 100_000, "ms_per_query": timed(12.0), "busy": ["load"]},
+        {"rows": 1_000_000, "ms_per_query": None, "reason": "memory"},
+    ]
+    now = costs.of_record(record)
+    assert now.search_at == {10_000: 1.5}
+    text = made.printed(cost.table([run_of(record)]))
+    assert "| at 10⁴, 10⁵, 10⁶ rows |" in text
+    assert "| 1.50, –, – |" in text
+    assert "| 63.0 <sub>13.0 + 50.0</sub> |" in text
+    second = {"empty_bytes": 0, "weights_bytes": 10**6, "activations_bytes": 9 * 10**7}
+    record["memory"]["networks"].append({"method": "x.y", "resident": second, "device": None})
+    both = costs.of_record(record)
+    assert (both.weights, both.activations) == (14 * 10**6, 9 * 10**7)
+    record["memory"]["networks"][1]["resident"] = None
+    assert costs.of_record(record).weights is None
+
+
+def test_costs_by_other_definitions_are_never_in_one_table() -> None:
+    new, old = measured(made.make_record(number=1)), measured(made.make_record("delg", number=2))
+    del old["timing"]["definitions"], old["memory"]["networks"]
+    blocks, _ = cost.section([run_of(new), run_of(old)], "mini")
+    tables = [block for block in blocks if block.startswith("| method")]
+    assert len(tables) == 2
+    assert sum(costs.FIRST in block for block in blocks if block.startswith("## Costs")) == 1
+    assert blocks.count(cost.OLDER) == 1
+
+
 def test_on_a_gpu_the_memory_of_the_device_is_shown() -> None:
     record = measured(made.make_record(), device="cuda", device_name="a card")
+    del record["memory"]["networks"]
     record["memory"] |= {"peak_device_bytes": 2 * 10**9, "peak_device_reserved_bytes": 3 * 10**9}
-    record["memory"]["batch_1"] |= {"device_allocated_bytes": 10**9}
-    shown = cost.table([run_of(record)])
-    assert "| 2,000&nbsp;<sub>3,000</sub> |" in shown
+    assert "| 2,000&nbsp;<sub>3,000</sub> |" in cost.table([run_of(record)])
+    now = measured(made.make_record(), device="cuda", device_name="a card")
+    now["memory"]["networks"][0]["device"] = {
+        "empty_bytes": 0, "weights_bytes": 10**9, "activations_bytes": 10**9,
+        "reserved_bytes": 3 * 10**9,
+    }  # fmt: skip
+    assert "| 2,000&nbsp;<sub>1,000 + 1,000</sub> |" in cost.table([run_of(now)])
 
 
 @pytest.mark.parametrize(
@@ -122,7 +223,7 @@ def test_a_table_has_the_costs_of_every_method_with_their_spread() -> None:
     assert made.name_of(cells[0]) == "gem.lite0"
     assert cells[1:] == [
         "60.0", "27.0 <sub>24.3–29.7</sub>", "20.0 <sub>18.0–22.0</sub>", "40.0",
-        "75.0 <sub>8</sub>", "2.00", "3.37", "2.35", "",
+        "75.0 <sub>8</sub>", "2.00", "63.0 <sub>13.0 + 50.0</sub>", "3.37", "2.35", "",
     ]  # fmt: skip
     assert "4,000 <sub>3,600–4,400</sub>" in made.printed(second)
     assert "| 0.375 <sub>8</sub> |" in made.printed(second)
