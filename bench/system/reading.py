@@ -81,6 +81,10 @@ def toml_value(content: str) -> dict[str, Any]:
         value = tomllib.loads(content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        if "set_int_max_str_digits" in str(error):  # Python's advice to its own programs
+            raise ValueError("a number of so many digits is beyond what 64 bits hold") from None
+        raise
     check_depth(value)
     return value
 
