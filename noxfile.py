@@ -141,6 +141,7 @@ def other_versions(session: nox.Session, *choice: str) -> None:
     """Run the tests in an environment of versions other than those of the lock."""
     session.install("uv>=0.9")
     file = f"{session.create_tmp()}/requirements.txt"
+    Path(file).unlink(missing_ok=True)  # whose versions uv would keep
     compiling = ("uv", "pip", "compile", "--quiet", "--no-header", "--output-file", file)
     session.run(*compiling, *choice, *LOCKS["dev"], "pyproject.toml")
     python = f"{session.virtualenv.bin}/python"

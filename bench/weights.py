@@ -147,23 +147,23 @@ def training_of(path: Path) -> dict[str, Any] | None:
         return None
     try:
         with safe_open(path, "pt") as file:
-            said = json.loads((file.metadata() or {}).get(TRAINING, "null"))
+            stated = json.loads((file.metadata() or {}).get(TRAINING, "null"))
     except (SafetensorError, OSError, ValueError, RecursionError):
         return None
-    return said if isinstance(said, dict) else None
+    return stated if isinstance(stated, dict) else None
 
 
 def origin(path: Path) -> dict[str, str]:
     """Return source, licence and training set of a file that was trained here; {} of others."""
-    said = training_of(path)
-    if said is None:
+    stated = training_of(path)
+    if stated is None:
         return {}
     try:
-        data, commit = said["data"], said["source"]["commit"] or "not known"
-        changed = " with changes" if said["source"]["dirty"] else ""
+        data, commit = stated["data"], stated["source"]["commit"] or "not known"
+        changed = " with changes" if stated["source"]["dirty"] else ""
         return {
-            "source": f"file {path.name}, trained by recipe {said['recipe']}, {said['steps']} "
-            f"steps, seed {said['seed']}, from {said['init']}; commit {commit}{changed}",
+            "source": f"file {path.name}, trained by recipe {stated['recipe']}, {stated['steps']} "
+            f"steps, seed {stated['seed']}, from {stated['init']}; commit {commit}{changed}",
             "licence": str(data["licence"]),
             "training_set": f"{data['name']}: {data['photographs']} photographs of "
             f"{data['classes']} classes, sha256 {data['sha256'][:16]}",

@@ -50,8 +50,8 @@ FACTS = Facts(
 def load(root: Path, variant: str) -> dict[str, Any]:
     """Return the pairs in one direction."""
     if variant == "vpr":
-        held = utm.load(root, "amstertime", FACTS, CITATION)
-        return {key: held[key] for key in held if key != "positions"}  # of its names: numbers
+        form = utm.load(root, "amstertime", FACTS, CITATION)
+        return {key: form[key] for key in form if key != "positions"}  # of its names: numbers
     path = locate.find(locate.folders(root, "amstertime", FACTS.folders), "retrieval.csv")
     if path is None:
         raise places.missing(root, "amstertime", "retrieval.csv", FACTS)

@@ -60,7 +60,7 @@ def _form(root: Path, images: Path, read: dict[str, list[str]]) -> dict[str, Any
     for row, name in enumerate(read["database"]):
         by_object.setdefault(name.split("/")[0], []).append(row)
     positive = [by_object.get(name.split("/")[0], []) for name in read["queries"]]
-    held = places.dataset(
+    form = places.dataset(
         root,
         "ilias",
         FACTS,
@@ -70,8 +70,8 @@ def _form(root: Path, images: Path, read: dict[str, list[str]]) -> dict[str, Any
         images=images,
         metrics=METRICS,
     )
-    held["queries"] = [{"file": name, "box": _box(images / name)} for name in read["queries"]]
-    return held
+    form["queries"] = [{"file": name, "box": _box(images / name)} for name in read["queries"]]
+    return form
 
 
 def _box(image: Path) -> list[float] | None:

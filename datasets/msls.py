@@ -250,7 +250,7 @@ def _by_city(
     rules = {**by_distance.rules(places.DISTANCE_M), "search": "city-by-city"}
     if most_degrees is not None:
         rules |= {"angle_degrees": most_degrees, "angle_comparison": "<="}
-    held = places.dataset(
+    form = places.dataset(
         root,
         "msls",
         FACTS,
@@ -261,4 +261,4 @@ def _by_city(
         protocols={k: places.split(read["positive"], asked) for k, asked in protocols.items()},
         metrics=OFFICIAL_METRICS,
     )
-    return {**held, "areas": areas}
+    return {**form, "areas": areas}

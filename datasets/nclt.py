@@ -54,7 +54,7 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     read, areas, sessions = poses.load(paths[0], protocol)
     parts = {name: [one == name for one in sessions] for name in dict.fromkeys(sessions)}
     protocols = {"all": [True] * len(sessions), **parts}
-    held = places.dataset(
+    form = places.dataset(
         root,
         "nclt",
         FACTS,
@@ -64,4 +64,4 @@ def load(root: Path, variant: str) -> dict[str, Any]:
         empty=protocol.empty,
         protocols={k: places.split(read["positive"], asked) for k, asked in protocols.items()},
     )
-    return held if areas is None else {**held, "areas": areas}
+    return form if areas is None else {**form, "areas": areas}

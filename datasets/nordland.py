@@ -63,9 +63,9 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     else:
         lists = _names(root)
         if lists is None:
-            held = utm.load(root, "nordland", FACTS, CITATION)
-            held["order"] = _frames(held.pop("positions"))  # its names have frames as metres
-            return held
+            form = utm.load(root, "nordland", FACTS, CITATION)
+            form["order"] = _frames(form.pop("positions"))  # its names have frames as metres
+            return form
         read = {**lists, "positive": _windows(len(lists["database"]), len(lists["queries"]))}
         rules = _rules(FRAMES, "frame-order")
     read["order"] = _frames(read["queries"])

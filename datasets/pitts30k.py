@@ -54,9 +54,9 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     read = positions.load(root, "pitts30k", FACTS, stem, names)
     read = read or lists.load(root, "pitts30k", FACTS, stem)
     if read is None:
-        held = utm.other_names(root, "pitts30k", FACTS, CITATION, VARIANTS[variant], variant)
-        if held is not None:
-            return held
+        form = utm.other_names(root, "pitts30k", FACTS, CITATION, VARIANTS[variant], variant)
+        if form is not None:
+            return form
         wanted = f"{stem}.mat, or {stem}_dbImages.npy, {stem}_qImages.npy and {stem}_gt.npy"
         raise places.missing(root, "pitts30k", wanted, FACTS)
     if "queries_xy" not in read:

@@ -55,14 +55,14 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     read = positions.load(root, "tokyo247", FACTS, "tokyo247", "tokyo247")
     if read is None:
         words = VARIANTS[variant]
-        held = utm.other_names(root, "tokyo247", FACTS, CITATION, words, "test")
-        if held is not None and variant == "full":
-            return held
+        form = utm.other_names(root, "tokyo247", FACTS, CITATION, words, "test")
+        if form is not None and variant == "full":
+            return form
         raise places.missing(root, "tokyo247", "tokyo247.mat", FACTS)
     # Names as in tokyo247.mat, whichever file they come from.
     read["database"] = [f"{name.rpartition('.')[0]}.jpg" for name in read["database"]]
     read["queries"] = [name.rpartition("/")[2] for name in read["queries"]]
-    held = places.dataset(
+    form = places.dataset(
         root,
         "tokyo247",
         FACTS,
@@ -72,8 +72,8 @@ def load(root: Path, variant: str) -> dict[str, Any]:
         protocols=_protocols(read),
     )
     if variant == "suppressed":
-        held["groups"] = _panoramas(read)
-    return held
+        form["groups"] = _panoramas(read)
+    return form
 
 
 def _protocols(read: dict[str, Any]) -> dict[str, list[Any]]:

@@ -212,11 +212,11 @@ def page(rows: Sequence[PublishedRow], shown: Sequence[Run]) -> list[str]:
         for one in item.expected:
             points = None if run is None else difference(one, run)
             mean = None if run is None else run.score(one.protocol, one.metric).mean
-            said = note or ("not run" if points is None else verdict(points, item.tolerance))
+            cell = note or ("not run" if points is None else verdict(points, item.tolerance))
             body.append([
                 code(item.name), escape(item.method), escape(item.dataset), escape(one.words),
                 one.digits, NONE if mean is None else f"{100 * mean:.2f}",
-                NONE if points is None else f"{points:+}", said,
+                NONE if points is None else f"{points:+}", cell,
             ])  # fmt: skip
     why = "".join(f"({number}) {escape(text, 600)}<br>\n" for text, number in reasons.items())
     return [

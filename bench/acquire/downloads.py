@@ -59,8 +59,8 @@ def state(place: Place, file: str) -> dict[str, Any]:
     """Return what is known of a file; an empty mapping where nothing is."""
     note = place.notes / f"{file}.json"
     try:
-        held: dict[str, Any] = reading.json_file(note)
-        return held if isinstance(held, dict) else {}
+        content: dict[str, Any] = reading.json_file(note)
+        return content if isinstance(content, dict) else {}
     except (FileNotFoundError, ValueError):
         return {}
 
@@ -126,7 +126,7 @@ def settle(place: Place, download: Download, kept: Path, *, own: bool = False) -
             read += count
 
         try:
-            held = archives.unpack(kept, target, advance)
+            members = archives.unpack(kept, target, advance)
         except NoRoomError:
             raise
         except BenchError:
@@ -134,12 +134,12 @@ def settle(place: Place, download: Download, kept: Path, *, own: bool = False) -
                 kept.unlink()
                 forget(place, download)
             raise
-    if held.left_out:
+    if members.left_out:
         note(
-            f"{place.name}: {len(held.left_out)} members of {kept.name} are hidden or named as our "
-            f"notes, and were left out: {first_few(held.left_out)}"
+            f"{place.name}: {len(members.left_out)} members of {kept.name} are hidden or named "
+            f"as our notes, and were left out: {first_few(members.left_out)}"
         )
-    unpacked = {"files": held.files, "bytes": held.bytes, "empty": list(held.empty)}
+    unpacked = {"files": members.files, "bytes": members.bytes, "empty": list(members.empty)}
     _record(place, download, about | {"unpacked": unpacked})
     if not (own or place.keep_archives):
         kept.unlink()

@@ -85,8 +85,8 @@ def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
             continue
         loaded.append(dataset)
         yield from _lists(dataset, entry.expected(one))
-    for said in absent:
-        yield note(said) if loaded else problem(said)
+    for finding in absent:
+        yield note(finding) if loaded else problem(finding)
     if entry.facts is not None:
         yield from _texts(entry, entry.facts)
     if loaded:
@@ -353,15 +353,15 @@ def _known(entry: Entry, facts: Facts, looked: Looked) -> Iterator[Finding]:
     if marked:
         same = sum(_sha256(path) == facts.unblurred[stem] for stem, path in marked.items())
         if same == len(marked):
-            said = "are those from before June 2022, with faces that are not obscured"
+            edition = "are those from before June 2022, with faces that are not obscured"
         elif same == 0:
-            said = (
+            edition = (
                 "are not those from before June 2022: the -v1 archives with faces obscured, or "
                 "encoded again by somebody"
             )
         else:
-            said = "are of mixed origin, in part from before June 2022"
-        yield note(f"the photographs {said} ({same} of {len(marked)} known files)")
+            edition = "are of mixed origin, in part from before June 2022"
+        yield note(f"the photographs {edition} ({same} of {len(marked)} known files)")
     yield from _archives(entry, facts, missing=bool(looked.missing or not looked.found))
     tables = [
         f / n for f, ns in listing.walk(entry.places()[:2]) for n in ns if n.endswith(".parquet")
@@ -380,7 +380,7 @@ def _archives(entry: Entry, facts: Facts, *, missing: bool) -> Iterator[Finding]
     place = downloads.Place(entry.name, data_root() / entry.name)
     archives = [one for one in facts.downloads if one.kind == "images"]
     states = {one.file: downloads.state(place, one.file) for one in archives}
-    done = [file for file, held in states.items() if held.get("unpacked")]
+    done = [file for file, state in states.items() if state.get("unpacked")]
     if done:
         yield note(f"unpacked here: {first_few(done)}")
         left = [file for file in states if file not in done]

@@ -31,7 +31,7 @@ class Kind:
 
 def parse(text: str) -> Kind:
     """Return the machines that `--cluster` names; raises argparse's error for anything else."""
-    given: dict[str, float] = {}
+    values: dict[str, float] = {}
     for word in text.split(","):
         name, _, number = word.partition("=")
         try:
@@ -41,12 +41,12 @@ def parse(text: str) -> Kind:
         whole = name in ("nodes", "devices")
         most, least = (1e6, 1) if whole else (1e9, 0)
         fits = least <= value <= most and (value > 0 or name == "price")
-        if name not in Kind.__annotations__ or name in given or not fits or value % 1 * whole:
+        if name not in Kind.__annotations__ or name in values or not fits or value % 1 * whole:
             raise argparse.ArgumentTypeError(f"{word!r} of {text!r} is not part of {FORM}")
-        given[name] = value
-    if "nodes" not in given:
+        values[name] = value
+    if "nodes" not in values:
         raise argparse.ArgumentTypeError(f"{text!r} says no nodes=N; it is {FORM}")
-    made: Any = {name: int(x) if name in ("nodes", "devices") else x for name, x in given.items()}
+    made: Any = {name: int(x) if name in ("nodes", "devices") else x for name, x in values.items()}
     return Kind(**made)
 
 

@@ -55,15 +55,15 @@ def of(text: str, weights: str | None, loaded: engine.Loaded) -> Recipe:
         path = Path(name).resolve()
         source = path.read_bytes()
         text = str(path) + (f":{variant}" if variant else "")
-    given = methods.weights_of(text, weights)
+    file = methods.weights_of(text, weights)
     digest = None
-    if given is not None and Path(given).is_file():
-        given = str(Path(given).resolve())
-        digest = file_hashes.of_files([Path(given)], cache_root())[0]
+    if file is not None and Path(file).is_file():
+        file = str(Path(file).resolve())
+        digest = file_hashes.of_files([Path(file)], cache_root())[0]
     return Recipe(
         text,
         source,
-        given,
+        file,
         digest,
         loaded.device.split(":")[0],
         loaded.settings,
@@ -104,8 +104,8 @@ def load(recipe: Recipe, read: Read, folder: Path) -> engine.Loaded:
         text = str(path) + (f":{variant}" if variant else "")
     weights = recipe.weights
     if weights is not None and recipe.weights_sha256 is not None:
-        held = file_hashes.of_files([Path(weights)], cache_root())[0]
-        if held != recipe.weights_sha256:
+        digest = file_hashes.of_files([Path(weights)], cache_root())[0]
+        if digest != recipe.weights_sha256:
             weights = str(folder / Path(weights).name)
             _copy(str(recipe.weights), Path(weights), read, recipe.weights_sha256)
     torch.set_num_threads(recipe.threads)

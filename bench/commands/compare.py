@@ -48,16 +48,16 @@ class Arguments:
     results: Path = results_folder()
 
 
-def compare(given: Arguments) -> int:
+def compare(args: Arguments) -> int:
     """Print the comparison of results as text or JSON."""
-    name, own = lists.named(given.dataset)
-    entries = records.load(records.find(given.result, name, given.results), own)
-    differing = records.check(entries, given.across_cards)
-    pairs = records.compare(entries, given.protocol, given.metric)
-    if given.json:
+    name, own = lists.named(args.dataset)
+    entries = records.load(records.find(args.result, name, args.results), own)
+    differing = records.check(entries, args.across_cards)
+    pairs = records.compare(entries, args.protocol, args.metric)
+    if args.json:
         print(json.dumps({"cards_differ": differing, "comparisons": pairs}, indent=1))
     else:
-        print("\n".join(lines(entries, differing, pairs, words=given.words)))
+        print("\n".join(lines(entries, differing, pairs, words=args.words)))
     return 0
 
 
@@ -136,17 +136,17 @@ def sentence(pair: Mapping[str, Any]) -> str:
     if pair["difference"] is None:
         return f"On {where} no query has a score for {what}: nothing can be compared."
     a, b = clean(pair["a"]), clean(pair["b"])
-    said = (
+    text = (
         f"On {where}, {b} reaches {100 * pair['mean_b']:.2f} {what} and {a} "
         f"{100 * pair['mean_a']:.2f}, a paired difference of {_points(pair['difference'])} points"
     )
     if pair["interval"] is not None:
-        said += f" (95 % interval {_interval(pair)})"
-    said += (
+        text += f" (95 % interval {_interval(pair)})"
+    text += (
         f"; {b} is better on {pair['won']}, worse on {pair['lost']} and equal on {pair['tied']} of "
         f"{pair['queries']:,} queries"
     )
-    return f"{said}. {_test(pair)}"
+    return f"{text}. {_test(pair)}"
 
 
 def _test(pair: Mapping[str, Any]) -> str:
@@ -157,20 +157,20 @@ def _test(pair: Mapping[str, Any]) -> str:
         return f"None of {in_words(pair['rule'], k)} tells them apart: there is nothing to test."
     kind = "all" if pair["exact"] else "drawn"
     p = pair["p"]
-    said = (
+    text = (
         f"Paired permutation test over the {differ:,} of {in_words(pair['rule'], k)} that tell "
         f"them apart "
         f"({pair['flips']:,} sign flips, {kind}): p = {_p(p)}"
     )
     if pair["comparisons"] > 1:
         p = pair["p_holm"]
-        said += f", {_p(p)} after Holm's correction for {pair['comparisons']} comparisons"
+        text += f", {_p(p)} after Holm's correction for {pair['comparisons']} comparisons"
     least = 2 / pair["flips"]
     if least >= SIGNIFICANT:
-        return f"{said}; so few blocks give no p below {_p(least)}, and nothing can be shown."
+        return f"{text}; so few blocks give no p below {_p(least)}, and nothing can be shown."
     if p < SIGNIFICANT:
-        return f"{said}: significant at {SIGNIFICANT}."
-    return f"{said}: not significant at {SIGNIFICANT}; this does not show that they are equal."
+        return f"{text}: significant at {SIGNIFICANT}."
+    return f"{text}: not significant at {SIGNIFICANT}; this does not show that they are equal."
 
 
 def _heading(pair: Mapping[str, Any]) -> str:

@@ -76,28 +76,28 @@ class Verify:
     weights: str | None = option(None, "weights file for that method", metavar="PATH")
 
 
-def show(given: Names) -> int:
+def show(args: Names) -> int:
     """Print a line per data set, or all that is known of those that are named."""
-    if not given.name:
+    if not args.name:
         return columns.show(data_list.lines())
-    return _print([line for name in given.name for line in data_list.details(name)])
+    return _print([line for name in args.name for line in data_list.details(name)])
 
 
-def get(given: Get) -> int:
+def get(args: Get) -> int:
     """Get data sets, or take the user's own copy; print what is here then; return the status."""
-    if given.own is not None and len(given.name) > 1:
+    if args.own is not None and len(args.name) > 1:
         raise BenchError("--from is for one data set at a time.")
-    span = None if given.archives is None else _span(given.archives)
+    span = None if args.archives is None else _span(args.archives)
     failed = 0
-    for name in given.name:
+    for name in args.name:
         try:
             get_one(
                 name,
-                accept=given.accept_licence,
-                own=given.own,
+                accept=args.accept_licence,
+                own=args.own,
                 span=span,
-                keep_archives=given.keep_archives,
-                force=given.force,
+                keep_archives=args.keep_archives,
+                force=args.force,
             )
         except BenchError as error:
             failed = say_error(error)
@@ -110,17 +110,17 @@ def get(given: Get) -> int:
     return failed
 
 
-def verify(given: Verify) -> int:
+def verify(args: Verify) -> int:
     """Check data sets and print what was found; return 1 if there is any problem.
 
     Every image that is missing or broken is named in the file of `--list`, if one is given.
     """
     failed, named = 0, []
-    for name in given.name:
+    for name in args.name:
         looked, problems = Looked(), 0
         try:
-            found = check(name, looked, quick=given.quick)
-            for state, text in chain(found, _unfit(name, given)):
+            found = check(name, looked, quick=args.quick)
+            for state, text in chain(found, _unfit(name, args)):
                 print(f"{state:>7}  {one_line(text)}", flush=True)
                 problems += state == "PROBLEM"
         except BenchError as error:
@@ -129,26 +129,26 @@ def verify(given: Verify) -> int:
         print(f"{name}: {f'{problems} problems' if problems else 'good'}", flush=True)
         failed = failed or int(problems > 0)
         named += looked.lines()
-    if given.list is not None:
+    if args.list is not None:
         text = "".join(f"{one_line(line)}\n" for line in named)
-        write_bytes(given.list, text.encode("utf-8"))
-        print(f"{len(named)} images are named in {given.list}")
+        write_bytes(args.list, text.encode("utf-8"))
+        print(f"{len(named)} images are named in {args.list}")
     return failed
 
 
-def _unfit(name: str, given: Verify) -> Iterator[Finding]:
+def _unfit(name: str, args: Verify) -> Iterator[Finding]:
     """Yield what the method of the options does not take of a data set; nothing without one."""
-    if given.method is None:
+    if args.method is None:
         return
     from bench.describe import fitting, loading
 
-    loaded = loading.load(given.method, given.weights, "cpu")
+    loaded = loading.load(args.method, args.weights, "cpu")
     dataset, _ = datasets.placed(datasets.load(name))
     texts = fitting.unfit(loaded, dataset.folder, (*dataset.database, *dataset.queries))
     for text in texts:
         yield "PROBLEM", text
     if not texts:
-        yield "ok", f"{given.method} takes the sizes of all images that are there"
+        yield "ok", f"{args.method} takes the sizes of all images that are there"
 
 
 def where(name: str) -> list[str]:
@@ -159,8 +159,8 @@ def where(name: str) -> list[str]:
     own = locate.own_copy(data_root() / entry.name)
     for place in places:
         there = "found" if place.is_dir() else "not found"
-        given = " (given with --from)" if place == own else ""
-        out.append(f"folder {place}{given}: {there}")
+        mark = " (given with --from)" if place == own else ""
+        out.append(f"folder {place}{mark}: {there}")
     for pattern in () if facts is None else facts.truth:
         found = [
             folder / file

@@ -64,41 +64,41 @@ class Names:
     csv: bool = option(False, "print CSV with boxes and sizes")
 
 
-def make_one(given: Make) -> int:
+def make_one(args: Make) -> int:
     """Write a dataset.json, say what it holds, draw a contact sheet; return the status."""
-    folder = given.photographs
+    folder = args.photographs
     if not folder.is_dir():
         raise BenchError(f"there is no folder {folder}.")
-    if given.output.suffix != ".json":
-        raise BenchError(f"--output {given.output}: it is the path of a .json file.")
-    made = _made(given)
-    name = given.name or re.sub(r"[^a-z0-9._+-]+", "-", given.output.stem.lower()).strip("-.")
-    images = os.path.relpath(folder.absolute(), given.output.absolute().parent)
+    if args.output.suffix != ".json":
+        raise BenchError(f"--output {args.output}: it is the path of a .json file.")
+    made = _made(args)
+    name = args.name or re.sub(r"[^a-z0-9._+-]+", "-", args.output.stem.lower()).strip("-.")
+    images = os.path.relpath(folder.absolute(), args.output.absolute().parent)
     content = {"name": name, "images": images, **made.content}
-    if given.boxes is not None:
-        boxed = make.boxes(given.boxes, folder)
+    if args.boxes is not None:
+        boxed = make.boxes(args.boxes, folder)
         known = {query["file"] for query in content["queries"]}
         if other := sorted(boxed.keys() - known):
-            raise BenchError(f"{given.boxes} has boxes of files that are no queries: "
+            raise BenchError(f"{args.boxes} has boxes of files that are no queries: "
                              f"{first_few(other)}.")  # fmt: skip
         content["queries"] = [
             query | ({"box": boxed[query["file"]]} if query["file"] in boxed else {})
             for query in content["queries"]
         ]
-    dataset = dataset_json.parse(content, str(given.output), given.output.absolute().parent)
-    write_bytes(given.output, f"{json.dumps(content, indent=1)}\n".encode("ascii"))
+    dataset = dataset_json.parse(content, str(args.output), args.output.absolute().parent)
+    write_bytes(args.output, f"{json.dumps(content, indent=1)}\n".encode("ascii"))
     print("\n".join(map(one_line, _summary(dataset, made))))
-    sheet = given.output.with_suffix(".png")
+    sheet = args.output.with_suffix(".png")
     _sheet(dataset, sheet)
-    print(f"{given.output}; look at {sheet}, then: run --dataset {given.output}")
+    print(f"{args.output}; look at {sheet}, then: run --dataset {args.output}")
     return 0
 
 
-def names(given: Names) -> int:
+def names(args: Names) -> int:
     """Print the images of a list, in the order in which descriptors are brought."""
-    dataset, _ = datasets.placed(datasets.load(given.name))
-    images = dataset.database if given.which == "database" else datasets.shown_queries(dataset)
-    if not given.csv:
+    dataset, _ = datasets.placed(datasets.load(args.name))
+    images = dataset.database if args.which == "database" else datasets.shown_queries(dataset)
+    if not args.csv:
         print("\n".join(one_line(image.file) for image in images))
         return 0
     from bench.images.decode import header_size
@@ -116,25 +116,25 @@ def names(given: Names) -> int:
     return 0
 
 
-def _made(given: Make) -> make.Made:
+def _made(args: Make) -> make.Made:
     """Return what the options ask for; two ways at once are refused."""
-    ways = [w for w in ("pairs", "groups", "positions", "gps") if getattr(given, w)]
+    ways = [w for w in ("pairs", "groups", "positions", "gps") if getattr(args, w)]
     if len(ways) > 1:
         raise BenchError(f"--{ways[0]} and --{ways[1]} are two ways to say what belongs together; "
                          "give one.")  # fmt: skip
-    folder = given.photographs
-    if given.pairs is not None:
-        return make.from_pairs(given.pairs, folder)
-    if given.groups is not None:
-        return make.from_groups(given.groups, folder, given.queries_per_class)
-    if given.positions is None and not given.gps:
-        return make.from_classes(folder, given.queries_per_class)
-    if not given.within > 0:
-        raise BenchError(f"--within is {given.within:g}, and must be above 0 metres.")
-    if given.positions is not None:
-        positions = make.table_positions(given.positions, folder)
-        return make.from_positions(positions, given.within, "table, metres")
-    return make.from_positions(make.gps_positions(folder), given.within, "EXIF GPS")
+    folder = args.photographs
+    if args.pairs is not None:
+        return make.from_pairs(args.pairs, folder)
+    if args.groups is not None:
+        return make.from_groups(args.groups, folder, args.queries_per_class)
+    if args.positions is None and not args.gps:
+        return make.from_classes(folder, args.queries_per_class)
+    if not args.within > 0:
+        raise BenchError(f"--within is {args.within:g}, and must be above 0 metres.")
+    if args.positions is not None:
+        positions = make.table_positions(args.positions, folder)
+        return make.from_positions(positions, args.within, "table, metres")
+    return make.from_positions(make.gps_positions(folder), args.within, "EXIF GPS")
 
 
 def _summary(dataset: Dataset, made: make.Made) -> list[str]:

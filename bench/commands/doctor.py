@@ -47,9 +47,9 @@ class Arguments:
     )
 
 
-def examine(given: Arguments) -> int:
+def examine(args: Arguments) -> int:
     """Print what was found; return 1 if anything is wrong, 0 if things are merely absent."""
-    data = _data() if given.data else _short(_data())
+    data = _data() if args.data else _short(_data())
     findings = [*_python(), *_lock(), *_device(), *_folders(), *_metrics(), *data, *_methods()]
     wide = max(len(name) for _, name, _, _ in findings)
     for state, name, text, advice in findings:

@@ -49,20 +49,20 @@ class Arguments:
     options: Options = group(Options, SEARCHING)
 
 
-def evaluate(given: Arguments) -> int:
+def evaluate(args: Arguments) -> int:
     """Score descriptors of the user's own; print scores and the path of the record."""
     from bench.commands import summary
     from bench.pipeline import brought
     from bench.records import record
 
     path = brought.score_brought(
-        given.dataset,
-        given.database,
-        given.queries,
-        given.distractors,
-        brought.check_label(given.name),
-        replace(given.options, device=given.device),
-        brought.Comparison(given.similarity, given.export, given.facts),
+        args.dataset,
+        args.database,
+        args.queries,
+        args.distractors,
+        brought.check_label(args.name),
+        replace(args.options, device=args.device),
+        brought.Comparison(args.similarity, args.export, args.facts),
     )
     print("\n".join(summary.lines(record.read(path))))
     print(path)

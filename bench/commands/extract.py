@@ -33,35 +33,35 @@ class Arguments:
     machines: Machines = group(Machines)
 
 
-def extract(given: Arguments) -> int:
+def extract(args: Arguments) -> int:
     """Describe images, and write their descriptors to one file."""
     from bench.cluster import connect
     from bench.describe import export, warm
 
-    options, machines = given.options, given.machines
-    if given.images is not None:
-        folder, wanted = export.images_in(given.images)
+    options, machines = args.options, args.machines
+    if args.images is not None:
+        folder, wanted = export.images_in(args.images)
     else:
-        assert given.dataset is not None
+        assert args.dataset is not None
         folder, wanted = export.images_of(
-            given.dataset, given.which, allow_partial=options.allow_partial
+            args.dataset, args.which, allow_partial=options.allow_partial
         )
     if options.pixels.query_crop == "whole":
         wanted = tuple(replace(image, box=None) for image in wanted)
     with connect.engine(machines.engine, machines.ray_address) as ray:
         loaded = warm.load(
-            given.method, options.weights, options.device, options.settings, options.pixels.rule
+            args.method, options.weights, options.device, options.settings, options.pixels.rule
         )
-        write = partial(export.export, loaded, folder, wanted, given.output, force=options.force)
+        write = partial(export.export, loaded, folder, wanted, args.output, force=options.force)
         if ray is None:
             write()
         else:
             from bench.cluster import dispatch
 
             url = machines.image_url
-            with dispatch.crew(ray, given.method, options.weights, loaded, url) as crew:
+            with dispatch.crew(ray, args.method, options.weights, loaded, url) as crew:
                 write(by=crew)
-    print(given.output)
+    print(args.output)
     return 0
 
 

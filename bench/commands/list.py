@@ -27,14 +27,14 @@ class Arguments:
     )  # fmt: skip
 
 
-def show(given: Arguments) -> int:
+def show(args: Arguments) -> int:
     """Print all methods, then all data sets, or the details of those that are named."""
     from bench import methods
     from bench.commands import data_list
 
-    if given.name:
+    if args.name:
         found = {entry.name: entry for entry in methods.entries()}
-        for name in given.name:
+        for name in args.name:
             entry = found.get(name)
             print("\n".join(details(entry) if entry else data_list.details(name, found)))
         return 0

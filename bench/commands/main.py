@@ -42,11 +42,11 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0, 1 for an error of ours, 130 for Ctrl-C."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     with streams.plain():
         try:
             try:
-                status = _do(given)
+                status = _do(words)
             finally:
                 streams.finish()
         except streams.OutputError as error:
@@ -55,14 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _do(given: Sequence[str]) -> int:
+def _do(words: Sequence[str]) -> int:
     """Parse and run one command; whatever goes wrong is one sentence."""
-    if given == ["--version"]:
+    if words == ["--version"]:
         print(f"retrieval-bench {__version__}")
         return 0
     try:
-        command, prog, rest = find(given)
-        return command.run(command.read(prog, rest, shlex.join(["python", "-m", "bench", *given])))
+        command, prog, rest = find(words)
+        return command.run(command.read(prog, rest, shlex.join(["python", "-m", "bench", *words])))
     except BenchError as error:
         return say_error(error)
     except KeyboardInterrupt:
@@ -71,9 +71,9 @@ def _do(given: Sequence[str]) -> int:
     except OSError as error:
         return say_error(_of_system(error))
     except (ImportError, MemoryError, RuntimeError) as error:
-        if (said := _of_memory(error)) is None:
+        if (sentence := _of_memory(error)) is None:
             raise
-        return say_error(said)
+        return say_error(sentence)
 
 
 def _of_system(error: OSError) -> BenchError:
@@ -106,16 +106,16 @@ def _of_memory(error: Exception) -> BenchError | None:
     return None
 
 
-def find(given: Sequence[str]) -> tuple[Command[Any], str, Sequence[str]]:
+def find(words: Sequence[str]) -> tuple[Command[Any], str, Sequence[str]]:
     """Return the command that is named, how it is called, and its arguments.
 
     Without one, it prints the help and ends the process, or says what is missing.
     """
-    verb, *rest = given or [""]
+    verb, *rest = words or [""]
     if verb not in COMMANDS:
         if verb and not verb.startswith("-"):
             raise unknown("command", verb, COMMANDS)
-        raise _no_name(PROG, DESCRIPTION, COMMANDS, "COMMAND", given)
+        raise _no_name(PROG, DESCRIPTION, COMMANDS, "COMMAND", words)
     module = importlib.import_module(f"bench.commands.{verb}")
     prog = f"{PROG} {verb}"
     actions: dict[str, Command[Any]] | None = getattr(module, "ACTIONS", None)
@@ -130,13 +130,13 @@ def find(given: Sequence[str]) -> tuple[Command[Any], str, Sequence[str]]:
         if action and not action.startswith("-"):
             raise unknown(f"action of {verb}", action, actions)
         helps = {name: command.help for name, command in actions.items()}
-        raise _no_name(prog, COMMANDS[verb], helps, "ACTION", given[1:])
+        raise _no_name(prog, COMMANDS[verb], helps, "ACTION", words[1:])
     return actions[action], f"{prog} {action}", rest
 
 
 def _no_name(
-    prog: str, text: str, helps: dict[str, str], what: str, given: Sequence[str]
+    prog: str, text: str, helps: dict[str, str], what: str, words: Sequence[str]
 ) -> BenchError:
     """Print the help where it is asked for, which ends the process; else return the error."""
-    verbs(prog, text, helps, what).parse_args(given)
+    verbs(prog, text, helps, what).parse_args(words)
     raise AssertionError("a parser of names took arguments without a name")

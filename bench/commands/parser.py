@@ -101,7 +101,7 @@ class Command(Generic[Kind]):
     run: Callable[[Kind], int]
     help: str = ""
 
-    def read(self, prog: str, given: Sequence[str], line: str = "") -> Kind:
+    def read(self, prog: str, words: Sequence[str], line: str = "") -> Kind:
         """Return what the arguments say; `line` is the whole command line.
 
         Raises BenchError where they are wrong; an option that is none is named with its like.
@@ -109,10 +109,10 @@ class Command(Generic[Kind]):
         parser = Parser(prog=prog, description=self.help.replace("%", "%%"), allow_abbrev=False)
         add_options(parser, self.options)
         known = parser.options()
-        for word in (word.partition("=")[0] for word in given if word.startswith("--")):
+        for word in (word.partition("=")[0] for word in words if word.startswith("--")):
             if word not in known and word != "--":
                 raise unknown("option", word, [name for name, shown in known.items() if shown])
-        return cast(Kind, _filled(self.options, parser.parse_args(given), line, Group()))
+        return cast(Kind, _filled(self.options, parser.parse_args(words), line, Group()))
 
 
 def verbs(prog: str, text: str, helps: Mapping[str, str], what: str) -> Parser:
@@ -148,26 +148,29 @@ def _bare(hint: Any) -> Any:
     return hint
 
 
-def _add(place: Any, one: Declared) -> None:
+def _add(place: Any, declared_option: Declared) -> None:
     """Add one option to a parser or to a group of options of which one is given."""
-    about, more = one.about, _value(one)
+    about, more = declared_option.about, _value(declared_option)
     text = re.sub(r"%(?!\()", "%%", about.help)  # argparse formats it
-    shown = one.default not in (None, False, (), "") and not about.required
+    shown = declared_option.default not in (None, False, (), "") and not about.required
     if shown and "(default" not in text and not about.positional:
         text += " (default: %(default)s)"
     if about.positional:
-        place.add_argument(one.name, help=text, **more)
+        place.add_argument(declared_option.name, help=text, **more)
         return
     required = about.required and about.one_of is None
-    default = None if about.required else one.default
-    common: dict[str, Any] = {"dest": one.name, "default": [] if one.repeated else default}
-    place.add_argument(one.flag, help=text, required=required, **common, **more)
+    default = None if about.required else declared_option.default
+    common: dict[str, Any] = {
+        "dest": declared_option.name,
+        "default": [] if declared_option.repeated else default,
+    }
+    place.add_argument(declared_option.flag, help=text, required=required, **common, **more)
     for old in about.old:
         place.add_argument(f"--{old}", help=argparse.SUPPRESS, **common, **more)
     for short, value in (about.shorthands or {}).items():
-        text = f"the same as {one.flag} {value}"
+        text = f"the same as {declared_option.flag} {value}"
         place.add_argument(
-            f"--{short}", dest=one.name, action="store_const", const=value, help=text
+            f"--{short}", dest=declared_option.name, action="store_const", const=value, help=text
         )
 
 
@@ -183,13 +186,13 @@ def _parser_of(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return read
 
 
-def _value(one: Declared) -> dict[str, Any]:
+def _value(declared_option: Declared) -> dict[str, Any]:
     """Return how argparse reads the value of an option: from its annotation and its parser."""
-    about, kind = one.about, one.kind
+    about, kind = declared_option.about, declared_option.kind
     if kind is bool:
         return {"action": "store_true"}
     more: dict[str, Any] = {} if about.metavar is None else {"metavar": about.metavar}
-    if one.repeated:
+    if declared_option.repeated:
         kind = get_args(kind)[0]
         if about.positional:
             more["nargs"] = "*" if about.many == "any" else "+"

@@ -66,43 +66,43 @@ def published_rows(results: Path) -> Path | None:
     return own if own.is_file() or not ours.is_file() else ours
 
 
-def report(given: Arguments) -> int:
+def report(args: Arguments) -> int:
     """Build the report; print the paths of all files."""
     from bench.report.build import build
 
-    source = given.published or published_rows(given.results)
-    for path in build(given.results, easy=given.easy, html=given.html, source=source):
+    source = args.published or published_rows(args.results)
+    for path in build(args.results, easy=args.easy, html=args.html, source=source):
         print(path)
     return 0
 
 
-def table(given: TableArguments) -> int:
+def table(args: TableArguments) -> int:
     """Print one table, and write the file of its sources where it is asked for."""
     from bench.report.build import load
     from bench.report.tables import letters, paper, paper_formats
 
-    names = list(given.dataset)
-    if given.distractors:
+    names = list(args.dataset)
+    if args.distractors:
         names = [name for one in names for name in (one, f"{one}+r1m")]
-    columns = () if given.columns == ("none",) else given.columns or ("dim",)
-    content = load(given.results, source=published_rows(given.results))
+    columns = () if args.columns == ("none",) else args.columns or ("dim",)
+    content = load(args.results, source=published_rows(args.results))
     wanted = paper.Wanted(
-        tuple(dict.fromkeys(names)), given.method, columns, given.published, given.digits,
-        not given.no_intervals, given.easy,
+        tuple(dict.fromkeys(names)), args.method, columns, args.published, args.digits,
+        not args.no_intervals, args.easy,
     )  # fmt: skip
-    if given.significance:
-        wanted = letters.marked(given.results, content.by_dataset, wanted)
+    if args.significance:
+        wanted = letters.marked(args.results, content.by_dataset, wanted)
     made = paper.make(content.by_dataset, content.published, wanted)
-    if given.bib is not None:
-        if not given.published:
+    if args.bib is not None:
+        if not args.published:
             raise BenchError("--bib lists the sources of published rows; add --published.")
-        given.bib.write_text(paper_formats.as_bib(made), encoding="utf-8")
+        args.bib.write_text(paper_formats.as_bib(made), encoding="utf-8")
     forms = {
         "latex": paper_formats.as_latex,
         "markdown": paper_formats.as_markdown,
         "csv": paper_formats.as_csv,
     }
-    print(forms[given.form](made), end="")
+    print(forms[args.form](made), end="")
     return 0
 
 

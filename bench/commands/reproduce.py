@@ -33,35 +33,35 @@ class Arguments:
     results: Path = results_folder()
 
 
-def reproduce(given: Arguments) -> int:
+def reproduce(args: Arguments) -> int:
     """List or run; the status is 1 where something differs or could not be run."""
-    chosen = _chosen(given)
-    if not given.list and not given.name:
+    chosen = _chosen(args)
+    if not args.list and not args.name:
         raise BenchError("name what to reproduce, for instance dolg or mini; --list prints all.")
-    if given.list:
+    if args.list:
         print("\n".join(lines(chosen)))
         return 0
-    return max([_again(item, given.results) for item in chosen], default=0)
+    return max([_again(item, args.results) for item in chosen], default=0)
 
 
-def _chosen(given: Arguments) -> Sequence[Item]:
+def _chosen(args: Arguments) -> Sequence[Item]:
     """Return the items that the names mean, all without a name."""
     from bench.report import reproduce as plans
     from bench.report.tables import published
 
-    source = published_rows(given.results)
+    source = published_rows(args.results)
     listed = plans.items(published.load(source)) if source is not None else []
-    shown = rows.newest(rows.load(given.results)[0])[0]
+    shown = rows.newest(rows.load(args.results)[0])[0]
     own = []
     for run in shown:
         if run.dataset == "mini" and not run.partial:
-            record = json.loads((given.results / run.file).read_bytes())
+            record = json.loads((args.results / run.file).read_bytes())
             own.append(plans.recorded(run, record))
     every = [*listed, *own]
-    if not given.name:
+    if not args.name:
         return every
-    chosen = [item for item in every if set(given.name) & _names(item)]
-    for name in given.name:
+    chosen = [item for item in every if set(args.name) & _names(item)]
+    for name in args.name:
         if not any(name in _names(item) for item in every):
             raise BenchError(f"no number to reproduce is called {name!r}; --list prints all.")
     return chosen
@@ -141,13 +141,13 @@ def _compare(item: Item, run: rows.Run, plans: Any) -> int:
     failed = 0
     for one in item.expected:
         points = plans.difference(one, run)
-        said = plans.verdict(points, item.tolerance)
+        text = plans.verdict(points, item.tolerance)
         mean = run.score(one.protocol, one.metric).mean
         shown = "n/a" if mean is None else f"{100 * mean:.2f}"
         around = "n/a" if points is None else f"{points:+}"
         found = f"expected {one.digits}, measured {shown}, difference {around}"
-        print(f"  {one.words}: {found}: {said}")
-        failed |= said not in ("reproduced", "near")
+        print(f"  {one.words}: {found}: {text}")
+        failed |= text not in ("reproduced", "near")
     return int(failed)
 
 

@@ -27,17 +27,17 @@ class Arguments:
     options: Options = group(Options, (*DESCRIBING, "results"))
 
 
-def study(given: Arguments) -> int:
+def study(args: Arguments) -> int:
     """Run what is not there yet; print the study as a table, and its path."""
     from bench.pipeline import sensitivity
 
     path = sensitivity.study(
-        given.method,
-        given.dataset,
-        given.options,
-        grid=given.grid,
-        stages=given.stage,
-        dry_run=given.dry_run,
+        args.method,
+        args.dataset,
+        args.options,
+        grid=args.grid,
+        stages=args.stage,
+        dry_run=args.dry_run,
     )
     if path is not None:
         from bench.report.tables.sensitivity import lines

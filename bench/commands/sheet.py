@@ -28,21 +28,21 @@ class Arguments:
     results: Path = results_folder()
 
 
-def show(given: Arguments) -> int:
+def show(args: Arguments) -> int:
     """Write the sheet of records, or that of the report; print its path."""
     from bench.sheets import sheet
 
-    dataset, output = given.options.dataset, given.output
-    if not given.record:
+    dataset, output = args.options.dataset, args.output
+    if not args.record:
         if dataset is None or output is not None:
             raise BenchError(
                 "name a record and --output, or, for the sheet of the report, --dataset alone."
             )
-        output, notes = sheet.for_report(given.results, dataset)
+        output, notes = sheet.for_report(args.results, dataset)
     elif output is None:
         raise BenchError("--output names the file of the sheet: .html, .png or .pdf.")
     else:
-        notes = sheet.make(given.record, output, given.options)
+        notes = sheet.make(args.record, output, args.options)
     for note in notes:
         print(note, file=sys.stderr)
     print(output)

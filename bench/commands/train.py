@@ -17,14 +17,14 @@ class Arguments:
     dry_run: bool = option(False, "print what would be done, and stop")
 
 
-def train(given: Arguments) -> int:
+def train(args: Arguments) -> int:
     """Train, and print the path of the final weights; or say what would be done."""
     from bench.training import run
 
-    if given.dry_run:
-        print("\n".join(run.describe(given.options)))
+    if args.dry_run:
+        print("\n".join(run.describe(args.options)))
     else:
-        print(run.train(given.options))
+        print(run.train(args.options))
     return 0
 
 

@@ -39,23 +39,23 @@ class Arguments:
     weights: str | None = option(None, "your own weights file, for --descriptors", metavar="PATH")
 
 
-def verify(given: Arguments) -> int:
+def verify(args: Arguments) -> int:
     """Print per record what was recomputed and what differs; return 1 where anything does."""
     from bench.pipeline import sensitivity
     from bench.records import contribution, record
     from bench.records import verify as records
 
     failed = 0
-    for path in given.record:
+    for path in args.record:
         try:
             if sensitivity.is_study(path):
                 faults, notes = sensitivity.verify(path)
             else:
-                faults, notes = records.verify(path, given.dataset)
-            if given.descriptors and not faults:
-                faults += _from_descriptors(path, given)
+                faults, notes = records.verify(path, args.dataset)
+            if args.descriptors and not faults:
+                faults += _from_descriptors(path, args)
                 notes.append("ranks and stages made again from stored descriptors")
-            if given.contribution:
+            if args.contribution:
                 faults += contribution.faults(path, record.read(path))
         except BenchError as error:
             failed = say_error(error)
@@ -69,7 +69,7 @@ def verify(given: Arguments) -> int:
     return failed
 
 
-def _from_descriptors(path: Path, given: Arguments) -> list[str]:
+def _from_descriptors(path: Path, args: Arguments) -> list[str]:
     """Return in what a record differs from what its stored descriptors give.
 
     Of the command that the record states no path is used: those are options of `verify`.
@@ -92,11 +92,11 @@ def _from_descriptors(path: Path, given: Arguments) -> list[str]:
             options = run.COMMAND.read("run", words[4:], command).options
     except SystemExit:  # it asks for help
         raise BenchError(f"the command of {path.name} is no command line.") from None
-    if options.weights is not None and given.weights is None:
+    if options.weights is not None and args.weights is None:
         raise BenchError(
             f"{path.name} was made with weights from a file; name that file with --weights."
         )
-    return again.faults(path, replace(options, weights=given.weights), given.dataset)
+    return again.faults(path, replace(options, weights=args.weights), args.dataset)
 
 
 COMMAND = Command(Arguments, verify)

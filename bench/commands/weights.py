@@ -69,13 +69,13 @@ def convert(method: str, source: Path, output: Path, unproven: bool = False) -> 
     if output.suffix != ".safetensors":
         raise BenchError(f"{output} is to be a safetensors file; give it that suffix.")
     try:
-        state, said = module.convert(variant, source, unproven)
+        state, origin = module.convert(variant, source, unproven)
     except BenchError:
         raise
     except Exception as error:
         reason = plugins.fault(error, module.__file__)
         raise BenchError(f"{source} cannot be converted for {method}: {reason}.") from error
-    write_bytes(output, save(state, said))
+    write_bytes(output, save(state, origin))
     return output
 
 
@@ -153,8 +153,8 @@ def _description(file: Checkpoint) -> list[str]:
     return [head, *(f"  {key}: {text}" for key, text in facts.items() if text)]
 
 
-def _converted(given: Convert) -> int:
-    print(convert(given.method, given.source, given.output, given.unproven))
+def _converted(args: Convert) -> int:
+    print(convert(args.method, args.source, args.output, args.unproven))
     return 0
 
 

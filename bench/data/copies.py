@@ -52,9 +52,9 @@ def queries_in_database(dataset: Dataset, prints: Prints) -> list[Itself]:
             rows = [row for row in rows if dataset.areas.database[row] == area]
         if not rows:
             continue
-        said = [_labels(protocol, number) for protocol in _asking(dataset, number)]
-        bare = [row for row in rows if any(row not in known for known, _ in said)]
-        positive = any(row in right for row in rows for _, right in said)
+        labels = [_labels(protocol, number) for protocol in _asking(dataset, number)]
+        bare = [row for row in rows if any(row not in known for known, _ in labels)]
+        positive = any(row in right for row in rows for _, right in labels)
         out.append(Itself(query.file, dataset.database[(bare or rows)[0]].file, not bare, positive))
     return out
 

@@ -27,21 +27,21 @@ def plain_pickle(content: bytes, where: object) -> Any:
         raise BenchError(f"{where} cannot be read as ground truth: {reason(error)}.") from error
 
 
-def names(held: Any) -> list[str]:
+def names(values: Any) -> list[str]:
     """Return a flat list of strings as a ground truth should have it; TypeError for all else."""
-    if not isinstance(held, list | tuple) or any(type(name) is not str for name in held):
+    if not isinstance(values, list | tuple) or any(type(name) is not str for name in values):
         raise TypeError("a list of names must be a list of strings")
-    return list(held)
+    return list(values)
 
 
-def whole_numbers(held: Any) -> list[int]:
+def whole_numbers(values: Any) -> list[int]:
     """Return a flat list of rows, 0 or more; TypeError for all else."""
-    if not isinstance(held, list | tuple | set):
-        raise TypeError(f"{reading.short(held)} is not a list of rows")
-    for row in held:
+    if not isinstance(values, list | tuple | set):
+        raise TypeError(f"{reading.short(values)} is not a list of rows")
+    for row in values:
         if type(row) is not int or row < 0:
             raise TypeError(f"{reading.short(row)} is not a row")
-    return list(held)
+    return list(values)
 
 
 def once(paths: Sequence[Path], reader: str, read: Callable[[list[bytes]], Any]) -> Any:
@@ -55,9 +55,9 @@ def once(paths: Sequence[Path], reader: str, read: Callable[[list[bytes]], Any])
     for content in contents:
         digest.update(content)
     place = cache_root() / "truth" / f"{digest.hexdigest()}.json"
-    held = kept(place)
-    if held is not None:
-        return held["truth"]
+    stored = kept(place)
+    if stored is not None:
+        return stored["truth"]
     truth = read(contents)
     try:
         text = _text(truth)
@@ -76,11 +76,11 @@ def once(paths: Sequence[Path], reader: str, read: Callable[[list[bytes]], Any])
 def kept(path: Path) -> dict[str, Any] | None:
     """Return what `once` wrote, or None where it is not there or damaged."""
     try:
-        held: dict[str, Any] = reading.json_file(path)
-        right = held["sha256"] == hashlib.sha256(_text(held["truth"])).hexdigest()
+        content: dict[str, Any] = reading.json_file(path)
+        right = content["sha256"] == hashlib.sha256(_text(content["truth"])).hexdigest()
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return held if right else None
+    return content if right else None
 
 
 def _text(value: Any) -> bytes:

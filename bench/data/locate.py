@@ -62,9 +62,9 @@ def own_copy(folder: Path) -> Path | None:
         ) from error
 
 
-def remember_own_copy(folder: Path, given: Path) -> None:
-    """Record that the files of the data set in `folder` are in the folder `given`."""
-    text = json.dumps({"folder": str(given.absolute())}, indent=1)
+def remember_own_copy(folder: Path, copy: Path) -> None:
+    """Record that the files of the data set in `folder` are in the folder `copy`."""
+    text = json.dumps({"folder": str(copy.absolute())}, indent=1)
     write_bytes(folder / OWN_COPY, f"{text}\n".encode())
 
 

@@ -85,10 +85,10 @@ def reason(error: Exception) -> str:
 
     numpy advises to load pickles all the same; we never do.
     """
-    said = reading.line(error)
-    if "allow_pickle" in said or "pickled data" in said:
+    text = reading.line(error)
+    if "allow_pickle" in text or "pickled data" in text:
         return "it holds a pickle, which is never loaded, or is no file of arrays"
-    return said or type(error).__name__
+    return text or type(error).__name__
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def copy(kept: shards.Store, copied: Copied, todo: Collection[int]) -> list[str]
 
 
 def _is(kept: shards.Store, shard: int, rows: NDArray[np.float32], absent: dict[int, str]) -> bool:
-    held = shards.manifest(kept, shard)
-    if held is None or held["missing"] != absent:
+    manifest = shards.manifest(kept, shard)
+    if manifest is None or manifest["missing"] != absent:
         return False
     return np.array_equal(np.load(kept.path(shard), allow_pickle=False), rows)

@@ -148,12 +148,12 @@ def formulas() -> dict[Any, Callable[..., int]]:
     }
 
 
-def _convolution(*given: Any, out_val: Tensor, **_named: Any) -> int:
+def _convolution(*inputs: Any, out_val: Tensor, **_named: Any) -> int:
     """Count a convolution that oneDNN does together with what follows it, as a convolution.
 
     Of the tensors of four axes that the operation gets the kernel is the last.
     """
-    kernel = [one for one in given if isinstance(one, Tensor) and one.ndim == 4][-1]
+    kernel = [one for one in inputs if isinstance(one, Tensor) and one.ndim == 4][-1]
     return 2 * out_val.numel() * math.prod(kernel.shape[1:])
 
 

@@ -16,10 +16,10 @@ def parameters(method: Any) -> dict[str, int | None]:
     """
     fields = [getattr(method, "network", None), *getattr(method, "__dict__", {}).values()]
     networks = [field for field in fields if isinstance(field, nn.Module)]
-    held = {id(p): p for network in networks for p in network.parameters()}
-    if not held:
+    found_parameters = {id(p): p for network in networks for p in network.parameters()}
+    if not found_parameters:
         return {"parameters": None, "parameter_bytes": None}
     return {
-        "parameters": sum(p.numel() for p in held.values()),
-        "parameter_bytes": sum(p.numel() * p.element_size() for p in held.values()),
+        "parameters": sum(p.numel() for p in found_parameters.values()),
+        "parameter_bytes": sum(p.numel() * p.element_size() for p in found_parameters.values()),
     }

@@ -94,10 +94,10 @@ class Half(nn.Module):
             if isinstance(module, Fused):
                 module.forget()
 
-    def forward(self, *given: Any, **named: Any) -> Any:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         """Return what the part makes of tensors rounded to half precision."""
         made = self.part(
-            *map(self._rounded, given), **{k: self._rounded(v) for k, v in named.items()}
+            *map(self._rounded, inputs), **{k: self._rounded(v) for k, v in named.items()}
         )
         if isinstance(made, Tensor):
             return made.float()
@@ -175,13 +175,13 @@ class Fused(nn.Module):
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return act(conv(x)), or act(conv(x) + other), which is written over `other`."""
-        given = (self.weight(x.shape), self.conv.bias, *self.how)
+        arguments = (self.weight(x.shape), self.conv.bias, *self.how)
         end = (self.act, self.scalars, "")
         if other is None:
             call: Any = torch.ops.mkldnn._convolution_pointwise
-            return call(x, *given, *end)  # type: ignore[no-any-return]
+            return call(x, *arguments, *end)  # type: ignore[no-any-return]
         call = torch.ops.mkldnn._convolution_pointwise_.binary
-        return call(other, x, *given, "add", 1.0, *end)  # type: ignore[no-any-return]
+        return call(other, x, *arguments, "add", 1.0, *end)  # type: ignore[no-any-return]
 
 
 def fuse(part: Graph) -> int:

@@ -169,13 +169,13 @@ def _stated_of(loaded: engine.Loaded) -> dict[str, Any]:
 
 def _quickened_of(loaded: engine.Loaded) -> dict[str, Any]:
     done = loaded.quickened
-    said = done and {
+    stated = done and {
         "folded": done.folded,
         "fused": done.fused,
         "parts": done.parts,
         "channels_last": done.channels_last,
     }
-    return {sha256_json([plain(loaded.settings), plain(loaded.rule)]): said}
+    return {sha256_json([plain(loaded.settings), plain(loaded.rule)]): stated}
 
 
 def _content(loaded: engine.Loaded, before: Fact | None, read: list[str]) -> dict[str, Any]:

@@ -31,21 +31,21 @@ def corners(size: Size, box: Box, rule: Preprocess, path: Path) -> Corners:
     except (ValueError, OverflowError):  # NaN, infinity, or not four numbers
         raise BenchError(f"the box {box} of {path} is not four finite numbers.") from None
     width, height = size
-    said = f"({left}, {top}, {right}, {bottom})"
+    text = f"({left}, {top}, {right}, {bottom})"
     if left >= right or top >= bottom:
         raise BenchError(
-            f"the box {said} of {path} is empty; "
+            f"the box {text} of {path} is empty; "
             "a box is left, top, right, bottom with left < right and top < bottom, in pixels."
         )
     if beyond(size, box) >= MOST_BEYOND_PX:
         raise BenchError(
-            f"the box {said} reaches out of {path}, which is {width} x {height} pixels "
+            f"the box {text} reaches out of {path}, which is {width} x {height} pixels "
             "without its EXIF orientation; was it made for another copy of the image?"
         )
     cut = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     if cut[0] >= cut[2] or cut[1] >= cut[3]:
         raise BenchError(
-            f"the box {said} has less than a pixel of {path}, which is {width} x {height} pixels."
+            f"the box {text} has less than a pixel of {path}, which is {width} x {height} pixels."
         )
     return cut
 

@@ -38,26 +38,26 @@ def faults(path: Path, options: Options, own: str | None = None) -> list[str]:
     `own` is the path of the data set. Raises BenchError where the store lacks rows, or where the
     record names what is not known here.
     """
-    held = record.read(path)
-    planned = _plan(held, options, own, path.name)
+    content = record.read(path)
+    planned = _plan(content, options, own, path.name)
 
     def refuse(job: extract.Job, _progress: Progress) -> tuple[int, list[str]]:
         if job.images:
             raise BenchError(
                 f"{job.images} images of {job.phase} are not in the store; make them with "
-                f"{held['command']!r}."
+                f"{content['command']!r}."
             )
         return 0, []
 
     with shards.in_use():
-        lists, given = described(planned, describe(planned, refuse, refuse), refuse, refuse)
+        lists, asked = described(planned, describe(planned, refuse, refuse), refuse, refuse)
         how = How(options.memory_budget_mib << 20, planned.loaded.device)
-        walked = walk(lists, given, planned.chain, how)
-    searched = planned.card | counted(walked, given.ground.absent, planned.options)
-    fresh = missing.on_card(searched, given.ground.absent)
-    if card.card_id(fresh) != held["card_id"]:
-        return [f"its card is {held['card_id'][:8]}, and its command gives {card.short(fresh)}"]
-    stored = record.read_arrays(path, held)
+        walked = walk(lists, asked, planned.chain, how)
+    searched = planned.card | counted(walked, asked.ground.absent, planned.options)
+    fresh = missing.on_card(searched, asked.ground.absent)
+    if card.card_id(fresh) != content["card_id"]:
+        return [f"its card is {content['card_id'][:8]}, and its command gives {card.short(fresh)}"]
+    stored = record.read_arrays(path, content)
     stored.pop(blocks.ARRAY, None)  # of scores and lists, which `verify` looks at
     again = arrays_of(walked, planned.dataset, planned.chain)
     return [
@@ -69,18 +69,18 @@ def faults(path: Path, options: Options, own: str | None = None) -> list[str]:
     ]
 
 
-def _plan(held: Mapping[str, Any], options: Options, own: str | None, where: str) -> plans.Plan:
+def _plan(content: Mapping[str, Any], options: Options, own: str | None, where: str) -> plans.Plan:
     """Return the plan of a record: its method on its data set, with the stages of its card."""
-    method, name = held["method"], held["card"]["dataset"]["name"]
+    method, name = content["method"], content["card"]["dataset"]["name"]
     full = methods.known(method["name"], method["variant"])
     if own is not None:
-        lists.dataset_of(held["card"], own, where)
+        lists.dataset_of(content["card"], own, where)
     for stated in (*options.distractors, *([] if own else [name])):
         plugins.known(datasets.KIND, stated)
     if options.local is not None:
         plugins.known(methods.KIND, plugins.split(options.local)[0])
     chain: list[Stage] = []
-    for entry in replay.entries(held["card"]):
+    for entry in replay.entries(content["card"]):
         stage = stages.known(entry)
         if stage is None:
             raise BenchError(f"the stage {entry['stage']!r} of the card is not known here.")

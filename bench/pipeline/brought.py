@@ -122,11 +122,11 @@ def _mat(path: Path, part: Part) -> Matrix:
     key = _KEYS[part]
     with path.open("rb") as file:
         array_files.check_mat(file, path.stat().st_size)
-    held: dict[str, Any] = scipy.io.loadmat(path, variable_names=[key])
-    if key not in held:
+    variables: dict[str, Any] = scipy.io.loadmat(path, variable_names=[key])
+    if key not in variables:
         names = ", ".join(name for name, _, _ in scipy.io.whosmat(path))
         raise BenchError(f"{path} has no variable {key}, which holds the {part}; it has {names}.")
-    columns: NDArray[Any] = np.asarray(held[key])
+    columns: NDArray[Any] = np.asarray(variables[key])
     rows = similarity.numbers(np.ascontiguousarray(columns.T), str(path))
     return from_array(rows, f"{path} ({key}, columns as rows)", whole=True)
 
@@ -247,10 +247,10 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
     stage_costs.check(chain, force=options.force)
     searching = searched_as(options, chain.dim(dim), n_rows, kind)
     device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
-    given = Given(Ground(dataset, n_rows), supplied=supplied)
+    asked = Given(Ground(dataset, n_rows), supplied=supplied)
     with shards.in_use():
         how = How(options.memory_budget_mib << 20, device)
-        walked = walk(Lists(searched, [rows.queries]), given, chain, how)
+        walked = walk(Lists(searched, [rows.queries]), asked, chain, how)
         least, most = walked.first.norms
         made = card.make(
             dataset,
@@ -263,7 +263,7 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
         if rows.similarity != "dot":
             made["descriptors"] = rows.similarity
         info = stated.method(rows.label, dim, rows.facts)
-        done = scored(walked, given, made, info, options, chain, Taken(device=device))
+        done = scored(walked, asked, made, info, options, chain, Taken(device=device))
     return done, walked, chain
 
 

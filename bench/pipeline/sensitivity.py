@@ -228,22 +228,22 @@ def study(
 
 def verify(path: Path) -> tuple[list[str], list[str]]:
     """Return (what does not hold, what was checked) of a study; its records are read again."""
-    held = read(path)
+    study = read(path)
     try:
-        faults = [fault for each in held["configurations"] for fault in _faults(path, held, each)]
+        faults = [fault for each in study["configurations"] for fault in _faults(path, study, each)]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         fault = reading.line(error)
         raise BenchError(f"{path} is not a study of sensitivity: {fault}.") from None
-    return faults, [f"{len(held['configurations'])} configurations recomputed from their records"]
+    return faults, [f"{len(study['configurations'])} configurations recomputed from their records"]
 
 
-def _faults(path: Path, held: dict[str, Any], each: dict[str, Any]) -> list[str]:
+def _faults(path: Path, study: dict[str, Any], each: dict[str, Any]) -> list[str]:
     """Return what of one configuration of a study does not follow from its record."""
     faults = []
     parts = PurePosixPath(each["record"]).parts
     if ".." in parts or parts[0] in ("/", "\\"):
         raise BenchError(f"{path} names the record {each['record']!r}, which is not below it.")
-    card, scores = _scores(path.parent.parent / each["record"], held["formulas"])
+    card, scores = _scores(path.parent.parent / each["record"], study["formulas"])
     stated = {"card_id": card["card_id"], **each}  # which older studies lack
     if any(stated[key] != value for key, value in card.items()):
         faults.append(f"{each['record']} has another card than the study says")
@@ -255,16 +255,16 @@ def _faults(path: Path, held: dict[str, Any], each: dict[str, Any]) -> list[str]
 def read(path: Path) -> dict[str, Any]:
     """Return a study whose checksum is right."""
     try:
-        held = reading.json_file(path)
+        study = reading.json_file(path)
     except (OSError, ValueError) as error:
         fault = reading.line(error)
         raise BenchError(f"{path} is not a study of sensitivity: {fault}.") from None
-    if not isinstance(held, dict) or held.get("study") != SCHEMA:
+    if not isinstance(study, dict) or study.get("study") != SCHEMA:
         raise BenchError(f"{path} is not a study of sensitivity, version {SCHEMA}.")
-    rest = {key: value for key, value in held.items() if key != "sha256"}
-    if sha256_json(rest) != held.get("sha256"):
+    rest = {key: value for key, value in study.items() if key != "sha256"}
+    if sha256_json(rest) != study.get("sha256"):
         raise BenchError(f"{path} was changed after it was written: its sha256 does not fit.")
-    return held
+    return study
 
 
 def _options(
@@ -285,23 +285,23 @@ def _shared(options: Options) -> list[str]:
 def is_study(path: Path) -> bool:
     """Say whether a file is a study, and not a record."""
     try:
-        held = reading.json_file(path)
+        content = reading.json_file(path)
     except (OSError, ValueError):
         return False
-    return isinstance(held, dict) and "study" in held
+    return isinstance(content, dict) and "study" in content
 
 
 def _there(folder: Path, plans: Sequence[plan.Plan]) -> list[Path | None]:
     """Return per plan the newest record of its card, method and weights, None where none is."""
-    held: dict[tuple[str, str], Path] = {}
+    records: dict[tuple[str, str], Path] = {}
     for path in record.find(folder):
         try:
             one = record.read(path)
             record.read_arrays(path, one)
         except BenchError:
             continue  # a run that is broken is run again
-        held[one["card_id"], method_identity(one["method"])] = path
-    return [held.get((card_id(p.card), method_identity(p.loaded.info))) for p in plans]
+        records[one["card_id"], method_identity(one["method"])] = path
+    return [records.get((card_id(p.card), method_identity(p.loaded.info))) for p in plans]
 
 
 def _write(
@@ -324,7 +324,7 @@ def _write(
                 "scores": scores,
             }
         )
-    held: dict[str, Any] = {
+    study: dict[str, Any] = {
         "study": SCHEMA,
         "command": command,
         "dataset": base.card["dataset"],
@@ -332,10 +332,10 @@ def _write(
         "formulas": ids,
         "configurations": entries,
     }
-    held["sha256"] = sha256_json(held)
+    study["sha256"] = sha256_json(study)
     name = base.card["dataset"]["name"]
     target: Path = folder / name / f"{info.name}.{info.variant}.json"
-    write_bytes(target, f"{json.dumps(held, indent=1, allow_nan=False)}\n".encode("ascii"))
+    write_bytes(target, f"{json.dumps(study, indent=1, allow_nan=False)}\n".encode("ascii"))
     return target
 
 
@@ -343,11 +343,11 @@ def _scores(
     path: Path, ids: Sequence[str]
 ) -> tuple[dict[str, str], dict[str, dict[str, float | None]]]:
     """Return the two hashes of the card, and the mean of every formula from a record's ranks."""
-    held = record.read(path)
-    arrays = record.read_arrays(path, held)
-    protocols = record.protocols_of(arrays, held["card"])
-    after = replay.scored_ranks(arrays, held["card"], protocols)
-    unanswered = held["card"].get("missing", {}).get("queries", ())
+    content = record.read(path)
+    arrays = record.read_arrays(path, content)
+    protocols = record.protocols_of(arrays, content["card"])
+    after = replay.scored_ranks(arrays, content["card"], protocols)
+    unanswered = content["card"].get("missing", {}).get("queries", ())
     out: dict[str, dict[str, float | None]] = {}
     for protocol, ranks in zip(protocols, after, strict=True):
         under = replace(protocol, metrics=tuple(ids))
@@ -356,7 +356,7 @@ def _scores(
             for name, values in scores.per_query(ranks, under, unanswered).items()
         }
         out[protocol.name] = {n: None if np.isnan(mean) else mean for n, mean in means.items()}
-    return {key: held[key] for key in ("card_sha256", "card_id")}, out
+    return {key: content[key] for key in ("card_sha256", "card_id")}, out
 
 
 def _caps(rule: Preprocess) -> list[int | None]:
@@ -364,5 +364,5 @@ def _caps(rule: Preprocess) -> list[int | None]:
     return [*CAPS] if cap is None else [cap // 2, None]
 
 
-def _near(one: Sequence[float], other: Sequence[float]) -> bool:
-    return len(one) == len(other) and bool(np.allclose(one, other, atol=1e-3))
+def _near(first: Sequence[float], other: Sequence[float]) -> bool:
+    return len(first) == len(other) and bool(np.allclose(first, other, atol=1e-3))

@@ -71,19 +71,19 @@ class Walked:
     phases_s: Mapping[str, float]
 
 
-def walk(lists: Lists, given: Given, chain: Chain, how: How) -> Walked:
+def walk(lists: Lists, asked: Given, chain: Chain, how: How) -> Walked:
     """Search, apply the stages in order, put missing images back, suppress; nothing is recorded.
 
     `lists` are the rows of database, distractors and queries that have a descriptor. Raises
     BenchError for rows that are no descriptors, and for lists too short for a stage.
     """
-    ground, made = given.ground, RowChain(chain.rows, given.supplied, how, chain.force)
+    ground, made = asked.ground, RowChain(chain.rows, asked.supplied, how, chain.force)
     made_rows = made.through(lists, ground)
     rows = [after for after, _ in made_rows]
     phases = {stage.name: took for stage, (_, took) in zip(chain.rows, made_rows, strict=True)}
     whole = rows[-1] if rows else lists
     coded, encoding = chain.coded(whole)
-    space = SearchSpace(coded, ground, how, None, given.features, whole)
+    space = SearchSpace(coded, ground, how, None, asked.features, whole)
     first = _search(space, ground, chain)
     steps = _steps(first, ground, chain)
     for some in (encoding, first.phases_s, *(step.phases_s for step in steps)):

@@ -69,8 +69,10 @@ class Entry:
 
     def values(self, protocol: str, metric: str) -> Values:
         """Return one score per query, float64; NaN where the query is left out of the mean."""
-        held = self.record["scores"][protocol][metric]["per_query"]
-        values = np.array([np.nan if value is None else value for value in held], dtype=np.float64)
+        per_query = self.record["scores"][protocol][metric]["per_query"]
+        values = np.array(
+            [np.nan if value is None else value for value in per_query], dtype=np.float64
+        )
         empty = self.card["protocols"][protocol]["empty"]
         return counted(values, empty, self.asked.get(protocol))
 
@@ -94,19 +96,19 @@ class Run(NamedTuple):
     path: Path
 
 
-def find(given: Sequence[str], dataset: str | None, results: Path) -> list[Path]:
+def find(names: Sequence[str], dataset: str | None, results: Path) -> list[Path]:
     """Return the paths of records: those given, or the newest of METHOD[.VARIANT] on `dataset`.
 
     Of several runs of a method those on a card that all the methods named have are taken first,
     then those whose rules they share. Runs of a part of the images are not taken, and records that
     cannot be read only matter where a method has no other.
     """
-    named = [text for text in given if not (Path(text).suffix == ".json" or Path(text).is_file())]
+    named = [text for text in names if not (Path(text).suffix == ".json" or Path(text).is_file())]
     if named and dataset is None:
         raise BenchError(
             f"{named[0]!r} is not a record; to compare methods by name give --dataset NAME as well."
         )
-    held: dict[str, list[Run]] = {}  # of each method
+    runs_of: dict[str, list[Run]] = {}  # of each method
     broken: dict[str, BenchError] = {}
     for path in record.find(results) if named else []:
         if path.parent.parent.name == dataset:
@@ -118,15 +120,15 @@ def find(given: Sequence[str], dataset: str | None, results: Path) -> list[Path]
             if not one["partial"]:
                 when = one["created"] + one["run_id"]
                 run = Run(when, one["card_id"], _rules(one["card"]), path)
-                held.setdefault(path.parent.name, []).append(run)
-    found = {text: _runs_of(text, dataset, held, broken) for text in named}
+                runs_of.setdefault(path.parent.name, []).append(run)
+    found = {text: _runs_of(text, dataset, runs_of, broken) for text in named}
     cards = _in_all({run.card for run in runs} for runs in found.values())
     rules = _in_all({run.rules for run in runs} for runs in found.values())
     paths = {
         text: max(runs, key=lambda run: (run.card in cards, run.rules in rules, run.when)).path
         for text, runs in found.items()
     }
-    return [paths.get(text, Path(text)) for text in given]
+    return [paths.get(text, Path(text)) for text in names]
 
 
 def load(paths: Sequence[Path], own: str | None = None) -> list[Entry]:
@@ -138,20 +140,20 @@ def load(paths: Sequence[Path], own: str | None = None) -> list[Entry]:
         raise BenchError("compare needs two records or more.")
     entries = []
     for path in paths:
-        held = record.read(path)
-        arrays = record.read_arrays(path, held)
+        content = record.read(path)
+        arrays = record.read_arrays(path, content)
         try:
-            protocols = record.protocols_of(arrays, held["card"])
-            blocks = of_blocks.of_record(held, arrays, protocols)
+            protocols = record.protocols_of(arrays, content["card"])
+            blocks = of_blocks.of_record(content, arrays, protocols)
         except (LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
             raise BenchError(
                 f"the arrays of {path.name} are not those of a record: {type(error).__name__}: "
                 f"{reading.line(error)}."
             ) from error
-        marks = marks_of(held)
-        name = f"{held['method']['name']}.{held['method']['variant']}"
+        marks = marks_of(content)
+        name = f"{content['method']['name']}.{content['method']['variant']}"
         name += f" ({', '.join(marks)})" if marks else ""
-        entries.append(Entry(path, name, held, blocks, {p.name: p.asked for p in protocols}))
+        entries.append(Entry(path, name, content, blocks, {p.name: p.asked for p in protocols}))
     ids = [entry.record["sha256"] for entry in entries]
     if len(set(ids)) < len(ids):
         raise BenchError("the same record is given twice; a result is not compared with itself.")
@@ -289,48 +291,48 @@ def _mean(values: Values) -> float | None:
 
 
 def _runs_of(
-    given: str,
+    text: str,
     dataset: str | None,
-    held: Mapping[str, list[Run]],
+    runs_of: Mapping[str, list[Run]],
     broken: Mapping[str, BenchError],
 ) -> list[Run]:
     def meant(name: str) -> bool:
-        return given in (name, name.split(".")[0])
+        return text in (name, name.split(".")[0])
 
-    named = _variant(given, [name for name in held if meant(name)])
-    runs = [run for name, of in held.items() if name == named for run in of]
+    named = _variant(text, [name for name in runs_of if meant(name)])
+    runs = [run for name, of in runs_of.items() if name == named for run in of]
     if not runs:
         for name, error in broken.items():
             if meant(name):
                 raise error
-        raise unknown(f"method with a whole record of {dataset}", given, held)
+        raise unknown(f"method with a whole record of {dataset}", text, runs_of)
     return runs
 
 
-def _variant(given: str, there: Sequence[str]) -> str:
+def _variant(text: str, there: Sequence[str]) -> str:
     """Return which of the names that have a record is meant: a bare name is the first variant.
 
     Where that has no record, the only trained one is meant; of several none.
     """
-    if given in there or not there:
-        return given
+    if text in there or not there:
+        return text
     try:
-        first = methods.full_name(given)
+        first = methods.full_name(text)
     except BenchError:
-        first = given  # a method of the user's own, or of another version
+        first = text  # a method of the user's own, or of another version
     if first in there:
         return first
     trained = [name for name in there if not name.endswith(".untrained")]
     if len(trained) == 1:
         return trained[0]
     raise BenchError(
-        f"{given!r} is {first} and has no record here; name one of {first_few(sorted(there))}."
+        f"{text!r} is {first} and has no record here; name one of {first_few(sorted(there))}."
     )
 
 
 def _in_all(sets: Iterable[set[str]]) -> set[str]:
-    held = list(sets)
-    return set.intersection(*held) if held else set()
+    data_sets = list(sets)
+    return set.intersection(*data_sets) if data_sets else set()
 
 
 def _rules(card: Card) -> str:

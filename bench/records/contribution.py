@@ -19,16 +19,24 @@ from bench.root import ROOT
 EXTRACTION = ("bench/extract.py", "bench/describe/extract.py")  # where CODE_VERSION was, and is
 
 
-def faults(path: Path, held: Mapping[str, Any]) -> list[str]:
+def faults(path: Path, content: Mapping[str, Any]) -> list[str]:
     """Return why the record at `path`, already read, may not be added; nothing if it may."""
-    return [*_place(path, held), *_source(held["source"]["commit"], held["source"]["dirty"])]
+    return [
+        *_place(path, content),
+        *_source(content["source"]["commit"], content["source"]["dirty"]),
+    ]
 
 
-def _place(path: Path, held: Mapping[str, Any]) -> list[str]:
+def _place(path: Path, content: Mapping[str, Any]) -> list[str]:
     """Check that the record is where a run of this or an older version writes it."""
-    method = f"{held['method']['name']}.{held['method']['variant']}"
+    method = f"{content['method']['name']}.{content['method']['variant']}"
     places = [
-        ("runs", held["card"]["dataset"]["name"], method, f"{held[key][:8]}-{held['run_id']}.json")
+        (
+            "runs",
+            content["card"]["dataset"]["name"],
+            method,
+            f"{content[key][:8]}-{content['run_id']}.json",
+        )
         for key in ("card_id", "card_sha256")
     ]
     if path.absolute().parts[-4:] in places:

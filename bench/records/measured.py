@@ -17,19 +17,19 @@ AS_STATED = "as stated, in no ranks: dim, weights, times, memory, machine, commi
 ITEM_BYTES = (2, 4, 8)  # of descriptors that were brought; a run has float32
 
 
-def faults(held: Mapping[str, Any]) -> list[str]:
+def faults(content: Mapping[str, Any]) -> list[str]:
     """Return in what the measured fields of a record contradict each other."""
-    out = [*_sizes(held), *_times(held["timing"], "timing")]
-    weights = held["method"]["weights"]
+    out = [*_sizes(content), *_times(content["timing"], "timing")]
+    weights = content["method"]["weights"]
     source = weights["source"]
     if weights["trained"] and re.match(r"(untrained|random initiali[sz]ation)\b", source):
         out.append(f"its weights are trained, and from {source!r}")
     return out
 
 
-def _sizes(held: Mapping[str, Any]) -> list[str]:
+def _sizes(content: Mapping[str, Any]) -> list[str]:
     """Compare bytes with the dimension, and with the number of rows."""
-    card, dim, stored = held["card"], held["method"]["dim"], held["bytes_per_image"]
+    card, dim, stored = content["card"], content["method"]["dim"], content["bytes_per_image"]
     code = name_of(card["compression"])
     choice = None if code.startswith("none") else compress.parse(code)
     if choice is None:
@@ -39,7 +39,7 @@ def _sizes(held: Mapping[str, Any]) -> list[str]:
     out = []
     if not card["stages"] and card["search"] == "exact" and stored not in wanted:
         out.append(f"bytes_per_image is {stored}, and {dim} numbers as {code} take {wanted[0]}")
-    memory = held.get("memory") or {}
+    memory = content.get("memory") or {}
     rows, size = memory.get("index_rows"), memory.get("index_bytes")
     if card["search"] == "exact" and None not in (rows, size) and size != round(rows * stored):
         out.append(f"index_bytes is {size}, and {rows} rows of {stored} bytes take another number")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from bench.scoring import intervals
 DRAWS = 400
 SEED = 0
 TAIL = 2.5  # percent on each side
+MOST_LETTERS = 60
 EDGE = 1e-9  # a difference of mean ranks nearer to 0 than this is rounding
 
 Values = NDArray[np.float64]
@@ -45,9 +47,15 @@ def draws(values: Values, groups: NDArray[np.int64]) -> Values | None:
     k = len(total)
     if k < 2:
         return None
-    drawn = np.random.default_rng(SEED).multinomial(k, np.full(k, 1 / k), size=DRAWS)
+    drawn = _counts(k)
     means: Values = (drawn @ total) / (drawn @ count)
     return means
+
+
+@lru_cache(maxsize=64)
+def _counts(k: int) -> NDArray[np.int64]:
+    """Return how often each of k blocks is drawn, (DRAWS, k)."""
+    return np.random.default_rng(SEED).multinomial(k, np.full(k, 1 / k), size=DRAWS)
 
 
 def ranks(scores: Values) -> Values:
@@ -56,9 +64,10 @@ def ranks(scores: Values) -> Values:
     >>> ranks(np.array([0.5, 0.9, 0.5])).tolist()
     [2.5, 1.0, 2.5]
     """
-    better = (scores[None] > scores[:, None]).sum(axis=1)
-    equal = (scores[None] == scores[:, None]).sum(axis=1) - 1
-    out: Values = 1.0 + better + equal / 2
+    sums = np.empty((2, *scores.shape))
+    for place, one in enumerate(scores):  # one at a time: many methods would take much memory
+        sums[:, place] = (scores > one).sum(axis=0), (scores == one).sum(axis=0) - 1
+    out: Values = 1.0 + sums[0] + sums[1] / 2
     return out
 
 
@@ -66,20 +75,22 @@ def mean_ranks(scores: Values, drawn: Sequence[Values | None]) -> list[MeanRank]
     """Return the mean rank of every method.
 
     `scores` is (n_methods, n_sets) without NaN; `drawn` has (n_methods, DRAWS) per set, None where
-    nothing can be drawn: then there is no interval, and nothing is told apart.
+    nothing can be drawn: then there is no interval, and nothing is told apart. More than
+    `MOST_LETTERS` methods have no letters.
     """
     mean = ranks(scores).mean(axis=1)
     if not all(one is not None for one in drawn) or not drawn:
         return [MeanRank(float(value), None, "a") for value in mean]
     over = np.mean([ranks(one) for one in drawn if one is not None], axis=0)
     low, high = np.percentile(over, [TAIL, 100 - TAIL], axis=1)
-    told = set()
-    for i, j in itertools.combinations(range(len(mean)), 2):
-        ends = np.percentile(over[i] - over[j], [TAIL, 100 - TAIL])
-        if ends[0] > EDGE or ends[1] < -EDGE:
-            told.add((i, j))
-    order = sorted(range(len(mean)), key=lambda i: mean[i])
-    of = letters(order, told)
+    of = dict.fromkeys(range(len(mean)), "")
+    if len(mean) <= MOST_LETTERS:
+        pairs = list(itertools.combinations(range(len(mean)), 2))
+        apart = np.array([over[i] - over[j] for i, j in pairs]).reshape(len(pairs), -1)
+        least, most = np.percentile(apart, [TAIL, 100 - TAIL], axis=1) if pairs else ((), ())
+        told = {pair for pair, a, b in zip(pairs, least, most, strict=True)
+                if a > EDGE or b < -EDGE}  # fmt: skip
+        of = letters(sorted(range(len(mean)), key=lambda i: mean[i]), told)
     return [
         MeanRank(float(mean[i]), (float(low[i]), float(high[i])), of[i]) for i in range(len(mean))
     ]
@@ -97,6 +108,8 @@ def letters(order: Sequence[int], told_apart: Collection[tuple[int, int]]) -> di
     """
     columns: list[frozenset[int]] = [frozenset(order)]
     for pair in sorted(tuple(sorted(pair)) for pair in told_apart):
+        if not any({*pair} <= column for column in columns):
+            continue
         split: list[frozenset[int]] = []
         for column in columns:
             split += [column - {pair[0]}, column - {pair[1]}] if {*pair} <= column else [column]

@@ -224,6 +224,15 @@ def _checked(record: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def read_arrays(path: Path, record: dict[str, Any]) -> Arrays:
     """Return the arrays of the record at `path`, checked against the checksum in it."""
+    try:
+        return array_files.npz(array_bytes(path, record))
+    except ValueError as error:
+        file = path.with_name(record["ranks"]["file"])
+        raise BenchError(f"{file} cannot be read as .npz: {reading.line(error)}.") from error
+
+
+def array_bytes(path: Path, record: dict[str, Any]) -> bytes:
+    """Return the file of the arrays of a record, which must be the one it was written with."""
     file = path.with_name(record["ranks"]["file"])
     try:
         content = reading.content(file)
@@ -232,10 +241,7 @@ def read_arrays(path: Path, record: dict[str, Any]) -> Arrays:
         raise BenchError(f"the ranks {file} of {path.name} cannot be read: {fault}.") from error
     if hashlib.sha256(content).hexdigest() != record["ranks"]["sha256"]:
         raise BenchError(f"{file} is not the file that {path.name} was written with (sha256).")
-    try:
-        return array_files.npz(content)
-    except ValueError as error:
-        raise BenchError(f"{file} cannot be read as .npz: {reading.line(error)}.") from error
+    return content
 
 
 def check(record: dict[str, Any], where: str) -> None:

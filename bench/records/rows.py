@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -68,6 +68,7 @@ class Run:
     headline_id: str | None = None  # of the data set, where the record has another
     stated: tuple[tuple[str, str], ...] = ()  # what a user states of brought descriptors, in words
     sha256: str = ""  # of the record, and so of its arrays
+    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)  # the record but its scores
     disk_bytes: float = 0.0  # of an image, besides those that are searched: full rows behind codes
 
     @property
@@ -166,7 +167,7 @@ def load(results: Path) -> tuple[list[Run], list[tuple[PurePosixPath, str]]]:
         try:
             record = records.read(path)
             if path.with_name(record["ranks"]["file"]).is_file():  # tables do without
-                records.read_arrays(path, record)
+                records.array_bytes(path, record)
             runs.append(parse(of_blocks.renewed(record, path), file))
         except (BenchError, OSError, ValueError, RecursionError) as error:
             reason = str(error).replace(f"{results}{os.sep}", "").removeprefix(f"{file} ")
@@ -237,6 +238,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         approximate=record.get("approximate"),
         stated=_stated(method),
         sha256=record.get("sha256", ""),
+        rest={key: value for key, value in record.items() if key != "scores"},
         disk_bytes=sum(one.get("bytes_per_image", 0) for one in record.get("stages", ())),
     )
 

@@ -18,10 +18,12 @@ from bench.records import replay
 from bench.records.rows import Run, Score
 from bench.scoring import scores
 from bench.scoring.metrics import counted, metric
+from bench.system import reading
 from bench.types import Protocol
 
 RECALL = "recall@"
-Groups = dict[str, NDArray[np.int64]]
+# Of every ground truth: the block of every query, and which queries a protocol asks (None: all).
+Groups = dict[str, tuple[NDArray[np.int64], Mapping[str, Sequence[bool] | None]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,27 +39,31 @@ def per_query(
 ) -> PerQuery | None:
     """Return the values of a run under one protocol; None where its arrays cannot be read.
 
-    `known` keeps the blocks of every ground truth, so that many records share those of the first.
-    Landmarks on places, of an older record, are none: all queries are one block.
+    `known` keeps what every ground truth has, so that of many records only the first is read with
+    its arrays: `rows.load` has checked them all. Landmarks on places, of an older record, are no
+    blocks: all queries are one.
     """
-    path = results / run.file
+    path, key = results / run.file, _truth(run.card)
     try:
-        record = records.read(path)
-        arrays = records.read_arrays(path, record)
-        stated = records.protocols_of(arrays, record["card"])
-        key = _truth(record["card"])
-        if key not in known:
-            blocks = of_blocks.of_record(record, arrays, stated).of_query
-            known[key] = 0 * blocks if of_blocks.landmarks_on_places(record) else blocks
-        one = next(p for p in stated if p.name == protocol)
+        record = reading.json_file(path)
         entry = record["scores"][protocol].get(metric_id)
+        if entry is None or key not in known:
+            record = {**record, "card": run.card}
+            arrays = records.read_arrays(path, record)
+            stated = records.protocols_of(arrays, run.card)
+            if key not in known:
+                blocks = of_blocks.of_record(record, arrays, stated).of_query
+                blocks = 0 * blocks if of_blocks.landmarks_on_places(record) else blocks
+                known[key] = blocks, {one.name: one.asked for one in stated}
         if entry is None:
             values = _recomputed(arrays, record, stated, [metric_id])[protocol][metric_id].per_query
         else:
             values = np.array(entry["per_query"], dtype=np.float64)
-    except (BenchError, LookupError, StopIteration, TypeError, ValueError):
+        groups, asked = known[key]
+        empty = run.card["protocols"][protocol]["empty"]
+    except (BenchError, LookupError, OSError, TypeError, ValueError):
         return None
-    return PerQuery(counted(values, one.empty, one.asked), known[key])
+    return PerQuery(counted(values, empty, asked[protocol]), groups)
 
 
 def completed(results: Path, runs: Sequence[Run]) -> list[Run]:

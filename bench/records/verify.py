@@ -36,17 +36,19 @@ def verify(path: Path, own: str | None = None) -> tuple[list[str], list[str]]:
 
     Raises BenchError where the record or its arrays cannot be read or their checksums are wrong.
     """
-    held = record.read(path)
-    arrays = record.read_arrays(path, held)
-    card = held["card"]
+    content = record.read(path)
+    arrays = record.read_arrays(path, content)
+    card = content["card"]
     try:
         ranks, shortlist = record.ranks_of(arrays)
         consistency.check_form(ranks, shortlist)
         protocols = record.protocols_of(arrays, card)
-        stored = Stored(card, arrays, held.get("missing", ()), protocols, _rows_seen(card, arrays))
+        stored = Stored(
+            card, arrays, content.get("missing", ()), protocols, _rows_seen(card, arrays)
+        )
         faults = cards.faults(card, protocols, len(ranks.offsets) - 1)
         faults += stored.search_faults(ranks, shortlist)
-        faults += _approximate_faults(held, ranks, arrays)
+        faults += _approximate_faults(content, ranks, arrays)
         faults = faults or stored.area_faults(ranks, shortlist)
         first = one_list(ranks, shortlist, len(protocols))
         faults = faults or chain.faults(stored, first)
@@ -63,82 +65,82 @@ def verify(path: Path, own: str | None = None) -> tuple[list[str], list[str]]:
         if not faults:
             after = replay.scored_ranks(arrays, card, protocols)
             made = tables(after, protocols, card.get("missing", {}).get("queries", ()))
-            blocks = of_blocks.of_record(held, arrays, protocols)
-            faults += _score_faults(held, protocols, arrays, made, blocks)
-            faults += _differences(held["ties"], ties_of(ranks), "ties")
-            faults += _loss_differences(held, protocols, ranks, shortlist, arrays)
+            blocks = of_blocks.of_record(content, arrays, protocols)
+            faults += _score_faults(content, protocols, arrays, made, blocks)
+            faults += _differences(content["ties"], ties_of(ranks), "ties")
+            faults += _loss_differences(content, protocols, ranks, shortlist, arrays)
     except (LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise BenchError(
             f"the arrays of {path.name} are not those of a record: {type(error).__name__}: {error}."
         ) from error
-    if ("rerank" in held) != ("rerank" in card):
+    if ("rerank" in content) != ("rerank" in card):
         faults.append("the record and its card disagree on whether it is re-ranked")
-    if ("missing" in held) != ("missing" in card):
+    if ("missing" in content) != ("missing" in card):
         faults.append("the record and its card disagree on whether images are missing")
     part = card["limit"] is not None or "absent" in card or "missing" in card
     part = part or card["dataset"].get("list", "published") != "published"
-    if held["partial"] != part:
+    if content["partial"] != part:
         faults.append("the record and its card disagree on whether it is partial")
-    faults += measured.faults(held)
-    count = sum(len(table) for table in held["scores"].values())
+    faults += measured.faults(content)
+    count = sum(len(table) for table in content["scores"].values())
     notes = [f"{count} scores over {len(protocols)} protocols recomputed from stored ranks"]
     for entry in card["stages"]:
         told = "strengths as stated" if stages.known(entry) else "not known here, as stated"
         notes.append(f"stage {entry['stage']}: {told}")
     fault, note, here = _ground_truth(card, own, path.name)
     if here is not None and not faults:
-        fault += of_blocks.differences(held, blocks, made, here)
+        fault += of_blocks.differences(content, blocks, made, here)
     return faults + fault, [*notes, *note, measured.AS_STATED]
 
 
 def _score_faults(
-    held: dict[str, Any],
+    content: dict[str, Any],
     protocols: tuple[Protocol, ...],
     arrays: record.Arrays,
     made: Tables,
     blocks: Blocks,
 ) -> list[str]:
     """Compare scores, intervals and blocks with what the ranks after all stages give."""
-    out = of_blocks.form_faults(held, arrays, blocks)
+    out = of_blocks.form_faults(content, arrays, blocks)
     if out:
         return out
-    scores = with_intervals(made, protocols, blocks, held["seed"])
-    out += _differences(held["scores"], record.scores_to_json(scores), "scores")
-    if "landmarks" in held.get("intervals", {}):
-        stated = held["intervals"]["landmarks"]
+    scores = with_intervals(made, protocols, blocks, content["seed"])
+    out += _differences(content["scores"], record.scores_to_json(scores), "scores")
+    if "landmarks" in content.get("intervals", {}):
+        stated = content["intervals"]["landmarks"]
         out += _differences(stated, blocks.count, "intervals.landmarks")
     return out
 
 
 def _approximate_faults(
-    held: dict[str, Any], ranks: LabelledRanks, arrays: record.Arrays
+    content: dict[str, Any], ranks: LabelledRanks, arrays: record.Arrays
 ) -> list[str]:
     """Check that an approximate search, and no other, has the exact ranks beside its own."""
-    card = held["card"]
+    card = content["card"]
     stored = {"exact_rank", "exact_shortlist_row"} & arrays.keys()
     if card["search"] == "exact":
-        return ["the search is exact, but there is a loss"] if "approximate" in held else []
-    if "approximate" not in held or len(stored) < 2:
+        return ["the search is exact, but there is a loss"] if "approximate" in content else []
+    if "approximate" not in content or len(stored) < 2:
         return ["the card is of an approximate search, but the exact ranks are not stored"]
     n_rows = card["dataset"]["database"] + card["distractors"]["count"]
     return faiss_index.faults(ranks, arrays["exact_rank"], arrays["exact_shortlist_row"], n_rows)
 
 
 def _loss_differences(
-    held: dict[str, Any],
+    content: dict[str, Any],
     protocols: tuple[Protocol, ...],
     ranks: LabelledRanks,
     shortlist: Shortlist,
     arrays: record.Arrays,
 ) -> list[str]:
     """Compare the stored loss of an approximate search with what the stored ranks give."""
-    if "approximate" not in held:
+    if "approximate" not in content:
         return []
-    n_rows = held["card"]["dataset"]["database"]
+    n_rows = content["card"]["dataset"]["database"]
     exact, listed = arrays["exact_rank"], arrays["exact_shortlist_row"]
-    gone = held["card"].get("missing", {}).get("queries", ())
+    gone = content["card"].get("missing", {}).get("queries", ())
     again = faiss_index.loss(protocols, n_rows, ranks, shortlist, exact, listed, gone)
-    stored = {key: held["approximate"][key] for key in again}
+    stored = {key: content["approximate"][key] for key in again}
     return _differences(stored, again, "approximate")
 
 
@@ -181,15 +183,23 @@ def _ground_truth(
     return [], [f"lists and ground truth are those of {name} here"], here
 
 
-def _differences(held: Any, again: Any, place: str) -> list[str]:
+def _differences(stored: Any, again: Any, place: str) -> list[str]:
     """Return where two JSON values differ by more than the tolerance."""
-    if isinstance(held, dict) and isinstance(again, dict) and held.keys() == again.keys():
-        return [d for key in held for d in _differences(held[key], again[key], f"{place}.{key}")]
-    if isinstance(held, list) and isinstance(again, list) and len(held) == len(again):
+    if isinstance(stored, dict) and isinstance(again, dict) and stored.keys() == again.keys():
         return [
-            d for i in range(len(held)) for d in _differences(held[i], again[i], f"{place}[{i}]")
+            d for key in stored for d in _differences(stored[key], again[key], f"{place}.{key}")
         ]
-    numbers = isinstance(held, int | float) and isinstance(again, int | float)
-    if numbers and math.isclose(held, again, rel_tol=0, abs_tol=TOLERANCE):
+    if isinstance(stored, list) and isinstance(again, list) and len(stored) == len(again):
+        return [
+            d
+            for i in range(len(stored))
+            for d in _differences(stored[i], again[i], f"{place}[{i}]")
+        ]
+    numbers = isinstance(stored, int | float) and isinstance(again, int | float)
+    if numbers and math.isclose(stored, again, rel_tol=0, abs_tol=TOLERANCE):
         return []
-    return [] if held == again else [f"{place} is {held} in the record, but {again} from its ranks"]
+    return (
+        []
+        if stored == again
+        else [f"{place} is {stored} in the record, but {again} from its ranks"]
+    )

@@ -36,16 +36,16 @@ NOT_IDENTITY = ("schema", "metrics")  # a score carries its metric's id, and the
 
 def revision(dataset: Dataset) -> str:
     """Return the sha256 of the image lists, boxes and ground truth: what the labels say."""
-    said: dict[str, Any] = {
+    content: dict[str, Any] = {
         "database": [image.file for image in dataset.database],
         "queries": [[image.file, image.box] for image in dataset.queries],
         "protocols": {p.name: truth_lists(p) for p in dataset.protocols},
     }
     if dataset.areas is not None:
-        said["areas"] = areas_sha256(dataset.areas.database, dataset.areas.queries)
+        content["areas"] = areas_sha256(dataset.areas.database, dataset.areas.queries)
     if dataset.groups is not None:
-        said["groups"] = sha256_json(dataset.groups.tolist())
-    return sha256_json(said)
+        content["groups"] = sha256_json(dataset.groups.tolist())
+    return sha256_json(content)
 
 
 def truth_lists(protocol: Protocol) -> list[Any]:
@@ -223,9 +223,9 @@ def is_compressed(card: Mapping[str, Any]) -> bool:
     return not name_of(card["compression"]).startswith("none")
 
 
-def differences(one: Card, other: Card) -> list[str]:
+def differences(first: Card, other: Card) -> list[str]:
     """Return "place: this / that" for every field in which two cards differ, in order."""
-    left, right = _flat(one), _flat(other)
+    left, right = _flat(first), _flat(other)
     return [
         f"{key}: {left.get(key, 'absent')} / {right.get(key, 'absent')}"
         for key in sorted(left.keys() | right.keys())

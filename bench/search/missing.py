@@ -182,9 +182,9 @@ def restore(
             found, tied = below(rows), np.zeros_like(rows)
             rank[inside], found[inside] = ranks.rank[part], ranks.score[part]
             tied[inside] = ranks.tied[part]
-            held = shortlist.row[searched] != NO_ROW
-            listed = np.append(row_of[shortlist.row[searched][held]], absent)
-            scores = np.append(shortlist.score[searched][held], below(absent))
+            filled = shortlist.row[searched] != NO_ROW
+            listed = np.append(row_of[shortlist.row[searched][filled]], absent)
+            scores = np.append(shortlist.score[searched][filled], below(absent))
             searched += 1
         length = min(depth, len(listed))
         row[query, :length], score[query, :length] = listed[:length], scores[:length]
@@ -249,7 +249,7 @@ def below(rows: Rows) -> NDArray[np.float64]:
     return -2.0 - rows.astype(np.float64)
 
 
-def faults(card: Mapping[str, Any], said: Sequence[Any], ranks: LabelledRanks) -> list[str]:
+def faults(card: Mapping[str, Any], stated: Sequence[Any], ranks: LabelledRanks) -> list[str]:
     """Return what of a record's missing images contradicts its card or its ranks."""
     entry = card.get("missing")
     if entry is None:
@@ -257,7 +257,7 @@ def faults(card: Mapping[str, Any], said: Sequence[Any], ranks: LabelledRanks) -
     database, queries = entry["database"], entry["queries"]
     if entry["rule"] != RULE:
         return [f"missing images are treated by {entry['rule']!r}, and scores here by {RULE!r}"]
-    if [one["list"] for one in said] != ["database"] * len(database) + ["queries"] * len(queries):
+    if [one["list"] for one in stated] != ["database"] * len(database) + ["queries"] * len(queries):
         return ["the record does not name the missing images of its card"]
     for query in range(len(ranks.offsets) - 1):
         part = ranks.of_query(query)

@@ -150,8 +150,8 @@ def read(
     kind = np.result_type(*(part.dtype() for part, _, _ in wanted))
     shape = (high - low, first.shape[1])
     size = shape[0] * shape[1] * kind.itemsize
-    held = np.empty(size, dtype=np.uint8) if scratch is None else scratch[:size]
-    out = held.view(kind).reshape(shape)
+    buffer = np.empty(size, dtype=np.uint8) if scratch is None else scratch[:size]
+    out = buffer.view(kind).reshape(shape)
     at = 0
     for part, begin, stop in wanted:
         _fill(out[at : at + stop - begin], part, begin, stop)

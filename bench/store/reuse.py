@@ -45,8 +45,8 @@ def find(
 
 def take(kept: Store, shard: int, other: Store) -> None:
     """Put the shard of another store into this one, with a manifest of its own."""
-    held = manifest(other, shard)
-    if held is None:
+    entry = manifest(other, shard)
+    if entry is None:
         return
     path = kept.path(shard)
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
@@ -58,7 +58,7 @@ def take(kept: Store, shard: int, other: Store) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    seal(kept, shard, held["sha256"], held["missing"])
+    seal(kept, shard, entry["sha256"], entry["missing"])
 
 
 def _like(kept: Store, key: Key, folder: Path) -> Store | None:

@@ -180,8 +180,8 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _zip_members(archive: Path, packed: _Counted) -> Iterator[Member]:
-    with zipfile.ZipFile(cast(Any, packed)) as held:
-        for member in held.infolist():
+    with zipfile.ZipFile(cast(Any, packed)) as zipped:
+        for member in zipped.infolist():
             mode = member.external_attr >> 16
             if member.is_dir():
                 _inside(member.filename, archive, folder=True)
@@ -191,7 +191,7 @@ def _zip_members(archive: Path, packed: _Counted) -> Iterator[Member]:
                 raise _refused(archive, member.filename, f"is a {kind}")
             if member.flag_bits & 1:
                 raise _refused(archive, member.filename, "is encrypted")
-            yield member.filename, member.file_size, partial(held.open, member)
+            yield member.filename, member.file_size, partial(zipped.open, member)
 
 
 def _inside(name: str, archive: Path, *, folder: bool = False) -> Path:

@@ -170,46 +170,46 @@ def check_mat(file: BinaryIO, size: int) -> None:
     left = GROWTH * size + MAT_SPARE_BYTES
     while order is not None and len(tag := file.read(8)) == 8:
         kind, length = struct.unpack(f"{order}II", tag)
-        held = file.read(min(length, size))
+        data = file.read(min(length, size))
         if kind == _PACKED:
-            held = _unpacked(held, left)
-            left -= len(held)
-            kind = struct.unpack(f"{order}I", held[:4])[0] if len(held) > 8 else 0
-            held = held[8:]
+            data = _unpacked(data, left)
+            left -= len(data)
+            kind = struct.unpack(f"{order}I", data[:4])[0] if len(data) > 8 else 0
+            data = data[8:]
         if kind == _MATRIX:
-            _check_matrix(memoryview(held), order, 0)
+            _check_matrix(memoryview(data), order, 0)
     file.seek(0)
 
 
 _PACKED, _MATRIX, _MOST_CELLS_WITHIN = 15, 14, 16
 
 
-def _unpacked(held: bytes, most: int) -> bytes:
+def _unpacked(data: bytes, most: int) -> bytes:
     unpack = zlib.decompressobj()
     try:
-        plain = unpack.decompress(held, most)
+        plain = unpack.decompress(data, most)
     except zlib.error as error:
         raise ValueError(f"it is damaged: {line(error)}") from error
     if unpack.unconsumed_tail and not unpack.eof:
-        raise ValueError(f"its {len(held)} bytes unpack to more than {most}")
+        raise ValueError(f"its {len(data)} bytes unpack to more than {most}")
     return plain
 
 
-def _check_matrix(held: memoryview, order: str, depth: int) -> None:
+def _check_matrix(element: memoryview, order: str, depth: int) -> None:
     """Refuse an array with more items than its element has bytes, and cells within cells."""
     if depth > _MOST_CELLS_WITHIN:
         raise ValueError("it is nested too deeply")
     at, number = 0, 0
-    while at + 8 <= len(held):
-        kind, length = struct.unpack_from(f"{order}II", held, at)
+    while at + 8 <= len(element):
+        kind, length = struct.unpack_from(f"{order}II", element, at)
         start = at + 8
         if kind >> 16:  # a short element, its data within the tag
             kind, length, start = kind & 0xFFFF, kind >> 16, at + 4
-        data = held[start : start + length]
+        data = element[start : start + length]
         if number == 1:
             sides = struct.unpack_from(f"{order}{len(data) // 4}i", data)
-            if min(sides, default=0) < 0 or math.prod(sides) > len(held):
-                raise ValueError(f"it states more items than it has bytes, {len(held)}")
+            if min(sides, default=0) < 0 or math.prod(sides) > len(element):
+                raise ValueError(f"it states more items than it has bytes, {len(element)}")
         if kind == _MATRIX:
             _check_matrix(data, order, depth + 1)
         at, number = (at + 8 if start == at + 4 else start + -(-length // 8) * 8), number + 1

@@ -91,15 +91,15 @@ def opened(
 def timeout_s() -> float:
     """Return the seconds of silence after which a host is given up: RETRIEVAL_BENCH_TIMEOUT_S."""
     try:
-        given = float(os.environ.get("RETRIEVAL_BENCH_TIMEOUT_S") or TIMEOUT_S)
+        seconds = float(os.environ.get("RETRIEVAL_BENCH_TIMEOUT_S") or TIMEOUT_S)
     except ValueError:
-        given = 0.0
-    if not 0 < given < 1e6:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
         raise BenchError(
             f"RETRIEVAL_BENCH_TIMEOUT_S={os.environ['RETRIEVAL_BENCH_TIMEOUT_S']} is not a number "
             "of seconds above 0."
         )
-    return given
+    return seconds
 
 
 def read(response: HTTPResponse, host: str) -> bytes:
@@ -220,17 +220,17 @@ def _try(
     url: str, part: Path, size_bytes: int | None, label: str, instead: str, most_bytes: int
 ) -> None:
     """Fetch what is missing of the partial file over one connection."""
-    held, offset = _held(part, url)
+    kept_version, offset = _held(part, url)
     host = urlsplit(url).netloc
     headers = dict(AGENT)
-    if held is not None:
-        headers |= {"Range": f"bytes={offset}-", "If-Range": held.condition or ""}
+    if kept_version is not None:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": kept_version.condition or ""}
     with opened(url, headers, label, instead) as response:
         if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
             raise _web_page(label, host, url, instead)
         version = _version(response, url)
         if response.status == 206:
-            if held is None or not _continues(response, held, version, offset):
+            if kept_version is None or not _continues(response, kept_version, version, offset):
                 discard(part)
                 raise PassingError(f"{host} sends another version of the file than before")
         else:
@@ -312,14 +312,14 @@ def _receive(
 def _held(part: Path, url: str) -> tuple[_Version | None, int]:
     """Return the version and size of a partial file that can be continued, or None and 0."""
     try:
-        held = _Version(**reading.json_file(_note(part)))
+        version = _Version(**reading.json_file(_note(part)))
         size = part.stat().st_size
     except (OSError, ValueError, TypeError):
         return None, 0
-    whole = held.total is not None and size >= held.total
-    if held.url != url or held.condition is None or size == 0 or whole:
+    whole = version.total is not None and size >= version.total
+    if version.url != url or version.condition is None or size == 0 or whole:
         return None, 0
-    return held, size
+    return version, size
 
 
 def _version(response: HTTPResponse, url: str) -> _Version:
@@ -333,7 +333,7 @@ def _version(response: HTTPResponse, url: str) -> _Version:
     return _Version(url, headers.get("ETag"), headers.get("Last-Modified"), total)
 
 
-def _continues(response: HTTPResponse, held: _Version, got: _Version, offset: int) -> bool:
+def _continues(response: HTTPResponse, version: _Version, got: _Version, offset: int) -> bool:
     """Tell whether a partial response is the rest of the version that is held.
 
     A server that does not look at If-Range answers with the rest of whatever it has now.
@@ -342,8 +342,8 @@ def _continues(response: HTTPResponse, held: _Version, got: _Version, offset: in
     return (
         first is not None
         and int(first[1]) == offset
-        and got.condition == held.condition
-        and got.total == (held.total or got.total)
+        and got.condition == version.condition
+        and got.total == (version.total or got.total)
     )
 
 

@@ -16,8 +16,8 @@ from bench.errors import BenchError
 
 def data_root() -> Path:
     """Return the folder of the data sets: RETRIEVAL_BENCH_DATA, or ~/retrieval-bench/data."""
-    given = os.environ.get("RETRIEVAL_BENCH_DATA")
-    return expanded(Path(given)).absolute() if given else _home() / "retrieval-bench" / "data"
+    folder = os.environ.get("RETRIEVAL_BENCH_DATA")
+    return expanded(Path(folder)).absolute() if folder else _home() / "retrieval-bench" / "data"
 
 
 def cache_root() -> Path:
@@ -25,9 +25,9 @@ def cache_root() -> Path:
 
     Without the variable it is `retrieval-bench` below XDG_CACHE_HOME or ~/.cache.
     """
-    given = os.environ.get("RETRIEVAL_BENCH_CACHE")
-    if given:
-        return expanded(Path(given)).absolute()
+    folder = os.environ.get("RETRIEVAL_BENCH_CACHE")
+    if folder:
+        return expanded(Path(folder)).absolute()
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else _home() / ".cache") / "retrieval-bench"
 

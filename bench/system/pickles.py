@@ -40,9 +40,9 @@ def load(content: bytes, unpickler: type[pickle.Unpickler] = PlainUnpickler) -> 
     An `unpickler` of the caller decides which names it follows.
     """
     check(content)
-    held = unpickler(io.BytesIO(content)).load()
-    check_size(held, GROWTH * len(content) + SPARE)
-    return held
+    value = unpickler(io.BytesIO(content)).load()
+    check_size(value, GROWTH * len(content) + SPARE)
+    return value
 
 
 def check(content: bytes) -> None:
@@ -71,8 +71,8 @@ def check_size(value: Any, most: int = MOST_ITEMS) -> None:
     level, left = [value], min(most, MOST_ITEMS)
     for _ in range(MOST_DEPTH):
         inner: list[Any] = []
-        for held in level:
-            for item in _items(held):
+        for container in level:
+            for item in _items(container):
                 left -= 1 + _weight(item)
                 if left < 0:
                     raise ValueError("it holds the same lists again and again")
@@ -84,13 +84,13 @@ def check_size(value: Any, most: int = MOST_ITEMS) -> None:
     raise ValueError("it is nested too deeply")
 
 
-def _items(held: Any) -> Any:
+def _items(container: Any) -> Any:
     """Return what a container holds, in any order; nothing for all else."""
-    if isinstance(held, dict):
-        return (*held, *held.values())
-    if isinstance(held, list | tuple | set | frozenset):
-        return held
-    value = getattr(held, "value", None)  # of an array of objects, as the caller's unpickler has it
+    if isinstance(container, dict):
+        return (*container, *container.values())
+    if isinstance(container, list | tuple | set | frozenset):
+        return container
+    value = getattr(container, "value", None)  # of an array of objects
     return value if isinstance(value, list) else ()
 
 

@@ -42,10 +42,10 @@ def _opener(path: str, flags: int) -> int:
 def text(path: Path) -> str:
     """Return a file of UTF-8 text, as `content` reads it; line ends are newlines."""
     try:
-        held = content(path).decode("utf-8")
+        decoded = content(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"it cannot be read as UTF-8 text: {error.reason}") from None
-    return held.replace("\r\n", "\n").replace("\r", "\n")
+    return decoded.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def json_file(path: Path) -> Any:
@@ -53,7 +53,7 @@ def json_file(path: Path) -> Any:
     return json_value(text(path))
 
 
-def json_value(held: str | bytes) -> Any:
+def json_value(content: str | bytes) -> Any:
     """Return what JSON text holds.
 
     ValueError for what is no JSON, NaN, infinities and numbers beyond float64, a key that stands
@@ -61,7 +61,7 @@ def json_value(held: str | bytes) -> Any:
     """
     try:
         value = json.loads(
-            held,
+            content,
             object_pairs_hook=_once,
             parse_constant=_no_constant,
             parse_float=_fraction,
@@ -75,12 +75,16 @@ def json_value(held: str | bytes) -> Any:
     return value
 
 
-def toml_value(held: str) -> dict[str, Any]:
+def toml_value(content: str) -> dict[str, Any]:
     """Return what TOML text holds; ValueError as in `json_value`."""
     try:
-        value = tomllib.loads(held)
+        value = tomllib.loads(content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        if "set_int_max_str_digits" in str(error):  # Python's advice to its own programs
+            raise ValueError("a number of so many digits is beyond what 64 bits hold") from None
+        raise
     check_depth(value)
     return value
 
@@ -89,15 +93,15 @@ def check_depth(value: Any, most: int = MOST_DEPTH) -> None:
     """Refuse dicts, lists and tuples that are nested deeper than `most`, by ValueError."""
     level: list[Any] = [value]
     for _ in range(most):
-        level = [item for held in level for item in _containers(held)]
+        level = [item for container in level for item in _containers(container)]
         if not level:
             return
     raise ValueError("it is nested too deeply")
 
 
-def _containers(held: Any) -> Iterable[Any]:
-    items = held.values() if isinstance(held, dict) else held
-    if not isinstance(held, dict | list | tuple):
+def _containers(container: Any) -> Iterable[Any]:
+    items = container.values() if isinstance(container, dict) else container
+    if not isinstance(container, dict | list | tuple):
         return ()
     if not any(issubclass(kind, dict | list | tuple) for kind in set(map(type, items))):
         return ()
@@ -131,8 +135,8 @@ def short(value: object, most: int = SHOWN) -> str:
 
 def line(error: BaseException, most: int = 200) -> str:
     """Return what an error of a library says: one line, cut, without a full stop."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return (said if len(said) <= most else f"{said[: most - 1]}…").rstrip(".")
+    text = " ".join(str(error).split()) or type(error).__name__
+    return (text if len(text) <= most else f"{text[: most - 1]}…").rstrip(".")
 
 
 def _is_small(value: object) -> bool:

@@ -83,19 +83,19 @@ def read(folder: Path, device: str) -> dict[str, Any] | None:
     if right is None:
         note(f"{path} has no checksum beside it and is taken as it is.")
     try:
-        held: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch's reader raises nearly every type there is
         raise BenchError(
             f"the checkpoint {path} cannot be read ({type(error).__name__}): it is damaged; remove "
             "it to begin anew."
         ) from error
-    return held
+    return state
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, str]) -> None:
+def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write weights with metadata; the same weights and metadata give the same bytes."""
-    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    packed = save(held, dict(said))
+    arrays = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    packed = save(arrays, dict(metadata))
     end = 8 + int.from_bytes(packed[:8], "little")  # of the header, in which entries have no order
     header = json.dumps(json.loads(packed[8:end]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)

@@ -45,7 +45,7 @@ class Training:
     folder: Path
     workers: int
     checkpoint_s: float
-    said: Mapping[str, str]
+    metadata: Mapping[str, str]
     validation: Validation | None = None
     validate_steps: int = 0
     views: Any = None
@@ -145,8 +145,8 @@ def advance(
         terms = module(inputs, labels)
     loss = torch.stack([term.float() for term in terms.values()]).sum()
     values = torch.stack([loss.detach(), *(term.detach().float() for term in terms.values())])
-    said = dict(zip(("loss", *terms), parallel.mean(values, place).tolist(), strict=True))
-    check_finite(said, training)
+    losses = dict(zip(("loss", *terms), parallel.mean(values, place).tolist(), strict=True))
+    check_finite(losses, training)
     optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(scaler.scale(loss))
     scaler.unscale_(optimiser)
@@ -156,7 +156,7 @@ def advance(
     scaler.update()
     training.step += 1
     follow(training)
-    return said, norm, lr
+    return losses, norm, lr
 
 
 def optimiser_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -308,7 +308,7 @@ def validated(training: Training) -> dict[str, float]:
     """Return the scores of the weights as they are, from the first process; {} from others."""
     found: dict[str, float] = {}
     if training.place.first and training.validation is not None:
-        found = training.validation.scores(final_weights(training), training.said)
+        found = training.validation.scores(final_weights(training), training.metadata)
     parallel.wait(training.place)
     return found
 

@@ -51,14 +51,14 @@ def describe(options: Options) -> list[str]:
     side = f"{recipe.side} x {recipe.side}"
     every = [p.numel() for p in network.parameters()]
     trained = [p.numel() for p in network.parameters() if p.requires_grad]
-    held = 4 * (sum(every) + 2 * sum(trained))
+    state_bytes = 4 * (sum(every) + 2 * sum(trained))
     per_epoch = len(plan.data.files) // recipe.batch
     return [
         f"method: {plan.config['method']}, recipe {plan.config['recipe']}",
         photographs.about(plan.data),
         f"steps: {plan.total} of {recipe.batch} photographs, {side} pixels; {per_epoch} an epoch",
-        f"parameters: {sum(every):,}, trained {sum(trained):,}: {size(held)} with gradients and "
-        + "momentum",
+        f"parameters: {sum(every):,}, trained {sum(trained):,}: {size(state_bytes)} with "
+        + "gradients and momentum",
         f"checkpoint: about {size(4 * (sum(every) + sum(trained)))} in {plan.folder}",
         f"time: {recipe.time}",
         f"expected: {recipe.expected or 'nothing is known'}",
@@ -159,17 +159,17 @@ def _train(options: Options, place: parallel.Place) -> Path:
     loop.run(training)
     path = folder / "final.safetensors"
     if place.first:
-        checkpoint.write_weights(path, loop.final_weights(training), training.said)
+        checkpoint.write_weights(path, loop.final_weights(training), training.metadata)
     return path
 
 
 def metadata(config: Mapping[str, Any], trainable: Any) -> dict[str, str]:
     """Return what the final file says of itself: one entry of ours, and those of the plug-in."""
-    said = {
+    stated = {
         **config,
         "init": config["settings"]["options"].get("init") or "the plug-in's own weights",
         "source": machine.source(),
         "torch": torch.__version__,
     }
     own: Any = getattr(trainable, "metadata", dict)
-    return {TRAINING: canonical_json(said), **own()}
+    return {TRAINING: canonical_json(stated), **own()}

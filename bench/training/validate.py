@@ -54,8 +54,8 @@ class Validation:
             file.unlink(missing_ok=True)
         database = describe(loaded, self.dataset, self.dataset.database, "database")
         asked = describe(loaded, self.dataset, datasets.shown_queries(self.dataset), "queries")
-        given = Given(Ground(self.dataset, len(self.dataset.database)))
-        ranks = walk(Lists([database], [asked]), given, Chain(), How(device=self.device)).ranks
+        ground = Given(Ground(self.dataset, len(self.dataset.database)))
+        ranks = walk(Lists([database], [asked]), ground, Chain(), How(device=self.device)).ranks
         scores = score(ranks, self.dataset.protocols, len(self.dataset.database))
         means = [scores[p.name][p.metrics[0]].mean for p in self.dataset.protocols]
         return dict(zip(self.columns, means, strict=True))

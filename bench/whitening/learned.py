@@ -78,9 +78,9 @@ class LearnedWhitening(SimpleRows):
         assert pairs is not None
         mean, between = np.zeros(rows.shape[1]), np.zeros((rows.shape[1],) * 2)
         for low in range(0, len(pairs), 4096):
-            one, other = (rows.take(pairs[low : low + 4096, side]) for side in (0, 1))
-            mean += one.sum(axis=0)
-            between += (one - other).T @ (one - other)
+            left, other = (rows.take(pairs[low : low + 4096, side]) for side in (0, 1))
+            mean += left.sum(axis=0)
+            between += (left - other).T @ (left - other)
         if not np.isfinite(between).all():
             for _ in rows.blocks():  # which names the row
                 pass

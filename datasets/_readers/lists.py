@@ -24,7 +24,7 @@ def load(root: Path, name: str, facts: Facts, stem: str) -> dict[str, Any] | Non
     return (
         None
         if paths is None
-        else ground_truth.once(paths, "lists-1", lambda held: npy(held, paths))
+        else ground_truth.once(paths, "lists-1", lambda contents: npy(contents, paths))
     )
 
 

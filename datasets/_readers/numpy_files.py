@@ -46,10 +46,10 @@ def rows(content: bytes, where: object) -> list[list[int]]:
 
 def pairs(content: bytes, where: object) -> list[tuple[int, list[int]]]:
     """Return (query, rows) of a .npy file of objects (n, 2), the form of VPR-Bench."""
-    held = rows(content, where)
-    if any(not one for one in held):
+    lists = rows(content, where)
+    if any(not one for one in lists):
         raise BenchError(f"{where} must hold pairs of a query and its list.")
-    return [(one[0], one[1:]) for one in held]
+    return [(one[0], one[1:]) for one in lists]
 
 
 def arrays(content: bytes, where: object) -> dict[str, NDArray[Any]]:
@@ -106,10 +106,10 @@ def _read(content: bytes, where: object) -> Any:
         head = array_files.header(io.BytesIO(content))
         if head.dtype != np.dtype(object):
             return array_files.npy(content)
-        held = pickles.load(content[head.offset :], _Arrays)
-        if not isinstance(held, _Array):
+        value = pickles.load(content[head.offset :], _Arrays)
+        if not isinstance(value, _Array):
             raise pickle.UnpicklingError("it holds no array")
-        return held.value
+        return value.value
     except Exception as error:  # a hostile file can raise anything
         raise BenchError(
             f"{where} cannot be read as a .npy file of plain data: {said(error)}."
@@ -123,22 +123,22 @@ class _Array:
 
     def __setstate__(self, state: Any) -> None:
         """Take (version, shape, type, whether columns come first, content)."""
-        _, shape, kind, fortran, held = state
+        _, shape, kind, fortran, data = state
         if not isinstance(kind, _Kind):
             raise pickle.UnpicklingError("an array must have a type of plain items")
         if any(type(side) is not int or side < 0 for side in shape):
             raise pickle.UnpicklingError(f"an array cannot have the shape {shape}")
         if kind.code == "O":
-            if type(held) is not list:
+            if type(data) is not list:
                 raise pickle.UnpicklingError("an array of objects must be a list")
-            values = [item.value if isinstance(item, _Array) else item for item in held]
+            values = [item.value if isinstance(item, _Array) else item for item in data]
             if len(shape) == 2:  # row by row, in either order of memory
                 values = _split(values, shape[1])
             self.value = values
         else:
-            if type(held) is not bytes:
+            if type(data) is not bytes:
                 raise pickle.UnpicklingError("an array of numbers must be bytes")
-            flat = np.frombuffer(held, dtype=kind.code)
+            flat = np.frombuffer(data, dtype=kind.code)
             self.value = flat.reshape(tuple(shape), order="F" if fortran else "C")
 
 
@@ -161,10 +161,10 @@ class _Kind:
             self.code = state[1] + self.code
 
 
-def _scalar(kind: Any, held: Any) -> Any:
-    if not isinstance(kind, _Kind) or type(held) is not bytes or kind.code == "O":
+def _scalar(kind: Any, data: Any) -> Any:
+    if not isinstance(kind, _Kind) or type(data) is not bytes or kind.code == "O":
         raise pickle.UnpicklingError("a number must be bytes of a plain type")
-    return np.frombuffer(held, dtype=kind.code)[0].item()
+    return np.frombuffer(data, dtype=kind.code)[0].item()
 
 
 def _bytes(text: Any, encoding: Any) -> bytes:

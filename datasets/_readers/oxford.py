@@ -59,29 +59,30 @@ def load(
     query_files = [] if pickled else _query_files(folders)
     if pickled is not None:
         where: Path = pickled
-        held = ground_truth.once([where], "oxford-pickle-1", lambda c: _pickle(c[0], where))
+        truth = ground_truth.once([where], "oxford-pickle-1", lambda c: _pickle(c[0], where))
     elif query_files:
         paths = [_beside(path, kind) for path in query_files for kind in ("query", *KINDS)]
-        held = ground_truth.once(paths, "oxford-text-1", lambda contents: _texts(paths, contents))
-        held["names"] = _names_there(folders, held, tuple(facts.prefixes))
+        truth = ground_truth.once(paths, "oxford-text-1", lambda contents: _texts(paths, contents))
+        truth["names"] = _names_there(folders, truth, tuple(facts.prefixes))
     else:
         raise MissingDataError(
             f"the ground truth {root / name / f'gnd_{name}.pkl'} is missing. Put the pickle there, "
             f"or the text files *_query.txt, *_good.txt, *_ok.txt and *_junk.txt into {root / name}"
             f"; `data get {name}` fetches them."
         )
-    row = {image: i for i, image in enumerate(held["names"])}
-    complete = sha256_lines(sorted(held["names"])) == sorted_sha256
+    row = {image: i for i, image in enumerate(truth["names"])}
+    complete = sha256_lines(sorted(truth["names"])) == sorted_sha256
     return {
         "name": name,
         "variant": VARIANTS[variant] + ("" if complete else "; not the published list of images"),
-        "description": f"{len(held['names'])} images, {len(held['queries'])} of them boxed queries",
+        "description": f"{len(truth['names'])} images, "
+        f"{len(truth['queries'])} of them boxed queries",
         "images": str(root / name / "jpg"),
         "licence": vgg.LICENCE,
         "citation": citation,
-        "database": [f"{image}.jpg" for image in held["names"]],
-        "queries": [{"file": f"{q['name']}.jpg", "box": q["box"]} for q in held["queries"]],
-        "protocols": {"original": [_entry(row, q, variant) for q in held["queries"]]},
+        "database": [f"{image}.jpg" for image in truth["names"]],
+        "queries": [{"file": f"{q['name']}.jpg", "box": q["box"]} for q in truth["queries"]],
+        "protocols": {"original": [_entry(row, q, variant) for q in truth["queries"]]},
         "metrics": METRICS,
     }
 
@@ -97,9 +98,9 @@ def _entry(row: dict[str, int], query: dict[str, Any], variant: str) -> dict[str
 
 def _pickle(content: bytes, path: Path) -> dict[str, Any]:
     """Return names and labelled queries of the pickle that cirtorch's authors made."""
-    held = ground_truth.plain_pickle(content, path)
+    truth = ground_truth.plain_pickle(content, path)
     try:
-        names = ground_truth.names(held["imlist"])
+        names = ground_truth.names(truth["imlist"])
         queries: list[dict[str, Any]] = [
             {
                 "name": name,
@@ -107,7 +108,7 @@ def _pickle(content: bytes, path: Path) -> dict[str, Any]:
                 "positive": sorted({names[i] for i in ground_truth.whole_numbers(entry["ok"])}),
                 "ignored": sorted({names[i] for i in ground_truth.whole_numbers(entry["junk"])}),
             }
-            for name, entry in zip(ground_truth.names(held["qimlist"]), held["gnd"], strict=True)
+            for name, entry in zip(ground_truth.names(truth["qimlist"]), truth["gnd"], strict=True)
         ]
         strangers = {query["name"] for query in queries} - set(names)
     except (LookupError, TypeError, ValueError, OverflowError) as error:
@@ -178,10 +179,10 @@ def _lines(path: Path, content: bytes) -> list[str]:
 
 
 def _names_there(
-    folders: tuple[Path, ...], held: dict[str, Any], prefixes: tuple[str, ...]
+    folders: tuple[Path, ...], truth: dict[str, Any], prefixes: tuple[str, ...]
 ) -> list[str]:
     """Return the names of the photographs that are there and of those that are labelled, sorted."""
-    names = {name for q in held["queries"] for name in (q["name"], *q["positive"], *q["ignored"])}
+    names = {name for q in truth["queries"] for name in (q["name"], *q["positive"], *q["ignored"])}
     form = re.compile(rf"({'|'.join(map(re.escape, prefixes))})_\d{{6}}")
     for _, files in listing.walk(folders):
         names |= {name for name in map(locate.stem, files) if form.fullmatch(name)}

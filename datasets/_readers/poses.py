@@ -48,13 +48,13 @@ class Protocol:
     def rules(self) -> dict[str, Any]:
         """Return what the card says."""
         assert self.threshold_m is not None
-        said = by_distance.rules(self.threshold_m, strict=self.strict)
-        said["pairing"] = "database-queries" if self.database else "session-pairs"
+        rules = by_distance.rules(self.threshold_m, strict=self.strict)
+        rules["pairing"] = "database-queries" if self.database else "session-pairs"
         if self.regions:
-            said |= {"regions_xy": [list(one) for one in self.regions], "region_m": self.region_m}
+            rules |= {"regions_xy": [list(one) for one in self.regions], "region_m": self.region_m}
         if self.heading_degrees is not None:
-            said["heading_degrees"] = self.heading_degrees
-        return said
+            rules["heading_degrees"] = self.heading_degrees
+        return rules
 
 
 def completed(protocol: Protocol, name: str, path: Path) -> Protocol:

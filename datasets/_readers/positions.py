@@ -39,7 +39,7 @@ def load(
     if found is not None:
         [path] = found
         read = ground_truth.once(
-            found, f"dbstruct-1 {threshold:g}", lambda held: mat(held[0], path, threshold)
+            found, f"dbstruct-1 {threshold:g}", lambda contents: mat(contents[0], path, threshold)
         )
         return read
     lists = [f"{names}_imageNames_{kind}.txt" for kind in ("index", "query")]
@@ -47,7 +47,7 @@ def load(
     if paths is None:
         return None
     read = ground_truth.once(
-        paths, f"patchnetvlad-1 {threshold:g}", lambda held: npz(held, paths, threshold)
+        paths, f"patchnetvlad-1 {threshold:g}", lambda contents: npz(contents, paths, threshold)
     )
     return read
 
@@ -62,13 +62,13 @@ def mat(content: bytes, where: Path, threshold: float) -> dict[str, Any]:
     file: Any = io.BytesIO(content)  # scipy-stubs before 1.18 know names of files only
     try:
         array_files.check_mat(file, len(content))
-        held = loadmat(file, variable_names=["dbStruct"])
+        variables = loadmat(file, variable_names=["dbStruct"])
     except Exception as error:  # a truncated file can raise anything
         raise BenchError(
             f"{where} cannot be read as a MATLAB 5 file: {numpy_files.said(error)}."
         ) from error
     try:
-        struct = held["dbStruct"].ravel()[0]
+        struct = variables["dbStruct"].ravel()[0]
         fields = {name: struct[name] for name in _FIELDS}
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise BenchError(
@@ -76,13 +76,13 @@ def mat(content: bytes, where: Path, threshold: float) -> dict[str, Any]:
             f"({type(error).__name__}: {error})."
         ) from error
     database, queries = (_cells(fields[key], where, key) for key in ("dbImageFns", "qImageFns"))
-    said = np.asarray(fields["posDistThr"]).ravel()
+    threshold_stated = np.asarray(fields["posDistThr"]).ravel()
     return _with_positives(
         database,
         queries,
         np.asarray(fields["utmDb"]).T,
         np.asarray(fields["utmQ"]).T,
-        said,
+        threshold_stated,
         threshold,
         where,
     )
@@ -90,17 +90,17 @@ def mat(content: bytes, where: Path, threshold: float) -> dict[str, Any]:
 
 def npz(contents: list[bytes], paths: list[Path], threshold: float) -> dict[str, Any]:
     """Return what Patch-NetVLAD's positions (.npz), list of index images and of queries hold."""
-    held = numpy_files.arrays(contents[0], paths[0])
-    lacking = [key for key in ("utmDb", "utmQ", "posDistThr") if key not in held]
+    arrays = numpy_files.arrays(contents[0], paths[0])
+    lacking = [key for key in ("utmDb", "utmQ", "posDistThr") if key not in arrays]
     if lacking:
-        raise BenchError(f"{paths[0]} has no array {lacking[0]!r}; it has {', '.join(held)}.")
+        raise BenchError(f"{paths[0]} has no array {lacking[0]!r}; it has {', '.join(arrays)}.")
     database, queries = (
         [places.without_first(line) for line in raw.lines(text, path)]
         for text, path in zip(contents[1:], paths[1:], strict=True)
     )
-    said = held["posDistThr"].ravel()
+    threshold_stated = arrays["posDistThr"].ravel()
     return _with_positives(
-        database, queries, held["utmDb"], held["utmQ"], said, threshold, paths[0]
+        database, queries, arrays["utmDb"], arrays["utmQ"], threshold_stated, threshold, paths[0]
     )
 
 
@@ -117,13 +117,13 @@ def _with_positives(
     queries: list[str],
     database_xy: Any,
     queries_xy: Any,
-    said: Any,
+    stated: Any,
     threshold: float,
     where: Path,
 ) -> dict[str, Any]:
-    if said.size != 1 or said.dtype.kind not in "iuf" or float(said[0]) != threshold:
+    if stated.size != 1 or stated.dtype.kind not in "iuf" or float(stated[0]) != threshold:
         raise BenchError(
-            f"{where}: posDistThr is {said.tolist()}, and positives of this data set are within "
+            f"{where}: posDistThr is {stated.tolist()}, and positives of this data set are within "
             f"{threshold:g}."
         )
     xy = by_distance.checked(database_xy, len(database), f"{where}: utmDb")

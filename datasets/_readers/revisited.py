@@ -34,7 +34,7 @@ def load(root: Path, name: str, sha256: str, others: tuple[str, ...] = ()) -> di
     """
     path = _find(root, name, others)
     read: dict[str, Any] = ground_truth.once(
-        [path], "revisited-1", lambda held: _read(held[0], path)
+        [path], "revisited-1", lambda contents: _read(contents[0], path)
     )
     known = hashlib.sha256(raw.read(path)).hexdigest() == sha256
     about = f"{len(read['database'])} database images and {len(read['queries'])} boxed queries"
@@ -63,13 +63,13 @@ def _find(root: Path, name: str, others: tuple[str, ...]) -> Path:
 
 def _read(content: bytes, path: Path) -> dict[str, Any]:
     """Return lists and protocols as a dataset.json has them."""
-    held = ground_truth.plain_pickle(content, path)
-    if not isinstance(held, dict):
-        raise BenchError(f"{path} holds a {type(held).__name__}, not the ground truth's dict.")
+    truth = ground_truth.plain_pickle(content, path)
+    if not isinstance(truth, dict):
+        raise BenchError(f"{path} holds a {type(truth).__name__}, not the ground truth's dict.")
     try:
-        database = [f"{image}.jpg" for image in ground_truth.names(held["imlist"])]
+        database = [f"{image}.jpg" for image in ground_truth.names(truth["imlist"])]
         groups = {
-            kind: [set(ground_truth.whole_numbers(entry[kind])) for entry in held["gnd"]]
+            kind: [set(ground_truth.whole_numbers(entry[kind])) for entry in truth["gnd"]]
             for kind in _KINDS
         }
         return {
@@ -77,7 +77,7 @@ def _read(content: bytes, path: Path) -> dict[str, Any]:
             "queries": [
                 {"file": f"{image}.jpg", "box": [float(x) for x in entry["bbx"]]}
                 for image, entry in zip(
-                    ground_truth.names(held["qimlist"]), held["gnd"], strict=True
+                    ground_truth.names(truth["qimlist"]), truth["gnd"], strict=True
                 )
             ],
             "protocols": {
@@ -86,7 +86,7 @@ def _read(content: bytes, path: Path) -> dict[str, Any]:
                         "positive": sorted(set().union(*(groups[kind][i] for kind in positive))),
                         "ignored": sorted(set().union(*(groups[kind][i] for kind in ignored))),
                     }
-                    for i in range(len(held["gnd"]))
+                    for i in range(len(truth["gnd"]))
                 ]
                 for protocol, positive, ignored in _PROTOCOLS
             },

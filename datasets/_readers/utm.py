@@ -121,7 +121,7 @@ def other_names(
     if images is None:
         return None
     read = in_folders(images, "database", "queries")
-    held = places.dataset(
+    form = places.dataset(
         root,
         name,
         facts,
@@ -132,7 +132,7 @@ def other_names(
     )
     where = images.relative_to(images.parents[1]).as_posix()
     return {
-        **held,
+        **form,
         "variant": f"{variant}; lists are the names with positions in {where}",
         "renamed": True,
     }
@@ -221,10 +221,10 @@ def planes(read: Mapping[str, Any], name: str) -> tuple[zones.Planes | None, zon
         return None, None
     if zones.NOT_STATED in codes:
         bare = files[codes.index(zones.NOT_STATED)]
-        given = [files[codes.index(code)] for code in stated[:2]]
+        examples = [files[codes.index(code)] for code in stated[:2]]
         raise BenchError(
-            f"{name}: {bare!r} states no zone of UTM, and others are in several: {given[0]!r}, "
-            f"{given[1]!r}; name the zone and its letter in every file."
+            f"{name}: {bare!r} states no zone of UTM, and others are in several: {examples[0]!r}, "
+            f"{examples[1]!r}; name the zone and its letter in every file."
         )
     of_all = np.array(codes, dtype=np.int64)
     return of_all[: len(read["database"])], of_all[len(read["database"]) :]

@@ -70,15 +70,15 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
         project=PROJECT, licence=LICENCE, training_set=_training_set(model),
     )  # fmt: skip
     state = families.read(str(path), release)
-    said = _said(path, variant, state)
-    feed, stride = said["attention_input"], int(said["local_stride"])
+    origin = _said(path, variant, state)
+    feed, stride = origin["attention_input"], int(origin["local_stride"])
     network, facts = families.load(
         lambda: build(model, FEEDS[0] if feed == UNKNOWN else feed, stride),
         state, str(path), release, str, device,
     )  # fmt: skip
     facts["source"] = (
-        f"file {path.name}, converted from {said['source']} (sha256 {said['source_sha256']}); "
-        f"{said['proof']}"
+        f"file {path.name}, converted from {origin['source']} (sha256 {origin['source_sha256']}); "
+        f"{origin['proof']}"
     )
     config = {
         "backbone": f"resnet{model.depth}",
@@ -91,7 +91,7 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
     }
     method = SimpleNamespace(
         version="1", config=config, weights=facts, dim=tf.DIM,
-        preprocess=json.loads(said["preprocess"]), describe=network, network=network,
+        preprocess=json.loads(origin["preprocess"]), describe=network, network=network,
     )  # fmt: skip
     if feed != UNKNOWN:
         method.local = network.local
@@ -112,22 +112,22 @@ def _said(path: Path, variant: str, state: Mapping[str, Tensor]) -> dict[str, st
     """
     if families.family_of(state) is None:
         return metadata(variant, ("", ""), "", FEEDS[0], STRIDES[1], "")
-    said: dict[str, str] = {}
+    fields: dict[str, str] = {}
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
-            said = file.metadata() or {}
-    wrong = [key for key in KEYS if key not in said]
-    wrong = wrong or [key for key, right in _ALLOWED.items() if said[key] not in right]
+            fields = file.metadata() or {}
+    wrong = [key for key in KEYS if key not in fields]
+    wrong = wrong or [key for key, right in _ALLOWED.items() if fields[key] not in right]
     if wrong:
         raise BenchError(
             f"{path.name} has no {wrong[0]!r} of a conversion in its metadata, or another than "
             "this version knows; convert the model again."
         )
-    if said["method"] != f"delg.{variant}":
+    if fields["method"] != f"delg.{variant}":
         raise BenchError(
-            f"{path.name} was converted for {said['method']}, and is not used for delg.{variant}."
+            f"{path.name} was converted for {fields['method']}, and is not used for delg.{variant}."
         )
-    return said
+    return fields
 
 
 _ALLOWED: dict[str, Any] = {

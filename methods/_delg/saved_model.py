@@ -138,10 +138,10 @@ def _names(serialised: bytes) -> dict[str, str]:
 
     graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(serialised)
     pairs = [
-        (held.checkpoint_key, held.full_name)
+        (attribute.checkpoint_key, attribute.full_name)
         for node in graph.nodes
-        for held in node.attributes
-        if held.full_name
+        for attribute in node.attributes
+        if attribute.full_name
     ]
     names = [name for _, name in pairs]
     return {key: name for key, name in pairs if names.count(name) == 1}
@@ -158,7 +158,7 @@ def half_pixel_centers(source: Path) -> bool:
     except DecodeError as error:
         raise BenchError(f"{source / GRAPH} cannot be read: it is truncated or damaged.") from error
     rules: set[tuple[bool, bool]] = set()
-    for graph in (held.graph_def for held in model.meta_graphs):
+    for graph in (meta_graph.graph_def for meta_graph in model.meta_graphs):
         bodies = [graph.node, *(function.node_def for function in graph.library.function)]
         for node in (node for body in bodies for node in body if node.op == "ResizeBilinear"):
             rules.add((node.attr["half_pixel_centers"].b, node.attr["align_corners"].b))
@@ -188,12 +188,12 @@ def answers(
 
     def ask(image: NDArray[np.uint8], scales: Sequence[float]) -> dict[str, NDArray[Any]]:
         factors = np.array(scales, dtype=np.float32)
-        given = image, factors, np.int32(1000), np.float32(0), range(len(scales))
+        inputs = image, factors, np.int32(1000), np.float32(0), range(len(scales))
         try:
-            said = function(*map(tensorflow.constant, given))
+            outputs = function(*map(tensorflow.constant, inputs))
         except (tensorflow.errors.OpError, TypeError, ValueError) as error:
             raise BenchError(f"the graph of {source} does not run on an image.") from error
-        return {name: value.numpy() for name, value in said.items()}
+        return {name: value.numpy() for name, value in outputs.items()}
 
     found = []
     for image in images:

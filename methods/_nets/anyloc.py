@@ -42,8 +42,8 @@ class AnyLoc(dinov2.DinoV2):
         x, _ = self.tokens(batch)
         for block in self.blocks[: self.layer]:
             x = block(x)
-        block: Any = self.blocks[self.layer]
-        values = block.attn.qkv(block.norm1(x))[:, self.prefix :, 2 * self.width :]
+        last: Any = self.blocks[self.layer]
+        values = last.attn.qkv(last.norm1(x))[:, self.prefix :, 2 * self.width :]
         return vlad(functional.normalize(values.float(), dim=2), self.c_centers.float()).flatten(1)
 
     def drop_unused(self) -> None:

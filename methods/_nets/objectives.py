@@ -49,13 +49,13 @@ class Classified:
         return {self.name_in_file(name): tensor for name, tensor in state.items()}
 
 
-def options(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
+def options(overrides: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
     """Return the defaults with what is given; an option that is none of them is refused."""
     defaults = {"init": None, **defaults}
-    for key in given:
+    for key in overrides:
         if key not in defaults:
             raise unknown("option of this method's training", key, defaults)
-    return {**defaults, **given}
+    return {**defaults, **overrides}
 
 
 def begin(backbone: nn.Module, depth: int, init: str | None) -> None:

@@ -120,11 +120,11 @@ def collect(packages: Path, output: Path, heads: str = "lite1") -> int:
     classes = 0
     for (package, version), photographs in by_package.items():
         path = file_of(packages, package, version)
-        held = dict(members(path, {one.member.partition(":")[0] for one in photographs}))
-        inner = {name: resources(held[name]) for name in held if name.endswith(".rcc")}
+        contents = dict(members(path, {one.member.partition(":")[0] for one in photographs}))
+        inner = {name: resources(contents[name]) for name in contents if name.endswith(".rcc")}
         for one in photographs:
             name, _, within = one.member.partition(":")
-            content = inner.get(name, {}).get(within) if within else held.get(name)
+            content = inner.get(name, {}).get(within) if within else contents.get(name)
             if content is None or hashlib.sha256(content).hexdigest() != one.sha256:
                 state = "is not in" if content is None else "is another file in"
                 raise BenchError(f"{one.member} {state} {path.name}; see {LIST.name}.")

@@ -29,6 +29,7 @@ from bench.report.figures.plot import (
     named,
     settle,
     style,
+    width_for,
 )
 from bench.system.hashing import sha256_json
 
@@ -190,7 +191,9 @@ def phases(runs: Sequence[Run]) -> dict[str, bytes]:
     if not shown:
         return {}
     with style():
-        figure = Figure(figsize=(COLUMN, 0.62 + 0.16 * len(shown)), layout="constrained")
+        names = named(shown, LONGEST_NAME)
+        size = (width_for(names), 0.62 + 0.16 * len(shown))
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
         start = np.zeros(len(shown))
         for phase in PHASES:
@@ -209,7 +212,7 @@ def phases(runs: Sequence[Run]) -> dict[str, bytes]:
             total = _total(run)
             said = f"{total:,.0f} ms" if total >= 100 else f"{total:,.3g} ms"
             axes.text(1.02, place, said, va="center", transform=axes.get_yaxis_transform())
-        axes.set_yticks(range(len(shown)), named(shown, LONGEST_NAME))
+        axes.set_yticks(range(len(shown)), names)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_xlim(0, 100)
         left_out = f"; the {len(shown)} fastest of {len(split)}" if len(split) > len(shown) else ""

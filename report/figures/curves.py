@@ -26,6 +26,7 @@ from bench.report.figures.plot import (
     settle,
     style,
     titled,
+    width_for,
 )
 
 Values = NDArray[np.float64]
@@ -50,7 +51,7 @@ def recall(curves: Sequence[tuple[str, Values]], protocol: str) -> dict[str, byt
         (names, K[last >= K], np.frombuffer(of), ()) for of, names in merged.items()
     ]
     with style():
-        figure = Figure(figsize=(COLUMN, 2.3), layout="constrained")
+        figure = Figure(figsize=(width_for([n for n, _ in curves]), 2.3), layout="constrained")
         axes = figure.add_subplot()
         axes.set_xscale("log")
         shown = [k for k in MARKED if k <= last]
@@ -92,7 +93,8 @@ def distractors(lines: Sequence[Sequence[Run]], protocol: str) -> dict[str, byte
         ends = [score.interval for score in scores]
         drawn.append(([titled(line[0], 22)], [searched(run) for run in have], means, ends))
     with style():
-        figure = Figure(figsize=(COLUMN, 2.3), layout="constrained")
+        names = [name for names, _, _, _ in drawn for name in names]
+        figure = Figure(figsize=(width_for(names), 2.3), layout="constrained")
         axes = figure.add_subplot()
         sizes = sorted({searched(run) for line in lines for run in line})
         axes.set_xscale("log")

@@ -20,6 +20,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
 
 from bench.records.blocks import WORDS
 from bench.records.rows import Run, protocols
@@ -33,7 +34,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B87B00", "#2E8BC0", "#5
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)))
 SPREAD = 0.56
-LONGEST_NAME = 34
+LONGEST_NAME, LEAST_NAME, MOST_AFTER = 34, 12, 28
+MOST_WORDS = 56  # letters of a heading, across a column
+MOST_IN_COLUMN = 40  # letters of a name, so that a column has room for points
 COLUMN, WIDTH = 3.3, 7.0  # inches: a column of a paper, and its page
 SIZE = 7  # points, of all text
 DPI = 150  # of PNG
@@ -49,21 +52,22 @@ def draw(runs: Sequence[Run]) -> dict[str, bytes]:
     names = protocols(runs)
     places, heads = _places(runs)
     rows = places[-1] + 1
+    labels = named(runs)
+    size = (width_for(labels), 0.62 + _pitch(rows, len(names)) * rows)
     with style():
-        figure = Figure(
-            figsize=(COLUMN, 0.62 + _pitch(rows, len(names)) * rows), layout="constrained"
-        )
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
         for index, name in enumerate(names):
             _protocol(axes, runs, places, name, index, len(names))
-        axes.set_yticks(places, named(runs))
+        axes.set_yticks(places, labels)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(rows - 0.5, -0.5)
         axes.grid(axis="x")
         axes.set_xlim(_least(runs, names), 100)
+        edge = blended_transform_factory(figure.transFigure, axes.transData)
         for place, words in heads:
-            axes.text(0, place, words, transform=axes.get_yaxis_transform(), va="center",
-                      fontstyle="italic", color="0.35", clip_on=False)  # fmt: skip
+            text = axes.text(0.01, place, words, transform=edge, va="center", color="0.35")
+            text.set(fontstyle="italic", in_layout=False)  # it may stand over names and points
         label = metric_label(runs[0].headline)
         words = clean(f"{label}, %, with the 95 % interval over {drawn_from(runs)}")
         figure.supxlabel(words, fontsize=SIZE)
@@ -71,6 +75,11 @@ def draw(runs: Sequence[Run]) -> dict[str, bytes]:
             ncols = max(1, min(len(names), 4))
             figure.legend(loc="outside upper right", ncols=ncols, frameon=False)
         return encoded(figure)
+
+
+def width_for(names: Sequence[str]) -> float:
+    """Return the width in inches of a picture that names its rows at the left: a column, or all."""
+    return COLUMN if max(map(len, names), default=0) <= MOST_IN_COLUMN else WIDTH
 
 
 def drawn_from(runs: Sequence[Run]) -> str:
@@ -157,9 +166,14 @@ def shortened(text: str, longest: int = LONGEST_NAME) -> str:
     return f"{line[: longest - tail - 1]}…{line[-tail:]}"
 
 
-def titled(run: Run, longest: int = LONGEST_NAME) -> str:
-    """Return the name of a run, cut to so many characters, and how its lists were made."""
-    return shortened(f"{run.method}.{run.variant}", longest) + run.marked + run.stages
+def titled(run: Run, longest: int = LONGEST_NAME, more: str = "") -> str:
+    """Return the name of a run, its marks, how its lists were made, and more that tells it apart.
+
+    The name is cut so that all has `longest` characters where it can; marks are never cut.
+    """
+    after = run.marked + shortened(run.stages + more, MOST_AFTER)
+    room = max(LEAST_NAME, longest - len(after))
+    return shortened(f"{run.method}.{run.variant}", room) + after
 
 
 def named(runs: Sequence[Run], longest: int = LONGEST_NAME) -> list[str]:
@@ -167,7 +181,7 @@ def named(runs: Sequence[Run], longest: int = LONGEST_NAME) -> list[str]:
     names = [titled(run, longest) for run in runs]
     for more in (pixels, lambda run: f"card {run.card8}", lambda run: run.run_id[-6:]):
         counts = Counter(names)
-        names = [f"{name}, {more(run)}" if counts[name] > 1 else name
+        names = [titled(run, longest, f", {more(run)}") if counts[name] > 1 else name
                  for name, run in zip(names, runs, strict=True)]  # fmt: skip
     return names
 
@@ -186,7 +200,7 @@ def _places(runs: Sequence[Run]) -> tuple[list[int], list[tuple[int, str]]]:
         return list(range(len(runs))), []
     places, heads, at = [], [], 0
     for members, words in zip(groups, headings(groups), strict=True):
-        heads.append((at, clean(words, 70)))
+        heads.append((at, shortened(words, MOST_WORDS)))
         places += range(at + 1, at + 1 + len(members))
         at += 1 + len(members)
     return places, heads

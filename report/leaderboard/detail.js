@@ -36,6 +36,13 @@ function scoreTable(row) {
       })))));
 }
 
+// What records state beyond scores and card: read when a row is opened, for it is most of the page.
+let facts = null;
+function factsOf(index) {
+  facts = facts || JSON.parse(document.getElementById("facts").textContent);
+  return facts[index];
+}
+
 function fact(name, value, unit) {
   return value === null || value === undefined ? null : [name, `${typeof value === "number" ? THREE_DIGITS.format(value) : value}${unit ? ` ${unit}` : ""}`];
 }
@@ -65,7 +72,7 @@ function detail(row) {
       el("div", { class: "facts" },
         el("section", {}, el("h3", {}, "Protocol card ", chip(row.card)), list([["id of the card", row.card], ...card.fields])),
         ...row.facts.map((index) => {
-          const [name, pairs] = DATA.facts[index];
+          const [name, pairs] = factsOf(index);
           return el("section", {}, el("h3", {}, name), list(pairs));
         }))));
 }

@@ -14,7 +14,13 @@ function drawsOf(packed) {
 
 // Rank of each value: 1, plus the number of better ones, ties shared.
 function ranksOf(values) {
-  return values.map((value) => 1 + values.filter((other) => other > value).length + (values.filter((other) => other === value).length - 1) / 2);
+  const order = values.map((_, i) => i).sort((a, b) => values[b] - values[a]);
+  const ranks = new Array(values.length);
+  for (let start = 0, end = 0; start < order.length; start = end) {
+    while (end < order.length && values[order[end]] === values[order[start]]) end += 1;
+    for (let i = start; i < end; i += 1) ranks[order[i]] = (start + end + 1) / 2;
+  }
+  return ranks;
 }
 
 function quantile(sorted, part) {
@@ -27,6 +33,7 @@ function quantile(sorted, part) {
 function lettersOf(order, told) {
   let columns = [new Set(order)];
   for (const [one, other] of told) {
+    if (!columns.some((column) => column.has(one) && column.has(other))) continue;
     const split = columns.flatMap((column) => (column.has(one) && column.has(other)
       ? [new Set([...column].filter((each) => each !== one)), new Set([...column].filter((each) => each !== other))] : [column]));
     const unique = split.filter((column, i) => split.findIndex((each) => each.size === column.size && [...each].every((x) => column.has(x))) === i);
@@ -57,15 +64,16 @@ function rankLines(lines, sets) {
     const count = drawn[0][0].length;
     const over = among.map(() => new Float64Array(count));
     for (let draw = 0; draw < count; draw += 1) for (const ranked of rankedDraw(drawn, draw)) ranked.forEach((rank, m) => { over[m][draw] += rank / common.length; });
-    const ends = over.map((values) => [...values].sort((a, b) => a - b));
+    const ends = over.map((values) => values.slice().sort());
     const told = [];
-    for (let one = 0; one < among.length; one += 1) for (let other = one + 1; other < among.length; other += 1) {
-      const apart = [...over[one]].map((value, draw) => value - over[other][draw]).sort((a, b) => a - b);
+    const few = among.length <= DATA.most_letters;
+    for (let one = 0; few && one < among.length; one += 1) for (let other = one + 1; other < among.length; other += 1) {
+      const apart = over[one].map((value, draw) => value - over[other][draw]).sort();
       if (quantile(apart, 0.025) > 1e-9 || quantile(apart, 0.975) < -1e-9) told.push([one, other]);
     }
     const order = among.map((_, m) => m).sort((a, b) => mean[a] - mean[b]);
-    const letters = lettersOf(order, told);
-    among.forEach((line, m) => out.set(line, { mean: mean[m], interval: [quantile(ends[m], 0.025), quantile(ends[m], 0.975)], letters: letters.get(m) }));
+    const letters = few ? lettersOf(order, told) : new Map();
+    among.forEach((line, m) => out.set(line, { mean: mean[m], interval: [quantile(ends[m], 0.025), quantile(ends[m], 0.975)], letters: letters.get(m) || "" }));
   }
   return { ranks: out, common };
 }
@@ -83,11 +91,24 @@ function linesInView(one, state) {
   }));
 }
 
+// Ranks of many methods take longer than a key: they follow once nobody types.
+const AT_A_KEY = 40;
+let waiting = 0;
+
 function renderOverview(state, choose) {
   const place = document.getElementById("overview");
-  const shown = DATA.overviews.filter((one) => one.sets.length > 1 || DATA.datasets.length > 1);
+  const shown = DATA.overviews.filter((one) => one.sets.length > 1 || DATA.datasets.length > 1).map((one) => [one, linesInView(one, state)]);
   if (!shown.length) { place.hidden = true; return; }
-  const tables = shown.map((one) => overviewTable(one, linesInView(one, state), choose)).filter(Boolean);
+  const key = shown.map(([, lines]) => lines.map((line) => line.name).join("|")).join("||");
+  if (place.dataset.shown === key) return;
+  clearTimeout(waiting);
+  const draw = () => { place.dataset.shown = key; drawOverview(place, shown, choose); };
+  if (shown.reduce((sum, [, lines]) => sum + lines.length, 0) <= AT_A_KEY) draw();
+  else waiting = setTimeout(draw, place.firstChild ? 200 : 0);
+}
+
+function drawOverview(place, shown, choose) {
+  const tables = shown.map(([one, lines]) => overviewTable(one, lines, choose)).filter(Boolean);
   const old = place.querySelector("details");
   const open = old ? old.open : window.innerWidth > 640;
   place.replaceChildren(el("details", { open }, el("summary", {}, el("h2", {}, "Overview"), el("span", { class: "quiet" }, " methods × data sets, mean rank of what is in view")),

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from numpy.typing import NDArray
 
-from bench.records import groups
+from bench.records import groups, ranking
 from bench.records.rows import Run, flat, protocols
 from bench.records.text import clean, relative_target
 from bench.records.words import gist, label, metric_label, say, stated
@@ -28,13 +30,18 @@ from bench.report.tables.differences import crop_of
 from bench.report.tables.literature import metric_name
 from bench.report.tables.overview import STEPS, Overview, mean_of
 from bench.report.tables.published import TAGS, PublishedRow
-from bench.system import reading
 from bench.system.hashing import canonical_json
 
 if TYPE_CHECKING:
     from bench.report.build import Content
 
 PARTS = Path(__file__).resolve().parent
+_PAGES = Environment(
+    loader=FileSystemLoader(PARTS),
+    autoescape=True,
+    undefined=StrictUndefined,
+    keep_trailing_newline=True,
+)
 SCRIPTS = ("view.js", "overview.js", "plot.js", "detail.js", "take.js", "page.js")
 UNITS = ("ms", "s", "px", "bytes")
 SHOWN_ELSEWHERE = {
@@ -55,12 +62,14 @@ LEAST_ROWS = 10_000
 def page(results: Path, content: Content, left_out: Sequence[tuple[PurePosixPath, str]]) -> bytes:
     """Return the page of the runs that the report shows and of the published rows, as UTF-8.
 
-    Records and sheets are read again below `results`. Equal files give equal bytes.
+    Sheets are read below `results`. Equal files give equal bytes.
     """
     script = "\n".join((PARTS / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    measured = _measured(results, content.shown)
+    facts = measured.pop("facts")
     data = {
-        **_measured(results, content.shown),
+        **measured,
+        "most_letters": ranking.MOST_LETTERS,
         "datasets": list(content.by_dataset),
         "overviews": [_overview(one) for one in content.overviews],
         "sources": _sources(content.published),
@@ -68,20 +77,21 @@ def page(results: Path, content: Content, left_out: Sequence[tuple[PurePosixPath
         "tags": TAGS,
         "left_out": [[clean(file), clean(reason)] for file, reason in left_out],
     }
-    parts = {
-        "style": (PARTS / "page.css").read_text(encoding="utf-8"),
-        "script": script,
-        "script_sha256": digest,
-        "data": _in_html(data),
-    }
-    template = (PARTS / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], template).encode("utf-8")
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    made = _PAGES.get_template("page.html").render(
+        style=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_sha256=base64.b64encode(digest).decode("ascii"),
+        data=_in_html(data),
+        facts=_in_html(facts),
+    )
+    return made.encode("utf-8")
 
 
-def _in_html(data: Any) -> str:
+def _in_html(data: Any) -> Markup:
     """Return JSON that can stand in a script element: nothing in it ends one or opens a comment."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _measured(results: Path, shown: Sequence[Run]) -> dict[str, Any]:
@@ -105,12 +115,11 @@ def _measured(results: Path, shown: Sequence[Run]) -> dict[str, Any]:
     rows = []
     order = sorted(shown, key=lambda run: (run.dataset, run.name, run.card_id, run.file))
     for run in order:
-        record = reading.json_file(results / run.file)
         cards.setdefault(run.card_id, _card(run))
         # Timings compare on one machine only.
         together = ranked[run] | {"machine": number(run.cost.machine)}
-        about = {"facts": [once(group) for group in _facts(record)]}
-        rows.append(_row(run, record, sheets) | together | about)
+        about = {"facts": [once(group) for group in _facts(run.rest)]}
+        rows.append(_row(run, sheets) | together | about)
     return {
         "rows": rows,
         "cards": cards,
@@ -152,7 +161,7 @@ def _add_places(ranked: Mapping[Run, dict[str, Any]], runs: Sequence[Run]) -> No
                 listed[metrics.index(metric)] = place
 
 
-def _row(run: Run, record: Mapping[str, Any], sheets: Mapping[str, str]) -> dict[str, Any]:
+def _row(run: Run, sheets: Mapping[str, str]) -> dict[str, Any]:
     target = relative_target(run.file)
     image_bytes, query_ms = run.cost.image_bytes, run.cost.query_ms
     return {
@@ -167,9 +176,9 @@ def _row(run: Run, record: Mapping[str, Any], sheets: Mapping[str, str]) -> dict
         "crop": {"whole": "whole image"}.get(crop_of(run), crop_of(run)),
         "rerank": run.reranking_words or "none",
         "bytes": int(image_bytes) if image_bytes == int(image_bytes) else round(image_bytes, 1),
-        "local": "rerank" in record,
+        "local": "rerank" in run.rest,
         "query": query_ms and float(f"{query_ms.p50:.6g}"),
-        "command": clean(record["command"], LONGEST),
+        "command": clean(run.rest["command"], LONGEST),
         "parameters": run.cost.parameters,
         "flops": run.cost.flops,
         "speed": run.cost.images_per_s and float(f"{run.cost.images_per_s:.6g}"),

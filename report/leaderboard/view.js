@@ -196,7 +196,10 @@ function placeRows(rows, column) {
     if (!chains.has(key)) chains.set(key, []);
     chains.get(key).push([score[3], row]);
   }
-  for (const list of chains.values()) for (const [value, row] of list) row.rank = 1 + list.filter(([other]) => other > value).length;
+  for (const list of chains.values()) {
+    list.sort(([a], [b]) => b - a);
+    list.forEach(([value, row], i) => { row.rank = i && list[i - 1][0] === value ? list[i - 1][1].rank : i + 1; });
+  }
 }
 const UNRANKED = new Set(["untrained", "chance", "partial"]);
 

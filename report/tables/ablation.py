@@ -59,8 +59,8 @@ def section(found: Sequence[tuple[str, Run]]) -> str:
         names = rows.protocols(run for _, run in same)
         head = [f"dolg.lite0 on {escape(dataset)}, card `{card}`", *map(escape, names)]
         cells = [
-            [said, *(_cell([run for part, run in same if part == said], name) for name in names)]
-            for said, _ in PARTS
+            [title, *(_cell([run for part, run in same if part == title], name) for name in names)]
+            for title, _ in PARTS
         ]
         blocks += [table(head, cells, range(1, len(head))), ""]
         shown = [tuple(row[1:]) for row in cells if set(row[1:]) != {NONE}]
@@ -73,9 +73,9 @@ def section(found: Sequence[tuple[str, Run]]) -> str:
 def _part(record: Mapping[str, Any]) -> str:
     """Return in words which network a record is of."""
     config = record["method"]["config"]
-    for said, wanted in PARTS:
+    for part, wanted in PARTS:
         if all(config.get(key) == value for key, value in wanted.items()):
-            return said
+            return part
     raise BenchError("it is not of a network of this study.")
 
 

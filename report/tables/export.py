@@ -109,13 +109,13 @@ def as_csv(board: Board) -> str:
 
 def as_json(board: Board) -> str:
     """Return the lines as JSON, with the headings of the groups and the cards in full."""
-    held = {
+    content = {
         "dataset": board.dataset,
         "groups": [group.heading for group in board.groups],
         "cards": {run.card_id: elided(run.card) for run in board.cards.values()},
         "rows": list(lines(board)),
     }
-    return dump(held)
+    return dump(content)
 
 
 def dump(value: Any) -> str:

@@ -68,17 +68,17 @@ def table(board: Board) -> str:
         lines += [r"\midrule", heading, r"\addlinespace[2pt]"]
         lines += [_row(row, shown, board.digits) for row in group.rows]
     lines += [r"\bottomrule", r"\end{tabular}}"]
-    said = {
+    texts = {
         note: rf"card \texttt{{{run.card8}}}: {escape(gist(run.card), 400)}."
         for note, run in board.cards.items()
     }
-    return "\n".join([*lines, *notes(said), r"\end{table*}"]) + "\n"
+    return "\n".join([*lines, *notes(texts), r"\end{table*}"]) + "\n"
 
 
-def notes(said: Mapping[str, str]) -> list[str]:
+def notes(texts: Mapping[str, str]) -> list[str]:
     """Return the lines below a table: each finished note after its letter."""
     out = [r"\par\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright"]
-    out += [rf"\textsuperscript{{{note}}}~{text}\par" for note, text in said.items()]
+    out += [rf"\textsuperscript{{{note}}}~{text}\par" for note, text in texts.items()]
     return [*out, r"\end{minipage}"]
 
 
@@ -92,22 +92,22 @@ def _columns(board: Board) -> tuple[list[str], dict[str, str]]:
 
 
 def _caption(board: Board, same: Mapping[str, str]) -> str:
-    said = f"{escape(board.dataset)}: {escape(board.label)}, \\%"
+    caption = f"{escape(board.dataset)}: {escape(board.label)}, \\%"
     if any(score.interval for row in board.rows for score in row.scores):
         drawn = f" from {board.drawn}" if board.drawn else ""
-        said += f", with 95\\,\\% intervals{drawn}"
-    said += "."
+        caption += f", with 95\\,\\% intervals{drawn}"
+    caption += "."
     if same:
         words = "; ".join(f"{escape(key)} {escape(value)}" for key, value in same.items())
-        said += f" All rows: {words}."
+        caption += f" All rows: {words}."
     if any(BEST in row.places for row in board.rows):
-        said += r" \textbf{Best}"
+        caption += r" \textbf{Best}"
         if any(SECOND in row.places for row in board.rows):
-            said += r" and \underline{second best}"
-        said += " of a group."
+            caption += r" and \underline{second best}"
+        caption += " of a group."
     if len(board.groups) > 1:
-        said += " Rows under different headings are not to be compared."
-    return said
+        caption += " Rows under different headings are not to be compared."
+    return caption
 
 
 def _row(row: Row, shown: Sequence[str], digits: int) -> str:

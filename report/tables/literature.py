@@ -107,8 +107,8 @@ def _dataset_table(rows: Sequence[PublishedRow], dataset: str, runs: Sequence[Ru
         marks = f" ({', '.join(row.marks)})" if row.marks else ""
         further = ", ".join(_further(row, dataset, keys))
         parts = (_about(row), further, _differs(row, runs), row.note)
-        said = "; ".join(part for part in parts if part)
-        number = notes.setdefault(said, len(notes) + 1)
+        note = "; ".join(part for part in parts if part)
+        number = notes.setdefault(note, len(notes) + 1)
         body.append(
             [
                 f"{escape(row.method)}: {escape(row.variant)}{escape(marks)}",
@@ -121,7 +121,7 @@ def _dataset_table(rows: Sequence[PublishedRow], dataset: str, runs: Sequence[Ru
                 f"({number})",
             ]
         )
-    listed = "".join(f"({number}) {escape_rest(said)}<br>\n" for said, number in notes.items())
+    listed = "".join(f"({number}) {escape_rest(note)}<br>\n" for note, number in notes.items())
     folds = folded(f"{len(notes):,} notes", listed)
     return table(header, body, range(1, 1 + len(keys))) + "\n" + folds
 
@@ -154,9 +154,9 @@ def _differs(row: PublishedRow, runs: Sequence[Run]) -> str:
     return f"differs from the measured rows: {plain(differences(row, runs))}" if runs else ""
 
 
-def escape_rest(said: str) -> str:
+def escape_rest(text: str) -> str:
     """Return a note as Markdown, cut nowhere."""
-    return escape(said, 2000)
+    return escape(text, 2000)
 
 
 def _short_source(row: PublishedRow) -> str:

@@ -79,11 +79,11 @@ class Board:
         counts: dict[str, list[int]] = {}
         for rule, count in self.blocks:
             counts.setdefault(rule, []).append(count)
-        said = []
+        parts = []
         for rule, of in counts.items():
             *less, most = of
-            said.append(" or ".join([*(f"{count:,}" for count in less), in_words(rule, most)]))
-        return "; ".join(said)
+            parts.append(" or ".join([*(f"{count:,}" for count in less), in_words(rule, most)]))
+        return "; ".join(parts)
 
     @property
     def rows(self) -> list[Row]:

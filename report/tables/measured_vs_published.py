@@ -55,9 +55,9 @@ def pairs(runs: Sequence[Run], rows: Sequence[PublishedRow], dataset: str) -> li
         if run.partial or UNRANKED & set(run.marks):
             continue
         same = [r for r in rows if r.printable and f"{run.method}.{run.variant}" in r.measured]
-        said = {row.id: differences(row, [run]) for row in same}
-        for row in sorted(same, key=lambda row: _unlike(said[row.id])):
-            found += _pairs(run, row, dataset, said[row.id])
+        differing = {row.id: differences(row, [run]) for row in same}
+        for row in sorted(same, key=lambda row: _unlike(differing[row.id])):
+            found += _pairs(run, row, dataset, differing[row.id])
     return found
 
 
@@ -80,7 +80,7 @@ def table(found: Sequence[Pair]) -> str:
     lines: dict[tuple[str, str], list[Pair]] = {}
     for pair in found:
         lines.setdefault((str(pair.run.file), pair.row.id), []).append(pair)
-    rows, said = [], dict[str, int]()
+    rows, notes = [], dict[str, int]()
     for line in lines.values():
         one = line[0]
         cells = [name_link(one.run), _said(one.row)]
@@ -90,9 +90,9 @@ def table(found: Sequence[Pair]) -> str:
                 cells += ["–", "–", "–"]
             else:
                 cells += [_measured(same.score), same.digits, f"{same.difference:+}"]
-        number = said.setdefault(one.differs, len(said) + 1) if one.differs != NONE_KNOWN else 0
+        number = notes.setdefault(one.differs, len(notes) + 1) if one.differs != NONE_KNOWN else 0
         rows.append([*cells, f"({number})" if number else "–"])
-    listed = [f"({number}) {words.replace('<br>', '; ')}" for words, number in said.items()]
+    listed = [f"({number}) {words.replace('<br>', '; ')}" for words, number in notes.items()]
     shown = text.table(heads, rows, range(2, len(heads) - 1))
     what = "\nWhat differs:\n\n" + "<br>\n".join(listed) + "\n" if listed else ""
     if len(rows) <= LONG:
@@ -126,8 +126,8 @@ def as_latex(found: Sequence[Pair], dataset: str) -> str:
     notes: dict[str, str] = {}
     body = []
     for pair in found:
-        said = _plain(pair.differs)
-        note = notes.setdefault(said, str(len(notes) + 1))
+        text = _plain(pair.differs)
+        note = notes.setdefault(text, str(len(notes) + 1))
         cells = [
             f"{{}}{latex.escape(pair.run.short_name(60))}",
             latex.escape(f"{pair.row.source.text}; {pair.row.variant}", 90),
@@ -153,7 +153,7 @@ def as_latex(found: Sequence[Pair], dataset: str) -> str:
             *body,
             r"\bottomrule",
             r"\end{tabular}}",
-            *latex.notes({n: f"{latex.escape(said, 600)}." for said, n in notes.items()}),
+            *latex.notes({n: f"{latex.escape(text, 600)}." for text, n in notes.items()}),
             r"\end{table*}",
             "",
         ]
@@ -168,17 +168,17 @@ def metric_id(name: str) -> str:
     return IDS.get(family, "").format(k)
 
 
-def _unlike(said: str) -> int:
+def _unlike(text: str) -> int:
     """Return in how many points two rows differ; what a source does not state counts too."""
-    return 0 if said == NONE_KNOWN else 1 + said.count("<br>")
+    return 0 if text == NONE_KNOWN else 1 + text.count("<br>")
 
 
-def _pairs(run: Run, row: PublishedRow, dataset: str, said: str) -> list[Pair]:
+def _pairs(run: Run, row: PublishedRow, dataset: str, text: str) -> list[Pair]:
     out = []
     for (of, protocol, metric), digits in row.values.items():
         score = run.score(protocol, metric_id(metric))
         if of == dataset and score.mean is not None:
-            out.append(Pair(run, row, protocol, metric, score, digits, said))
+            out.append(Pair(run, row, protocol, metric, score, digits, text))
     return out
 
 

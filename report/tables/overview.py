@@ -219,31 +219,39 @@ def section(made: Sequence[Overview], page_of: Mapping[str, str]) -> str:
     return "\n".join(blocks)
 
 
-def _tables(one: Overview, page_of: Mapping[str, str]) -> list[str]:
+def _tables(overview: Overview, page_of: Mapping[str, str]) -> list[str]:
     """Return the overview in tables that fit the width: ranks and costs are in the first."""
-    about = ["method", *(["mean rank", "group"] if one.ranked and len(one.lines) > 1 else []),
-             "sets", "query, ms", "bytes"]  # fmt: skip
-    name = max(len(line.name) for line in one.lines)
+    ranks = ["mean rank", "group"] if overview.ranked and len(overview.lines) > 1 else []
+    about = ["method", *ranks, "sets", "query, ms", "bytes"]
+    name = max(len(line.name) for line in overview.lines)
     room = WIDEST - name - (48 if len(about) > 4 else 27)
-    heads = [_head(column, page_of) for column in one.columns]
+    heads = [_head(column, page_of) for column in overview.columns]
     blocks, at, first = [], 0, True
-    while at < len(one.columns):
+    while at < len(overview.columns):
         end, used = at, 0
-        while end < len(one.columns) and (end == at or used + _width(one.columns[end]) <= room):
-            used += _width(one.columns[end])
+        while end < len(overview.columns) and (
+            end == at or used + _width(overview.columns[end]) <= room
+        ):
+            used += _width(overview.columns[end])
             end += 1
         shown = range(at, end)
-        rows = [[escape(line.name), *(_about(line, one) if first else []),
-                 *(_cell(line, one, i) for i in shown)] for line in one.lines]  # fmt: skip
+        rows = [
+            [
+                escape(line.name),
+                *(_about(line, overview) if first else []),
+                *(_cell(line, overview, i) for i in shown),
+            ]
+            for line in overview.lines
+        ]
         header = [*(about if first else ["method"]), *(heads[i] for i in shown)]
         blocks.append(text_of.table(header, rows, range(1, len(header))))
         room, at, first = WIDEST - name - 4, end, False
     return blocks
 
 
-def _about(line: Line, one: Overview) -> list[str]:
+def _about(line: Line, overview: Overview) -> list[str]:
     cells = []
-    if one.ranked and len(one.lines) > 1:
+    if overview.ranked and len(overview.lines) > 1:
         cells = [NONE, NONE]
         if line.rank is not None:
             ends = line.rank.interval
@@ -252,8 +260,8 @@ def _about(line: Line, one: Overview) -> list[str]:
     return [*cells, str(line.covered), ms(line.query_ms), whole(line.image_bytes)]
 
 
-def _cell(line: Line, one: Overview, i: int) -> str:
-    run, column = line.runs[i], one.columns[i]
+def _cell(line: Line, overview: Overview, i: int) -> str:
+    run, column = line.runs[i], overview.columns[i]
     if run is None:
         return NONE
     shown = printed(run.score(column.protocol, column.metric).mean, 1)
@@ -274,13 +282,13 @@ def _width(column: Column) -> int:
     return max(5, len(column.dataset.partition("+")[0])) + 3
 
 
-def _words(one: Overview) -> str:
-    sets = [one.columns[i].dataset for i in one.ranked]
+def _words(overview: Overview) -> str:
+    sets = [overview.columns[i].dataset for i in overview.ranked]
     marks = "**best** and <ins>second best</ins> of a data set."
-    out = [f"{escape(one.metric)}, %, of the headline protocol; {marks}"]
-    if len(one.lines) > 1 and sets:
-        ranked = [line for line in one.lines if line.rank is not None]
-        if len(ranked) < len(one.lines):
+    out = [f"{escape(overview.metric)}, %, of the headline protocol; {marks}"]
+    if len(overview.lines) > 1 and sets:
+        ranked = [line for line in overview.lines if line.rank is not None]
+        if len(ranked) < len(overview.lines):
             over = f"all {len(sets)} data sets of the {len(ranked)} methods that have them"
         elif len(sets) > 1:
             over = f"the {len(sets)} data sets that all these methods have"
@@ -290,7 +298,7 @@ def _words(one: Overview) -> str:
             f"Mean rank over {over}, with its 95 % interval over landmarks or blocks; methods that "
             "share a letter are not told apart."
         )
-    elif len(one.lines) > 1:
+    elif len(overview.lines) > 1:
         out.append("No two methods have all data sets, so that there is no mean rank.")
     out.append("Time of a query and bytes of an image: the largest of its data sets.")
     return "\n" + " ".join(out) + "\n"

@@ -46,8 +46,8 @@ def as_latex(paper: Paper) -> str:
     for heading, group in paper.groups:
         lines.append(r"\midrule")
         if len(paper.groups) > 1:
-            said = latex.escape(heading)
-            lines.append(rf"\multicolumn{{{count}}}{{@{{}}l}}{{\emph{{{said}}}}} \\")
+            text = latex.escape(heading)
+            lines.append(rf"\multicolumn{{{count}}}{{@{{}}l}}{{\emph{{{text}}}}} \\")
         lines += [_latex_line(line) for line in group]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
 

@@ -92,14 +92,14 @@ def _ids(sha256: str, card: Card) -> str:
 def _differs(card: Card, usual: Card) -> str:
     """Return every field in which a card differs; the parts of re-ranking are in its own fold."""
     here, there = _leaves(card), _leaves(usual)
-    said = []
+    parts = []
     for path in dict.fromkeys([*there, *here]):
         if canonical_json(here.get(path)) == canonical_json(there.get(path)):
             continue
         one = say(path, here[path], card) if path in here else ABSENT
         other = say(path, there[path], usual) if path in there else ABSENT
-        said.append(f"{escape(label(path))}: {escape(_short(one))} / {escape(_short(other))}")
-    return "<br>".join(said) or "only the way it is written"
+        parts.append(f"{escape(label(path))}: {escape(_short(one))} / {escape(_short(other))}")
+    return "<br>".join(parts) or "only the way it is written"
 
 
 def _leaves(card: Card) -> Mapping[str, Any]:

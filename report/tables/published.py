@@ -103,8 +103,8 @@ class PublishedRow:
     @property
     def marks(self) -> tuple[str, ...]:
         """Return what a reader must see beside the number."""
-        said = {"copied": self.copied, "depends on the batch": self.batch_dependent}
-        return tuple(words for words, there in said.items() if there)
+        marks = {"copied": self.copied, "depends on the batch": self.batch_dependent}
+        return tuple(words for words, there in marks.items() if there)
 
     @property
     def printable(self) -> bool:

@@ -78,11 +78,11 @@ def load(results: Path) -> tuple[list[Study], list[tuple[PurePosixPath, str]]]:
     return studies, left_out
 
 
-def parse(held: Mapping[str, Any], file: PurePosixPath) -> Study:
+def parse(study: Mapping[str, Any], file: PurePosixPath) -> Study:
     """Return a study from its JSON."""
-    if held["study"] != 1:
-        raise BenchError(f"its version is {held['study']}, and 1 is read")
-    every, formulas = held["configurations"], held["formulas"]
+    if study["study"] != 1:
+        raise BenchError(f"its version is {study['study']}, and 1 is read")
+    every, formulas = study["configurations"], study["formulas"]
     _check(every, formulas)
     default, headline = every[0], formulas[0]
     changed = [name for name in FACTORS if name != "formula"]
@@ -94,11 +94,11 @@ def parse(held: Mapping[str, Any], file: PurePosixPath) -> Study:
             if set(differs) <= {name}:
                 factors[name].append(Point(_words(name, one[name]), _of(one, headline)))
     factors["formula"] = [Point(metric_label(name), _of(default, name)) for name in formulas]
-    method = held["method"]
+    method = study["method"]
     untrained = " (untrained)" if method["trained"] is False else ""
     return Study(
         file=file,
-        dataset=held["dataset"]["name"],
+        dataset=study["dataset"]["name"],
         name=f"{method['name']}.{method['variant']}{untrained}",
         headline=headline,
         protocols=tuple(in_order(default["scores"])),
@@ -162,9 +162,9 @@ def extremes(study: Study) -> list[str]:
     return out
 
 
-def lines(held: Mapping[str, Any]) -> list[str]:
+def lines(content: Mapping[str, Any]) -> list[str]:
     """Return what the command prints: every choice with how far it moves the score."""
-    study = parse(held, PurePosixPath(""))
+    study = parse(content, PurePosixPath(""))
     out = []
     for name in shown(study):
         head = f"{study.name} on {study.dataset}, {name}, {metric_label(study.headline)}"
@@ -180,11 +180,11 @@ def lines(held: Mapping[str, Any]) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    held: dict[str, Any] = reading.json_file(path)
-    rest = {key: value for key, value in held.items() if key != "sha256"}
-    if sha256_json(rest) != held["sha256"]:
+    study: dict[str, Any] = reading.json_file(path)
+    rest = {key: value for key, value in study.items() if key != "sha256"}
+    if sha256_json(rest) != study["sha256"]:
         raise BenchError("it was changed after it was written, its sha256 does not fit")
-    return held
+    return study
 
 
 def _check(every: Sequence[Mapping[str, Any]], formulas: Sequence[str]) -> None:

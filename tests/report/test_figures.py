@@ -279,3 +279,18 @@ def test_damaged_ranks_are_named_and_cost_one_line_only(tmp_path: Path) -> None:
     (picture,) = figures._recall(tmp_path, chosen, "mini", "x")
     assert "cannot be read" in picture.caption
     assert victim.name in picture.caption.replace("\\", "")
+
+
+def test_the_longest_names_leave_room_for_what_is_drawn(tmp_path: Path, made: ModuleType) -> None:
+    long = "w" * 300
+    changes = {"candidates_rule": "deployable", "crop_rule": "whole", "search": long}
+    records = [
+        made.make_record(long, long, (0.9, 0.8, 0.7), made.make_card(**changes), number=i,
+                         trained=False, partial=i == 2)
+        for i in (1, 2)
+    ]  # fmt: skip
+    chosen = loaded(tmp_path, made, *records)
+    for name in plot.named(chosen):
+        assert len(name) <= plot.LEAST_NAME + plot.MOST_AFTER + len(" (untrained, partial)")
+        assert "(untrained" in name
+    assert plot.draw(chosen)["svg"], "a layout that collapses is a warning, and so an error"

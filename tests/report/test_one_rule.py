@@ -14,8 +14,9 @@ import pytest
 
 from bench.errors import BenchError
 from bench.records import classes, compare, groups, rows
+from bench.records.ranking import letters_of
 from bench.report.build import load
-from bench.report.figures import cost_plot
+from bench.report.figures import cost_plot, figures, plot
 from bench.report.leaderboard import page as page_module
 from bench.report.tables import export, latex, main, markdown
 from bench.report.tables.main import BEST
@@ -114,6 +115,7 @@ def test_all_surfaces_have_the_same_groups_and_the_same_best_rows(
     for run in runs:
         fronts.setdefault((run.partial, cost_plot.rules_of(run)), set()).add(run.run_id)
     assert {frozenset(of) for of in fronts.values()} == together
+    _same_in_pictures(runs, together)
     _same_in_compare(tmp_path, runs, together)
 
 
@@ -132,7 +134,18 @@ def _same_in_files(board: Any, best: set[str]) -> None:
     cells = [re.split(r" & ", line) for line in latex.table(board).splitlines() if " & " in line]
     medium = len(cells[0]) - 2
     marked = [row[0] for row in cells[1:] if r"\textbf" in row[medium]]
-    assert len(marked) == len(best)
+    names = [re.search(r"[a-e]\.v[0-9]+", cell).group() for cell in marked]
+    assert sorted(names) == sorted(name.partition(" ")[0] for name in wanted)
+
+
+def _same_in_pictures(runs: list[Any], together: set[Key]) -> None:
+    """Check that a picture draws the rows of a group together, under rules of their own."""
+    drawn = figures.bands(runs, len(runs))
+    places, heads = plot._places(drawn)
+    starts = [place for place, _ in heads] or [0]
+    of = [sum(start <= place for start in starts) for place in places]
+    found = {frozenset(r.run_id for r, g in zip(drawn, of, strict=True) if g == one) for one in of}
+    assert found == together
 
 
 def _same_in_compare(results: Path, runs: list[Any], together: set[Key]) -> None:
@@ -148,6 +161,15 @@ def _same_in_compare(results: Path, runs: list[Any], together: set[Key]) -> None
         else:
             with pytest.raises(BenchError, match="different rules"):
                 compare.check(entries, across_cards=False)
+    for group in together:
+        ranked = [run for run in complete if run.run_id in group and groups.is_ranked(run)]
+        for chain in {run.chain_key for run in ranked}:
+            members = [run for run in ranked if run.chain_key == chain][:4]
+            if len(members) < 3:
+                continue
+            best = max(members, key=lambda run: run.scores["medium"][run.headline].mean)
+            pairs = compare.compare([loaded[run] for run in members], "medium")
+            assert next(iter(letters_of(pairs))) == loaded[best].name, "the best is first"
 
 
 def test_every_field_of_a_card_has_a_class() -> None:

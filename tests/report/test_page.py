@@ -43,7 +43,7 @@ def test_the_policy_lets_this_script_run_and_no_other(tmp_path: Path, made: Modu
 def test_texts_of_a_record_cannot_leave_the_data(tmp_path: Path, made: ModuleType) -> None:
     page = page_of(tmp_path, made, *some(made))
     text = page.read_text(encoding="utf-8")
-    assert text.count("</script>") == 2
+    assert text.count("</script>") == 3
     assert "<img" not in text
     assert "<!--" not in text
     assert any(row["name"] == f"delg.{HOSTILE}" for row in data_of(page)["rows"])

@@ -6,60 +6,19 @@ skipped.
 
 from __future__ import annotations
 
-import csv
-import importlib
-import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from bench.report.build import build
+from tests.support.browser import Open, choose, key, names, one, press
 from tests.support.checkout import ROOT
 from tests.support.pages import HOSTILE, data_of, page_of, some
 
 pytestmark = pytest.mark.slow
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    """Return a browser, or skip."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("no chromium with chromedriver (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = importlib.import_module("selenium.webdriver.chrome.service").Service(DRIVER)
-    started = webdriver.Chrome(options=options, service=service)
-    yield started
-    started.quit()
-
-
-@pytest.fixture
-def opened(driver: Any) -> Iterator[Open]:
-    """Return a function that opens a page at a width; afterwards the browser had no complaint."""
-
-    def show(page: Path, view: str = "", width: int = 1280) -> Any:
-        driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500},
-        )
-        driver.get("about:blank")
-        driver.get(f"file://{page}#{view}")
-        return driver
-
-    yield show
-    assert driver.get_log("browser") == []
 
 
 @pytest.fixture(scope="module")
@@ -68,34 +27,6 @@ def page(tmp_path_factory: pytest.TempPathFactory, made: ModuleType) -> Path:
     folder = tmp_path_factory.mktemp("page")
     shutil.copy(ROOT / "results" / "published.toml", folder)
     return page_of(folder, made, *some(made))
-
-
-def names(browser: Any) -> list[str]:
-    found: list[str] = browser.execute_script(
-        "return [...document.querySelectorAll('button.name')].map((b) => b.textContent)"
-    )
-    return found
-
-
-def press(browser: Any, *keys: str) -> None:
-    chain = importlib.import_module("selenium.webdriver").ActionChains(browser)
-    for key in keys:
-        chain = chain.send_keys(key)
-    chain.perform()
-
-
-def key(name: str) -> str:
-    keys = importlib.import_module("selenium.webdriver.common.keys").Keys
-    return str(getattr(keys, name))
-
-
-def one(browser: Any, selector: str) -> Any:
-    return browser.find_element("css selector", selector)
-
-
-def choose(browser: Any, field: str, value: str) -> None:
-    select = importlib.import_module("selenium.webdriver.support.ui").Select
-    select(one(browser, f"#f-{field}")).select_by_value(value)
 
 
 def test_rows_are_grouped_by_card_and_never_ranked_across_without_saying_so(
@@ -208,6 +139,7 @@ def test_an_empty_list_says_so_and_can_be_left(opened: Open, page: Path) -> None
 
 def test_a_row_opens_its_card_its_timings_and_its_links(opened: Open, page: Path) -> None:
     browser = opened(page)
+    assert browser.execute_script("return facts === null"), "facts are read when a row is opened"
     one(browser, "button.name").click()
     shown = one(browser, "tr.more").text
     for words in ("trained on", "measured", "record (.json)", "no sheet", "python -m bench run"):
@@ -329,6 +261,17 @@ def test_a_phone_never_scrolls_sideways(opened: Open, page: Path, view: str) -> 
         assert one(browser, "#f-sort").is_displayed()
 
 
+def overview(count: int) -> dict[str, Any]:
+    """Return the overview of so many methods on two data sets, as the page has it."""
+    lines = [
+        {"name": f"method{i % 40}.v{i}", "rows": [f"run-{i}", f"run-{i}"], "means": [i % 90, i % 7],
+         "draws": [None, None], "query": 1.0, "bytes": 4}
+        for i in range(count)
+    ]  # fmt: skip
+    sets = [["mini", "medium"], ["other", "all"]]
+    return {"metric": "mAP", "system": "plain", "sets": sets, "lines": lines}
+
+
 def test_two_thousand_rows_filter_without_lag_and_print_whole(
     opened: Open, tmp_path: Path, made: ModuleType
 ) -> None:
@@ -339,7 +282,7 @@ def test_two_thousand_rows_filter_without_lag_and_print_whole(
         {**held["rows"][i % 6], "id": f"run-{i}", "name": f"method{i % 40}.v{i}", "marks": []}
         for i in range(2000)
     ]
-    many = json.dumps({**held, "rows": rows}).replace("<", "\\u003c")
+    many = json.dumps({**held, "rows": rows, "overviews": [overview(100)]}).replace("<", "\\u003c")
     before, _, rest = text.partition('id="data">')
     page.write_text(before + 'id="data">' + many + "</script>" + rest.partition("</script>")[2])
     browser = opened(page)
@@ -359,6 +302,15 @@ def test_two_thousand_rows_filter_without_lag_and_print_whole(
         """
     )
     assert each < whole / 2, "typing must not cost what drawing every row costs"
+    ranked = """
+        const calls = [], done = arguments[0], genuine = rankLines;
+        rankLines = (...given) => { calls.push(given[0].length); return genuine(...given); };
+        set({ q: "method7.v7" });
+        set({ q: "method" });
+        const atOnce = calls.slice();
+        setTimeout(() => { rankLines = genuine; done([atOnce, calls]); }, 1500);
+    """
+    assert browser.execute_async_script(ranked) == [[1], [1, 100]], "many are ranked once"
     browser.execute_script("set({q: ''}); window.dispatchEvent(new Event('beforeprint'))")
     assert len(names(browser)) == 2000
     assert "scales" in one(browser, ".differences").text, "what differs is printed as well"
@@ -366,119 +318,3 @@ def test_two_thousand_rows_filter_without_lag_and_print_whole(
     assert len(names(browser)) == 100
     one(browser, "#more").click()
     assert len(names(browser)) == 1100
-
-
-# --- several data sets ----------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a page of eight methods on four data sets, with gaps, made from real ranks."""
-    from tests.support import boards
-
-    folder = tmp_path_factory.mktemp("many")
-    boards.fill(folder, 8, ("mini", "roxford5k", "rparis6k", "pitts30k"))
-    build(folder, html=True)
-    return folder / "index.html"
-
-
-def overview_rows(browser: Any, table: int = 0) -> list[list[str]]:
-    script = """
-        const table = document.querySelectorAll("table.overview")[arguments[0]];
-        return [...table.querySelectorAll("tbody tr")].map((row) => [...row.children].map((cell) =>
-          cell.textContent.trim()));
-    """
-    found: list[list[str]] = browser.execute_script(script, table)
-    return found
-
-
-def test_the_overview_is_that_of_the_report(opened: Open, many: Path) -> None:
-    browser = opened(many)
-    report = (many.parent / "report.md").read_text(encoding="utf-8").replace("\u2060", "")
-    table = report.split("### mAP\n")[1].split("\n\n")[0].strip().splitlines()
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table[2:]]
-    shown = overview_rows(browser)
-    assert len(shown) == len(lines) == 8
-    for (name, mean, letters, *_), row in zip(lines, shown, strict=True):
-        assert row[1] == name
-        assert row[2].split(" ")[0] == mean.split("&nbsp;")[0]
-        if "<sub>" in mean:
-            assert row[2].split(" ")[1] == mean.split("<sub>")[1].removesuffix("</sub>")
-            assert row[3] == letters
-
-
-def test_the_overview_ranks_what_is_in_view_and_leads_to_a_data_set(
-    opened: Open, many: Path
-) -> None:
-    browser = opened(many)
-    assert browser.execute_script("return state.data") == "roxford5k", "mini is last"
-    one(browser, "#f-q").send_keys("dolg")
-    assert [row[1] for row in overview_rows(browser)] == ["dolg.r101"]
-    assert overview_rows(browser)[0][2] == "–", "nothing to be ranked among"
-    one(browser, "#clear").click()
-    browser.find_elements("css selector", "table.overview thead button")[1].click()
-    assert browser.execute_script("return state.data") == "rparis6k"
-    one(browser, "#f-q").send_keys("no method is called so")
-    assert "No method fits" in one(browser, "#overview").text
-
-
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (768, 1024), (390, 844)])
-def test_the_table_is_above_the_fold(
-    opened: Open, many: Path, driver: Any, width: int, height: int
-) -> None:
-    browser = opened(many, width=width)
-    top = browser.execute_script(
-        "return document.querySelector('tr.row').getBoundingClientRect().top"
-    )
-    assert top < 0.75 * height
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-
-
-def test_pinned_rows_stand_side_by_side_with_paired_differences(opened: Open, many: Path) -> None:
-    browser = opened(many)
-    ids = browser.execute_script(
-        "return DATA.rows.filter((row) => row.dataset === 'roxford5k').slice(0, 2).map((r) => r.id)"
-    )
-    browser = opened(many, f"pins={ids[0]},{ids[1]}")
-    script = """
-        const rows = arguments[0].map((id) => byId.get(id));
-        const column = scoreColumns(rows, state).find((each) => each.protocol === "medium");
-        return [rows.map((row) => scoreOf(row, "medium", column.metric)[0]),
-                pairedDifference(rows[1], rows[0], column)];
-    """
-    scores, apart = browser.execute_script(script, ids)
-    assert apart["points"] == pytest.approx(scores[1] - scores[0])
-    low, high = apart["interval"]
-    assert low < apart["points"] < high
-    assert len(browser.find_elements("css selector", "#pins tbody tr")) == 2
-    assert "to" in one(browser, "#pins tbody tr:nth-child(2) small").text + " to"
-    one(browser, "#pins .unpin").click()
-    assert len(browser.find_elements("css selector", "#pins tbody tr")) == 1
-
-
-def test_the_view_can_be_taken_away(opened: Open, many: Path) -> None:
-    browser = opened(many)
-    text = browser.execute_script(
-        "const c = columnsOf(filtered(state), state); return [asCsv(inView, c), asLatex(inView, c)]"
-    )
-    read = list(csv.DictReader(io.StringIO(text[0], newline="")))
-    assert [row["Method"] for row in read] == names(browser)
-    shown = browser.execute_script(
-        "return [...document.querySelectorAll('tr.row')].map((r) => r.querySelectorAll('.c-score')"
-        "[1].firstChild.textContent)"
-    )
-    assert [row["medium"] for row in read] == shown
-    assert text[1].count("\\textbf{") >= 3
-    assert "\\begin{tabular}" in text[1]
-    wanted = browser.execute_script(
-        """
-        const made = [];
-        const old = URL.createObjectURL;
-        URL.createObjectURL = (blob) => { made.push(blob.size); return "#"; };
-        document.querySelector("#take-csv").click();
-        document.querySelector("#take-latex").click();
-        URL.createObjectURL = old;
-        return made;
-        """
-    )
-    assert wanted == [len(text[0].encode()), len(text[1].encode())]

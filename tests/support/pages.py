@@ -27,10 +27,12 @@ def page_of(folder: Path, made: ModuleType, *records: dict[str, Any]) -> Path:
 def data_of(page: Path) -> dict[str, Any]:
     """Return the data of a page, as a browser would read it."""
     text = page.read_text(encoding="utf-8")
-    held = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert held is not None
-    found: dict[str, Any] = json.loads(held.group(1))
-    return found
+    made = [
+        re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.DOTALL)
+        for name in ("data", "facts")
+    ]
+    data, facts = (json.loads(one.group(1)) for one in made if one is not None)
+    return {**data, "facts": facts}
 
 
 def some(made: ModuleType) -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ def test_twin_keys_are_found_in_one_pass() -> None:
 def test_toml_that_is_refused() -> None:
     assert reading.toml_value("a = 1\n[b]\nc = [1, 2]") == {"a": 1, "b": {"c": [1, 2]}}
     for text in ("x = " + nested(4000), "x = " + nested(70), "x = " + "7" * 5000):
-        with pytest.raises(ValueError, match=r"nested too deeply|digits"):
+        with pytest.raises(ValueError, match=r"nested too deeply|beyond what 64 bits"):
             reading.toml_value(text)
 
 

@@ -1,0 +1,69 @@
+"""Many records: what a report does grows with their number, and pictures do not grow at all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.records import ranking, record
+from bench.report.build import build
+from bench.report.figures import cost_plot, curves, plot, small_multiples
+from bench.system import reading
+from tests.support import boards
+
+PER_RECORD = {"parsed": 2, "checked": 1, "hashed": 1, "arrays": 1}
+
+
+def counted(folder: Path, methods: int, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Build a report of so many methods on one data set; return how often the slow parts ran."""
+    dataset = boards.dataset_of("roxford5k", landmarks=3, rows=30)
+    for number in range(1, methods + 1):
+        boards.write(folder, f"m{number}.v", dataset, number, 1 + number / methods)
+    counts: Counter[str] = Counter()
+
+    def watch(module: Any, name: str, what: str) -> None:
+        genuine = getattr(module, name)
+
+        def watched(*given: Any) -> Any:
+            counts[what] += 1
+            return genuine(*given)
+
+        monkeypatch.setattr(module, name, watched)
+
+    with monkeypatch.context() as patch:
+        patch.setenv("RETRIEVAL_BENCH_CACHE", str(folder / "cache"))
+        watch(reading, "json_file", "parsed")
+        watch(record, "check", "checked")
+        watch(record, "array_bytes", "hashed")
+        watch(record, "read_arrays", "arrays")
+        for module in (plot, curves, cost_plot, small_multiples):
+            patch.setattr(module, "encoded", lambda _: counts.update(["drawn"]) or {"png": b""})
+        build(folder, html=True)
+    monkeypatch.undo()
+    return counts
+
+
+def test_a_record_is_read_so_often_whatever_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, many = (counted(tmp_path / str(n), n, monkeypatch) for n in (9, 18))
+    assert few["drawn"] == many["drawn"] <= 6
+    for what, most in PER_RECORD.items():
+        assert (many[what] - few[what]) / 9 <= most, what
+    assert many["arrays"] == few["arrays"], "pictures show so many rows, and no more"
+
+
+def test_many_methods_have_ranks_and_no_letters() -> None:
+    draw = np.random.default_rng(0)
+    count = ranking.MOST_LETTERS + 1
+    scores = draw.random((count, 3))
+    drawn = [scores[:, i, None] + 0.01 * draw.random((count, 50)) for i in range(3)]
+    made = ranking.mean_ranks(scores, drawn)
+    assert {one.letters for one in made} == {""}
+    assert all(one.interval is not None for one in made)
+    fewer = ranking.mean_ranks(scores[:-1], [one[:-1] for one in drawn])
+    assert all(one.letters for one in fewer)
