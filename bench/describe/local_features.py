@@ -43,7 +43,8 @@ def describe_pyramid(
             maps = _checked(local(resized), len(batch), rule.dim, where)
             for image, one in enumerate(zip(*maps, strict=True)):
                 if all(bool(torch.isfinite(part).all()) for part in one):
-                    found[image].append(select(*one[:2], scale, rule, *one[2:]))
+                    places = one[2] if len(one) > 2 else None
+                    found[image].append(select(one[0], one[1], scale, rule, places))
                 else:
                     broken.add(image)
     return [

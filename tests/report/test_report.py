@@ -330,7 +330,7 @@ def test_the_same_records_give_the_same_bytes(
     drawn = [f"{stem}.{kind}" for stem in ("mini", "mini-differences", "mini-cost")
              for kind in plot.FORMATS]  # fmt: skip
     tables = ["mini.tex", "mini.csv", "mini.json"]
-    assert {path.name for path in one} == {"report.md", "mini.md", *tables, *drawn}
+    assert {path.name for path in one} == {"report.md", "mini.md", "gallery.md", *tables, *drawn}
     for left, right in zip(one, two, strict=True):
         assert left.read_bytes() == right.read_bytes(), left.name
     again = build(tmp_path / "one")
