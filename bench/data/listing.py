@@ -46,11 +46,6 @@ class Listing:
     notes: tuple[str, ...]
 
 
-def is_image(name: str) -> bool:
-    """Tell whether a file of this name is an image by its ending, and not hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGES
-
-
 def images(folder: Path, inner: str = "") -> Listing:
     """Return the image files at any depth below `folder / inner`, relative to `folder`.
 

@@ -246,7 +246,6 @@ def mean_over_queries(values: NDArray[np.float64], empty: str) -> float:
     `empty` "skip" leaves such queries out of numerator and denominator (revisited protocol),
     "miss" counts them as 0 (place recognition as netvlad does). NaN if nothing is left.
     """
-    if empty == "miss":
-        values = np.nan_to_num(values, nan=0.0)
+    values = counted(values, empty)
     kept = values[~np.isnan(values)]
     return float(np.mean(kept)) if len(kept) else float("nan")

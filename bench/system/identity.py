@@ -54,11 +54,6 @@ def completed(value: Any) -> Any:
     return _completed(plain(value), "")
 
 
-def sha256_of(value: Any) -> str:
-    """Return the sha256 (64 hex digits) of what is left of a card or key by `elided`."""
-    return sha256_json(elided(value))
-
-
 def method_identity(method: Any) -> str:
     """Return the hash of what makes two methods of records the same one.
 

@@ -29,10 +29,6 @@ def forged_median(content: dict[str, Any]) -> None:
     content["timing"]["search"] = {"ms_per_query": {"p50": 3.0, "p95": 1.0}}
 
 
-def forged_phase(content: dict[str, Any]) -> None:
-    content["timing"]["phases_s"]["search"] = -1.0
-
-
 def forged_training(content: dict[str, Any]) -> None:
     content["method"]["weights"] |= {"trained": True, "source": "untrained: seed 0"}
 
@@ -44,7 +40,6 @@ def forged_training(content: dict[str, Any]) -> None:
         (forged_bytes, "bytes_per_image is 1"),
         (forged_index, "index_bytes is 7"),
         (forged_median, "a median of 3.0 and a 95th percentile of 1.0"),
-        (forged_phase, "timing.phases_s.search is -1.0"),
         (forged_training, "trained, and from 'untrained: seed 0'"),
     ],
 )

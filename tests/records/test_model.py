@@ -104,6 +104,7 @@ def test_committed_records_of_every_version_are_read() -> None:
         ("scores.easy", [[[[]]]], "a mapping, but is a list of 1"),
         ("method.dim", "64", 'a whole number, but is "64"'),
         ("machine", 5, "a mapping, but is 5"),
+        ("timing.phases_s.search", -1.0, "not be below 0, but is -1.0"),
         ("card.limit", True, "a whole number or null, but is true"),
         ("created", "x" * 10**6, ""),
         ("card.metrics", "x" * 10**6, '"xxxxx'),
