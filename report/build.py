@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from bench.errors import BenchError
@@ -158,13 +159,17 @@ def _forget(results: Path, content: Collection[str]) -> None:
                     path.unlink()
 
 
+def _drawn(study: Study, name: str) -> list[Picture]:
+    return [Picture(name, draw(study), "", "")]
+
+
 def _studies(studies: Sequence[Study], dataset: str, files: dict[str, bytes]) -> list[str]:
     """Return the page of the studies of a data set, and add their pictures to `files`."""
     blocks = [f"# Sensitivity: {clean(dataset)}\n", "[All data sets](report.md)\n"]
     for number, study in enumerate(sensitivity.order(studies, dataset)):
         name = f"sensitivity-{dataset}-{study.file.stem}"
         drawn = kept.pictures([], [name, repr(study)],
-                              lambda s=study, n=name: [Picture(n, draw(s), "", "")])  # fmt: skip
+                              partial(_drawn, study, name))  # fmt: skip
         files |= datasets.pictured(drawn)
         stem = f"figures/{name}"
         heading, *rest = sensitivity.section(study, relative_target(PurePosixPath(f"{stem}.png")))

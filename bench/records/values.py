@@ -50,7 +50,7 @@ def per_query(
         if entry is None or key not in known:
             record = {**record, "card": run.card}
             arrays = records.read_arrays(path, record)
-            stated = records.protocols_of(arrays, run.card)
+            stated = records.protocols_of(arrays, dict(run.card))
             if key not in known:
                 blocks = of_blocks.of_record(record, arrays, stated).of_query
                 blocks = 0 * blocks if of_blocks.landmarks_on_places(record) else blocks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from bench.records.text import escape
 from bench.report.figures import kept, small_multiples
@@ -26,11 +27,11 @@ def overviews(made: Sequence[Overview]) -> list[Picture]:
         runs = [run for line in one.lines for run in line.runs if run is not None]
         about = [number, one.metric, one.system, [line.name for line in one.lines],
                  [[column.dataset, column.protocol] for column in one.columns]]  # fmt: skip
-        out += kept.pictures(runs, about, lambda number=number, one=one: [_overview(number, one)])
+        out += kept.pictures(runs, about, partial(_overview, number, one))
     return out
 
 
-def _overview(number: int, one: Overview) -> Picture:
+def _overview(number: int, one: Overview) -> list[Picture]:
     stem = "overview" if number == 1 else f"overview-{number}"
     most = small_multiples.MOST_METHODS
     caption = (
@@ -39,7 +40,7 @@ def _overview(number: int, one: Overview) -> Picture:
         + (f" The first {most} of {len(one.lines)} methods." if len(one.lines) > most else "")
     )
     words = f"{one.metric} of every method on every data set"
-    return Picture(stem, small_multiples.overview(one), words, caption)
+    return [Picture(stem, small_multiples.overview(one), words, caption)]
 
 
 def years(rows: Sequence[PublishedRow]) -> list[Picture]:
@@ -53,11 +54,11 @@ def years(rows: Sequence[PublishedRow]) -> list[Picture]:
         if not panels:
             continue
         about = ["years", metric, [[title, points] for title, points in panels.items()]]
-        out += kept.pictures([], about, lambda m=metric, p=panels: [_years(m, p)])
+        out += kept.pictures([], about, partial(_years, metric, panels))
     return out
 
 
-def _years(metric: str, panels: Mapping[str, Sequence[Dated]]) -> Picture:
+def _years(metric: str, panels: Mapping[str, Sequence[Dated]]) -> list[Picture]:
     name = metric_name(metric)
     stem = f"years-{metric.replace('@', '')}"
     caption = (
@@ -67,7 +68,7 @@ def _years(metric: str, panels: Mapping[str, Sequence[Dated]]) -> Picture:
         "have what is known of each row."
     )
     files = small_multiples.years(panels, f"{name}, %")
-    return Picture(stem, files, f"{name} over the years, as published", caption)
+    return [Picture(stem, files, f"{name} over the years, as published", caption)]
 
 
 def _dated(rows: Sequence[PublishedRow], metric: str) -> dict[str, list[Dated]]:

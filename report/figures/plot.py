@@ -198,7 +198,9 @@ def _places(runs: Sequence[Run]) -> tuple[list[int], list[tuple[int, str]]]:
         before = key
     if len(groups) < 2:
         return list(range(len(runs))), []
-    places, heads, at = [], [], 0
+    places: list[int] = []
+    heads: list[tuple[int, str]] = []
+    at = 0
     for members, words in zip(groups, headings(groups), strict=True):
         heads.append((at, shortened(words, MOST_WORDS)))
         places += range(at + 1, at + 1 + len(members))
