@@ -160,8 +160,8 @@ def _panel(
                 axes.hlines(value, *cost.interval, colors="0.8", linewidth=0.8, zorder=1)
             interval = run.score(main_protocol(protocols([run])), run.headline).interval
             if interval is not None:
-                axes.vlines(cost.p50, 100 * interval[0], 100 * interval[1], colors="0.8", linewidth=0.8,
-                            zorder=1)  # fmt: skip
+                axes.vlines(cost.p50, 100 * interval[0], 100 * interval[1], colors="0.8",
+                            linewidth=0.8, zorder=1)  # fmt: skip
         for marked, face in ((False, colour), (True, "white")):
             at = [(cost.p50, value) for run, cost, value in there if bool(run.marks) == marked]
             if at:
