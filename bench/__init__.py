@@ -35,7 +35,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'bench' has no attribute {name!r}")
     import importlib
 
-    module = importlib.import_module("bench.errors" if name == "BenchError" else "bench.api")
+    from bench.quiet import unchanged
+
+    with unchanged():
+        module = importlib.import_module("bench.errors" if name == "BenchError" else "bench.api")
     return getattr(module, name)
 
 

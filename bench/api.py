@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,9 @@ from bench.result import Result
 from bench.scoring.card import revision
 from bench.store.matrix import Matrix, from_array
 from bench.types import Dataset
+
+if TYPE_CHECKING:
+    from bench.pipeline.score import Scored
 
 Data = Dataset | str | Path
 Rows = Any  # an array, a tensor of any device, or the path of a file
@@ -63,8 +66,18 @@ def evaluate(
     mapping or a TOML file of what you state of the method, and is shown as stated. Nothing is
     written but codes and rows of stages, in the cache; `Result.save` writes a record.
     """
+    with quiet(on=not progress):
+        done, loaded = _evaluated(data, (database, queries, distractors), name, options)
+    return Result(done.content, done.arrays, loaded)
+
+
+def _evaluated(
+    data: Data, rows: tuple[Rows, Rows, Any], name: str, options: dict[str, Any]
+) -> tuple[Scored, Dataset]:
+    """Score rows of database, queries and distractors; return the content of a record."""
     from bench.pipeline import brought, stated
 
+    database, queries, distractors = rows
     facts = options.pop("facts", None)
     loaded, known = _data(data), get_type_hints(Options)
     taken = {name: known[name] for name in (*SEARCHING, "device") if name != "results"}
@@ -73,21 +86,17 @@ def evaluate(
     about = {} if facts is None else stated.read(facts)
     if isinstance(distractors, str | Path) or not isinstance(distractors, Iterable):
         raise BenchError(f"distractors is a {type(distractors).__name__}, and must be a list.")
-    with quiet(on=not progress):
-        rows = brought.Brought(
-            _matrix(database, "database"),
-            _matrix(queries, "queries"),
-            [
-                (_name(part, at), _matrix(part, "distractors"))
-                for at, part in enumerate(distractors)
-            ],
-            brought.check_label(str(name)),
-            similarity,
-            about,
-        )
-        chosen = Options(**options, command="bench.evaluate from Python")
-        done, _, _ = brought.score(datasets.check_queries(loaded), rows, chosen)
-    return Result(done.content, done.arrays, loaded)
+    held = brought.Brought(
+        _matrix(database, "database"),
+        _matrix(queries, "queries"),
+        [(_name(part, at), _matrix(part, "distractors")) for at, part in enumerate(distractors)],
+        brought.check_label(str(name)),
+        similarity,
+        about,
+    )
+    chosen = Options(**options, command="bench.evaluate from Python")
+    done, _, _ = brought.score(datasets.check_queries(loaded), held, chosen)
+    return done, loaded
 
 
 def validate(model: Any, data: Data, *, database: Iterable[Any], queries: Iterable[Any]) -> Result:
@@ -98,7 +107,9 @@ def validate(model: Any, data: Data, *, database: Iterable[Any], queries: Iterab
     brought to unit norm. Whether the model is in training is as before at the end. No file is
     written.
     """
-    return evaluate(data, database=_described(model, database), queries=_described(model, queries))
+    with quiet():
+        rows = [_described(model, batches) for batches in (database, queries)]
+        return evaluate(data, database=rows[0], queries=rows[1])
 
 
 @dataclass(frozen=True)
@@ -126,22 +137,24 @@ class Described:
         (3, height, width), uint8 or floats from 0 to 1, or one of the images of `data`, which is
         cropped to its box.
         """
-        from bench.describe import engine
-        from bench.system.progress import Progress
         from bench.types import Image
 
         if isinstance(images, str | Path) or not isinstance(images, Iterable):
             raise BenchError(f"images are a {type(images).__name__}, and must be a list of images.")
         if data is not None:
             data = _data(data)
-        with quiet(on=not progress), tempfile.TemporaryDirectory() as folder:
+        with quiet(on=not progress), tempfile.TemporaryDirectory() as folder, _decoders():
+            from bench.describe import engine
+            from bench.images import brought
+            from bench.system.progress import Progress
+
             listed = []
             for number, image in enumerate(images):
                 if isinstance(image, Image):
                     place = Path("." if data is None else data.folder) / image.path
                     listed.append(replace(image, found=str(place.absolute())))
                     continue
-                path = _file(image, Path(folder) / f"{number:07d}.png")
+                path = brought.file_of(image, Path(folder) / f"{number:07d}.png")
                 listed.append(Image(path.name, str(path), found=str(path)))
             with Progress("describe", len(listed)) as counted:
                 rows, faults = engine.rows_of(self.loaded, Path(folder), listed, counted)
@@ -154,11 +167,11 @@ def load_method(
     name: str, *, weights: str | Path | None = None, device: str | None = None
 ) -> Described:
     """Return a method by name, name.variant or the path of a plug-in, ready on a device."""
-    from bench.describe import loading
-
     name = str(_named(name, "a method"))
     device = checked({"device": device}, {"device": str | None})["device"]
     with quiet():
+        from bench.describe import loading
+
         text = None if weights is None else str(weights)
         return Described(loading.load(name, text, device))
 
@@ -176,11 +189,11 @@ def run(
     Descriptors are kept in the cache. A record is written where `results` names a folder. Options
     are those of the command: weights, device, stages, rerank, distractors, limit and so on.
     """
-    from bench.pipeline import plan
-    from bench.pipeline import run as runs
-
     method = str(_named(method, "a method"))
-    with quiet(on=not progress), _folder(results) as folder:
+    with quiet(on=not progress), _folder(results) as folder, _decoders():
+        from bench.pipeline import plan
+        from bench.pipeline import run as runs
+
         hints = get_type_hints(Options)
         taken = {name: hints[name] for name in hints if name not in ("command", "results")}
         chosen = Options(**checked(options, taken), command="bench.run from Python", results=folder)
@@ -195,9 +208,9 @@ def read_record(path: str | Path, *, data: Data | None = None) -> Result:
     Images have their ids where the data set is here, with the labels that the record has.
     """
     file = _named(path, "a record")
-    content = record.read(file)
-    arrays = record.read_arrays(file, content)
     with quiet():
+        content = record.read(file)
+        arrays = record.read_arrays(file, content)
         return Result(content, arrays, _data_of(content["card"], data), file)
 
 
@@ -214,7 +227,7 @@ def compare(*results: Result | str | Path, metric: str | None = None) -> pd.Data
 
     Raises BenchError where two results were made under different rules.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with quiet(), tempfile.TemporaryDirectory() as folder:
         paths = [_path(result, Path(folder)) for result in results]
         entries = comparisons.load(paths)
         comparisons.check(entries, across_cards=False)
@@ -319,37 +332,22 @@ def _first(batch: Any) -> Any:
     return batch[0] if isinstance(batch, tuple | list) else batch
 
 
-def _file(image: Any, path: Path) -> Path:
-    """Return the file of an image: its own, or one that is written without loss."""
-    from PIL import Image
-
-    if isinstance(image, str | Path):
-        return Path(image).absolute()
-    if hasattr(image, "detach"):  # a tensor of torch, channels first
-        tensor = image.detach().cpu()
-        array = tensor.numpy() if "uint8" in str(tensor.dtype) else (tensor.float() * 255).numpy()
-        image = np.rint(np.moveaxis(array, 0, -1)).clip(0, 255).astype(np.uint8)
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise BenchError(
-                f"an image is an array of {image.dtype} of shape {image.shape}, and must be uint8 "
-                "(height, width, 3)."
-            )
-        image = Image.fromarray(image)
-    if not isinstance(image, Image.Image):
-        raise BenchError(
-            f"an image is a {type(image).__name__}, and must be a path, a Pillow image, an array "
-            "or a tensor."
-        )
-    image.convert("RGB").save(path, compress_level=1)
-    return path
-
-
 def _path(result: Result | str | Path, folder: Path) -> Path:
     """Return the path of a result; one that is not written is written to `folder`."""
     if isinstance(result, Result):
         return result.path or result.save(folder)
     return _named(result, "a record")
+
+
+@contextmanager
+def _decoders() -> Iterator[None]:
+    """Let go of the threads that decode images at the end."""
+    from bench.describe import prefetch
+
+    try:
+        yield
+    finally:
+        prefetch.close()
 
 
 @contextmanager

@@ -88,3 +88,8 @@ def _pool(workers: int) -> Executor:
     if workers == 0:
         return ThreadPoolExecutor(os.cpu_count() or 1, "decode")
     return ProcessPoolExecutor(workers, get_context("spawn"), interrupt.follow_parent)
+
+
+def close() -> None:
+    """Let go of the threads or processes, which end once they are idle."""
+    _pool.cache_clear()

@@ -295,3 +295,85 @@ def test_a_data_set_that_is_not_the_records_gives_no_ids(town, tmp_path: Path) -
     found = bench.read_record(path, data=tmp_path / "town.json")
     assert found.data is None
     assert found.queries[0] == "0"
+
+
+@pytest.mark.parametrize(
+    ("image", "value"),
+    [
+        (torch.full((3, 40, 50), torch.nan), "nan"),
+        (torch.full((3, 40, 50), 255.0), "255"),
+        (-torch.rand(3, 40, 50), "from -0"),
+        (torch.rand(40, 50, 3), r"\(40, 50, 3\)"),
+        (torch.rand(1, 3, 40, 50), r"\(1, 3, 40, 50\)"),
+        (torch.zeros(3, 40, 50, dtype=torch.int64), "int64"),
+        (torch.rand(3, 40, 50, device="meta"), "meta"),
+        (torch.rand(3, 0, 50), r"\(3, 0, 50\)"),
+        (np.zeros((40, 50), np.uint8), r"\(40, 50\)"),
+        (np.zeros((40, 50, 3), np.float32), "float32"),
+        (5, "int"),
+        (None, "NoneType"),
+        ("no.png", "no.png"),
+    ],
+)
+def test_images_that_are_none_are_one_sentence(tmp_path: Path, image: Any, value: str) -> None:
+    method = bench.load_method("random-unit", device="cpu")
+    with pytest.raises(bench.BenchError, match=value):
+        method.describe([image])
+
+
+def test_other_images_than_a_list_are_refused() -> None:
+    method = bench.load_method("random-unit", device="cpu")
+    for images, value in ((None, "NoneType"), ("a.png", "str"), (5, "int")):
+        with pytest.raises(bench.BenchError, match=value):
+            method.describe(images)  # type: ignore[arg-type]
+    assert method.describe([]).shape == (0, method.dim)
+
+
+PARTS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "limit": (["--limit", "3"], {"limit": 3}),
+    "absent": (["--allow-partial"], {"allow_partial": True}),
+    "broken": (["--allow-missing"], {"allow_missing": True}),
+    "codes": (["--stage", "aqe:3,alpha=1", "--compression", "int8"],
+              {"stages": ["aqe:3,alpha=1"], "compression": "int8"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_run_has_the_scores_of_the_command_line(cli, tiny: Path, part: str) -> None:
+    words, options = PARTS[part]
+    if part == "absent":
+        (tiny / "jpg" / "051.png").unlink()
+    if part == "broken":
+        (tiny / "jpg" / "052.png").write_bytes(b"no image")
+    written = record.read(path_of(
+        cli("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu", *words)
+    ))  # fmt: skip
+    found = bench.run(str(tiny / "halves.py"), tiny, device="cpu", **options)
+    assert found.content["scores"] == written["scores"]
+    assert found.card_id == written["card_id"]
+    assert found.content["partial"] == written["partial"] == (part != "codes")
+
+
+def test_a_validation_searches_once_and_in_one_product(town, tmp_path: Path, monkeypatch) -> None:
+    """It costs what the search costs: 1.1 times one product in float64 of 10,000 rows by 500."""
+    from bench.search import exact
+
+    town(13)
+    calls = []
+    searched = exact.search
+    monkeypatch.setattr(
+        exact, "search", lambda *a, **k: (calls.append(len(a)), searched(*a, **k))[1]
+    )
+    database, queries = (torch.from_numpy(np.load(tmp_path / f"{n}.npy")) for n in ("db", "q"))
+    seen: list[int] = []
+
+    def network(batch: torch.Tensor) -> torch.Tensor:
+        seen.append(len(batch))
+        return batch
+
+    result = bench.validate(network, tmp_path / "town.json", database=database.split(50),
+                            queries=queries.split(4))  # fmt: skip
+    assert seen == [50, 50, 20, 4, 2], "every image once"
+    assert len(calls) == 1
+    assert result.path is None
+    assert {path.name for path in tmp_path.iterdir()} == {"db.npy", "q.npy", "town.json"}
