@@ -220,7 +220,7 @@ def phases(runs: Sequence[Run]) -> dict[str, bytes]:
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         drawn = [phase for phase in PHASES if any(phase in run.cost.phases for run in shown)]
-        figure.legend(loc="outside upper right", ncols=len(drawn), frameon=False,
+        figure.legend(loc="outside upper right", ncols=5 if len(drawn) < 6 else 4, frameon=False,
                       handlelength=1.2, columnspacing=0.8)  # fmt: skip
         return encoded(figure)
 

@@ -176,10 +176,21 @@ def titled(run: Run, longest: int = LONGEST_NAME, more: str = "") -> str:
     return shortened(f"{run.method}.{run.variant}", room) + after
 
 
+def _card(run: Run) -> str:
+    return f"card {run.card8}"
+
+
+def _run(run: Run) -> str:
+    return run.run_id[-6:]
+
+
+TELLING = (pixels, _card, _run)  # what tells rows of one name apart, in this order
+
+
 def named(runs: Sequence[Run], longest: int = LONGEST_NAME) -> list[str]:
     """Return the titles of the runs, with pixels, and then the card, where others are the same."""
     names = [titled(run, longest) for run in runs]
-    for more in (pixels, lambda run: f"card {run.card8}", lambda run: run.run_id[-6:]):
+    for more in TELLING:
         counts = Counter(names)
         names = [titled(run, longest, f", {more(run)}") if counts[name] > 1 else name
                  for name, run in zip(names, runs, strict=True)]  # fmt: skip
