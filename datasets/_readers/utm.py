@@ -8,6 +8,7 @@ list of names serves as well as the folder: `<name>_dbImages.npy` and `<name>_qI
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from bench.datasets._readers import by_distance, numpy_files, places, zones
 from bench.errors import BenchError
 from bench.facts import Expected, Facts
 
+TEST = ("images/test", "test", "processed/test", "")
+VALIDATION = ("images/val", "val")
 APART_M = 1e7  # more than a zone is wide or high
 CITATION = (
     "G. Berton, R. Mereu, G. Trivigno, C. Masone, G. Csurka, T. Sattler, B. Caputo: Deep Visual "
@@ -141,19 +144,24 @@ def other_names(
 def of_folder(folder: Path, known: Sequence[str] = ()) -> dict[str, Any] | None:
     """Return anybody's folder of images whose names carry positions; None where no name does.
 
-    It holds `database` and `queries`, itself or in `images/test` or `test`. It is called by its own
-    name, in small letters; one that is `known` for another data set gets `-own` behind it.
+    It holds `database` (or `gallery`, as svox) and `queries`, itself or in the folder of a split:
+    `images/test`, `test`, or `processed/test`, as sf-xl, and of validation where there is no test,
+    as msls. It is called by its own name, in small letters; one that is `known` for another data
+    set gets `-own` behind it.
     """
-    images = found([folder], ("images/test", "test", ""))
-    if images is None:
+    for splits, database in itertools.product((TEST, VALIDATION), ("database", "gallery")):
+        images = found([folder], splits, database)
+        if images is not None:
+            break
+    else:
         return None
-    read = in_folders(images, "database", "queries")
+    read = in_folders(images, database, "queries")
     if not any("@" in file for kind in ("database", "queries") for file in read[kind]):
         return None
     name = plain.own_name(folder, known, "places")
-    for kind in ("database", "queries"):
+    for kind, inner in (("database", database), ("queries", "queries")):
         if not read[kind]:
-            raise BenchError(f"{images / kind} holds no images ({', '.join(listing.IMAGES)}).")
+            raise BenchError(f"{images / inner} holds no images ({', '.join(listing.IMAGES)}).")
     return {
         "name": name,
         "variant": "a folder of images whose names carry positions",

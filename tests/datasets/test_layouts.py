@@ -83,6 +83,30 @@ def test_a_folder_of_ones_own_needs_no_plug_in(split: str, workspace, cli: Calla
     assert "all 6 images are there" in said.out
 
 
+@pytest.mark.parametrize(
+    ("name", "split", "database"),
+    [
+        ("pitts30k", "images/test", "database"),
+        ("tokyo247", "images/test", "database"),
+        ("nordland", "images/test", "database"),
+        ("msls", "images/val", "database"),
+        ("sf-xl", "processed/test", "database"),
+        ("svox", "images/test", "gallery"),
+    ],
+)
+def test_layouts_of_the_downloader_by_path(name: str, split: str, database: str, workspace) -> None:
+    folder = lay(workspace.folder / name, split)
+    (folder / split / "database").rename(folder / split / database)
+    if split != "images/val":  # validation and training beside the test are not it
+        lay(workspace.folder / name, "images/val")
+    lay(workspace.folder / name, "images/train")
+    dataset = datasets.load(str(folder))
+    assert dataset.name == f"{name}-own"
+    assert dataset.folder == folder / split
+    assert dataset.database[0].file.startswith(f"{database}/@")
+    assert [truth.positive.tolist() for truth in dataset.protocols[0].truth] == [[0], [1]]
+
+
 def test_a_folder_of_ones_own_takes_no_known_name(workspace) -> None:
     assert datasets.load(str(lay(workspace.folder / "mini"))).name == "mini-own"
 
