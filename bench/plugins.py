@@ -61,9 +61,14 @@ def find(kind: Kind) -> dict[str, tuple[Source, ...]]:
         if not path.name.startswith(("_", ".")):
             name = name_of(path)
             found[name] = (*found.get(name, ()), path)
-    for point in _points(kind.group, tuple(sys.path)):
+    for point in points(kind.group):
         found[point.name] = (*found.get(point.name, ()), point)
     return dict(sorted(found.items()))
+
+
+def points(group: str) -> tuple[EntryPoint, ...]:
+    """Return the entry points of a group that the installed packages have."""
+    return _points(group, tuple(sys.path))
 
 
 @cache

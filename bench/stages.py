@@ -1,4 +1,4 @@
-"""The list of stages: what `--stage` knows by name, and files of the user's own.
+"""The list of stages: what `--stage` knows by name, those of packages, and files of a user's own.
 
 A new stage is one module and one line here.
 """
@@ -10,11 +10,14 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from bench import plugins
 from bench.errors import BenchError, unknown
 from bench.rerank import diffusion, expansion, k_reciprocal, rescore, superglobal, verification
 from bench.stage import Stage
@@ -43,20 +46,33 @@ MARKS = {
     "uses labels": frozenset({"labels"}),
     "transductive": frozenset({"database", "queries"}),
 }
+ENTRY_POINTS = "retrieval_bench.stages"  # the group in which a package names its stages
+FILE_SHA256 = "file_sha256"  # what a card says of the code of a stage that is none of ours
 _OWN = "_bench_stage_"  # begins the name of the module of a file of a user's own
+_digests: dict[type, str] = {}  # of the files that define stages of users and packages
 NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 VERIFICATION = "rerank"  # needs the local features of a method, so the plan of a run makes it
 
 
 def parse(text: str) -> Stage:
-    """Return the stage of `NAME[:value,key=value,…]`, or of `FILE.py[:value,key=value,…]`."""
+    """Return the stage of `NAME[:value,key=value,…]`, or of `FILE.py[:value,key=value,…]`.
+
+    A name that is none of ours is looked for among the entry points of installed packages.
+    """
     name, first, options = split(text)
     if name.endswith(".py"):
         return _from_file(Path(name), first, options)
-    if name not in STAGES:
-        raise unknown("stage", name, STAGES)
-    stage: Stage = STAGES[name].make(first, options)
-    return stage
+    if name in STAGES:
+        stage: Stage = STAGES[name].make(first, options)
+        return stage
+    offered = plugins.points(ENTRY_POINTS)
+    named = [point for point in offered if point.name == name]
+    if not named:
+        raise unknown("stage", name, [*STAGES, *(point.name for point in offered)])
+    if len(named) > 1:
+        places = " and ".join(point.value for point in named)
+        raise BenchError(f"--stage {name} is offered twice, by {places}; uninstall one of them.")
+    return _from_package(named[0], first, options)
 
 
 def split(text: str) -> tuple[str, str | None, dict[str, str]]:
@@ -102,7 +118,11 @@ def _words(entry: Mapping[str, Any]) -> str:
     if stage is not None:
         out = stage.words(entry)
     else:
-        rest = [f"{key} {value}" for key, value in entry.items() if key not in ("stage", "uses")]
+        rest = [
+            f"{key} {value}"
+            for key, value in entry.items()
+            if key not in ("stage", "uses", FILE_SHA256)
+        ]
         out = ", ".join([str(entry.get("stage")), *rest])
     marks = [mark for mark, used in MARKS.items() if used & set(entry.get("uses", ()))]
     return ", ".join([out, *marks])
@@ -115,8 +135,13 @@ def is_transductive(entries: Sequence[Mapping[str, Any]]) -> bool:
 
 def code_of(stage: Stage) -> Any:
     """Return what of its code determines its rows: its number, and the hash of a user's file."""
-    module = type(stage).__module__
-    return [stage.code, module.removeprefix(_OWN)] if module.startswith(_OWN) else stage.code
+    digest = digest_of(stage)
+    return stage.code if digest is None else [stage.code, digest[:32]]
+
+
+def digest_of(stage: Stage) -> str | None:
+    """Return the sha256 of the file that defines a stage of a user or a package; None: ours."""
+    return _digests.get(type(stage))
 
 
 @contextmanager
@@ -127,7 +152,7 @@ def own_code(stage: Stage) -> Iterator[None]:
     except BenchError:
         raise
     except Exception as error:
-        if not type(stage).__module__.startswith(_OWN):
+        if digest_of(stage) is None:
             raise
         at = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -140,36 +165,70 @@ def _from_file(path: Path, first: str | None, options: Mapping[str, str]) -> Sta
     """Load a stage of the user's own: the file has a function `make(first, options)`."""
     if not path.is_file():
         raise BenchError(f"the stage file {path} does not exist.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
-    spec = importlib.util.spec_from_file_location(f"{_OWN}{digest}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look a module up while it runs
-    try:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def load() -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"{_OWN}{digest[:32]}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look a module up while it runs
         spec.loader.exec_module(module)
-        stage: Stage = module.make(first, options)
+        return module
+
+    return _made(f"the stage file {path}", load, digest, first, options)
+
+
+def _from_package(point: EntryPoint, first: str | None, options: Mapping[str, str]) -> Stage:
+    """Load a stage that an installed package offers: the module has `make(first, options)`."""
+    where = f"the stage {point.name} of the entry point {point.value}"
+    with _sentences(where):
+        module = point.load()
+        digest = hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()
+    return _made(where, lambda: module, digest, first, options)
+
+
+@contextmanager
+def _sentences(where: str) -> Iterator[None]:
+    """Make one sentence of what code that is not ours raises."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:
+        what = " ".join(str(error).split())
+        raise BenchError(f"{where} fails: {type(error).__name__}: {what}.") from error
+
+
+def _made(
+    where: str,
+    load: Callable[[], ModuleType],
+    digest: str,
+    first: str | None,
+    options: Mapping[str, str],
+) -> Stage:
+    """Return the stage that `make` of a module gives, checked; `digest` is that of its file."""
+    with _sentences(where):
+        stage: Stage = load().make(first, options)
         names = _ATTRIBUTES["all"] + _ATTRIBUTES.get(getattr(stage, "place", ""), ())
         lacking = [name for name in names if not hasattr(stage, name)]
         entry = {} if lacking else dict(stage.entry())
         canonical_json(entry)
         wrong = [] if lacking else _wrong(stage)
-    except BenchError:
-        raise
-    except Exception as error:
-        what = " ".join(str(error).split())
-        raise BenchError(f"the stage file {path} fails: {type(error).__name__}: {what}.") from error
     if lacking:
-        raise BenchError(f"the stage of {path} lacks {', '.join(lacking)}: see bench/stage.py.")
+        raise BenchError(f"{where} lacks {', '.join(lacking)}: see bench/stage.py.")
     if wrong:
-        raise BenchError(f"the stage of {path}: {'; '.join(wrong)}; see bench/stage.py.")
+        raise BenchError(f"{where}: {'; '.join(wrong)}; see bench/stage.py.")
     if stage.name in STAGES or not re.fullmatch(NAME, stage.name):
         raise BenchError(
-            f"the stage of {path} is called {stage.name!r}; a name has letters, digits, '.', '_' "
+            f"{where} is called {stage.name!r}; a name has letters, digits, '.', '_' "
             "and '-', and is none of ours."
         )
-    if entry.get("stage") != stage.name:
-        raise BenchError(f"the entry of {path} does not say {{'stage': {stage.name!r}, …}}.")
+    if entry.get("stage") != stage.name or FILE_SHA256 in entry:
+        raise BenchError(
+            f"the entry of {where} must say {{'stage': {stage.name!r}, …}}, without {FILE_SHA256}."
+        )
+    _digests[type(stage)] = digest
     return stage
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.errors import first_few
 from bench.store import file_hashes
@@ -33,6 +34,12 @@ def prints_of(dataset: Dataset) -> Prints:
     paths = [dataset.folder / image.path for image in images.values()]
     digests = file_hashes.of_files(paths, cache_root())
     return {file: one for file, one in zip(images, digests, strict=True) if one is not None}
+
+
+def contents(folder: Path, images: Sequence[Image]) -> set[str]:
+    """Return the sha256 of the files of a list that can be read."""
+    digests = file_hashes.of_files([folder / image.path for image in images], cache_root())
+    return {one for one in digests if one is not None}
 
 
 def queries_in_database(dataset: Dataset, prints: Prints) -> list[Itself]:

@@ -95,7 +95,27 @@ class Chain:
                 costs.append(fitted[-1].cost(replace(shape, facts=facts_of)))
             if stage.place == "rows":
                 shape = replace(shape, dim=cast("RowStage", fitted[-1]).dim(shape.dim))
-        return replace(self, stages=tuple(fitted), costs=tuple(costs))
+        chain = replace(self, stages=tuple(fitted), costs=tuple(costs))
+        if self.index is not None:
+            for place in range(len(chain.lists) + 1):
+                if place == 0 or chain.lists[place - 1].searches_again:
+                    chain.check_length(min(self.index.k, shape.rows), place, dataset, shape.rows)
+        return chain
+
+    def check_length(self, length: int, place: int, dataset: Dataset, n_rows: int) -> None:
+        """Refuse lists of an index that are too short for what is done with them.
+
+        `length` is that of the search (place 0), or of the search of a list stage (1, 2, …).
+        """
+        wanted = min(self.needed(place, dataset), n_rows)
+        if length < wanted:
+            names = [stage.name for stage in self.lists[place : place + 1]]
+            what = names[0].replace("rerank", "re-ranking") if names else "suppression"
+            raise BenchError(
+                f"{what} needs lists of {wanted} images, and those of the index have {length}; "
+                "look into more lists (nprobe), or ask for a longer list (k) or a shorter "
+                "--shortlist."
+            )
 
     def coded(self, lists: Lists) -> tuple[Lists, dict[str, float]]:
         """Return the rows as they are searched, and the seconds that took; refuse too few rows."""
@@ -149,12 +169,14 @@ def _facts(stage: Stage, shape: Shape, facts: Mapping[Need, Facts]) -> tuple[Fac
 def entry_of(stage: Stage) -> dict[str, Any]:
     """Return what a card says of a stage, with what it uses besides a query and its rows.
 
-    The rule of candidates says it of verification.
+    The rule of candidates says it of verification. Of a stage that is none of ours the card has the
+    hash of its file.
     """
     entry = dict(stage.entry())
     if stage.uses and "candidates" not in entry:
         entry["uses"] = sorted(stage.uses)
-    return entry
+    digest = stages.digest_of(stage)
+    return entry if digest is None else {**entry, stages.FILE_SHA256: digest}
 
 
 def with_codes(options: Options) -> Options:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import datasets
+from bench.data import copies
 from bench.describe import engine, extract, warm
 from bench.describe.pixels import Chosen
-from bench.pipeline import distractors
 from bench.pipeline.lists import pairs_of
 from bench.pipeline.options import Options
 from bench.stage import Facts, Need, Stage
@@ -122,9 +122,9 @@ def _whole(name: str) -> Dataset:
 
 
 def _shared(learned_on: Sequence[ListOf], own: Sequence[ListOf]) -> bool:
-    """Return whether lists to learn from have an image that is evaluated."""
+    """Return whether lists to learn from have an image that is evaluated, under any name."""
     there, evaluated = (
-        {file for _, folder, images in lists for file in distractors.files(folder, images)}
+        {one for _, folder, images in lists for one in copies.contents(folder, images)}
         for lists in (learned_on, own)
     )
     return not there.isdisjoint(evaluated)

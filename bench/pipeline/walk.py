@@ -23,7 +23,7 @@ from bench.search import faiss_index
 from bench.search.faiss_index import Retrieved
 from bench.stage import Need, Step
 from bench.store.matrix import count_rows
-from bench.types import Dataset, LabelledRanks, Ranking
+from bench.types import LabelledRanks, Ranking
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _search(space: SearchSpace, ground: Ground, chain: Chain) -> First:
     space = replace(space, index=faiss_index.build(chain.index, space.parts))
     found, retrieved = space.approximately(space.queries, depth)
     phases["approximate search"] = time.perf_counter() - start
-    _check_length(found, chain, 0, (ground.dataset, count_rows(space.parts)))
+    chain.check_length(_length(found), 0, ground.dataset, count_rows(space.parts))
     before = ground.ranking(found, depth, approximate=True)
     return First(space, found, before, timed.found.norms, phases, exact, retrieved)
 
@@ -125,7 +125,8 @@ def _steps(first: First, ground: Ground, chain: Chain) -> list[Step]:
         with stages.own_code(stage):
             step = stage.apply(found, space, length)
         if stage.searches_again and approximate:
-            _check_length(step.ranking, chain, place, (ground.dataset, count_rows(space.parts)))
+            rows = count_rows(space.parts)
+            chain.check_length(_length(step.ranking), place, ground.dataset, rows)
         if not stage.searches_again and not step.arrays:
             raise BenchError(f"the stage {stage.name} gives no number per place for the record.")
         kept = length if stage.searches_again else last.shortlist[0].row.shape[1]
@@ -134,14 +135,5 @@ def _steps(first: First, ground: Ground, chain: Chain) -> list[Step]:
     return out
 
 
-def _check_length(found: Ranking, chain: Chain, place: int, of: tuple[Dataset, int]) -> None:
-    """Refuse lists that an index cut short of what the next stage, or suppression, needs."""
-    dataset, n_rows = of
-    length, wanted = found.shortlist[0].row.shape[1], min(chain.needed(place, dataset), n_rows)
-    if length < wanted:
-        names = [stage.name for stage in chain.lists[place : place + 1]]
-        what = names[0].replace("rerank", "re-ranking") if names else "suppression"
-        raise BenchError(
-            f"{what} needs lists of {wanted} images, and the index found only {length} for "
-            "some query; look into more lists (nprobe) or ask for a longer list (k)."
-        )
+def _length(found: Ranking) -> int:
+    return found.shortlist[0].row.shape[1]
