@@ -139,11 +139,12 @@ def holding(places: Iterable[Path], *choices: Sequence[str]) -> tuple[Path, int]
     return next(filter(None, direct), None) or first(folder for folder, _ in walk(there))
 
 
-def by_numbers(files: Iterable[str]) -> list[str]:
+def by_numbers(files: Iterable[str], *, strict: bool = True) -> list[str]:
     """Return names in the order of the numbers in them: 2.jpg before 10.jpg.
 
-    Where the numbers are padded to one length that is the order of the names. Raises BenchError for
-    two names with the same numbers, 1.jpg and 01.jpg, whose order nobody knows.
+    Where the numbers are padded to one length that is the order of the names. Where `strict`, it
+    raises BenchError for two names with the same numbers, 1.jpg and 01.jpg, whose order nobody
+    knows; else these are in the order of their names.
     """
 
     def key(file: str) -> list[tuple[int, str]]:
@@ -153,7 +154,7 @@ def by_numbers(files: Iterable[str]) -> list[str]:
 
     keyed = sorted((key(file), file) for file in files)
     for (one, file), (other, next_file) in itertools.pairwise(keyed):
-        if one == other:
+        if strict and one == other:
             raise BenchError(
                 f"{file} and {next_file} have the same number, so the order of the list is not "
                 "known; keep one of them."

@@ -70,7 +70,7 @@ def _grouped(groups: Mapping[str, Sequence[str]], per_class: int, notes: Sequenc
     positive: list[list[str]] = []
     single = 0
     for name in sorted(groups):
-        files = listing.by_numbers(dict.fromkeys(groups[name]))
+        files = listing.by_numbers(dict.fromkeys(groups[name]), strict=False)
         asked = files[:per_class] if len(files) > per_class else []
         single += not asked
         database += files[len(asked) :]
@@ -118,7 +118,7 @@ def from_positions(positions: Positions, within_m: float, unit: str) -> Made:
     """
     from scipy.spatial import cKDTree  # so that listing data sets stays quick
 
-    names = listing.by_numbers(positions)
+    names = listing.by_numbers(positions, strict=False)
     database = [n for n in names if n.startswith("database/")]
     queries = [n for n in names if n.startswith("queries/")]
     apart = bool(database and queries)

@@ -64,6 +64,15 @@ def test_a_folder_per_class_gives_scores(cli, photographs: Path, workspace) -> N
         "arch/9.jpg", "arch/10.jpg", "bridge/9.jpg", "bridge/10.jpg"]  # fmt: skip
 
 
+def test_names_of_one_number_are_in_the_order_of_names(cli, photographs: Path) -> None:
+    for name in ("arch/009.jpg", "arch/9.png"):
+        Image.open(photographs / "arch" / "10.jpg").rotate(90).save(photographs / name)
+    said, data = made(cli, photographs)
+    assert data["queries"][0]["file"] == "arch/009.jpg"
+    assert data["database"][:3] == ["arch/9.jpg", "arch/9.png", "arch/10.jpg"]
+    assert "copies of others" not in said.out
+
+
 def test_tables_of_groups_and_of_pairs(cli, photographs: Path, tmp_path: Path) -> None:
     groups = written(
         tmp_path / "g.csv", "group,file", "x,arch/9.jpg", "x,dome/9.jpg", "y,arch/10.jpg"
