@@ -16,7 +16,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -35,12 +35,16 @@ MOST_S = 1800.0  # loading and three descriptors; who needs longer is not measur
 RUNS = 2
 RESET = 1.02  # the peak that was set back is at most so many times what is held
 
+Local = Literal["none", "too", "only"]
 Memory = dict[str, dict[str, int] | None]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A method as the user named it, and the image that is described; `local`: its features too."""
+    """A method as the user named it, and the image that is described.
+
+    `local` are its local features: "none", "too" besides its descriptor, or "only".
+    """
 
     method: str
     weights: str | None
@@ -50,7 +54,7 @@ class Asked:
     folder: Path
     image: Image
     threads: int
-    local: bool = False
+    local: Local = "none"
 
 
 def asked(
@@ -60,7 +64,7 @@ def asked(
     folder: Path,
     image: Image,
     *,
-    local: bool = False,
+    local: Local = "none",
 ) -> Asked:
     """Return what is asked about a method that this process has loaded."""
     threads = torch.get_num_threads()
@@ -141,7 +145,7 @@ def _once(of: Asked) -> tuple[dict[str, int], memory.Memory]:
     loaded = loading.load(
         of.method, of.weights, of.device, of.settings, lambda _own, _method: of.rule
     )
-    rule = methods.local_of(loaded.method, loaded.info) if of.local else None
+    rule = methods.local_of(loaded.method, loaded.info) if of.local != "none" else None
     _describe(loaded, of, rule)  # the libraries keep weights in the order they like
     held = _held(of.device)
     memory.reset_peaks(of.device)
@@ -154,7 +158,8 @@ def _once(of: Asked) -> tuple[dict[str, int], memory.Memory]:
 
 def _describe(loaded: engine.Loaded, of: Asked, rule: LocalRule | None) -> None:
     pixels = decode.load(of.folder / of.image.path, of.image.box, loaded.rule)
-    engine.describe(loaded, [pixels])
+    if of.local != "only":
+        engine.describe(loaded, [pixels])
     if rule is not None:
         engine.on_batch(loaded, [pixels], local_store.work_of(loaded, rule))
 

@@ -5,7 +5,8 @@ describe        pixels to descriptor: the run's own method, and the second of a 
 stage           a stage on descriptors: one row through it; on lists: one list through it
 encode          the query's own code, where a compression codes queries
 search          one query against the rows, to its list; codes are decoded in it
-local features  pixels to the query's local features, where a stage verifies geometry
+local features  pixels to the query's local features, where a stage verifies geometry; from its
+                file, where another method makes them
 
 A stage that does all queries together takes their time divided by their number. The p50 of the sum
 is the sum of the p50s, which it is about; the ends of the intervals are added, which is cautious.
@@ -32,10 +33,11 @@ from bench.pipeline.space import How
 from bench.pipeline.walk import Given, Walked
 from bench.search import compress
 from bench.store.matrix import count_rows, take
-from bench.system.hashing import plain
+from bench.system.hashing import plain, sha256_json
 from bench.types import Image, Measure
 
 if TYPE_CHECKING:
+    from bench.measure.alone import Local
     from bench.pipeline.plan import Plan
 
 Part = dict[str, Any]
@@ -74,7 +76,7 @@ class Describer:
 
         return earlier.of_describing(self.loaded, self.store, how, measured)
 
-    def memory(self, planned: Plan, usable: Sequence[Image], how: Measure, local: bool) -> Any:
+    def memory(self, planned: Plan, usable: Sequence[Image], how: Measure, local: Local) -> Any:
         """Return the memory of the method in a process of its own."""
         folder, loaded = planned.dataset.folder, self.loaded
 
@@ -113,15 +115,15 @@ def described(
             for phase in ("decode", "describe")
         ]
         signs += cost.latency.get("busy", [])
-        networks.append(one.memory(planned, usable, how, local is one.loaded))
+        networks.append(one.memory(planned, usable, how, "too" if local is one.loaded else "none"))
     if local is None:
         return Query(parts, signs, networks)
-    own = next((one for one in describers if one.loaded is local), None)
-    more, company = _local(planned, local, usable, describers[0].store)
-    if own is not None:
-        return Query(parts, [*signs, *company], networks, more)
-    other = Describer(str(planned.options.local), local, f"local of {describers[0].store}")
-    networks.append(other.memory(planned, usable, how, True))
+    own = any(one.loaded is local for one in describers)
+    store = sha256_json([describers[0].store, plain(local.info), plain(local.rule)])
+    more, company = _local(planned, local, usable, store, decoded=own)
+    if not own:
+        other = Describer(str(planned.options.local), local, store)
+        networks.append(other.memory(planned, usable, how, "only"))
     return Query(parts, [*signs, *company], networks, more)
 
 
@@ -134,9 +136,12 @@ def _name(loaded: engine.Loaded) -> str:
 
 
 def _local(
-    planned: Plan, loaded: engine.Loaded, usable: Sequence[Image], store: str
+    planned: Plan, loaded: engine.Loaded, usable: Sequence[Image], store: str, *, decoded: bool
 ) -> tuple[list[Part], list[str]]:
-    """Return the part of the local features of a query, and signs of other work."""
+    """Return the part of the local features of a query, and signs of other work.
+
+    Unless its pixels are `decoded` for the descriptor already, decoding is a part of it.
+    """
     folder, how = planned.dataset.folder, planned.options.measure
     rule = methods.local_of(loaded.method, loaded.info)
 
@@ -145,25 +150,26 @@ def _local(
 
         work, effort = local_store.work_of(loaded, rule), timing.EFFORTS[how]
         images = latency.spread(folder, usable, effort.things)
-        pixels = [decode.load(folder / image.path, image.box, loaded.rule) for image in images]
-        middle = len(pixels) // 2
+        middle = images[len(images) // 2]
 
-        def once(one: Any) -> float:
+        def once(image: Image) -> float:
             start = time.perf_counter()
-            engine.on_batch(loaded, [one], work)
+            pixels = decode.load(folder / image.path, image.box, loaded.rule)
+            start = time.perf_counter() if decoded else start
+            engine.on_batch(loaded, [pixels], work)
             return 1e3 * (time.perf_counter() - start)
 
-        once(pixels[middle])
-        count = timing.affordable(once(pixels[middle]) / 1e3, effort)
-        step = max(1, len(pixels) // count)
+        once(middle)
+        count = timing.affordable(once(middle) / 1e3, effort)
+        step = max(1, len(images) // count)
         watch = busy.watch()
-        by_round = timing.in_rounds(effort, pixels[step // 2 :: step][:count], once)
+        by_round = timing.in_rounds(effort, images[step // 2 :: step][:count], once)
         seen = watch.seen()
         times = timing.summarise(by_round, seen["waited_share"])
         return {"ms": times, "busy": busy.signs(seen, times)}
 
     about = {"of": "local features", "store": store, "settings": plain(loaded.settings),
-             "method": plain(loaded.info), "rule": plain(rule)}  # fmt: skip
+             "rule": plain(rule), "decoded": decoded}  # fmt: skip
     kept = earlier.recalled(about, loaded.device, how, measured)
     of = {} if loaded is planned.loaded else {"of": _name(loaded)}
     return [{"part": "local features", **of, "ms": kept["ms"]}], list(kept["busy"])

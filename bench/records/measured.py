@@ -14,12 +14,17 @@ from bench.scoring.card import name_of
 from bench.search import compress
 
 AS_STATED = "as stated, in no ranks: dim, weights, times, memory, machine, commit"
+ROUNDING_MS = 1e-3
 ITEM_BYTES = (2, 4, 8)  # of descriptors that were brought; a run has float32
 
 
 def faults(content: Mapping[str, Any]) -> list[str]:
     """Return in what the measured fields of a record contradict each other."""
-    out = [*_sizes(content), *_times(content["timing"], "timing")]
+    out = [
+        *_sizes(content),
+        *_times(content["timing"], "timing"),
+        *_query(content["timing"]),
+    ]
     weights = content["method"]["weights"]
     source = weights["source"]
     if weights["trained"] and re.match(r"(untrained|random initiali[sz]ation)\b", source):
@@ -46,6 +51,24 @@ def _sizes(content: Mapping[str, Any]) -> list[str]:
     return out
 
 
+def _query(timing: Mapping[str, Any]) -> Iterator[str]:
+    """Yield where the time of a query is not that of its parts, or a sign of other work is lost."""
+    query = timing.get("query")
+    if query is None:
+        return
+    times = [part["ms"] for part in query["parts"]]
+    if query["ms"] is not None:
+        if None in times:
+            yield "the time of a query is stated, and that of one of its parts is not"
+            return
+        added = sum(ms["p50"] for ms in times)
+        if abs(query["ms"]["p50"] - added) > ROUNDING_MS * (1 + len(times)):
+            yield f"a query takes {query['ms']['p50']} ms, and its parts {added:g} ms"
+    of_parts = [timing.get(name) or {} for name in ("latency", "search")]
+    if lost := {sign for one in of_parts for sign in one.get("busy", ())} - set(query["busy"]):
+        yield f"the machine was busy ({', '.join(sorted(lost))}), and the query does not state it"
+
+
 def _times(value: Any, place: str) -> Iterator[str]:
     """Yield the times that cannot be: a median above its 95th percentile."""
     if isinstance(value, Mapping):
@@ -54,4 +77,5 @@ def _times(value: Any, place: str) -> Iterator[str]:
         if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
             yield f"{place} has a median of {low} and a 95th percentile of {high}"
         for key, inner in value.items():
-            yield from _times(inner, f"{place}.{key}")
+            for one in inner if isinstance(inner, list) else [inner]:
+                yield from _times(one, f"{place}.{key}")

@@ -53,7 +53,7 @@ def test_a_row_with_and_without_re_ranking_differs_by_the_stages_of_it(
     given = ("run", "--method", "delg.untrained", "--dataset", views, "--measure", "sample")
     assert cli(*given).status == 0
     assert cli(*given, "--rerank").status == 0
-    assert [of.local for of in quick_costs] == [False, True]
+    assert [of.local for of in quick_costs] == ["none", "too"]
     contents = [record.read(path) for path in workspace.records()]
     (plain,) = [one for one in contents if "rerank" not in one]
     (more,) = [one for one in contents if "rerank" in one]
@@ -71,6 +71,23 @@ def test_a_row_with_and_without_re_ranking_differs_by_the_stages_of_it(
         assert total.p50 == one["timing"]["query"]["ms"]["p50"]
         (network,) = one["memory"]["networks"]
         assert network["method"] == "delg.untrained"
+
+
+def test_local_features_of_another_method_are_its_own_network(
+    workspace, cli, views: Path, quick_costs
+) -> None:
+    done = cli("run", "--method", "random-unit", "--dataset", views, "--measure", "sample",
+               "--rerank", "--local", "delg.untrained")  # fmt: skip
+    assert done.status == 0, done.err
+    content = record.read(workspace.records()[0])
+    other = "delg.untrained"
+    assert parts(content) == [*OWN, ("search", None), ("local features", other),
+                              ("stage", "rerank")]  # fmt: skip
+    networks = [one["method"] for one in content["memory"]["networks"]]
+    assert networks == ["random-unit.seed0", other]
+    assert [(of.method, of.local) for of in quick_costs] == [
+        ("random-unit", "none"), (other, "only"),
+    ]  # fmt: skip
 
 
 def test_a_chain_has_its_second_network_and_all_its_stages(

@@ -33,6 +33,29 @@ def forged_training(content: dict[str, Any]) -> None:
     content["method"]["weights"] |= {"trained": True, "source": "untrained: seed 0"}
 
 
+def query(*times: float, total: float) -> dict[str, Any]:
+    parts = [{"part": "stage", "of": "x", "ms": {"p50": ms, "p95": 9.0}} for ms in times]
+    return {"parts": parts, "ms": {"p50": total, "p95": 9.0}, "busy": []}
+
+
+def forged_query(content: dict[str, Any]) -> None:
+    content["timing"]["query"] = query(1.0, 2.0, total=2.5)
+
+
+def forged_part(content: dict[str, Any]) -> None:
+    content["timing"]["query"] = query(1.0, 20.0, total=21.0)
+
+
+def forged_quiet(content: dict[str, Any]) -> None:
+    content["timing"]["query"] = query(1.0, total=1.0)
+    content["timing"]["search"] = {"busy": ["load"]}
+
+
+def forged_unknown(content: dict[str, Any]) -> None:
+    content["timing"]["query"] = query(1.0, total=1.0)
+    content["timing"]["query"]["parts"][0]["ms"] = None
+
+
 @pytest.mark.parametrize(
     ("forge", "said"),
     [
@@ -40,6 +63,10 @@ def forged_training(content: dict[str, Any]) -> None:
         (forged_bytes, "bytes_per_image is 1"),
         (forged_index, "index_bytes is 7"),
         (forged_median, "a median of 3.0 and a 95th percentile of 1.0"),
+        (forged_query, "a query takes 2.5 ms, and its parts 3 ms"),
+        (forged_part, "timing.query.parts.ms has a median of 20.0 and a 95th percentile of 9.0"),
+        (forged_quiet, "the machine was busy (load)"),
+        (forged_unknown, "the time of a query is stated, and that of one of its parts is not"),
         (forged_training, "trained, and from 'untrained: seed 0'"),
     ],
 )
