@@ -17,6 +17,7 @@ Memory = dict[str, int | None]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 USUAL = ((M_MMAP_MAX, 65536), (M_MMAP_THRESHOLD, 32 << 20), (M_TRIM_THRESHOLD, 64 << 20))
 _keepers = 0
+_own_pages = False
 _lock = Lock()
 
 
@@ -78,7 +79,7 @@ def kept(device: str) -> Iterator[None]:
     limits that it comes to once large pieces were freed, and gives back what is not used.
     """
     global _keepers
-    if not device.startswith("cpu"):
+    if not device.startswith("cpu") or _own_pages:
         yield
         return
     with _lock:
@@ -97,8 +98,11 @@ def kept(device: str) -> Iterator[None]:
 def in_pages_of_their_own() -> None:
     """Give every larger array of this process pages of its own, where the C library is glibc.
 
-    What is resident is then what is held. It costs time: for a process that measures memory.
+    What is resident is then what is held. It costs time: for a process that measures memory, in
+    which `kept` keeps nothing.
     """
+    global _own_pages
+    _own_pages = True
     _glibc((M_MMAP_MAX, 1 << 20), (M_MMAP_THRESHOLD, 64 << 10), (M_TRIM_THRESHOLD, 64 << 10))
 
 
