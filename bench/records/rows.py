@@ -47,7 +47,7 @@ class Run:
     card_id: str
     method: str
     variant: str
-    dim: int
+    dim: int  # that is searched
     config: str
     backbone: str
     precision: str
@@ -218,7 +218,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         card_id=record["card_id"],
         method=method["name"],
         variant=method["variant"],
-        dim=method["dim"],
+        dim=_searched_dim(record),
         config=sha256_json(method["config"]),
         backbone=_backbone(method),
         precision=clean(card.get("precision", "float32")) if card["preprocess"] else NOT_STATED,
@@ -241,6 +241,21 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         rest={key: value for key, value in record.items() if key != "scores"},
         disk_bytes=sum(one.get("bytes_per_image", 0) for one in record.get("stages", ())),
     )
+
+
+def _searched_dim(record: Mapping[str, Any]) -> int:
+    """Return the dimension that was searched: that of the method, after the stages on rows.
+
+    Behind a stage that is not known here it follows from the bytes of uncompressed rows.
+    """
+    card, dim = record["card"], int(record["method"]["dim"])
+    for entry in card.get("stages", ()):
+        stage: Any = stages.known(entry)
+        if stage is None:
+            return dim if is_compressed(card) else round(record["bytes_per_image"] / 4)
+        if stage.place == "rows":
+            dim = stage.dim(dim)
+    return dim
 
 
 def marks_of(record: Mapping[str, Any]) -> list[str]:
