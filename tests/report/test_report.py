@@ -388,7 +388,8 @@ def test_figure_shows_mean_interval_rules_and_palette(tmp_path: Path) -> None:
     build(results_of(tmp_path, make_record(), make_record("delg", card=WHOLE, number=2)))
     svg = (tmp_path / "figures" / "mini.svg").read_text(encoding="utf-8")
     for text in ("gem.lite0", "delg.lite0, whole query", "easy", "medium", "hard",
-                 "query: cropped to its box", "mAP, %, with the 95 % interval over landmarks"):  # fmt: skip
+                 "query: cropped to its box",
+                 "mAP, %, with the 95 % interval over landmarks"):  # fmt: skip
         assert f">{text}</text>" in svg, text
     assert "query: whole image" in svg
     for colour in ("#009e73", "#0072b2", "#d55e00"):
