@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.scoring.card import Card, card_id, current, short
 from bench.scoring.scores import Score, Scores
+from bench.store import remembered
 from bench.system import array_files, reading
 from bench.system.hashing import canonical_json, sha256_json
 from bench.system.paths import clear_leftovers, complete_or_absent, write_bytes
@@ -150,6 +151,7 @@ def write(results: Path, record: dict[str, Any], arrays: Arrays) -> Path:
     text = json.dumps(full, indent=1, ensure_ascii=True, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
     clear_leftovers(folder)
+    remembered.clear_killed()
     _clear_arrays(folder)
     with complete_or_absent(folder / f"{stem}.json") as file:  # held while the arrays stand alone
         file.write(f"{text}\n".encode("ascii"))

@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.system import reading
 from bench.system.hashing import canonical_json, plain, sha256_json
-from bench.system.paths import cache_root, write_bytes
+from bench.system.paths import cache_root, clear_leftovers, write_bytes
 
 KINDS = {
     "stated": "what methods say of themselves",
@@ -64,3 +64,11 @@ def forget(kind: str, about: Mapping[str, Any]) -> None:
 
 def _path(kind: str, about: Mapping[str, Any]) -> Path:
     return cache_root() / kind / f"{sha256_json(plain(about))[:32]}.json"
+
+
+def clear_killed() -> None:
+    """Remove what killed writers of facts left; what is read again is not written again."""
+    root = cache_root()
+    with contextlib.suppress(OSError):  # a cache that cannot be written to
+        for folder in (root, *(root / kind for kind in KINDS)):
+            clear_leftovers(folder)

@@ -145,6 +145,19 @@ def test_leftovers_of_killed_runs_go_with_the_next_record(cli, workspace) -> Non
     assert path.with_suffix(".npz").exists()
 
 
+def test_leftovers_of_facts_go_with_the_next_record(cli, workspace) -> None:
+    """A fact that is there is read, and its killed writer's file would stay."""
+    given = ("run", "--method", "random-unit")
+    assert cli(*given).status == 0
+    left = [workspace.cache / ".torch.json.0a1b2c3d.tmp",
+            workspace.cache / "costs" / ".k.json.0a1b2c3d.tmp"]  # fmt: skip
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    assert cli(*given).status == 0
+    assert not any(path.exists() for path in left)
+
+
 def test_errors_of_records_have_one_line(held, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[" * 500 + "]" * 500)
     with pytest.raises(BenchError, match="nested too deeply"):
