@@ -79,7 +79,7 @@ def measure(of: Asked) -> Memory | None:
     """
     path = [str(Path.cwd()) if place == "" else place for place in sys.path]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path), "MALLOC_ARENA_MAX": "1"}
-    with Progress("measure memory", None):
+    with Progress("measure memory", None, brief=True):
         try:
             done = subprocess.run(
                 [sys.executable, "-c", START],
