@@ -154,11 +154,13 @@ def _hired(
     planned: Plan, ray: Any, image_url: str | None, named: Sequence[str | None]
 ) -> AbstractContextManager[Helpers] | None:
     """Return the workers of the cluster that `ray` is connected to, or of the devices `named`."""
-    from bench.cluster import devices, dispatch
-
     weights = planned.options.weights
     if ray is None:
+        from bench.cluster import devices
+
         return devices.hired(named, planned.method, weights, planned.loaded)
+    from bench.cluster import dispatch
+
     return dispatch.crew(ray, planned.method, weights, planned.loaded, image_url)
 
 

@@ -136,4 +136,4 @@ def _steps(first: First, ground: Ground, chain: Chain) -> list[Step]:
 
 
 def _length(found: Ranking) -> int:
-    return found.shortlist[0].row.shape[1]
+    return int(found.shortlist[0].row.shape[1])
