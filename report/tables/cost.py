@@ -206,7 +206,7 @@ def _throughput(run: Run) -> str:
 
 def _flops(run: Run) -> str:
     """Return the operations of an image; they are counted where throughput is measured."""
-    timed = run.cost.images_per_s is not None or (_busy(run) and run.cost.parameters is not None)
+    timed = run.cost.images_per_s is not None or (_busy(run) and run.cost.weights is not None)
     if run.cost.flops is None and timed:
         return NOT_COUNTED
     return _scaled(run.cost.flops, 1e9)
