@@ -205,7 +205,7 @@ def test_missing_images_and_wrong_names_are_refused(
     ("queries", "protocols", "words"),
     [
         ([], {"all": []}, "queries: must not be empty"),
-        ([{"file": "q0.png"}], {}, "protocols: must not be empty."),
+        ([{"file": "q0.png"}], {}, "protocols: must not be empty;"),
     ],
 )
 def test_half_a_set_of_distractors_is_refused(

@@ -293,6 +293,8 @@ def test_rows_from_memory_are_carried_and_never_printed(tmp_path: Path) -> None:
     paths = build(tmp_path, html=True)
     assert len(paths) > 3
     for path in paths:
+        if path.suffix in (".png", ".pdf"):  # drawn from what the .svg beside them has as text
+            continue
         text = path.read_text(encoding="utf-8")
         assert "66.613" not in text
         assert "never delg-recalled" not in text
