@@ -89,7 +89,7 @@ def test_a_kill_leaves_the_figures_of_the_parts_before(how: int, tmp_path: Path)
     assert running.stdout is not None
     assert running.stdout.readline().startswith("images: done")
     os.kill(running.pid, how)
-    running.wait(60)
+    running.communicate(timeout=60)  # closes the pipe
     kept = json.loads((tmp_path / "gpu.json").read_text())
     assert kept["parts"][0]["figures"][0]["photographs"] == 4
     assert kept.get("state") == ("stopped" if how == signal.SIGTERM else None)

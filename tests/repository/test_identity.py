@@ -47,13 +47,13 @@ FIRST = {
 GROWTH = [
     (
         "bench/types.py",
-        "    combine_power: float = 1.0\n",
-        '    combine_power: float = 1.0\n    sharpen: str = "none"\n',
+        "    combine_power: Annotated[float, Gt(0), Le(100)] = 1.0\n",
+        '    combine_power: Annotated[float, Gt(0), Le(100)] = 1.0\n    sharpen: str = "none"\n',
     ),
     (
         "bench/types.py",
-        "    inlier_weight: float = 0.0\n",
-        "    inlier_weight: float = 0.0\n    max_ratio: float = 1.0\n",
+        "    inlier_weight: Annotated[float, Ge(0)] = 0.0\n",
+        "    inlier_weight: Annotated[float, Ge(0)] = 0.0\n    max_ratio: float = 1.0\n",
     ),
     (
         "bench/types.py",
