@@ -285,7 +285,7 @@ def test_re_ranking_needs_lists_that_are_long_enough(
 ) -> None:
     said = cli("run", "--method", "delg.untrained", "--limit", "6", "--rerank", "--search",
                "ivf6,nprobe1")  # fmt: skip
-    assert "re-ranking needs lists of 6 images, and those of the index have" in refused(said)
+    assert "re-ranking needs lists of 13 images, and those of the index have" in refused(said)
 
 
 def test_an_exact_report_has_no_such_section(cli: Callable[..., Any], workspace: Any) -> None:
