@@ -105,4 +105,4 @@ def test_pairs_of_the_evaluated_queries_are_labels(cli, tiny: Path, tmp_path: Pa
     for stage in ("pca-whiten:4", "lw-whiten:4"):
         held = record.read(path_of(cli(*given, "--stage", f"{stage},on={other}")))
         used[stage] = held["card"]["stages"][0].get("uses")
-    assert used == {"pca-whiten:4": None, "lw-whiten:4": ["database", "labels", "queries"]}
+    assert used == {"pca-whiten:4": ["database"], "lw-whiten:4": ["database", "labels", "queries"]}
