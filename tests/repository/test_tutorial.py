@@ -30,6 +30,7 @@ def test_the_tutorial_leads_to_a_table(tmp_path: Path, monkeypatch: pytest.Monke
                 assert line.startswith("retrieval-bench ")
                 command = line.replace("retrieval-bench", f"{sys.executable} -m bench", 1)
                 command += " --measure none" if " run " in line else ""  # costs have tests
+                # A shell, as the reader has one: it expands *.json and writes `> table.tex`.
                 done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True,
                                       text=True, check=False)  # fmt: skip
                 assert done.returncode == 0, f"{line}\n{done.stderr}"
