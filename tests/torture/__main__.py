@@ -29,8 +29,8 @@ from tests.torture.world import World
 ROOT = Path(__file__).resolve().parents[2]
 CAMPAIGNS: dict[str, tuple[float, Callable[[World], list[str]]]] = {
     "kills": (5, campaigns.kill),
-    "flips": (4, campaigns.flip),
-    "bad inputs": (4, bad_inputs.bad_input),
+    "flips": (6, campaigns.flip),
+    "bad inputs": (3, bad_inputs.bad_input),
     "writers": (1, campaigns.writers),
     "injections": (1, campaigns.injection),
 }  # by name: the share of the time, and a trial
