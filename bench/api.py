@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench import datasets
-from bench.errors import BenchError
+from bench.errors import BenchError, in_a_line
 from bench.pipeline.options import SEARCHING, Options
 from bench.pipeline.options_of import checked
 from bench.pipeline.similarity import Similarity, numbers
@@ -66,7 +66,7 @@ def evaluate(
     mapping or a TOML file of what you state of the method, and is shown as stated. Nothing is
     written but codes and rows of stages, in the cache; `Result.save` writes a record.
     """
-    with quiet(on=not progress):
+    with quiet(on=not _flag(progress)):
         done, loaded = _evaluated(data, (database, queries, distractors), name, options)
     return Result(done.content, done.arrays, loaded)
 
@@ -84,13 +84,15 @@ def _evaluated(
     options = checked(options, taken | {"similarity": Similarity})
     similarity = options.pop("similarity", "dot")
     about = {} if facts is None else stated.read(facts)
-    if isinstance(distractors, str | Path) or not isinstance(distractors, Iterable):
+    if not isinstance(distractors, list | tuple):
         raise BenchError(f"distractors is a {type(distractors).__name__}, and must be a list.")
+    if not isinstance(name, str):
+        raise BenchError(f"a name is text, not a {type(name).__name__}.")
     held = brought.Brought(
         _matrix(database, "database"),
         _matrix(queries, "queries"),
         [(_name(part, at), _matrix(part, "distractors")) for at, part in enumerate(distractors)],
-        brought.check_label(str(name)),
+        brought.check_label(name),
         similarity,
         about,
     )
@@ -139,11 +141,12 @@ class Described:
         """
         from bench.types import Image
 
-        if isinstance(images, str | Path) or not isinstance(images, Iterable):
+        flat = getattr(images, "ndim", 1) == 0  # an array of one number
+        if flat or isinstance(images, str | Path) or not isinstance(images, Iterable):
             raise BenchError(f"images are a {type(images).__name__}, and must be a list of images.")
         if data is not None:
             data = _data(data)
-        with quiet(on=not progress), tempfile.TemporaryDirectory() as folder, _decoders():
+        with quiet(on=not _flag(progress)), tempfile.TemporaryDirectory() as folder, _decoders():
             from bench.describe import engine
             from bench.images import brought
             from bench.system.progress import Progress
@@ -172,7 +175,7 @@ def load_method(
     with quiet():
         from bench.describe import loading
 
-        text = None if weights is None else str(weights)
+        text = None if weights is None else str(_named(weights, "a file of weights"))
         return Described(loading.load(name, text, device))
 
 
@@ -189,15 +192,15 @@ def run(
     Descriptors are kept in the cache. A record is written where `results` names a folder. Options
     are those of the command: weights, device, stages, rerank, distractors, limit and so on.
     """
-    method = str(_named(method, "a method"))
-    with quiet(on=not progress), _folder(results) as folder, _decoders():
+    method, data = str(_named(method, "a method")), str(_named(data, "a data set"))
+    with quiet(on=not _flag(progress)), _folder(results) as folder, _decoders():
         from bench.pipeline import plan
         from bench.pipeline import run as runs
 
         hints = get_type_hints(Options)
         taken = {name: hints[name] for name in hints if name not in ("command", "results")}
         chosen = Options(**checked(options, taken), command="bench.run from Python", results=folder)
-        planned = plan.plan(method, str(data), chosen)
+        planned = plan.plan(method, data, chosen)
         made = read_record(runs.run(planned), data=planned.dataset)
     return made if results is not None else replace(made, path=None)
 
@@ -217,7 +220,9 @@ def read_record(path: str | Path, *, data: Data | None = None) -> Result:
 def read_records(results: str | Path) -> list[Result]:
     """Return the records below a folder of results, in the order of their paths."""
     folder = _named(results, "a folder of results")
-    if not folder.is_dir():
+    with quiet():
+        there = folder.is_dir()
+    if not there:
         raise BenchError(f"there is no folder {folder}, where records would be read.")
     return [read_record(path) for path in record.find(folder)]
 
@@ -244,7 +249,13 @@ def _named(path: Any, what: str) -> Path:
     """Return the path that names `what`; refuse what is no path."""
     if not isinstance(path, str | Path):
         raise BenchError(f"{what} is named by a path or text, not by {type(path).__name__}.")
+    if "\0" in str(path):
+        raise BenchError(f"{what} is named by {in_a_line(str(path))}, which cannot be a path.")
     return Path(path)
+
+
+def _flag(progress: Any) -> bool:
+    return bool(checked({"progress": progress}, {"progress": bool})["progress"])
 
 
 def _data(data: Data) -> Dataset:
@@ -279,6 +290,8 @@ def _matrix(rows: Rows, part: Any) -> Matrix:
         array = np.asarray(rows)
     except (TypeError, ValueError, RuntimeError) as error:
         raise BenchError(f"{label}: no matrix can be made of it: {error}") from error
+    if np.ma.is_masked(rows):
+        raise BenchError(f"{label}: some of its numbers are masked, and every row needs all.")
     if array.dtype == object:
         raise BenchError(
             f"{label}: a {type(rows).__name__} is no matrix of numbers; bring an array, a tensor "
@@ -295,7 +308,7 @@ def _described(model: Any, batches: Iterable[Any]) -> Any:
     """Return the unit descriptors (n, dim) that a network gives, float32, on its device."""
     import torch
 
-    if not callable(model) or not isinstance(batches, Iterable):
+    if not callable(model) or not isinstance(batches, Iterable) or getattr(batches, "ndim", 1) == 0:
         raise BenchError(
             f"a network of type {type(model).__name__} and batches of type "
             f"{type(batches).__name__} were given; it must be callable, and they a loader or list."
@@ -325,11 +338,17 @@ def _rows(made: Any) -> Any:
             f"the network gives a {type(made).__name__}{shape} for a batch, and must give a tensor "
             "(images, dim)."
         )
+    if made.is_complex():
+        raise BenchError(f"the network gives numbers of type {made.dtype}, and must give floats.")
     return made
 
 
 def _first(batch: Any) -> Any:
-    return batch[0] if isinstance(batch, tuple | list) else batch
+    if isinstance(batch, tuple | list):
+        if not batch:
+            raise BenchError("a loader gives an empty batch, which must begin with its images.")
+        return batch[0]
+    return batch
 
 
 def _path(result: Result | str | Path, folder: Path) -> Path:

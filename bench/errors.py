@@ -27,7 +27,17 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> BenchError:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else "."
     known = ", ".join(names) if names else "none found"
-    return BenchError(f"no {kind} is called {name!r}{hint} Known: {known}.")
+    return BenchError(f"no {kind} is called {in_a_line(name)}{hint} Known: {known}.")
+
+
+def in_a_line(value: object, longest: int = 80) -> str:
+    """Return a value as Python writes it, on one line and cut, for error sentences.
+
+    >>> in_a_line("a name" * 50, 12), in_a_line(5)
+    ("'a namea na…", '5')
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def first_few(items: Iterable[object], count: int = 5) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
+from bench.errors import BenchError, in_a_line
+
 QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 # threadpoolctl sets it when it is imported, for the OpenMP libraries of torch and faiss.
 TWO_OPENMP = "KMP_DUPLICATE_LIB_OK"
@@ -17,11 +19,17 @@ TWO_OPENMP = "KMP_DUPLICATE_LIB_OK"
 
 @contextlib.contextmanager
 def quiet(*, on: bool = True) -> Iterator[None]:
-    """Print neither progress nor notes inside of the block, where `on`; change no global."""
+    """Print neither progress nor notes inside of the block, where `on`; change no global.
+
+    A file that the system does not read or write is a BenchError.
+    """
     before = QUIET.set(on or QUIET.get())
     try:
         with unchanged():
             yield
+    except OSError as error:
+        place = f" {in_a_line(error.filename)}" if error.filename else ""
+        raise BenchError(f"cannot read or write{place}: {error.strerror or error}.") from error
     finally:
         QUIET.reset(before)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import pandas as pd
 
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, in_a_line, unknown
 from bench.pipeline import options_of
 from bench.quiet import quiet
 from bench.records import record
@@ -61,7 +61,7 @@ class ProtocolResult:
 
     def metric(self, text: str) -> str:
         """Return the id of a metric that is named by it, its first part, or its label."""
-        return metric_names.named(str(text), self.stated, f"metric of {self.name}")
+        return metric_names.named(text, self.stated, f"metric of {self.name}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +95,10 @@ class Result:
 
     def __getitem__(self, protocol: str) -> ProtocolResult:
         """Return the scores of a protocol."""
-        if not isinstance(protocol, str) or protocol not in self.content["scores"]:
-            raise unknown("protocol", str(protocol), self.protocols)
+        if not isinstance(protocol, str):
+            raise BenchError(f"a protocol is named by text, not by {type(protocol).__name__}.")
+        if protocol not in self.content["scores"]:
+            raise unknown("protocol", protocol, self.protocols)
         return ProtocolResult(protocol, self.content["scores"][protocol], self.queries)
 
     @property
@@ -141,11 +143,11 @@ class Result:
         """Write the record below a folder of results; return its path."""
         if not isinstance(results, str | Path):
             raise BenchError(f"a folder of results is a path, not {type(results).__name__}.")
-        room.check_writable(Path(results))
-        try:
+        if "\0" in str(results):
+            raise BenchError(f"{in_a_line(str(results))} cannot be the path of a folder.")
+        with quiet():
+            room.check_writable(Path(results))
             return record.write(Path(results), dict(self.content), self.arrays)
-        except OSError as error:
-            raise BenchError(f"no record can be written below {results}: {error}.") from error
 
     def sheet(
         self,
@@ -176,7 +178,7 @@ class Result:
             raise BenchError(f"against is a {type(against).__name__}, and must be a result.")
         given: dict[str, Any] = {"worst": worst, "top": top, "protocol": protocol}
         options_of.checked(given, get_type_hints(Options), Options)
-        if isinstance(queries, str) or not isinstance(queries, Iterable | None):
+        if queries is not None and not isinstance(queries, list | tuple | range | pd.Index):
             raise BenchError(f"queries are a {type(queries).__name__}, and must be a list.")
         numbers = None if queries is None else tuple(self._number(query) for query in queries)
         with quiet(), tempfile.TemporaryDirectory() as folder:
@@ -192,10 +194,12 @@ class Result:
     def _number(self, query: int | str) -> int:
         """Return the number of a query that is named by its id or number."""
         known = range(len(self.queries))
-        number = self.queries.index(query) if query in self.queries else query
-        if isinstance(number, str | bool) or number not in known:
-            raise BenchError(f"there is no query {query}; there are {len(self.queries)}.")
-        return known[known.index(int(number))]
+        if isinstance(query, str) and query in self.queries:
+            return self.queries.index(query)
+        whole = isinstance(query, int | np.integer) and not isinstance(query, bool)
+        if not whole or query not in known:
+            raise BenchError(f"there is no query {in_a_line(query)}; there are {len(known)}.")
+        return int(query)
 
     def _image(self, row: int) -> str | None:
         if self.data is None or row >= len(self.data.database):

@@ -34,7 +34,9 @@ class Arguments:
         metavar="FILE.npz",
     )
     similarity: Literal["dot", "cosine", "euclidean"] = option(
-        "dot", "similarity of descriptors: dot product, cosine, or Euclidean distance"
+        "dot",
+        "similarity of descriptors: dot product, cosine, or Euclidean distance",
+        old=("metric",),
     )
     facts: Path | None = option(
         None,

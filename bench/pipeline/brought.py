@@ -227,7 +227,7 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
     )
     check_dim([rows.database, rows.queries, *rows.searched[1:]])
     check_search(dataset, options)
-    dim, kind = rows.database.shape[1], str(rows.database.stored().dtype)
+    dim, kind = rows.database.shape[1], rows.database.stored().dtype.name
     if rows.similarity == "euclidean" and (
         options.stages or (options.compression, options.search) != ("none", "exact")
     ):

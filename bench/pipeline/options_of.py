@@ -6,7 +6,7 @@ import argparse
 import types
 from typing import Any, Literal, Union, get_args, get_origin
 
-from bench.errors import BenchError
+from bench.errors import BenchError, in_a_line
 from bench.option import KEY
 from bench.pipeline.options import Options
 
@@ -38,7 +38,8 @@ def checked(given: dict[str, Any], known: dict[str, Any], of: Any = Options) -> 
         if not fits:
             allowed = " or ".join(map(repr, get_args(kind))) if _is_literal(kind) else kind
             allowed = getattr(allowed, "__name__", allowed) if isinstance(kind, type) else allowed
-            raise BenchError(f"the option {name}={value!r} does not fit; it is {allowed}.")
+            text = in_a_line(value)
+            raise BenchError(f"the option {name}={text} does not fit; it is {allowed}.")
         out[name] = value
     return out
 

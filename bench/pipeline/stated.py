@@ -44,7 +44,7 @@ def _fits(key: str, value: Any) -> bool:
     if key in TEXTS:
         return isinstance(value, str) and value.isprintable() and 0 < len(value) <= MOST_LETTERS
     if key == "scales":
-        return (isinstance(value, list) and 0 < len(value) <= MOST_SCALES
+        return (isinstance(value, list | tuple) and 0 < len(value) <= MOST_SCALES
                 and all(_positive(scale) for scale in value))  # fmt: skip
     return _positive(value)
 

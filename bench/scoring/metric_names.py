@@ -18,6 +18,8 @@ def named(text: str, known: Iterable[str] | None = None, what: str = "metric") -
     `known` are the ids to choose from; None: all that there are. Raises BenchError for a letter in
     place of the number, for other names, and where several metrics are meant.
     """
+    if not isinstance(text, str):
+        raise BenchError(f"a metric is named by text, not by {type(text).__name__}.")
     low = text.strip().lower()
     lettered = re.search(r"@\{?([a-z]+)\}?(?=$|[.,\s])", low)
     if lettered:

@@ -144,24 +144,31 @@ def other_names(
 def of_folder(folder: Path, known: Sequence[str] = ()) -> dict[str, Any] | None:
     """Return anybody's folder of images whose names carry positions; None where no name does.
 
-    It holds `database` (or `gallery`, as svox) and `queries`, itself or in the folder of a split:
-    `images/test`, `test`, or `processed/test`, as sf-xl, and of validation where there is no test,
-    as msls. It is called by its own name, in small letters; one that is `known` for another data
-    set gets `-own` behind it.
+    It holds `database` (or `gallery`, as svox) and `queries` (or `queries_v1`, as sf-xl), itself or
+    in the folder of a split: `images/test`, `test`, or `processed/test`, as sf-xl, and of
+    validation where there is no test, as msls. A note names other folders of queries beside them.
+    It is called by its own name, in small letters; one that is `known` for another data set gets
+    `-own` behind it.
     """
-    for splits, database in itertools.product((TEST, VALIDATION), ("database", "gallery")):
-        images = found([folder], splits, database)
+    for splits, database, queries in itertools.product(
+        (TEST, VALIDATION), ("database", "gallery"), ("queries", "queries_v1")
+    ):
+        images = found([folder], splits, database, queries)
         if images is not None:
             break
     else:
         return None
-    read = in_folders(images, database, "queries")
+    read = in_folders(images, database, queries)
     if not any("@" in file for kind in ("database", "queries") for file in read[kind]):
         return None
     name = plain.own_name(folder, known, "places")
-    for kind, inner in (("database", database), ("queries", "queries")):
+    for kind, inner in (("database", database), ("queries", queries)):
         if not read[kind]:
             raise BenchError(f"{images / inner} holds no images ({', '.join(listing.IMAGES)}).")
+    others = sorted(
+        path.name for path in images.glob("queries*") if path.is_dir() and path.name != queries
+    )
+    notes = [f"the queries are those of {queries}, not of {', '.join(others)}"] if others else []
     return {
         "name": name,
         "variant": "a folder of images whose names carry positions",
@@ -172,7 +179,7 @@ def of_folder(folder: Path, known: Sequence[str] = ()) -> dict[str, Any] | None:
         "metrics": places.METRICS,
         "empty": "miss",
         "rules": by_distance.rules(places.DISTANCE_M),
-        "notes": read["notes"],
+        "notes": [*read["notes"], *notes],
     }
 
 

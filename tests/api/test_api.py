@@ -259,8 +259,8 @@ def test_rows_may_be_lists_of_tensors_or_numbers(town, tmp_path: Path) -> None:
         (lambda t: bench.compare([evaluated(t)], evaluated(t)), "list"),  # type: ignore[arg-type]
         (lambda t: evaluated(t).save(None), "NoneType"),
         (lambda t: evaluated(t).save(t / "town.json"), "town.json"),
-        (lambda t: evaluated(t)[0], "0"),
-        (lambda t: evaluated(t)["all"][0], "0"),
+        (lambda t: evaluated(t)[0], "int"),
+        (lambda t: evaluated(t)["all"][0], "int"),
         (lambda t: evaluated(t).shortlist("none"), "none"),
         (lambda t: evaluated(t).shortlist(1.5), "1.5"),
         (lambda t: bench.validate(lambda b: 0, t / "town.json", database=[0], queries=[0]), "int"),
@@ -272,13 +272,33 @@ def test_rows_may_be_lists_of_tensors_or_numbers(town, tmp_path: Path) -> None:
         (lambda t: evaluated(t)["all"]["recall"], "recall"),
         (lambda t: evaluated(t).shortlist(9), "9"),
         (lambda t: bench.compare(evaluated(t)), "two"),
+        (lambda t: bench.compare(evaluated(t), evaluated(t), metric=5), "int"),  # type: ignore[arg-type]
+        (lambda t: bench.load_dataset("x" * 5000), "xxx"),
+        (lambda t: bench.run("random-unit", np.ones((9, 9))), "ndarray"),  # type: ignore[arg-type]
+        (lambda t: evaluated(t, progress=np.ones(3)), "progress"),
+        (lambda t: evaluated(t, name=None), "NoneType"),
+        (lambda t: evaluated(t, distractors=np.array(3.0)), "ndarray"),
+        (lambda t: evaluated(t, stages=np.ones((9, 9))), "stages=array"),
+        (lambda t: evaluated(t, queries=np.ma.masked_less(np.ones((6, 12)), 2)), "masked"),
+        (lambda t: evaluated(t).save("a\0b"), "a.*b"),
+        (lambda t: evaluated(t).shortlist(np.ones(3)), "array"),
+        (lambda t: evaluated(t)["all"].per_query(5), "int"),
+        (lambda t: validated(t, lambda b: b * 1j), "complex"),
+        (lambda t: validated(t, lambda b: b, queries=[()]), "empty"),
+        (lambda t: validated(t, lambda b: b, queries=np.array(3.0)), "ndarray"),
     ],
 )
 def test_bad_input_is_one_sentence_of_ours(town, tmp_path: Path, call: Any, value: str) -> None:
     town(9)
-    with pytest.raises(bench.BenchError, match=value):
+    with pytest.raises(bench.BenchError, match=value) as refused:
         call(tmp_path)
-    assert not (tmp_path / "results").exists()
+    assert "\n" not in str(refused.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["db.npy", "q.npy", "town.json"]
+
+
+def validated(folder: Path, model: Any, **changed: Any) -> Any:
+    lists = {"database": [torch.ones(120, 12)], "queries": [torch.ones(6, 12)]}
+    return bench.validate(model, folder / "town.json", **lists | changed)
 
 
 def evaluated(folder: Path, **changed: Any) -> Any:

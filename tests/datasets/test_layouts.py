@@ -84,19 +84,23 @@ def test_a_folder_of_ones_own_needs_no_plug_in(split: str, workspace, cli: Calla
 
 
 @pytest.mark.parametrize(
-    ("name", "split", "database"),
+    ("name", "split", "database", "queries"),
     [
-        ("pitts30k", "images/test", "database"),
-        ("tokyo247", "images/test", "database"),
-        ("nordland", "images/test", "database"),
-        ("msls", "images/val", "database"),
-        ("sf-xl", "processed/test", "database"),
-        ("svox", "images/test", "gallery"),
+        ("pitts30k", "images/test", "database", "queries"),
+        ("tokyo247", "images/test", "database", "queries"),
+        ("nordland", "images/test", "database", "queries"),
+        ("msls", "images/val", "database", "queries"),
+        ("sf-xl", "processed/test", "database", "queries_v1"),
+        ("svox", "images/test", "gallery", "queries"),
     ],
 )
-def test_layouts_of_the_downloader_by_path(name: str, split: str, database: str, workspace) -> None:
+def test_layouts_of_the_downloader_by_path(
+    name: str, split: str, database: str, queries: str, workspace
+) -> None:
     folder = lay(workspace.folder / name, split)
     (folder / split / "database").rename(folder / split / database)
+    (folder / split / "queries").rename(folder / split / queries)
+    photographs(folder / split / "queries_night", QUERIES, 50)
     if split != "images/val":  # validation and training beside the test are not it
         lay(workspace.folder / name, "images/val")
     lay(workspace.folder / name, "images/train")
@@ -104,6 +108,8 @@ def test_layouts_of_the_downloader_by_path(name: str, split: str, database: str,
     assert dataset.name == f"{name}-own"
     assert dataset.folder == folder / split
     assert dataset.database[0].file.startswith(f"{database}/@")
+    assert {image.file.partition("/")[0] for image in dataset.queries} == {queries}
+    assert "queries_night" in " ".join(dataset.notes)
     assert [truth.positive.tolist() for truth in dataset.protocols[0].truth] == [[0], [1]]
 
 

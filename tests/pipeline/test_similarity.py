@@ -111,3 +111,11 @@ def test_a_bad_row_is_named_with_its_image(rows, workspace, cli: Callable) -> No
     assert said.status == 1
     assert "row 17 (d17.png) of" in said.err
     assert "contains NaN" in said.err
+
+
+def test_the_order_of_bytes_is_on_no_card(workspace, cli, rows) -> None:
+    database, queries = rows
+    _, first, _ = scored(workspace, cli, database.astype("<f4"), queries)
+    for kind, same in ((">f4", True), ("<f2", False)):
+        _, again, _ = scored(workspace, cli, database.astype(kind), queries, "--metric", "dot")
+        assert (again["card_id"] == first["card_id"]) == same, kind

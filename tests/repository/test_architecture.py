@@ -24,9 +24,9 @@ FLOORS = [
     "images",
     "stage",
     "ranking",
-    "report alias",
+    "report alias quiet",
     "errors types facts settings",
-    "option root quiet",
+    "option root",
 ]
 
 
