@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = Path(os.environ.get("RETRIEVAL_BENCH_VENV", ROOT / ".venv-nox")).absolute()
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 LOCK = ROOT / "requirements" / "dev.txt"
+# A process per processor, four at most; a file's tests share what its fixtures make.
+PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
 LOCKS = {  # by file: what of pyproject.toml it holds
     "dev": ["--group", "dev"],
     "core": [],
@@ -88,15 +90,16 @@ def report(session: nox.Session) -> None:
 @session
 def tests(session: nox.Session) -> None:
     """Run the tests but for large networks and clusters; `-- -m "not slow"`: the quick ones."""
-    run(session, "pytest", *session.posargs)
+    run(session, "pytest", *PARALLEL, *session.posargs)
 
 
 @session
 def tests_all(session: nox.Session) -> None:
     """Run every test, of large networks and clusters too, and of networks without fusion."""
-    run(session, "pytest", "-m", "", *session.posargs)
+    run(session, "pytest", *PARALLEL, "-m", "not cluster", *session.posargs)
+    run(session, "pytest", "-m", "cluster", *session.posargs)
     session.env["RETRIEVAL_BENCH_FUSION"] = "0"
-    run(session, "pytest", "tests/describe", "tests/methods", *session.posargs)
+    run(session, "pytest", *PARALLEL, "tests/describe", "tests/methods", *session.posargs)
 
 
 @session
@@ -147,7 +150,7 @@ def other_versions(session: nox.Session, *choice: str) -> None:
     python = f"{session.virtualenv.bin}/python"
     session.run("uv", "pip", "install", "--quiet", "--python", python, "-r", file)
     session.run("python", "-m", "bench", "doctor", success_codes=[0, 1])
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session(python="3.11", default=False)
