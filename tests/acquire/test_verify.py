@@ -304,6 +304,7 @@ def part(workspace, shared) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_the_part_of_paris_is_reported_exactly(cli, workspace, part: list[str]) -> None:
     listing = workspace.folder / "missing.txt"
     said = cli("data", "verify", "rparis6k", "--list", listing)

@@ -54,6 +54,7 @@ def on(raylets: clusters.Raylets) -> list[str]:
     return ["--engine", "ray", "--ray-address", raylets.address]
 
 
+@pytest.mark.slow
 def test_bytes_ranks_and_scores_are_those_of_the_local_engine(
     raylets: clusters.Raylets, pictures: Path, local: Path, tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_bytes_ranks_and_scores_are_those_of_the_local_engine(
             assert node["images_per_s"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stages", [["aqe:3,alpha=1"], ["fuse:gem.untrained", "dba:3,alpha=1", "int8", "rescore:9"]]
 )
@@ -92,6 +94,7 @@ def test_stages_search_on_the_cluster_as_here(
     assert clusters.results(tmp_path / "here") == clusters.results(tmp_path / "there")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_workers_nodes_and_the_driver_may_die_at_any_time(
     raylets: clusters.Raylets, pictures: Path, local: Path, tmp_path: Path, seed: int

@@ -83,6 +83,7 @@ def drawn(seed: int, n_rows: int, n_queries: int, few: int) -> tuple[Any, Any, l
     return database, queries, labels
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10**6),

@@ -93,6 +93,7 @@ def test_output_that_nobody_can_read_is_one_sentence(shell, line: str, said: str
     assert said in errors[0]
 
 
+@pytest.mark.slow
 def test_a_closed_standard_error_does_not_stop_a_run(shell, workspace) -> None:
     line = "$B run --method random-unit --device cpu --measure none --results"
     done = shell(f"{line} {workspace.results} 2>&- <&-")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from bench import datasets
 from bench.datasets._readers import numpy_files
@@ -14,6 +15,7 @@ from tests.support.miniatures_places import objects
 from tests.support.truths import RECALLS, Finder, bounds, files, golden, hits, key, total
 
 
+@pytest.mark.slow
 def test_pitts30k_test(lay: Callable) -> None:
     lay("pitts30k", "pitts30k", patchnetvlad_pitts30k_test="pitts30k_test.npz")
     dataset = datasets.load("pitts30k.test")
@@ -43,6 +45,7 @@ def test_pitts30k_test(lay: Callable) -> None:
     assert got == [1.3498, 6.7195, 13.6004, 25.6162, 76.3058]
 
 
+@pytest.mark.slow
 def test_the_lists_of_pitts30k_agree_and_nothing_lies_at_the_threshold(
     lay: Callable, workspace, shared: Finder
 ) -> None:

@@ -50,6 +50,7 @@ def test_tokyo247(tokyo: Callable) -> None:
     assert score["recall@20.any-hit.junk-removed"].mean == pytest.approx(2 / 105)
 
 
+@pytest.mark.slow
 def test_tokyo247_with_panoramas_suppressed(tokyo: Callable) -> None:
     full, dataset = tokyo("full"), tokyo("suppressed")
     assert dataset.name == "tokyo247.suppressed"

@@ -123,6 +123,7 @@ def test_another_copy_of_a_photograph_is_the_same_photograph(
     assert described() == 600
 
 
+@pytest.mark.slow
 def test_rows_that_changed_since_are_copied_again(workspace, cli, given, described) -> None:
     """The database is described again, to other bytes: so are its copies."""
     assert cli(*given).status == 0

@@ -240,6 +240,7 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return replace(ready, rule=replace(ready.rule, max_side_px=None, scales=(1.0, 1.4142)))
 
 
+@pytest.mark.slow
 def test_rows_do_not_depend_on_batch_workers_or_shards(real: engine.Loaded, folder: Path) -> None:
     usual = rows(real, folder)
     assert rows(real, folder).tobytes() == usual.tobytes()
@@ -252,6 +253,7 @@ def test_rows_do_not_depend_on_batch_workers_or_shards(real: engine.Loaded, fold
     assert np.abs(np.concatenate(halves) - usual).max() < TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_resumed_run_gives_the_bytes_of_an_undisturbed_one(
     folder: Path, workspace: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def views(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_warm_run_imports_no_torch_and_has_the_costs_of_the_first(
     workspace, cli, views: Path, quick_costs
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_warm_run_imports_no_torch_and_has_the_costs_of_the_first(
     }
 
 
+@pytest.mark.slow
 def test_what_is_not_in_the_store_is_described_by_the_network(workspace, cli, views: Path) -> None:
     given = ("run", "--method", "delg.untrained", "--dataset", views)
     assert cli(*given).status == 0
@@ -267,6 +269,7 @@ def test_damage_costs_loading_and_nothing_else(plug_in: Path, loads, workspace) 
         assert loads() == 0
 
 
+@pytest.mark.slow
 def test_local_features_and_pixels_are_those_of_the_network(workspace) -> None:
     real = loading.load("delg.lite0", None, "cpu")
     for _ in range(2):
@@ -302,6 +305,7 @@ def test_facts_are_kept_under_what_they_follow_from(workspace) -> None:
     remembered.write("costs", about, {"x": 2})
 
 
+@pytest.mark.slow
 def test_torch_is_asked_once_for_a_machine(workspace) -> None:
     """Its answers are kept under the environment and the devices that they depend on."""
     ask = (

@@ -82,6 +82,7 @@ def test_a_method_has_the_same_memory_alone_third_and_in_another_order(
     assert ballast.sum() > 0
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_measures_nothing_and_costs_nothing(
     workspace, photograph, tmp_path: Path, capsys
 ) -> None:

@@ -119,6 +119,7 @@ def test_figures_of_a_busy_machine_are_replaced_by_the_same_command(
     assert cost(busy)["n"] == 3, "what was good stays"
 
 
+@pytest.mark.slow
 def test_a_run_measures_once(workspace, cli, tiny: Path, quick_costs) -> None:
     given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu",
              "--limit", "40", "--measure")  # fmt: skip

@@ -129,6 +129,7 @@ def proving(variables: Any) -> Any:
     return model, state, answers_of(network, rule, 16), rule
 
 
+@pytest.mark.slow
 def test_the_proof_finds_stride_and_attention_input(proving: Any) -> None:
     model, state, asked, rule = proving
     feeds = ("block3", "decoder")

@@ -39,6 +39,7 @@ def described(loaded: engine.Loaded, folder: Path, wanted: list[Image]) -> np.nd
     return np.concatenate([part.open() for part in parts])
 
 
+@pytest.mark.slow
 def test_global_descriptors_are_the_official_ones(case: Any, shared: Any) -> None:
     loaded, answers = case
     rows = described(loaded, shared("parity/images"), [boxed(str(x)) for x in answers["cases"]])
@@ -46,6 +47,7 @@ def test_global_descriptors_are_the_official_ones(case: Any, shared: Any) -> Non
     assert (difference < TOLERANCE).all(), difference
 
 
+@pytest.mark.slow
 def test_each_scale_is_the_official_one_and_another_rule_is_seen(case: Any, shared: Any) -> None:
     loaded, answers = case
     folder, wanted = shared("parity/images"), [boxed(str(x)) for x in answers["cases"]]
@@ -83,6 +85,7 @@ def test_dense_local_features_are_the_official_ones(case: Any, shared: Any) -> N
         assert np.abs(attention - answers[f"attention_{name}"]).max() < TOLERANCE
 
 
+@pytest.mark.slow
 def test_selected_local_features_are_the_official_ones(case: Any, shared: Any) -> None:
     """The strongest 150 over seven scales: the same places, and there the same descriptors."""
     loaded, answers = case

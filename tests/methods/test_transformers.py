@@ -83,6 +83,7 @@ def marked(official: Official) -> ParameterSet:
     return pytest.param(official, marks=slow, id=str(official))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("official", [marked(official) for official in OFFICIAL])
 def test_descriptors_are_the_official_ones(
     official: Official, shared: Find, tmp_path: Path
@@ -293,6 +294,7 @@ def test_what_is_absent_is_named_before_anything_slow_is_imported(process: Any) 
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_smallest_keeps_the_contract(tmp_path: Path, cli: Any) -> None:
     """Batches, orders, odd images: small ones are refused by their size, kinds are not."""
     path = tmp_path / "small.pth"
@@ -306,6 +308,7 @@ def test_the_smallest_keeps_the_contract(tmp_path: Path, cli: Any) -> None:
     assert "tiny.png is refused" in native.out
 
 
+@pytest.mark.slow
 def test_data_verify_names_what_a_method_does_not_take(
     tmp_path: Path, cli: Any, workspace: Any
 ) -> None:

@@ -151,6 +151,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_small_disk_is_refused_before_any_work(
     process, refused, tiny: Path, given, described, small_disk: Path
 ) -> None:

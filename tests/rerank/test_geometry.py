@@ -165,6 +165,7 @@ def test_points_on_a_line_fix_no_map() -> None:
     assert geometry.affine_inliers(line, line) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("true", [0, 5, 12, 30, 90])
 def test_fast_counts_are_those_of_scikit_image(true: int) -> None:
     """The same samples and the same stopping rule: equal but for a rounding at the threshold."""
@@ -256,6 +257,7 @@ def test_mirrored_turned_and_flattened_images_do_not_count(mode: Ransac) -> None
         assert geometry.inliers(query, moved, near(1.0, upright=True), mode) < whole / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("true", [0, 5, 30, 90])
 def test_fast_counts_of_upright_maps_are_those_of_scikit_image(true: int) -> None:
     for seed in range(4):

@@ -217,6 +217,7 @@ def kept_rows(name: str, value: int = 0) -> tuple[str, int, int]:
     return made.rule, int(of_place.max()) + 1, len(here.queries)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "queries"),
     [("gmberton", 27592), ("patch-netvlad", 27592), ("vpr-bench", 2760)],

@@ -214,6 +214,7 @@ def town(folder: Path) -> list[str]:
             str(folder / "db.npy"), "--queries", str(folder / "q.npy")]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ivf30,flat,nprobe2", "ivf30,pq4x4,nprobe4,k90", "hnsw4,ef8,k20"])
 def test_a_record_holds_both_scores_and_verifies(
     cli: Callable[..., Any], oracle: Any, workspace: Any, name: str

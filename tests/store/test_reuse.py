@@ -34,6 +34,7 @@ def database(tiny: Path, change: Any) -> None:
     (tiny / "dataset.json").write_text(json.dumps(data))
 
 
+@pytest.mark.slow
 def test_a_replaced_image_costs_its_shard_and_the_bytes_are_those_of_a_fresh_cache(
     workspace, cli, tiny: Path, given, described, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,6 +62,7 @@ def test_a_replaced_image_costs_its_shard_and_the_bytes_are_those_of_a_fresh_cac
         assert after[name] == content, "the store before is as it was"
 
 
+@pytest.mark.slow
 def test_images_appended_leave_whole_shards_and_one_put_first_leaves_none(
     workspace, cli, tiny: Path, given, described
 ) -> None:
@@ -76,6 +78,7 @@ def test_images_appended_leave_whole_shards_and_one_put_first_leaves_none(
     assert described() == 602
 
 
+@pytest.mark.slow
 def test_only_whole_shards_of_the_same_rule_are_taken(
     workspace, cli, tiny: Path, given, described
 ) -> None:
