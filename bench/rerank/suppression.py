@@ -16,9 +16,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.system.hashing import sha256_json
 from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Ranking, Rows, Shortlist
+
+PLACES = 1 << 20  # of lists looked at at a time
 
 
 def depth_needed(groups: Rows, protocols: Sequence[Protocol]) -> int:
@@ -36,9 +39,20 @@ def places_kept(rows: Rows, groups: Rows) -> Rows:
 
     `rows` is the list of one query; where it ends with NO_ROW, one of these may be among them.
     """
+    return np.flatnonzero(_first_of_group(rows[None], groups)[0]).astype(np.int64)
+
+
+def _first_of_group(rows: Rows, groups: Rows) -> NDArray[np.bool_]:
+    """Return which places (n, depth) of the lists of n queries hold the first row of a group."""
     inside = rows < len(groups)
     group = np.where(inside, groups[np.where(inside, rows, 0)], groups.max() + 1 + rows)
-    return np.sort(np.unique(group, return_index=True)[1]).astype(np.int64)
+    order = np.argsort(group, axis=1, kind="stable")
+    group = np.take_along_axis(group, order, axis=1)
+    new = np.ones(rows.shape, dtype=np.bool_)
+    new[:, 1:] = group[:, 1:] != group[:, :-1]
+    first = np.empty_like(new)
+    np.put_along_axis(first, order, new, axis=1)
+    return first
 
 
 def faults(
@@ -83,9 +97,18 @@ def follow(ranks: LabelledRanks, listed: Shortlist, groups: Rows) -> LabelledRan
     An image that is suppressed, or that is not in the list, gets the rank `NOT_RETRIEVED`.
     """
     rank = np.full_like(ranks.rank, NOT_RETRIEVED)
-    for query, rows in enumerate(listed.row):
-        kept = rows[places_kept(rows, groups)]
-        part = ranks.of_query(query)
-        _, of_kept, of_labelled = np.intersect1d(kept, ranks.row[part], return_indices=True)
-        rank[part.start + of_labelled] = of_kept
+    n, depth = listed.row.shape
+    step = max(1, PLACES // max(1, depth))
+    for low in range(0, n if depth else 0, step):
+        rows, offsets = listed.row[low : low + step], ranks.offsets[low : low + step + 1]
+        first = _first_of_group(rows, groups)
+        place = np.where(first, np.cumsum(first, axis=1) - 1, NOT_RETRIEVED).ravel()
+        mine = slice(int(offsets[0]), int(offsets[-1]))
+        of = np.repeat(np.arange(len(rows)), np.diff(offsets))
+        width = 2 + max(int(rows.max()), int(ranks.row[mine].max(initial=0)))
+        number, order = np.arange(len(rows))[:, None], np.argsort(rows, axis=1)
+        keys = (number * width + np.take_along_axis(rows, order, axis=1) + 1).ravel()  # NO_ROW: 0
+        order, wanted = (number * depth + order).ravel(), of * width + ranks.row[mine] + 1
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        rank[mine] = np.where(keys[at] == wanted, place[order[at]], NOT_RETRIEVED)
     return replace(ranks, rank=rank)

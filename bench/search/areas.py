@@ -68,11 +68,11 @@ def join(searched: Sequence[tuple[Job, Found]], n_queries: int) -> Found:
         *(np.zeros(offsets[-1], dtype=kind) for kind in (np.int64, np.int64, np.float64, np.int64)),
     )
     for job, found in searched:
-        for i, query in enumerate(job.queries):
-            to, of = ranks.of_query(query), found.ranks.of_query(i)
-            ranks.row[to] = job.number[found.ranks.row[of]]
-            ranks.rank[to], ranks.tied[to] = found.ranks.rank[of], found.ranks.tied[of]
-            ranks.score[to] = found.ranks.score[of]
+        of = found.ranks
+        to = np.repeat(offsets[job.queries] - of.offsets[:-1], np.diff(of.offsets))
+        to += np.arange(len(of.row))
+        ranks.row[to], ranks.score[to] = job.number[of.row], of.score
+        ranks.rank[to], ranks.tied[to] = of.rank, of.tied
     least = min((found.norms[0] for _, found in searched), default=np.inf)
     most = max((found.norms[1] for _, found in searched), default=0.0)
     return Found(ranks, Shortlist(row, score), (least, most))

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import BenchError
+from bench.search import kinds
 from bench.search.block import LEAST_BLOCK, Asked, Counted, count
 from bench.search.count import LOOKED_AT, Labels, best_of_each, labelled_ties
 from bench.search.pairs import scores_of
@@ -115,6 +116,11 @@ def search(  # noqa: PLR0913, PLR0917
     n_rows = count_rows(parts)
     depth = min(depth, n_rows)
     plan = _plan(parts, labelled, depth, memory_bytes, threads, device)
+    if hand_out is here and (few := kinds.few(parts)) is not None:
+        found = kinds.ranked(few, queries, labelled, depth)
+        if found is not None:
+            advance(n_rows * len(plan.groups))
+            return Found(*found, few.norms)
     ranks, labels, place = _scored(parts, queries, labelled, plan)
     shortlist = Shortlist(
         np.empty((len(queries), depth), dtype=np.int64), np.empty((len(queries), depth))
