@@ -25,7 +25,7 @@ RECORDED_POINTS = Decimal("0.05")  # within it a record of one's own is reproduc
 MILLION = "+r1m"
 CROPS = {"box": ("crop", "crop-relative"), "whole": ("whole",)}
 SUITE = ("roxford5k", "rparis6k", "oxford5k", "paris6k", "msls", "nordland", "tokyo247",
-         "pitts30k", "amstertime", "svox", "sf_xl", "sped", "eynsham", "st_lucia")  # fmt: skip
+         "pitts30k", "amstertime", "svox", "sf-xl", "sped", "eynsham", "st-lucia")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ _FLAGS = ("copied", "batch_dependent")
 _KEYS = {*_TEXTS, *_OPTIONAL_TEXTS, *_FLAGS, "dim", "scales", "measured", "values", "costs"}
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _VALUE_KEY = re.compile(
-    r"([a-z0-9_]+(?:\+[a-z0-9]+)?(?:\.[a-z0-9-]+)?)\.([a-z0-9-]+)\.([a-z-]+(?:@[1-9][0-9]*)?)"
+    r"([a-z0-9_-]+(?:\+[a-z0-9]+)?(?:\.[a-z0-9-]+)?)\.([a-z0-9-]+)\.([a-z-]+(?:@[1-9][0-9]*)?)"
 )
 _COST_KEY = re.compile(r"[a-z0-9+.-]+_(" + "|".join(UNITS) + ")")
 _NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")

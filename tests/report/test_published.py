@@ -146,7 +146,7 @@ cosplace-13-r101-2048 pitts250k.test R@1,5,10,20 91.8 97.5 98.6 98.9
 cosplace-13-r101-2048 pitts30k.test.all R@1,5,10,20 90.4 95.7 96.7 97.4
 cosplace-13-r101-2048 tokyo247.full.all R@1,5,10,20 88.6 95.9 96.5 96.5
 cosplace-13-r101-2048 msls.val R@1,5,10,20 86.6 92.0 93.4 94.7
-cosplace-15-vgg16-128 sf_xl.v1.all R@1,5,10,20 55.9 67.2 71.2 75.4
+cosplace-15-vgg16-128 sf-xl.v1.all R@1,5,10,20 55.9 67.2 71.2 75.4
 gem-diffusion-cg   roxford5k mAP 86.42 72.52 48.56
 gem-diffusion-spectral roxford5k mAP 86.5 72.0 45.7
 solar-r101-readme  roxford5k mAP 85.88 69.9 47.91

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import datasets, plugins
 from bench.errors import BenchError
 from bench.report.build import build
 from bench.report.tables import published
@@ -105,14 +106,14 @@ def test_a_variant_is_a_part_of_the_data_set(tmp_path: Path) -> None:
 "msls.val-gsv-cities.all.recall@1" = "92.2"
 "msls.val.recall@1" = "91.0"
 "tokyo247.full.night.recall@5" = "88.5"
-"sf_xl.v1.all.recall@10" = "71.2"
+"sf-xl.v1.all.recall@10" = "71.2"
 "roxford5k+r1m.medium.map" = "50.0"
 """,
     ).replace('tag = "img"', 'tag = "img"\nimage_size = "322x322"\ncopied = true')
     (row,) = load_text(tmp_path, text)
     assert list(row.values) == [
         ("msls.val-gsv-cities", "all", "recall@1"), ("msls", "val", "recall@1"),
-        ("tokyo247.full", "night", "recall@5"), ("sf_xl.v1", "all", "recall@10"),
+        ("tokyo247.full", "night", "recall@5"), ("sf-xl.v1", "all", "recall@10"),
         ("roxford5k+r1m", "medium", "map"),
     ]  # fmt: skip
     assert (row.size, row.marks) == ("322 × 322 px", ("copied",))
@@ -145,3 +146,12 @@ def test_the_readme_describes_the_format(tmp_path: Path) -> None:
         assert f"`{word}`" in readme, word
     for unit in published.UNITS:
         assert f"`_{unit}`" in readme, unit
+
+
+def test_published_data_sets_have_the_names_of_measured_ones() -> None:
+    without = {"baidu", "essex", "pitts250k", "sflandmark", "sfsm", "sfxlsmall"}  # no adapter
+    names = {key[0].removesuffix("+r1m") for row in published.load(FILE) for key in row.values}
+    for name in sorted(names - without):
+        stem, variant = plugins.split(name)
+        module = plugins.import_one(datasets.KIND, stem)
+        assert variant is None or variant in module.VARIANTS, name
