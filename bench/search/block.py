@@ -323,8 +323,10 @@ def _fast_error(
     `piece` is low, high, and the number of row 0 in the whole database.
     """
     low, high, first = piece
-    labelled = np.unique(asked.labels.row) - first
-    labelled = labelled[(labelled >= low) & (labelled < high)]
+    labelled = asked.labels.row - first
+    named = np.zeros(high - low, dtype=bool)
+    named[labelled[(labelled >= low) & (labelled < high)] - low] = True
+    labelled = low + np.flatnonzero(named)
     known = np.linspace(low, high - 1, min(high - low, SAMPLE_ROWS)).astype(np.int64)
     some = np.linspace(0, len(labelled) - 1, min(len(labelled), SAMPLE_ROWS // 4)).astype(np.int64)
     known = np.concatenate([known, labelled[some]])

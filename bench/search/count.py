@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bench.types import Rows
 
 MOST_COMPARED = 32  # bands of a query that are counted one after another; more are sorted
+SORTED = 1 << 18  # keys sorted at a time
 LOOKED_AT = 1 << 17  # fast scores looked at at a time, for rows in bands
 
 Float32 = NDArray[np.float32]
@@ -31,6 +32,34 @@ def best_of_each(query: Rows, row: Rows, score: Float64, depth: int) -> Rows:
     order = np.lexsort((row, -score, query))
     query = query[order]
     return order[np.arange(len(order)) - np.searchsorted(query, query) < depth]
+
+
+def smallest(sizes: Rows, keys: Float64, most: int | None = None) -> Rows:
+    """Return where the `most` smallest keys of each group stand, ascending; of equal ones the first.
+
+    sizes  (n_groups,) keys of each group; groups are laid end to end
+    keys   (n,) float64
+    """
+    starts, out = np.cumsum(sizes) - sizes, [np.empty(0, dtype=np.int64)]
+    step = max(1, SORTED // max(1, int(sizes.max(initial=0))))
+    for low in range(0, len(sizes), step):
+        some, first = sizes[low : low + step], starts[low : low + step]
+        real = np.arange(int(some.max(initial=0))) < some[:, None]
+        wide = np.full(real.shape, np.nan)  # sorted behind all numbers
+        wide[real] = keys[first[0] : first[0] + int(some.sum())]
+        order = np.argsort(wide, axis=1, kind="stable")[:, :most]
+        out.append((first[:, None] + order)[order < some[:, None]])
+    return np.concatenate(out)
+
+
+def by_number(numbers: Rows, total: int) -> Rows:
+    """Return the stable order of numbers from 0 to `total`, by their halves of 16 bits."""
+    if total >= 1 << 32:
+        return np.argsort(numbers, kind="stable")
+    order = np.argsort(numbers.astype(np.uint16), kind="stable")  # numpy counts those
+    if total > 1 << 16:
+        order = order[np.argsort((numbers[order] >> 16).astype(np.uint16), kind="stable")]
+    return order
 
 
 @dataclass(frozen=True)
@@ -72,7 +101,7 @@ def ladder(labels: Labels, exponents: NDArray[np.integer]) -> Ladder:
     key = np.empty(len(labels.query), dtype=np.complex128)
     key.real, key.imag = labels.query, labels.score
     first, _ = _equal(labels)
-    by_row = np.argsort(labels.row, kind="stable")
+    by_row = by_number(labels.row, labels.total)
     return Ladder(
         labels,
         np.ldexp(labels.score, -exponents[labels.query]),

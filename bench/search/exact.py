@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.search import kinds
 from bench.search.block import LEAST_BLOCK, Asked, Counted, count
-from bench.search.count import LOOKED_AT, Labels, best_of_each, labelled_ties
+from bench.search.count import LOOKED_AT, Labels, best_of_each, labelled_ties, smallest
 from bench.search.pairs import scores_of
 from bench.store.matrix import Matrix, check_all, count_rows
 from bench.types import LabelledRanks, Rows, Shortlist
@@ -181,10 +181,12 @@ def _plan(
     scores = (for_scores - min(for_scores * 3 // 4, LOOKED_BYTES * LOOKED_AT)) // SCORE_BYTES
     if device == "cpu":
         scores = min(scores, TILE * min(4, 1 + dim // 1024))  # on a GPU: a block goes there once
+    small = max(SMALL_BLOCK, 4 * int(sizes.max(initial=0)))  # each label costs time in each block
     rows = min(
         for_rows // side_by_side // row_bytes,
-        max(SMALL_BLOCK, scores // most),
-        max(SMALL_BLOCK, -(-n_rows // (4 * side_by_side))),
+        max(small, scores // most),
+        max(small, -(-n_rows // (4 * side_by_side))),
+        -(-n_rows // side_by_side),
         MOST_BLOCK,
     )
     rows = max(LEAST_BLOCK, rows)
@@ -229,7 +231,10 @@ def _scored(
         check_all(parts)
     number = np.empty_like(plan.order)
     number[plan.order] = np.arange(len(number))
-    place = np.lexsort((-row, score, number[query]))
+    some = sizes[plan.order]
+    ends = np.repeat(offsets[1:][plan.order] + np.cumsum(some) - some, some)
+    backwards = ends - 1 - np.arange(len(row))  # the order query, row descending
+    place = backwards[smallest(some, score[backwards])]
     ranks = LabelledRanks(offsets, row, np.empty_like(row), score, np.empty_like(row))
     return ranks, Labels(number[query][place], row[place], score[place], count_rows(parts)), place
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.search.count import best_of_each
+from bench.search.count import best_of_each, smallest
 from bench.types import Rows
 
 Float32 = NDArray[np.float32]
@@ -140,15 +140,4 @@ def _kth(query: Rows, value: Float32, n: int, depth: int) -> Float64:
 
 def best_in_order(query: Rows, score: Float64, depth: int) -> Rows:
     """Return where the first `depth` of each query stand; the input is in the order query, row."""
-    sizes = np.bincount(query)
-    ends, out = np.cumsum(sizes), [np.empty(0, dtype=np.int64)]
-    for low in range(0, len(sizes), 1024):
-        some = sizes[low : low + 1024]
-        start = int(ends[low]) - int(sizes[low])
-        places = np.arange(start, start + int(some.sum()))
-        first = ends[low : low + 1024] - some
-        wide = np.full((len(some), int(some.max(initial=0))), np.inf)
-        wide[query[places] - low, places - first[query[places] - low]] = -score[places]
-        order = np.argsort(wide, axis=1, kind="stable")[:, :depth]
-        out.append((first[:, None] + order)[order < some[:, None]])
-    return np.concatenate(out)
+    return smallest(np.bincount(query), -score, depth)

@@ -112,6 +112,7 @@ def scores_of(
         for pairs in groups:
             score(pairs)
     else:
-        with ThreadPoolExecutor(threads) as pool:
+        known = np.geterr()  # each thread has settings of its own
+        with ThreadPoolExecutor(threads, initializer=lambda: np.seterr(**known)) as pool:
             list(pool.map(score, groups))
     return out
