@@ -35,7 +35,7 @@ def best_of_each(query: Rows, row: Rows, score: Float64, depth: int) -> Rows:
 
 
 def smallest(sizes: Rows, keys: Float64, most: int | None = None) -> Rows:
-    """Return where the `most` smallest keys of each group stand, ascending; of equal ones the first.
+    """Return where the `most` smallest keys of each group stand, ascending; ties as they come.
 
     sizes  (n_groups,) keys of each group; groups are laid end to end
     keys   (n,) float64
