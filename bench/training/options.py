@@ -24,6 +24,12 @@ class Options:
         None, "a recipe (default: the one written for the method)", metavar="NAME"
     )
     classes: Classes = option("folder", "whether each folder or each photograph is a class")
+    leave_out: Path | None = option(
+        None,
+        "a text file with a class, or the name before its last hyphen, on each line: these are not "
+        "trained on; views of all photographs are computed and shared",
+        metavar="PATH",
+    )
     out: Path | None = option(
         None,
         "folder of the run; an interrupted training continues there (default: "

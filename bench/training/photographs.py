@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,36 @@ def about(photographs: Photographs) -> str:
     return (
         f"{photographs.name}: {len(photographs.files)} photographs of {len(counts)} classes{alone}"
     )
+
+
+def without(photographs: Photographs, path: Path) -> tuple[Photographs, NDArray[np.int64]]:
+    """Return the photographs that are left, and their places (n,) among all.
+
+    A line of the file `path` is a class, or the name of a photograph whose classes are NAME-0 to
+    NAME-3. A line that names no class is refused.
+    """
+    lines = {line.strip() for line in raw.read(path).decode().splitlines()} - {""}
+    known = set(photographs.classes)
+    named = known | {name.rpartition("-")[0] for name in known}
+    if unknown := sorted(lines - named):
+        raise BenchError(
+            f"{path} leaves out what is no class of {photographs.name}: {first_few(unknown)}."
+        )
+    out = [name in lines or name.rpartition("-")[0] in lines for name in photographs.classes]
+    rows = np.flatnonzero(~np.array(out)[photographs.labels])
+    left = [photographs.classes[label] for label in photographs.labels[rows]]
+    if len(set(left)) < 2:
+        raise BenchError(f"{path} leaves {len(set(left))} classes; training needs two at least.")
+    names = tuple(name for name, gone in zip(photographs.classes, out, strict=True) if not gone)
+    number = {name: at for at, name in enumerate(names)}
+    made = replace(
+        photographs,
+        files=tuple(photographs.files[row] for row in rows),
+        labels=np.array([number[name] for name in left], dtype=np.int64),
+        classes=names,
+        sha256=sha256_lines([photographs.sha256, *sorted(lines)]),
+    )
+    return made, rows
 
 
 Sample = tuple[torch.Tensor, torch.Tensor, int, list[str]]

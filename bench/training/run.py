@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bench import methods
 from bench.errors import BenchError
@@ -78,13 +80,18 @@ class Plan:
     folder: Path
     validation: validate.Validation | None
     config: dict[str, Any]
+    whole: photographs.Photographs  # with those that are left out
+    rows: NDArray[np.int64] | None  # of `data` in `whole`
 
 
 def planned(options: Options, place: parallel.Place) -> Plan:
     """Load and check everything that a training needs."""
     method = methods.full_name(options.method)
     name, recipe = recipe_of(options, method)
-    data = photographs.read(options.data, options.classes)
+    whole = data = photographs.read(options.data, options.classes)
+    rows = None
+    if options.leave_out is not None:
+        data, rows = photographs.without(whole, options.leave_out)
     count = len(data.files)
     if count < recipe.batch:
         raise BenchError(
@@ -120,7 +127,7 @@ def planned(options: Options, place: parallel.Place) -> Plan:
         "steps": total,
         "validation": validation and validation.dataset.name,
     }  # fmt: skip
-    return Plan(recipe, data, trainable, rule, total, folder, validation, config)
+    return Plan(recipe, data, trainable, rule, total, folder, validation, config, whole, rows)
 
 
 def _check_count(
@@ -152,7 +159,7 @@ def _train(options: Options, place: parallel.Place) -> Path:
         options.validate_steps or len(data.files) // recipe.batch,
     )  # fmt: skip
     if recipe.views:
-        training.views = views.prepare(training)
+        training.views = _views(training, plan)
         begin: Any = getattr(plan.trainable, "begin", None)
         if begin is not None:
             begin(one.to(place.device) for one in training.views.first(BEGIN_VIEWS))
@@ -161,6 +168,17 @@ def _train(options: Options, place: parallel.Place) -> Path:
     if place.first:
         checkpoint.write_weights(path, loop.final_weights(training), training.metadata)
     return path
+
+
+def _views(training: loop.Training, plan: Plan) -> views.Views:
+    """Return the views of the photographs, from files that have all of them."""
+    if plan.rows is None:
+        return views.prepare(training)
+    augmented = photographs.Augmented(
+        plan.whole, plan.recipe.augmentation, plan.recipe.side, training.seed, plan.rule.channels
+    )
+    of_all = replace(training, data=augmented, count=len(plan.whole.files))
+    return views.prepare(of_all).part(plan.rows, plan.data.labels)
 
 
 def metadata(config: Mapping[str, Any], trainable: Any) -> dict[str, str]:

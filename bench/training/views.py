@@ -8,6 +8,7 @@ the cache that every training with the same photographs, augmentation and frozen
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,23 @@ from bench.weights import state_sha256
 BATCH = 16
 
 
+@dataclass(frozen=True)
+class Part:
+    """Rows of a view, as an array of their own."""
+
+    view: NDArray[np.float16]
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return how many rows there are."""
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> NDArray[np.float16]:
+        """Return a row, or rows, of the part."""
+        found: NDArray[np.float16] = self.view[self.rows[index]]
+        return found
+
+
 class Views:
     """Files of the outputs, one per view: (photographs, …) float16, in order of photographs.
 
@@ -42,9 +60,15 @@ class Views:
         self, files: list[Path], labels: Any, placings: NDArray[np.float32] | None = None
     ) -> None:
         """Take the files and the labels (n,), and where pixels of the views are from."""
-        self.maps = [map_npy(file) for file in files]
+        self.maps: list[Any] = [map_npy(file) for file in files]
         self.labels = torch.from_numpy(labels)
         self.placings = placings
+
+    def part(self, rows: NDArray[np.int64], labels: Any) -> Views:
+        """Return the views of the photographs `rows` (n,), whose own labels are `labels` (n,)."""
+        made = Views([], labels, None if self.placings is None else self.placings[:, rows])
+        made.maps = [Part(view, rows) for view in self.maps]
+        return made
 
     def first(self, count: int) -> Iterator[Tensor]:
         """Yield the float32 outputs of the first views of all photographs, in order."""

@@ -47,6 +47,37 @@ def test_a_folder_of_folders(folder: Path) -> None:
     assert photographs.read(folder).sha256 != found.sha256
 
 
+def test_classes_are_left_out(folder: Path) -> None:
+    save(folder / "d-0/1.png")
+    save(folder / "d-1/1.png")
+    whole, text = photographs.read(folder), folder.parent / "out.txt"
+    text.write_text("b\n\nd\n")  # of d all parts
+    left, rows = photographs.without(whole, text)
+    assert rows.tolist() == [0, 1, 3]
+    assert left.files == tuple(whole.files[row] for row in rows)
+    assert (left.labels.tolist(), left.classes) == ([0, 0, 1], ("a", "c"))
+    assert len({whole.sha256, left.sha256}) == 2
+    text.write_text("b\nd-1\n")
+    assert photographs.without(whole, text)[0].classes == ("a", "c", "d-0")
+    for lines, what in (("b\ne\n", "no class of town: e"), ("a\nb\nd\n", "leaves 1 classes")):
+        text.write_text(lines)
+        with pytest.raises(BenchError, match=what):
+            photographs.without(whole, text)
+
+
+def test_views_of_a_part_are_those_of_the_whole(tmp_path: Path) -> None:
+    files = [tmp_path / "0.npy", tmp_path / "1.npy"]
+    for view, file in enumerate(files):
+        np.save(file, np.arange(8, dtype=np.float16).reshape(4, 2) + 10 * view)
+    placings = np.arange(72, dtype=np.float32).reshape(2, 4, 9)
+    part = views.Views(files, np.arange(4), placings).part(np.array([1, 3]), np.array([0, 1]))
+    assert torch.cat(list(part.first(2))).tolist() == [[2, 3], [6, 7], [12, 13], [16, 17]]
+    ((outputs, labels),) = part.batches([[(1, 1), (1, 0)]])
+    assert labels.tolist() == [1, 0]
+    assert outputs[:, :2].tolist() == [[16, 17], [12, 13], [6, 7], [2, 3]]
+    np.testing.assert_array_equal(outputs[:, 2:].numpy(), placings[[1, 1, 0, 0], [3, 1, 3, 1]])
+
+
 def listed(folder: Path, text: str) -> Path:
     (folder / "train_clean.csv").write_text(text)
     return folder / "train_clean.csv"

@@ -272,6 +272,12 @@ def test_frozen_parts_stay_and_their_outputs_are_kept(
     said = cli(*arguments(town, again, "--recipe", "views", "--steps", 16, variant="half"))
     assert "views" not in said.err  # they were there
     assert losses(again) == losses(out)
+    without = tmp_path / "without"
+    (tmp_path / "out.txt").write_text("3\n5\n")
+    leaving = ("--leave-out", tmp_path / "out.txt", "--steps", 2)
+    said = cli(*arguments(town, without, "--recipe", "views", *leaving, variant="half"))
+    assert "views" not in said.err  # those of all photographs serve a part
+    assert json.loads((without / "config.json").read_text())["data"]["classes"] == CLASSES - 2
     averaged = read_state(out / "final.safetensors")
     last = torch.load(out / "checkpoint.pt", weights_only=True)
     for name, tensor in averaged.items():
