@@ -81,6 +81,12 @@ def ablation(session: nox.Session) -> None:
 
 
 @session
+def sources(session: nox.Session) -> None:
+    """Train and judge the lite1 heads by sources left out: nox -s sources -- PACKAGES OUTPUT."""
+    run(session, "bench.training.sources", *session.posargs)
+
+
+@session
 def report(session: nox.Session) -> None:
     """Rebuild all that follows from the records: sheet of mini, report, tables, figures, page."""
     run(session, "bench", "sheet", "--dataset", "mini", *session.posargs)

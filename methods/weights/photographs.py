@@ -112,23 +112,27 @@ def resources(content: bytes) -> dict[str, bytes]:
     return found
 
 
-def collect(packages: Path, output: Path, heads: str = "lite1") -> int:
-    """Write the photographs to `output`, a folder for each class; return how many classes."""
+def contents(packages: Path, heads: str = "lite1") -> Iterator[tuple[Photograph, bytes]]:
+    """Yield the photographs of the list with their files, package by package."""
     by_package = defaultdict(list)
     for one in listed(heads=heads):
         by_package[one.package, one.version].append(one)
-    classes = 0
     for (package, version), photographs in by_package.items():
         path = file_of(packages, package, version)
-        contents = dict(members(path, {one.member.partition(":")[0] for one in photographs}))
-        inner = {name: resources(contents[name]) for name in contents if name.endswith(".rcc")}
+        files = dict(members(path, {one.member.partition(":")[0] for one in photographs}))
+        inner = {name: resources(files[name]) for name in files if name.endswith(".rcc")}
         for one in photographs:
             name, _, within = one.member.partition(":")
-            content = inner.get(name, {}).get(within) if within else contents.get(name)
+            content = inner.get(name, {}).get(within) if within else files.get(name)
             if content is None or hashlib.sha256(content).hexdigest() != one.sha256:
                 state = "is not in" if content is None else "is another file in"
                 raise BenchError(f"{one.member} {state} {path.name}; see {LIST.name}.")
-            classes += write(output, one.name, content)
+            yield one, content
+
+
+def collect(packages: Path, output: Path, heads: str = "lite1") -> int:
+    """Write the photographs to `output`, a folder for each class; return how many classes."""
+    classes = sum(write(output, one.name, content) for one, content in contents(packages, heads))
     (output / "LICENCE.txt").write_text(f"{LICENCE}; see {LIST.name}\n", encoding="utf-8")
     return classes
 
