@@ -62,6 +62,17 @@ def test_what_is_shipped_describes_as_it_did(name: str) -> None:
     np.testing.assert_allclose(rows[0, :6].numpy(), GOLDEN[name], atol=2e-5)
 
 
+@pytest.mark.parametrize("name", ["dolg.lite1", "token.lite1"])
+def test_what_the_paper_adds_moves_the_descriptors(name: str) -> None:
+    _, method, rule = methods.load(name)
+    batch = pyramid.to_batch([generated()], rule, "cpu")
+    whole = pyramid.describe_pyramid(method.describe, batch, rule, 512)
+    with torch.no_grad():
+        method.network.head.fc.weight[:, networks.DIM :] = 0  # type: ignore[attr-defined]
+    without = pyramid.describe_pyramid(method.describe, batch, rule, 512)
+    assert 0.9 < float((whole * without).sum()) < 0.9995
+
+
 def test_what_is_shipped_is_small() -> None:
     files = list(method.FOLDER.glob("*.safetensors"))
     wanted = {f"{name}_{variant}.safetensors" for name in SHIPPED for variant in VARIANTS}
