@@ -190,18 +190,22 @@ def run(
     """Describe, search and score a method on a data set, as the command `run`.
 
     Descriptors are kept in the cache. A record is written where `results` names a folder. Options
-    are those of the command: weights, device, stages, rerank, distractors, limit and so on.
+    are those of the command: weights, device, stages, rerank, distractors, limit and so on. Of
+    several devices, as device="cuda:0,cuda:1", each describes in a process of its own.
     """
     method, data = str(_named(method, "a method")), str(_named(data, "a data set"))
     with quiet(on=not _flag(progress)), _folder(results) as folder, _decoders():
+        from bench.cluster import devices
         from bench.pipeline import plan
         from bench.pipeline import run as runs
 
         hints = get_type_hints(Options)
         taken = {name: hints[name] for name in hints if name not in ("command", "results")}
         chosen = Options(**checked(options, taken), command="bench.run from Python", results=folder)
-        planned = plan.plan(method, data, chosen)
-        made = read_record(runs.run(planned), data=planned.dataset)
+        named = devices.several(chosen.device)
+        planned = plan.plan(method, data, replace(chosen, device=named[0]))
+        hired = devices.hired(named, planned.method, chosen.weights, planned.loaded)
+        made = read_record(runs.run(planned, hired), data=planned.dataset)
     return made if results is not None else replace(made, path=None)
 
 

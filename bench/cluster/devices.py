@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bench import plugins
@@ -225,9 +227,12 @@ class Devices:
             target=serve, args=(replace(recipe, device=helper.device), theirs), daemon=False
         )
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        program = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")  # else a user's script would run there too
         try:  # a terminal sends Ctrl-C to both; this process ends the other
             helper.process.start()
         finally:
+            sys.modules["__main__"] = program
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+import bench
 from bench.cluster import devices
 from bench.commands.main import main
 from bench.errors import BenchError
@@ -73,15 +75,38 @@ def run(
     folder: Path, device: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> tuple[dict[str, Any], dict[str, bytes], str]:
     """Return record, shards and notes of a run with a cache of its own."""
-    cache = folder / f"cache {device}"
-    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(cache))
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(folder / f"cache {device}"))
     assert main(command(folder, "--device", device, "--results", str(folder / device))) == 0
     out, err = capsys.readouterr()
-    record = json.loads(Path(out.splitlines()[-1]).read_text(encoding="utf-8"))
+    path = Path(out.splitlines()[-1])
+    return *kept(path, folder / f"cache {device}"), err
+
+
+def from_python(
+    folder: Path, device: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[dict[str, Any], dict[str, bytes], str]:
+    """Do the same in a script, which no process beside it may run again."""
+    script = folder / "script.py"
+    script.write_text(f"open({str(folder / 'again')!r}, 'w').close()", encoding="utf-8")
+    program = ModuleType("__main__")
+    program.__file__ = str(script)
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(folder / f"cache {device}"))
+    made = bench.run(str(folder / "halves.py"), folder / "dataset.json", device=device,
+                     measure="none", results=folder / device, progress=True)  # fmt: skip
+    assert sys.modules["__main__"] is program
+    assert not (folder / "again").exists()
+    assert made.path is not None
+    return *kept(made.path, folder / f"cache {device}"), capsys.readouterr().err
+
+
+def kept(path: Path, cache: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return a record, and the shards in the cache."""
+    record = json.loads(path.read_text(encoding="utf-8"))
     shards = {file.name: file.read_bytes() for file in cache.rglob("shard-*.npy")}
     assert len(shards) == 7
     assert not list(cache.rglob("*.tmp")), "what a killed process had begun is gone"
-    return record, shards, err
+    return record, shards
 
 
 @pytest.mark.slow
@@ -89,7 +114,7 @@ def test_devices_share_the_shards_and_what_fails_costs_one_sentence(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One process describes beside the first; then one of two is refused, the other killed."""
-    both, rows, err = run(place, "cpu,cpu", monkeypatch, capsys)
+    both, rows, err = from_python(place, "cpu,cpu", monkeypatch, capsys)
     nodes = both["machine"]["nodes"]
     assert [node["device"] for node in nodes] == ["cpu", "cpu"]
     assert all(node["shards"] >= 1 for node in nodes), "both described"
