@@ -107,6 +107,13 @@ def plan_all(
     for method in dict.fromkeys(method_names):
         with _kept(refused):
             warm.check(method, options.weights)
+    if options.local is not None:
+        with _kept(refused):
+            warm.check(options.local)
+    for text in options.stages:
+        with _kept(refused):
+            if stages.split(text)[0] != stages.VERIFICATION:
+                stages.parse(text)
     if refused:
         return [], list(refused.values())
     keep = len(set(method_names)) == 1

@@ -44,6 +44,8 @@ def without(*arguments: str) -> subprocess.CompletedProcess[str]:
         (("run", "--method", "delg.lite9"), "no variant of delg is called 'lite9'"),
         (("run", "--method", "delg", "--dataset", "minni"), "'minni'"),
         (("run", "--method", "delg", "--bogus"), "'--bogus'"),
+        (("run", "--method", "delg", "--stage", "aqee"), "no stage is called 'aqee'"),
+        (("run", "--method", "delg", "--rerank", "--local", "delgg"), "'delgg'"),
         (("run", "--method", "delg", "--dataset", "roxford5k"), "gnd_roxford5k.pkl is missing"),
         (("run", "--method", "delg.r101-token"), "R101-DELG.pth, which is not in the cache"),
         (("run", "--method", "delg.r50-gld"), "delg.r50-gld needs a converted file"),
