@@ -26,7 +26,7 @@ NETWORKS = {
     "delg.r101-port": (lambda: port.DelgPort(101), port.name_in_file, "p"),
 }
 TRANSFORMER = '''\
-"""A ViT-B/14 with drawn weights, at 322 x 322."""
+"""A ViT-B/14 with drawn weights, at SIDE x SIDE."""
 
 from types import SimpleNamespace
 
@@ -42,7 +42,7 @@ def load(variant, weights, device):
     network = network.to(device)
     return SimpleNamespace(
         version="1", dim=768, config={}, network=network, describe=network,
-        preprocess={"resize": "pillow-bilinear:322x322", "max_side_px": None},
+        preprocess={"resize": "pillow-bilinear:SIDExSIDE", "max_side_px": None},
         weights={"source": "untrained", "licence": "none", "sha256": None,
                  "training_set": "none", "trained": False},
     )
@@ -72,10 +72,10 @@ def weights(name: str, folder: Path) -> Path:
     return path
 
 
-def method_file(folder: Path) -> str:
+def method_file(folder: Path, side_px: int = 322) -> str:
     """Write the plug-in of the transformer; return the name by which it is loaded."""
     path = folder / "vit.py"
-    path.write_text(TRANSFORMER, encoding="utf-8")
+    path.write_text(TRANSFORMER.replace("SIDE", str(side_px)), encoding="utf-8")
     return f"{path}:b14"
 
 

@@ -5,7 +5,7 @@ itself; `--quick` rehearses every part on a processor in minutes. Every part is 
 time limit, and writes each figure the moment it has it; what a part lacks, a package for instance,
 makes it "not run". The file, `gpu.json`, is written anew after every part, and after SIGTERM; a
 kill leaves the file of the parts before. It is in the folder $OUT, or in results/perf/gpu. The
-script ends after `--seconds`.
+script ends after `--seconds`, which a rehearsal has more of, as its processors may have other work.
 """
 
 from __future__ import annotations
@@ -58,13 +58,16 @@ PARTS = (
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     """Return the options; `--part`, `--folder` and `--lines` are for the processes of the parts."""
     parser = argparse.ArgumentParser(prog="python -m tests.perf.gpu", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=480.0, help="end after so many (480)")
+    parser.add_argument("--seconds", type=float, help="end after so many (480; --quick: 1200)")
     parser.add_argument("--quick", action="store_true", help="rehearse on a processor, in minutes")
     parser.add_argument("--out", type=Path, help="folder of gpu.json ($OUT, or results/perf/gpu)")
     parser.add_argument("--only", action="append", help="run this part alone; repeatable")
     for name in ("--part", "--folder", "--lines"):
         parser.add_argument(name, help=argparse.SUPPRESS)
-    return parser.parse_args(given)
+    options = parser.parse_args(given)
+    if options.seconds is None:  # a rehearsal may share its processors
+        options.seconds = 1200.0 if options.quick else 480.0
+    return options
 
 
 def about() -> dict[str, Any]:

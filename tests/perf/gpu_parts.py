@@ -82,7 +82,7 @@ def images(work: Work) -> None:
 def named(work: Work, name: str) -> tuple[str, str | None]:
     """Return the name by which a method is loaded, and the file of its weights."""
     if name == "vit-b14":
-        return drawn.method_file(work.folder), None
+        return drawn.method_file(work.folder, 112 if work.quick else 322), None
     path = work.folder / f"{name}.pth"
     return name, str(path if path.is_file() else drawn.weights(name, work.folder))
 
