@@ -36,7 +36,7 @@ class Stamp(BuildHookInterface):
             changed = git(root, "status", "--porcelain", "--untracked-files=no")
             stamp = Path(self.directory) / "build.json"
             stamp.parent.mkdir(parents=True, exist_ok=True)
-            said = {"commit": commit, "dirty": bool(changed)}
-            stamp.write_text(json.dumps(said), encoding="utf-8")
+            facts = {"commit": commit, "dirty": bool(changed)}
+            stamp.write_text(json.dumps(facts), encoding="utf-8")
         if stamp.is_file():
             build_data["force_include"][str(stamp)] = STAMP

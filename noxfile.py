@@ -35,14 +35,15 @@ def session(function):
 def run(session: nox.Session, *command: str) -> None:
     """Run a Python command in the shared environment, which is made before if it is not there.
 
-    It holds exactly what the lock names, and is made anew when the lock or the Python changes.
+    It holds exactly what the lock names, and is made again when the lock or the Python changes.
     """
     mark = ENVIRONMENT / "installed.sha256"
     digest = hashlib.sha256(sys.version.encode() + LOCK.read_bytes()).hexdigest()
     if not mark.is_file() or mark.read_text(encoding="ascii") != digest:
         if ENVIRONMENT.exists() and ENVIRONMENT != ROOT / ".venv-nox" and not mark.is_file():
             session.error(
-                f"{ENVIRONMENT} holds no finished environment of ours; delete it, or name another."
+                f"{ENVIRONMENT} is not a finished environment of this project; delete it, or "
+                "choose another folder."
             )
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         session.run(sys.executable, "-m", "virtualenv", "--quiet", str(ENVIRONMENT), external=True)
@@ -69,15 +70,24 @@ def ablation(session: nox.Session) -> None:
     """Train DOLG's small network without each part: nox -s ablation -- PHOTOGRAPHS [DATA SET …]."""
     if not session.posargs:
         session.error("name the folder of photographs, as methods/weights/README.md makes it.")
-    photographs, *given = session.posargs
+    photographs, *args = session.posargs
     for part in ("", "-no-local", "-concatenation", "-no-multi-atrous"):
         out = f"training-runs/ablation{part}"
-        said = ("--recipe", f"dolg-lite0{part}", "--data", photographs, "--seed", "1", "--out", out)
-        run(session, "bench", "train", "--method", "dolg.lite0", *said)
-        for dataset in given or ["mini"]:
-            said = ("--weights", f"{out}/final.safetensors", "--dataset", dataset)
+        printed = (
+            "--recipe",
+            f"dolg-lite0{part}",
+            "--data",
+            photographs,
+            "--seed",
+            "1",
+            "--out",
+            out,
+        )
+        run(session, "bench", "train", "--method", "dolg.lite0", *printed)
+        for dataset in args or ["mini"]:
+            printed = ("--weights", f"{out}/final.safetensors", "--dataset", dataset)
             more = ("--measure", "none", "--results", "results/ablation")
-            run(session, "bench", "run", "--method", "dolg.lite0", *said, *more)
+            run(session, "bench", "run", "--method", "dolg.lite0", *printed, *more)
 
 
 @session

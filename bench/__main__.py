@@ -4,7 +4,7 @@ import os
 import sys
 
 # Threads that wait for each other must sleep, not spin, or a run beside other work on the same
-# cores becomes many times slower. It has to be said before the first library with OpenMP loads.
+# cores becomes many times slower. It must be set before the first library with OpenMP loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 

@@ -21,8 +21,8 @@ def ours() -> ModuleType:
         spec.loader.exec_module(there)
     elif Path(there.__file__ or "").resolve() != path:
         raise ImportError(
-            f"another package called bench is imported already, from {there.__file__}; import "
-            "retrieval_bench before it, or leave it out."
+            f"another package named bench was imported before, from {there.__file__}; import "
+            "retrieval_bench first, or do not import the other package."
         )
     return there
 

@@ -85,10 +85,10 @@ def _evaluated(
     similarity = options.pop("similarity", "dot")
     about = {} if facts is None else stated.read(facts)
     if not isinstance(distractors, list | tuple):
-        raise BenchError(f"distractors is a {type(distractors).__name__}, and must be a list.")
+        raise BenchError(f"distractors is a {type(distractors).__name__}; give a list of names.")
     if not isinstance(name, str):
         raise BenchError(f"a name is text, not a {type(name).__name__}.")
-    held = brought.Brought(
+    matrices = brought.Brought(
         _matrix(database, "database"),
         _matrix(queries, "queries"),
         [(_name(part, at), _matrix(part, "distractors")) for at, part in enumerate(distractors)],
@@ -97,7 +97,7 @@ def _evaluated(
         about,
     )
     chosen = Options(**options, command="bench.evaluate from Python")
-    done, _, _ = brought.score(datasets.check_queries(loaded), held, chosen)
+    done, _, _ = brought.score(datasets.check_queries(loaded), matrices, chosen)
     return done, loaded
 
 
@@ -143,7 +143,7 @@ class Described:
 
         flat = getattr(images, "ndim", 1) == 0  # an array of one number
         if flat or isinstance(images, str | Path) or not isinstance(images, Iterable):
-            raise BenchError(f"images are a {type(images).__name__}, and must be a list of images.")
+            raise BenchError(f"images is a {type(images).__name__}; give a list of images.")
         if data is not None:
             data = _data(data)
         with quiet(on=not _flag(progress)), tempfile.TemporaryDirectory() as folder, _decoders():
@@ -227,7 +227,9 @@ def read_records(results: str | Path) -> list[Result]:
     with quiet():
         there = folder.is_dir()
     if not there:
-        raise BenchError(f"there is no folder {folder}, where records would be read.")
+        raise BenchError(
+            f"the folder {folder} does not exist, so no records can be read; check the path."
+        )
     return [read_record(path) for path in record.find(folder)]
 
 
@@ -244,13 +246,13 @@ def compare(*results: Result | str | Path, metric: str | None = None) -> pd.Data
 
 
 def verify(path: str | Path) -> list[str]:
-    """Return what of a record does not follow from its stored ranks; empty where all holds."""
+    """Return the faults of a record against its stored ranks; empty if there are none."""
     with quiet():
         return verifier.verify(_named(path, "a record"))[0]
 
 
 def _named(path: Any, what: str) -> Path:
-    """Return the path that names `what`; refuse what is no path."""
+    """Return the path that names `what`; refuse other types."""
     if not isinstance(path, str | Path):
         raise BenchError(f"{what} is named by a path or text, not by {type(path).__name__}.")
     if "\0" in str(path):
@@ -293,13 +295,13 @@ def _matrix(rows: Rows, part: Any) -> Matrix:
             rows = tensors.array_of(rows)
         array = np.asarray(rows)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise BenchError(f"{label}: no matrix can be made of it: {error}") from error
+        raise BenchError(f"{label}: it cannot be converted to a matrix: {error}") from error
     if np.ma.is_masked(rows):
         raise BenchError(f"{label}: some of its numbers are masked, and every row needs all.")
     if array.dtype == object:
         raise BenchError(
-            f"{label}: a {type(rows).__name__} is no matrix of numbers; bring an array, a tensor "
-            "or the path of a file."
+            f"{label}: a {type(rows).__name__} is not a matrix of numbers; give an array, a "
+            "tensor or the path of a file."
         )
     return from_array(numbers(array, label), label, whole=True)
 
@@ -314,8 +316,9 @@ def _described(model: Any, batches: Iterable[Any]) -> Any:
 
     if not callable(model) or not isinstance(batches, Iterable) or getattr(batches, "ndim", 1) == 0:
         raise BenchError(
-            f"a network of type {type(model).__name__} and batches of type "
-            f"{type(batches).__name__} were given; it must be callable, and they a loader or list."
+            f"the network is of type {type(model).__name__} and the batches of type "
+            f"{type(batches).__name__}; the network must be callable, and the batches a loader "
+            "or a list."
         )
     training = getattr(model, "training", False)
     if training:
@@ -330,7 +333,9 @@ def _described(model: Any, batches: Iterable[Any]) -> Any:
         if training:
             model.train()
     if not found:
-        raise BenchError("a loader gives no batches, and each list needs a descriptor per image.")
+        raise BenchError(
+            "a loader yields no batches; each list of images needs one descriptor per image."
+        )
     return torch.cat(found)
 
 
@@ -339,8 +344,8 @@ def _rows(made: Any) -> Any:
     if not hasattr(made, "detach") or made.ndim != 2:
         shape = f" of shape {tuple(made.shape)}" if hasattr(made, "shape") else ""
         raise BenchError(
-            f"the network gives a {type(made).__name__}{shape} for a batch, and must give a tensor "
-            "(images, dim)."
+            f"the network returns a {type(made).__name__}{shape} for a batch; it must return a "
+            "tensor (images, dim)."
         )
     if made.is_complex():
         raise BenchError(f"the network gives numbers of type {made.dtype}, and must give floats.")

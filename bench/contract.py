@@ -21,7 +21,7 @@ from bench.system.typed import CLOSED, Sha256, Text
 from bench.types import AtLeast1, Checkpoint, LocalRule, Method, MethodInfo, Preprocess
 
 GROUPS = ("place recognition", "landmarks", "generic")
-FOLDER = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$"  # names a file or folder everywhere, and is no path
+FOLDER = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$"  # names a file or folder everywhere, without a path
 
 
 class Weights(TypedDict):
@@ -36,7 +36,7 @@ class Weights(TypedDict):
 
 @CLOSED
 class Stated(TypedDict):
-    """What a method says of itself."""
+    """Facts that a method states."""
 
     version: Annotated[Text, Field(title="a string such as '1'")]
     dim: AtLeast1
@@ -104,7 +104,7 @@ def check(method: Any, name: str, variant: str) -> tuple[MethodInfo, Preprocess]
         canonical_json(config)
     except (TypeError, ValueError) as error:
         raise BenchError(
-            f"{label}: config goes into the record as JSON and cannot: {error}."
+            f"{label}: config must be JSON, because records contain it: {error}."
         ) from None
     info = MethodInfo(name, variant, method.version, method.dim, config, dict(method.weights))
     local_rule(method, label)
@@ -123,7 +123,10 @@ def trainable(made: Any, label: str) -> Preprocess:
     if not callable(getattr(made.network, "named_parameters", None)):
         raise _wrong(label, "network", type(made.network).__name__, "a torch module")
     if not any(parameter.requires_grad for parameter in made.network.parameters()):
-        raise BenchError(f"{label}: no parameter of its network has requires_grad, so none trains.")
+        raise BenchError(
+            f"{label}: no parameter of its network has requires_grad, so nothing can be trained; "
+            "set it on the parameters to train."
+        )
     return preprocess(made.preprocess, label)
 
 
@@ -157,16 +160,16 @@ def local_rule(method: Any, label: str) -> LocalRule | None:
     return rule
 
 
-def preprocess(given: Any, label: str) -> Preprocess:
+def preprocess(attribute: Any, label: str) -> Preprocess:
     """Return the `Preprocess` of a plug-in's mapping; what is left out keeps its default."""
-    values = stated(typed.mapping_of(Preprocess), given, label, "preprocess")
+    values = stated(typed.mapping_of(Preprocess), attribute, label, "preprocess")
     values |= _exact(values, label)
     rule = dataclasses.replace(Preprocess(), **values)
     _check_scales(label, "preprocess", rule.scales)
     if rule.scale_sampling == "scale-factor" and rule.scale_size != "floor":
         raise BenchError(
-            f"{label}: preprocess scale_sampling 'scale-factor' always rounds a side down; "
-            "say so with scale_size 'floor'."
+            f"{label}: preprocess scale_sampling 'scale-factor' always rounds a side down; set "
+            "scale_size to 'floor'."
         )
     if rule.scale_sampling == "opencv" and rule.scale_size != "round":
         raise _wrong(label, "preprocess scale_size of 'opencv'", rule.scale_size, "'round'")
@@ -198,19 +201,19 @@ def _check_scales(label: str, name: str, scales: tuple[float, ...]) -> None:
         raise _wrong(label, f"{name} scales", scales, "different positive numbers")
 
 
-def group(given: Any, name: str) -> str | None:
+def group(attribute: Any, name: str) -> str | None:
     """Return the GROUP of a plug-in, one of GROUPS or None."""
-    if given is None or given in GROUPS:
-        return given  # type: ignore[no-any-return]
-    raise _wrong(f"the method {name!r}", "GROUP", given, f"one of {', '.join(GROUPS)}")
+    if attribute is None or attribute in GROUPS:
+        return attribute  # type: ignore[no-any-return]
+    raise _wrong(f"the method {name!r}", "GROUP", attribute, f"one of {', '.join(GROUPS)}")
 
 
-def checkpoints(given: Any, name: str, variants: Collection[str]) -> dict[str, Checkpoint]:
+def checkpoints(attribute: Any, name: str, variants: Collection[str]) -> dict[str, Checkpoint]:
     """Return the published files in a plug-in's WEIGHTS, a mapping from variant to facts."""
     label = f"the method {name!r}"
-    stated(Files, given, label, "WEIGHTS")
+    stated(Files, attribute, label, "WEIGHTS")
     found = {}
-    for variant, facts in given.items():
+    for variant, facts in attribute.items():
         if variant not in variants:
             raise BenchError(f"{label}: WEIGHTS: {unknown('variant', variant, variants)}")
         places = [key for key in ("url", "hub", "manual") if facts.get(key)]
@@ -219,16 +222,16 @@ def checkpoints(given: Any, name: str, variants: Collection[str]) -> dict[str, C
                 f"{label}: WEIGHTS.{variant} has {' and '.join(places) or 'no place'}; it needs "
                 "'url', 'hub' or 'manual', and 'hub' without 'url'."
             )
-        owner = next(other for other in given if _same_file(given[other], facts))
+        owner = next(other for other in attribute if _same_file(attribute[other], facts))
         found[variant] = Checkpoint(name, variant, owner, **facts)
     return found
 
 
-def _same_file(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def _same_file(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Tell whether two variants have one file, of which they may keep different dimensions."""
-    return {**one, "dim": None} == {**other, "dim": None}
+    return {**first, "dim": None} == {**other, "dim": None}
 
 
 def _wrong(label: str, key: str, value: Any, allowed: str) -> BenchError:
     """Return the error for a value that is not what it should be."""
-    return BenchError(f"{label}: {key} is {value!r}, and should be {allowed}.")
+    return BenchError(f"{label}: {key} is {value!r} instead of {allowed}.")

@@ -74,8 +74,8 @@ def load_known(name: str) -> Dataset:
 
 def say_notes(dataset: Dataset) -> None:
     """Print to standard error how the lists of a data set were made, where that is worth a line."""
-    said = [f"not the published list: {text}" for text in dataset.unlike]
-    for text in (*dataset.notes, *said):
+    lines = [f"not the published list: {text}" for text in dataset.unlike]
+    for text in (*dataset.notes, *lines):
         note(f"{dataset.name}: {text}")
 
 
@@ -96,13 +96,14 @@ def load_variant(entry: Entry, variant: str | None = None) -> Dataset:
         )
     except raw.ForeignFileError as error:
         raise raw.ForeignFileError(
-            f"{error} `data get {entry.name}` gets it, or says whom to ask."
+            f"{error} `data get {entry.name}` downloads it, or prints where to request it."
         ) from error
     except BenchError:
         raise
     except Exception as error:
         raise BenchError(
-            f"the data set {name!r} failed: {plugins.fault(error, entry.module.__file__)}."
+            f"the data set {name!r} cannot be loaded: "
+            f"{plugins.fault(error, entry.module.__file__)}."
         ) from error
     if not isinstance(data, Mapping):
         raise BenchError(
@@ -185,8 +186,8 @@ def placed(dataset: Dataset) -> tuple[Dataset, list[str]]:
     if match.ambiguous:
         file, paths = next(iter(match.ambiguous.items()))
         raise BenchError(
-            f"{len(match.ambiguous)} images of {dataset.name} are in several places with different "
-            f"content, for instance {file}: {first_few(paths)}; keep one of them."
+            f"{len(match.ambiguous)} images of {dataset.name} exist in several folders with "
+            f"different content, for instance {file}: {first_few(paths)}; keep one of them."
         )
 
     found = {file: str(path) for file, path in match.found.items()}
@@ -244,8 +245,8 @@ def available(dataset: Dataset) -> Dataset:
     asked = np.array([image.file not in gone for image in dataset.queries])
     if not rows.any() or not asked.any():
         raise BenchError(
-            f"nothing of {dataset.name} can be scored: {rows.sum()} of {len(rows)} database "
-            f"images and {asked.sum()} of {len(asked)} queries are in {dataset.folder}."
+            f"{dataset.name} cannot be scored: {rows.sum()} of {len(rows)} database images and "
+            f"{asked.sum()} of {len(asked)} queries are in {dataset.folder}."
         )
     part = _restricted(dataset, rows, asked)
     absent = int((~rows).sum()), len(dataset.queries) - len(part.queries)
@@ -270,8 +271,8 @@ def shown_queries(dataset: Dataset) -> tuple[Image, ...]:
 
 
 def is_labelled(dataset: Dataset) -> bool:
-    """Tell whether any query has a positive; without one there is nothing to score."""
-    return any(len(truth.positive) for one in dataset.protocols for truth in one.truth)
+    """Return whether any query has a positive; otherwise no score exists."""
+    return any(len(truth.positive) for protocol in dataset.protocols for truth in protocol.truth)
 
 
 def limited(dataset: Dataset, count: int, rule: LimitRule = "positives") -> Dataset:
@@ -308,7 +309,7 @@ def _with_positives(dataset: Dataset, queries: int, count: int) -> Mask:
 
 
 def _restricted(dataset: Dataset, rows: Mask, asked: Mask) -> Dataset:
-    """Return the data set with only these database rows and queries; rows are numbered anew.
+    """Return the data set with only these database rows and queries; rows are renumbered.
 
     Queries whose area is left without rows go too.
     """
@@ -317,8 +318,8 @@ def _restricted(dataset: Dataset, rows: Mask, asked: Mask) -> Dataset:
         asked = asked & left
         if not asked.any():
             raise BenchError(
-                f"no query of {dataset.name} is left: the areas that they search are not among the "
-                f"{int(rows.sum())} database images that are."
+                f"--limit leaves no query of {dataset.name}: none of their areas is among its "
+                f"{int(rows.sum())} database images; use a larger limit."
             )
     number = np.cumsum(rows) - 1
 

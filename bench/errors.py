@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """What is wrong, what was found, what is allowed and what to do, in one or two sentences.
+    """The fault, the value found, the allowed values and the remedy, in one or two sentences.
 
     The command line prints it without a traceback and exits with status 1.
     """

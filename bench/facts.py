@@ -1,7 +1,7 @@
 """What is known of a data set beforehand: plain data that a plug-in states as its FACTS.
 
 Nothing here is computed, and `load` never looks at it: a data set that differs from its FACTS is
-loaded and scored all the same, under its own revision; `data verify` is what compares.
+still loaded and scored, under its own revision; `data verify` is what compares.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Download:
     `urls` are tried in order. An archive (.tar, .tar.gz, .tgz, .zip) is unpacked into `into`, a
     folder relative to that of the data set ("" is that folder itself); any other file is kept
     there. `kind` says which are the photographs. `size_bytes`, `sha256` and `md5` must hold; they
-    are None where nobody verified them. `reported` is the md5 or sha256 that third parties report,
-    and must hold as well; a newer version is given with `data get --from`. A file that is
-    `optional` may fail to come: the data set works without it.
+    are None if unverified. `reported` is the md5 or sha256 that third parties report, and must hold
+    as well; a newer version is given with `data get --from`. A file that is `optional` may fail to
+    come: the data set works without it.
     """
 
     file: str
@@ -36,7 +36,7 @@ class Download:
 
 @dataclass(frozen=True)
 class Expected:
-    """What one variant must hold; None is what nobody has verified.
+    """The expected content of a variant; None: not verified.
 
     The hashes are those of the names joined with newlines, in list order; without the ending of
     each name where `names` is "stem"; several where the list is known in several orders.

@@ -1,9 +1,9 @@
 """Methods: one file each in the folder `methods/`, found by listing it.
 
 A plug-in is a module with a docstring (its first line describes it), `VARIANTS` (a mapping from
-variant to one line; the first is the default; the key "*" says that other variants are passed on
-to `load`, which judges them) and `load(variant, weights, device)`, which returns an object like
-`bench.types.Method`. It need import nothing of ours. It may have `WEIGHTS`, a mapping from variant
+variant to one line; the first is the default; the key "*" says that other variants are passed on to
+`load`, which judges them) and `load(variant, weights, device)`, which returns an object like
+`bench.types.Method`. It need not import this package. It may have `WEIGHTS`, a mapping from variant
 to the facts about a published file (the fields of `bench.types.Checkpoint`); such a variant gets
 the path of that file in the cache as its `weights` where the user names none. It may have
 `check(variant, weights)`, which refuses what `load` would, without importing torch. `GROUP`, one of
@@ -91,7 +91,10 @@ def known(name: str, variant: str) -> str:
     """Return "name.variant" of a method that data state; refuse a path or an unknown name."""
     text = plugins.known(KIND, f"{name}.{variant}")
     if split(text) != (name, variant):
-        raise BenchError(f"{name!r} and {variant!r} are not the name and variant of a method.")
+        raise BenchError(
+            f"{name!r} and {variant!r} cannot be the name and variant of a method; use letters, "
+            "digits, '.', '_' and '-'."
+        )
     return text
 
 
@@ -193,8 +196,9 @@ def local_of(method: Method, info: MethodInfo) -> LocalRule:
     rule = contract.local_rule(method, f"the method {info.name}.{info.variant}")
     if rule is None:
         raise BenchError(
-            f"the method {info.name}.{info.variant} offers no local features, so its lists cannot "
-            "be re-ranked; leave --rerank out, or choose a method that does (see the README)."
+            f"the method {info.name}.{info.variant} has no local features, so its lists cannot "
+            "be re-ranked; remove --rerank, or choose a method with local features (see "
+            "methods/README.md)."
         )
     return rule
 
@@ -204,12 +208,12 @@ def _variants(module: ModuleType, name: str) -> dict[str, str]:
     variants = getattr(module, "VARIANTS", None)
     if variants is None:
         raise BenchError(
-            f"the method {name!r} has no VARIANTS: a mapping from the name of a variant to one "
-            "line about it, the default first."
+            f"the method {name!r} lacks VARIANTS: a mapping from the name of a variant to a line "
+            "that describes it, the default first."
         )
     contract.stated(contract.Variants, variants, f"the method {name!r}", "VARIANTS")
     if not any(variant != ANY for variant in variants):
-        raise BenchError(f"the method {name!r} has a VARIANTS without a named variant.")
+        raise BenchError(f"the method {name!r} has an empty VARIANTS; name at least one variant.")
     if not callable(getattr(module, "load", None)):
-        raise BenchError(f"the method {name!r} has no function load(variant, weights, device).")
+        raise BenchError(f"the method {name!r} lacks a function load(variant, weights, device).")
     return dict(variants)

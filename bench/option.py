@@ -1,8 +1,8 @@
 """An option of the command line, declared where its value is kept: a field of a dataclass.
 
-`bench.commands.parser` makes a parser from the fields, and the dataclass from what was parsed. The
-long option is the field's name; its type, its choices and whether it may be repeated follow from
-the annotation: bool is a flag, a Literal has choices, a tuple is repeated.
+`bench.commands.parser` makes a parser from the fields, and the dataclass from the parsed values.
+The long option is the field's name; its type, its choices and whether it may be repeated follow
+from the annotation: bool is a flag, a Literal has choices, a tuple is repeated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KEY = "option"
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """What the command line says of a field beside its name, annotation and default.
+    """Facts of an option besides the name, annotation and default of its field.
 
     flag        the long option without its dashes, where it is not the field's name
     old         other spellings that are accepted and not shown
@@ -93,20 +93,20 @@ def line() -> str:
 def words_of(value: Any) -> list[str]:
     """Return the options of a command line for what in a dataclass differs from its defaults."""
     out: list[str] = []
-    for one in fields(value):
-        about, held = one.metadata.get(KEY), getattr(value, one.name)
+    for declared_field in fields(value):
+        about, chosen = declared_field.metadata.get(KEY), getattr(value, declared_field.name)
         if isinstance(about, Group):
-            out += words_of(held)
-        elif isinstance(about, Option) and held != one.default:
-            flag = about.long(one.name)
-            if held is True:
+            out += words_of(chosen)
+        elif isinstance(about, Option) and chosen != declared_field.default:
+            flag = about.long(declared_field.name)
+            if chosen is True:
                 out.append(flag)
-            elif not isinstance(held, tuple) or about.many == "text":
-                out += [flag, about.show(held)]
+            elif not isinstance(chosen, tuple) or about.many == "text":
+                out += [flag, about.show(chosen)]
             elif about.many == "list":
-                out += [flag, *map(about.show, held)]
+                out += [flag, *map(about.show, chosen)]
             else:
-                out += [word for item in held for word in (flag, about.show(item))]
+                out += [word for item in chosen for word in (flag, about.show(item))]
     return out
 
 

@@ -53,8 +53,8 @@ def find(kind: Kind) -> dict[str, tuple[Source, ...]]:
     """
     if not kind.folder.is_dir():
         raise BenchError(
-            f"there is no folder {kind.folder}, which holds the {kind.noun}s: this installation is "
-            "not whole; install it again, or run from a clone."
+            f"the folder {kind.folder} of the {kind.noun}s does not exist: this installation is "
+            "incomplete; install it again, or run from a clone."
         )
     found: dict[str, tuple[Source, ...]] = {}
     for path in sorted(kind.folder.glob("*.py")):
@@ -103,7 +103,9 @@ def known(kind: Kind, text: str) -> str:
     Raises BenchError for any other, a path above all: what data name is never read or run.
     """
     if not is_name(text):
-        raise BenchError(f"{text!r} is not the name of a {kind.noun}; a record names no files.")
+        raise BenchError(
+            f"{text!r} is not the name of a {kind.noun}; a record must not name a file."
+        )
     names = find(kind)
     if text not in names and split(text)[0] not in names:
         raise unknown(kind.noun, text, names)
@@ -135,7 +137,7 @@ class Named:
 def resolve(kind: Kind, text: str) -> Named:
     """Return what a user named: NAME, NAME.VARIANT, FILE.py or FILE.py:VARIANT.
 
-    All commands take names this way. What a record states is no path: it goes through `known`.
+    All commands take names this way. A record must not name a path: use `known` for its names.
     """
     name, variant = (text, None) if text in find(kind) else split(text)
     module = import_one(kind, name)
@@ -155,7 +157,7 @@ def import_one(kind: Kind, name: str) -> ModuleType:
     sources = found[name]
     if len(sources) > 1:
         places = " and ".join(_place(source) for source in sources)
-        raise BenchError(f"two {kind.noun}s are called {name!r}, {places}; rename one of them.")
+        raise BenchError(f"two {kind.noun}s have the name {name!r}, {places}; rename one of them.")
     return _from_source(kind, name, sources[0])
 
 
@@ -192,8 +194,8 @@ def _from_source(kind: Kind, name: str, source: Source) -> ModuleType:
     """Import a plug-in of the folder, or load the module behind an entry point."""
     if isinstance(source, Path) and not source.stem.replace("-", "_").isidentifier():
         raise BenchError(
-            f"the {kind.noun} file {source.name} cannot be imported: "
-            "a file name is letters, digits and underscores, then .py."
+            f"the {kind.noun} file {source.name} cannot be imported: its name must have letters, "
+            "digits and underscores, then .py."
         )
     try:
         if isinstance(source, Path):
@@ -204,7 +206,7 @@ def _from_source(kind: Kind, name: str, source: Source) -> ModuleType:
     if not isinstance(module, ModuleType):
         raise BenchError(
             f"the {kind.noun} {name!r} of {_place(source)} is not a module but "
-            f"{type(module).__name__}; an entry point names a module, without a colon."
+            f"{type(module).__name__}; an entry point must name a module, without a colon."
         )
     return module
 
@@ -219,15 +221,17 @@ def _from_path(kind: Kind, path: Path, found: dict[str, tuple[Source, ...]]) -> 
         return import_one(kind, name)
     if name in found:
         raise BenchError(
-            f"{path} has the name of the {kind.noun} {name!r}, and records could not tell the two "
-            "apart; rename the file."
+            f"{path} has the name of the {kind.noun} {name!r}, so records could not distinguish "
+            "them; rename the file."
         )
     label = f"_bench_{kind.noun}_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
     if label in sys.modules:
         return sys.modules[label]
     spec = importlib.util.spec_from_file_location(label, path)
     if spec is None or spec.loader is None:
-        raise BenchError(f"the {kind.noun} file {path} is not a Python file; its name ends in .py.")
+        raise BenchError(
+            f"the {kind.noun} file {path} is not a Python file; its name must end in .py."
+        )
     module = importlib.util.module_from_spec(spec)
     sys.modules[label] = module  # dataclasses and pickling look a module up while it runs
     try:
@@ -249,7 +253,7 @@ def _broken(kind: Kind, name: str, source: Source, error: BaseException) -> Benc
 
 
 def _place(source: Source) -> str:
-    """Return where a plug-in comes from, in words."""
+    """Return the source of a plug-in as text."""
     if isinstance(source, Path):
         return str(source.relative_to(ROOT) if source.is_relative_to(ROOT) else source)
     package = source.dist.name if source.dist else "an unknown package"

@@ -1,11 +1,11 @@
 """Published weights in the cache: `<cache>/weights/<method>/<variant>/<file>`.
 
-A file appears there whole, after its hash was compared. Nobody published hashes of most files;
-those are listed in `methods/first-use.tsv`, where a hash that somebody contributes holds for all.
-Until then the hash of the first download is kept beside the file, in `<file>.json`, and holds: a
-later download, and every use of the file, must have the same bytes. A file of huggingface.co is
-fetched at a commit: the one that the plug-in names, or the newest at the first download, which is
-kept likewise.
+A file appears there whole, after its hash was compared. Most files have no published hash; they are
+listed in `methods/first-use.tsv`, where contributed hashes are enforced for all users. Until then
+the hash of the first download is kept beside the file, in `<file>.json`, and holds: a later
+download, and every use of the file, must have the same bytes. A file of huggingface.co is fetched
+at a commit: the one that the plug-in names, or the newest at the first download, which is kept
+likewise.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench.types import Checkpoint
 
 State = Literal["ok", "changed", "unknown", "missing"]
 FIRST_USE = ROOT / "methods" / "first-use.tsv"
-MOST_BYTES = 16 * 10**9  # of a file whose size nobody states
+MOST_BYTES = 16 * 10**9  # of a file of unknown size
 
 
 def path_of(checkpoint: Checkpoint) -> Path:
@@ -58,9 +58,12 @@ def usable(checkpoint: Checkpoint, asked: str) -> Path:
     label = f"{checkpoint.method}.{checkpoint.variant}"
     source = source_of(checkpoint)
     if source is None:
-        how = f"no program can download it, so get it from {checkpoint.manual},"
+        how = (
+            "it cannot be downloaded by a program: download it in a browser from "
+            f"{checkpoint.manual},"
+        )
     else:
-        how = f"{command} downloads it from {source}; or get it by other means"
+        how = f"{command} downloads it from {source}; or download it elsewhere"
     raise BenchError(
         f"{label} needs the published file {checkpoint.file}, which is not in the cache: {how} and "
         "give --weights PATH."
@@ -83,15 +86,16 @@ def get(checkpoint: Checkpoint) -> Path:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        note(f"{label}: another process is getting it; waiting for that")
+        note(f"{label}: another process is downloading it; waiting for that process")
         lock.acquire()
     try:
         if path.is_file():
             return _kept(checkpoint, path, label)
         if source_of(checkpoint) is None:
             raise BenchError(
-                f"{label}: no program can download this file; get it from {checkpoint.manual}, "
-                f"then save it as {path} and run this again, or give --weights PATH."
+                f"{label}: this file cannot be downloaded by a program; download it in a browser "
+                f"from {checkpoint.manual}, save it as {path} and run the same command again, or "
+                "give --weights PATH."
             )
         part = path.with_name(f".{path.name}.part")
         commit = None
@@ -123,16 +127,16 @@ def expected_sha256(checkpoint: Checkpoint) -> str | None:
 
 
 def first_use() -> dict[tuple[str, str], str | None]:
-    """Return the committed list of files whose hash nobody publishes, by METHOD.VARIANT and file.
+    """Return the committed list of files without a published hash, by METHOD.VARIANT and file.
 
-    Several variants may have one file, which is listed under its owner. Where nobody contributed a
-    hash, that of the first download holds on this machine from then on.
+    Several variants may have one file, which is listed under its owner. Without a contributed hash,
+    that of the first download is enforced on this machine.
     """
     return trust.read(FIRST_USE)
 
 
 def contributed(checkpoint: Checkpoint) -> str | None:
-    """Return the hash that somebody contributed of a file, or None."""
+    """Return the contributed hash of a file, or None."""
     return first_use().get((f"{checkpoint.method}.{checkpoint.owner}", checkpoint.file))
 
 
@@ -140,8 +144,12 @@ def _recorded(checkpoint: Checkpoint) -> dict[str, str]:
     """Return what was recorded of a file's first download; {} before it."""
     sidecar = _sidecar(path_of(checkpoint))
     try:
-        said = reading.json_file(sidecar)
-        return {key: str(said[key]) for key in ("sha256", "commit") if key in said or key[0] == "s"}
+        content = reading.json_file(sidecar)
+        return {
+            key: str(content[key])
+            for key in ("sha256", "commit")
+            if key in content or key[0] == "s"
+        }
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError):
@@ -166,13 +174,13 @@ def _kept(checkpoint: Checkpoint, path: Path, label: str) -> Path:
     if found == "unknown":
         size = path.stat().st_size
         if inspect.is_web_page(path):
-            fault = "is a web page and not the file"
+            fault = "is a web page instead of the file"
         elif checkpoint.size_bytes not in (None, size):
-            fault = f"has {size} bytes and should have {checkpoint.size_bytes}"
+            fault = f"has {size} bytes instead of {checkpoint.size_bytes}"
         else:
             _record(checkpoint, path, _sha256(path), size)
             return path
-        raise BenchError(f"{label}: {path} {fault}; delete it, and save the right one there.")
+        raise BenchError(f"{label}: {path} {fault}; delete it, and save the right file there.")
     return path
 
 
@@ -185,23 +193,23 @@ def _accept(
     found, expected, size = _sha256(part), expected_sha256(checkpoint), part.stat().st_size
     fault = ""
     if checkpoint.size_bytes not in (None, size):
-        fault = f"has {size} bytes and should have {checkpoint.size_bytes}"
+        fault = f"has {size} bytes instead of {checkpoint.size_bytes}"
     elif expected not in (None, found):
-        fault = f"has the sha256 {found} and should have {expected}"
+        fault = f"has the sha256 {found} instead of {expected}"
         if checkpoint.sha256 is None and contributed(checkpoint) is not None:
             fault += " (methods/first-use.tsv)"
         elif checkpoint.sha256 is None:
             fault += (
-                f", as at its first download; to accept the new file, delete {_sidecar(path)} "
-                "and run this again"
+                f", that of its first download; to accept the new file, delete {_sidecar(path)} "
+                "and run the same command again"
             )
     if fault:
         download.discard(part)
-        raise BenchError(f"{label}: what {url} sends, and was not kept, {fault}.")
+        raise BenchError(f"{label}: the file from {url} was deleted: it {fault}.")
     if expected is None and (f"{checkpoint.method}.{checkpoint.owner}", path.name) in first_use():
         note(
-            f"{label}: nobody publishes a hash of it; sha256 {found} is taken on first use. Add it "
-            "to methods/first-use.tsv, where it holds for all."
+            f"{label}: no hash of this file is published; its sha256 {found} is trusted on first "
+            "use. Add it to methods/first-use.tsv to check later downloads against it."
         )
     _record(
         checkpoint, path, found, size, url, commit
@@ -232,7 +240,7 @@ def _record(
 
 def _changed(path: Path) -> str:
     return (
-        f"{path} is not the file that was downloaded: its hash is another; delete it and run "
+        f"{path} differs from the downloaded file: its hash has changed; delete it and run "
         "`python -m bench weights get` for it again."
     )
 

@@ -64,7 +64,7 @@ def _random_state() -> Any:
 
 
 def _put_back(state: Any) -> None:
-    """Put back what `_random_state` gave; torch that was imported since begins anew."""
+    """Restore the state of `_random_state`; torch imported since then is seeded again."""
     torch = sys.modules.get("torch")
     if torch is None:
         return

@@ -32,7 +32,7 @@ class ProtocolResult:
 
     @property
     def scores(self) -> pd.Series:
-        """Return the mean of every metric, by its id; NaN where nothing can be said."""
+        """Return the mean of every metric, by its id; NaN where undefined."""
         return pd.Series({m: _number(v["mean"]) for m, v in self.stated.items()}, name=self.name)
 
     @property
@@ -132,7 +132,7 @@ class Result:
         return pd.DataFrame(
             {
                 "row": row,
-                "image": [self._image(int(one)) for one in row],
+                "image": [self._image(int(number)) for number in row],
                 "score": listed.score[number][: len(row)],
                 "label": label,
             },
@@ -142,7 +142,7 @@ class Result:
     def save(self, results: str | Path) -> Path:
         """Write the record below a folder of results; return its path."""
         if not isinstance(results, str | Path):
-            raise BenchError(f"a folder of results is a path, not {type(results).__name__}.")
+            raise BenchError(f"the folder of results is {type(results).__name__}; give a path.")
         if "\0" in str(results):
             raise BenchError(f"{in_a_line(str(results))} cannot be the path of a folder.")
         with quiet():
@@ -168,22 +168,22 @@ class Result:
         from bench.sheets.options import Options
 
         if not isinstance(output, str | Path):
-            raise BenchError(f"a sheet is written to a path, not to {type(output).__name__}.")
+            raise BenchError(f"the file of the sheet is {type(output).__name__}; give a path.")
         if self.data is None:
             raise BenchError(
-                f"the data set {self.card['dataset']['name']} is not here, and a sheet shows its "
-                "images; name it: read_record(path, data=...)."
+                f"a sheet shows images, but the data set {self.card['dataset']['name']} is "
+                "unknown; give it: read_record(path, data=...)."
             )
         if not (against is None or isinstance(against, Result)):
-            raise BenchError(f"against is a {type(against).__name__}, and must be a result.")
-        given: dict[str, Any] = {"worst": worst, "top": top, "protocol": protocol}
-        options_of.checked(given, get_type_hints(Options), Options)
+            raise BenchError(f"against is a {type(against).__name__}; give a result.")
+        values: dict[str, Any] = {"worst": worst, "top": top, "protocol": protocol}
+        options_of.checked(values, get_type_hints(Options), Options)
         if queries is not None and not isinstance(queries, list | tuple | range | pd.Index):
-            raise BenchError(f"queries are a {type(queries).__name__}, and must be a list.")
+            raise BenchError(f"queries is a {type(queries).__name__}; give a list.")
         numbers = None if queries is None else tuple(self._number(query) for query in queries)
         with quiet(), tempfile.TemporaryDirectory() as folder:
             other = None if against is None else against._path(folder)
-            chosen = Options(queries=numbers, against=other, **given)
+            chosen = Options(queries=numbers, against=other, **values)
             sheet.of_run(self._path(folder), self.data, Path(output), chosen)
         return Path(output)
 
@@ -198,7 +198,9 @@ class Result:
             return self.queries.index(query)
         whole = isinstance(query, int | np.integer) and not isinstance(query, bool)
         if not whole or query not in known:
-            raise BenchError(f"there is no query {in_a_line(query)}; there are {len(known)}.")
+            raise BenchError(
+                f"query {in_a_line(query)} does not exist; the list has {len(known)} queries."
+            )
         return int(query)
 
     def _image(self, row: int) -> str | None:

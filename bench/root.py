@@ -1,4 +1,4 @@
-"""The folder that holds methods/, datasets/, report/ and results/: a checkout, or what is shipped.
+"""The folder of methods/, datasets/, report/ and results/: a checkout or the installed package.
 
 A checkout is the folder around this package, never the current one. An installed package carries
 the same folders inside.

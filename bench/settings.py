@@ -36,7 +36,7 @@ class Settings:
         "precision of convolutions and token-wise linear layers (bf16-attention: also of "
         "attention); everything else stays float32",
     )
-    tf32: bool = option(False, "let a GPU round the factors of float32 products to TF32")
+    tf32: bool = option(False, "allow a GPU to round the factors of float32 products to TF32")
     compiled: bool = option(
-        False, "compile parts of the network by torch, once per run", flag="compile"
+        False, "compile parts of the network with torch, once per run", flag="compile"
     )

@@ -50,8 +50,8 @@ class Need:
 class Facts:
     """What is known of a need before any work: numbers of rows and pairs, dimension.
 
-    `about` is what a card says of it, in codes. `evaluated` says that its images are among those
-    that are evaluated, so that fitting on them is transductive.
+    `about` is its entry on a card, in codes. `evaluated` says that its images are among those that
+    are evaluated, so that fitting on them is transductive.
     """
 
     rows: int
@@ -139,7 +139,7 @@ class Supply:
 
 
 class Space(Interface):
-    """What is searched, as a stage sees it: rows and queries are numbered without missing ones."""
+    """The search as seen by a stage: rows and queries are numbered without missing ones."""
 
     @property
     def groups(self) -> Sequence[Group]:
@@ -266,7 +266,7 @@ class Stage(Interface):
         ...
 
     def fit_to(self, shape: Shape) -> Stage:
-        """Return the stage for what is searched: defaults cut, values that do not fit refused."""
+        """Return the stage fitted to the search: defaults reduced, impossible values refused."""
         ...
 
     def entry(self) -> Mapping[str, Any]:
@@ -274,11 +274,11 @@ class Stage(Interface):
         ...
 
     def cost(self, shape: Shape) -> Cost:
-        """Return what it takes, which is said before work and refused where it cannot fit."""
+        """Return its costs, which are printed before work and refused if too large."""
         ...
 
     def words(self, entry: Mapping[str, Any]) -> str:
-        """Return the entry in words, for printed lines and the report."""
+        """Return the entry as text, for printed lines and the report."""
         ...
 
 
@@ -300,7 +300,7 @@ class RowStage(Stage, Interface):
         ...
 
     def fit(self, supplies: Sequence[Supply]) -> Mapping[str, NDArray[Any]]:
-        """Return what is learned once from its needs, in their order; it is kept on disk."""
+        """Return the arrays learned once from its needs, in their order, for storing."""
         ...
 
     def transform(self, block: Block) -> Float64:
@@ -328,7 +328,7 @@ class ListStage(Stage, Interface):
         ...
 
     def faults(self, arrays: Arrays, before: Ranking, protocols: Sequence[Protocol]) -> list[str]:
-        """Return what of a record contradicts the stage that its card states.
+        """Return contradictions between a record and the stage that its card states.
 
         `arrays` are those of `Step`, one for every distinct list of `before`.
         """

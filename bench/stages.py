@@ -47,7 +47,7 @@ MARKS = {
     "transductive": frozenset({"database", "queries"}),
 }
 ENTRY_POINTS = "retrieval_bench.stages"  # the group in which a package names its stages
-FILE_SHA256 = "file_sha256"  # what a card says of the code of a stage that is none of ours
+FILE_SHA256 = "file_sha256"  # the card's entry for the code of a user's stage
 _OWN = "_bench_stage_"  # begins the name of the module of a file of a user's own
 _digests: dict[type, str] = {}  # of the files that define stages of users and packages
 NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -57,7 +57,7 @@ VERIFICATION = "rerank"  # needs the local features of a method, so the plan of 
 def parse(text: str) -> Stage:
     """Return the stage of `NAME[:value,key=value,…]`, or of `FILE.py[:value,key=value,…]`.
 
-    A name that is none of ours is looked for among the entry points of installed packages.
+    Other names are looked up among the entry points of installed packages.
     """
     name, first, options = split(text)
     if name.endswith(".py"):
@@ -71,7 +71,7 @@ def parse(text: str) -> Stage:
         raise unknown("stage", name, [*STAGES, *(point.name for point in offered)])
     if len(named) > 1:
         places = " and ".join(point.value for point in named)
-        raise BenchError(f"--stage {name} is offered twice, by {places}; uninstall one of them.")
+        raise BenchError(f"--stage {name} is provided twice, by {places}; uninstall one of them.")
     return _from_package(named[0], first, options)
 
 
@@ -89,7 +89,7 @@ def split(text: str) -> tuple[str, str | None, dict[str, str]]:
         if not equals and place == 0:
             first = word
         elif not equals or not key or key in options:
-            raise BenchError(f"--stage {text!r}: {word!r} is not KEY=VALUE, or is there twice.")
+            raise BenchError(f"--stage {text!r}: {word!r} is not KEY=VALUE, or repeats a key.")
         else:
             options[key] = value
     return name, first, options
@@ -109,7 +109,7 @@ def known(entry: Mapping[str, Any]) -> Stage | None:
 
 
 def words(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Return the stages of a card in words, in the order of application."""
+    """Return the stages of a card as text, in the order of application."""
     return "; then ".join(map(_words, entries))
 
 
@@ -129,12 +129,12 @@ def _words(entry: Mapping[str, Any]) -> str:
 
 
 def is_transductive(entries: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether a stage of a card is fitted on what is evaluated."""
+    """Return whether a stage of a card is fitted on evaluated data."""
     return any(MARKS["transductive"] & set(entry.get("uses", ())) for entry in entries)
 
 
 def code_of(stage: Stage) -> Any:
-    """Return what of its code determines its rows: its number, and the hash of a user's file."""
+    """Return the version of its code: its number, and the hash of a user's file."""
     digest = digest_of(stage)
     return stage.code if digest is None else [stage.code, digest[:32]]
 
@@ -221,29 +221,29 @@ def _made(
         raise BenchError(f"{where}: {'; '.join(wrong)}; see bench/stage.py.")
     if stage.name in STAGES or not re.fullmatch(NAME, stage.name):
         raise BenchError(
-            f"{where} is called {stage.name!r}; a name has letters, digits, '.', '_' "
-            "and '-', and is none of ours."
+            f"{where} has the name {stage.name!r}; a name must have letters, digits, '.', '_' "
+            "and '-', and must not be that of a built-in stage."
         )
     if entry.get("stage") != stage.name or FILE_SHA256 in entry:
         raise BenchError(
-            f"the entry of {where} must say {{'stage': {stage.name!r}, …}}, without {FILE_SHA256}."
+            f"the entry of {where} must be {{'stage': {stage.name!r}, …}}, without {FILE_SHA256}."
         )
     _digests[type(stage)] = digest
     return stage
 
 
 def _wrong(stage: Any) -> list[str]:
-    """Return which attributes of a stage of a user's own have a value that none of ours has."""
+    """Return the faults in the attributes of a user's stage."""
     used, sides = frozenset().union(*MARKS.values()), frozenset({"database", "queries"})
     learned = getattr(stage, "learned", ())
     found = {
-        f"place is {stage.place!r}, and is rows or list": stage.place in ("rows", "list"),
-        f"code is {stage.code!r}, and is a whole number": type(stage.code) is int,
-        f"uses is {stage.uses!r}, and is some of {sorted(used)}": set(stage.uses) <= used,
-        f"sides is {getattr(stage, 'sides', None)!r}, and is some of {sorted(sides)}": (
+        f"place is {stage.place!r}; it must be rows or list": stage.place in ("rows", "list"),
+        f"code is {stage.code!r}; it must be an integer": type(stage.code) is int,
+        f"uses is {stage.uses!r}; it must be some of {sorted(used)}": set(stage.uses) <= used,
+        f"sides is {getattr(stage, 'sides', None)!r}; it must be some of {sorted(sides)}": (
             set(getattr(stage, "sides", ())) <= sides
         ),
-        f"learned is {learned!r}; its names have small letters, digits and '_'": all(
+        f"learned is {learned!r}; its names must have lower-case letters, digits and '_'": all(
             re.fullmatch("[a-z][a-z0-9_]{0,39}", name) for name in learned
         ),
     }

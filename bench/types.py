@@ -86,19 +86,18 @@ class Areas:
 class Dataset:
     """Image lists, query boxes and ground truth; rows of `database` are what the truth names.
 
-    `folder` holds the images, and may be absent where only descriptors are scored. `crop` says
-    what of a query is shown to the method: its box, or the whole image. `limit` is the number of
+    `folder` holds the images, and may be absent where only descriptors are scored. `crop` is the
+    part of a query that the method gets: its box, or the whole image. `limit` is the number of
     images kept of each list, where a run asked for fewer, by `limit_rule`. `places` are folders in
     which images are looked for by name when they are not in `folder`. `absent` counts the database
-    images and the queries that were left out because they are not on this machine. `rules` is what
-    the card says of how positives were decided. `areas` is None where every query searches the
+    images and the queries that were left out because they are not on this machine. `rules` is the
+    card's entry on the definition of positives. `areas` is None where every query searches the
     whole database. `groups` has a number per database row, int64; where it is given, only the first
     row of each group counts in a list. `notes` are lines on how the lists were made: what was left
-    out of them.
-    `unlike` has a line for each count or hash in which the lists are not the published ones;
-    `renamed` says that these have the images under other names.
-    `positions` (n_queries, 2) float64, metres, and `order` (n_queries, 2) int64, recording and
-    place in it, tell intervals which queries are neighbours; None: unknown. No revision has them.
+    out of them. `unlike` has a line for each count or hash in which the lists are not the published
+    ones; `renamed` says that these have the images under other names. `positions` (n_queries, 2)
+    float64, metres, and `order` (n_queries, 2) int64, recording and place in it, tell intervals
+    which queries are neighbours; None: unknown. No revision has them.
     """
 
     name: str
@@ -229,7 +228,7 @@ class LocalFeatures:
 
 
 class Method(Interface):
-    """What a method plug-in's `load` returns; a plug-in need import nothing of ours.
+    """What a method plug-in's `load` returns; a plug-in need not import this package.
 
     `weights` is a mapping with exactly the keys source, licence, sha256 (or None), training_set and
     trained: False for random weights and chance, None where nothing is learned.
@@ -258,8 +257,8 @@ class NetworkMethod(Method, Interface):
     """A method that names the torch module behind `describe` and `local`, so that it runs faster.
 
     The harness may then replace modules inside `network` by equal ones (see
-    `bench.describe.speedup`): `describe` and `local` must call these as modules, each time anew,
-    and keep no weights aside.
+    `bench.describe.speedup`): `describe` and `local` must call these as modules, every time, and
+    keep no weights aside.
     """
 
     network: Any
@@ -322,7 +321,7 @@ class Checkpoint:
     OWNER/NAME@COMMIT; `manual` says in words where a person finds the file; one of them is given.
     `licence` is that of the weights, `licence_code` that of the program; `dim` the descriptor's.
     `file` is its name in the cache. `note` is a line of what else is known. `size_bytes` and
-    `sha256` are exact, or None where nobody published them.
+    `sha256` are exact, or None if unpublished.
     """
 
     method: str

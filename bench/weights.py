@@ -92,15 +92,15 @@ def read_checkpoint(path: Path, allowed: Sequence[Any] = ()) -> Any:
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise BenchError(
-            f"the weights file {path} {found}; check the path that --weights was given, or, for a "
-            "file below methods/weights, fetch the project anew."
+            f"the weights file {path} {found}; check the path in --weights, or, for a file below "
+            "methods/weights, install the project again."
         )
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html")):
             raise BenchError(
-                f"the weights file {path} is a web page (HTML): the download was answered with a "
-                "page instead of the file; open its address in a browser, or fetch it again."
+                f"the weights file {path} is a web page (HTML): the server sent a page instead "
+                "of the file; open its address in a browser, or download it again."
             )
     try:
         if path.suffix == ".safetensors":
@@ -112,9 +112,9 @@ def read_checkpoint(path: Path, allowed: Sequence[Any] = ()) -> Any:
     except pickle.UnpicklingError as error:
         # torch says at length how to switch the protection off; that is not advice to pass on.
         raise BenchError(
-            f"the weights file {path} is no plain checkpoint: it is damaged, or it holds objects "
-            "other than tensors, which could run code and are not loaded. "
-            "Save the state dict alone, best as .safetensors."
+            f"the weights file {path} is not a plain checkpoint: it is damaged, or it contains "
+            "objects other than tensors, which could run code and are not loaded. Save the state "
+            "dict alone, preferably as .safetensors."
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise BenchError(
@@ -170,8 +170,8 @@ def origin(path: Path) -> dict[str, str]:
         }
     except (KeyError, TypeError):
         raise BenchError(
-            f"{path} says that it was trained here, and then lacks what training writes; it was "
-            "changed, or a later version made it."
+            f"{path} is marked as trained by this program, but lacks what training writes; it "
+            "was changed, or a later version wrote it."
         ) from None
 
 
@@ -188,7 +188,7 @@ def load_strict(
     """
     own = {name_in_file(name): (name, tensor) for name, tensor in network.state_dict().items()}
     shapes = [
-        f"{name} is {tuple(state[name].shape)} and should be {tuple(tensor.shape)}"
+        f"{name} is {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
         for name, (_, tensor) in own.items()
         if name in state and state[name].shape != tensor.shape
     ]

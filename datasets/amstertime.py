@@ -9,9 +9,9 @@ from bench.errors import BenchError, first_few
 from bench.facts import Download, Expected, Facts
 
 VARIANTS = {
-    "vpr": "one direction, as place recognition uses it: folders or lists with @ names",
-    "new-to-old": "street views ask among archive pictures; the official list of tasks",
-    "old-to-new": "archive pictures ask among street views; the official list of tasks",
+    "vpr": "one direction, as in place recognition: folders or lists with @ names",
+    "new-to-old": "street views as queries, archive photographs as database; official list",
+    "old-to-new": "archive photographs as queries, street views as database; official list",
 }
 CITATION = (
     "B. Yildiz, S. Khademi, R. Siebes, J. van Gemert: AmsterTime: A Visual Place Recognition "
@@ -22,7 +22,7 @@ FACTS = Facts(
     tier=2,
     headline="Recall@1",
     size_bytes=None,
-    licence="that of the 4TU deposit, doi 10.4121/19580806: read it there",
+    licence="see the 4TU deposit, doi 10.4121/19580806",
     licence_url="https://doi.org/10.4121/19580806",
     downloads=(
         Download(
@@ -43,7 +43,7 @@ FACTS = Facts(
         "new-to-old": Expected(database=1231, queries=1231, positives={"all": 1231}),
         "old-to-new": Expected(database=1231, queries=1231, positives={"all": 1231}),
     },
-    notes=("The archive from 4TU holds another, AmsterTime-v1.0.zip: unpack that too.",),
+    notes=("The archive from 4TU contains a second one, AmsterTime-v1.0.zip: unpack both.",),
 )
 
 
@@ -68,13 +68,12 @@ def _tasks(path: Path, asks: str, answers: str) -> dict[str, Any]:
         files = [row["query"] for row in rows if row["query"].startswith(f"{asks}/")]
         targets = {row["query"] for row in rows if row["query"].startswith(f"{answers}/")}
     except (KeyError, AttributeError, ValueError) as error:
-        raise BenchError(f"{path} is no list of tasks, query,target: {error!r}.") from error
+        raise BenchError(f"{path} is not a list of tasks, query,target: {error!r}.") from error
     by_id = {Path(file).stem: file for file in targets}
     lacking = {Path(file).stem for file in files} ^ by_id.keys()
     if lacking:
         raise BenchError(
-            f"{path}: of {len(lacking)} places only one picture is listed: "
-            f"{first_few(sorted(lacking))}."
+            f"{path}: {len(lacking)} places have only one photograph: {first_few(sorted(lacking))}."
         )
     return {
         "database": [by_id[Path(file).stem] for file in files],

@@ -64,15 +64,15 @@ def load(root: Path) -> dict[str, Any]:
     asked = _solution(paths[0])
     ids, notes = _index(root, asked, paths[0])
     rows = {name: row for row, name in enumerate(ids)}
-    usages = [one.usage for one in asked]
-    positive = [[rows[name] for name in one.positive] for one in asked]
+    usages = [row.usage for row in asked]
+    positive = [[rows[name] for name in row.positive] for row in asked]
     read = {
         "database": [f"index/{_path(name)}" for name in ids],
-        "queries": [f"test/{_path(one.name)}" for one in asked],
+        "queries": [f"test/{_path(row.name)}" for row in asked],
         "notes": notes,
     }
     protocols = {
-        usage.lower(): places.split(positive, [one == usage for one in usages])
+        usage.lower(): places.split(positive, [row == usage for row in usages])
         for usage in USAGES
         if usage in usages
     }
@@ -108,7 +108,7 @@ def _index(root: Path, asked: list[_Query], solution: Path) -> tuple[list[str], 
     They are those of index.csv, which must have every positive; or those of the folder, and the
     positives that are absent from it, which are then images that are missing.
     """
-    wanted = {name: one.name for one in asked for name in one.positive}
+    wanted = {name: row.name for row in asked for name in row.positive}
     listed = places.find(root, "gldv2", FACTS, "index.csv")
     if listed is not None:
         ids = {row["id"] for _, row in raw.table(raw.read(listed[0]), listed[0], ("id",))}

@@ -82,5 +82,5 @@ def _box(image: Path) -> list[float] | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise BenchError(f"{path} must read x y w h, in pixels: {error}.") from error
+        raise BenchError(f"{path} must have the form x y w h, in pixels: {error}.") from error
     return [x, y, x + width, y + height]

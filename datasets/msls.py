@@ -12,12 +12,15 @@ from bench.errors import BenchError, MissingDataError
 from bench.facts import Expected, Facts
 
 VARIANTS = {
-    "val-official": "Mapillary's program: city by city, queries without positives left out",
-    "val-official-40deg": "the same, and the view directions at most 40 degrees apart",
-    "val-patch-netvlad": "the lists of Patch-NetVLAD: city by city, queries with positives alone",
+    "val-official": "Mapillary's program: city by city, without queries that have no positive",
+    "val-official-40deg": "the same, with view directions at most 40 degrees apart",
+    "val-patch-netvlad": "the lists of Patch-NetVLAD: city by city, only queries with positives",
     "val-gsv-cities": "the lists of GSV-Cities, MixVPR, SALAD: both cities are one database",
-    "val-gmberton": "all queries that are no panoramas, both cities one database; misses count",
-    "test": "city by city over the six test cities; takes the ground truth published in 2026",
+    "val-gmberton": (
+        "all queries except panoramas, both cities one database; a query without positives "
+        "counts as a miss"
+    ),
+    "test": "city by city over the six test cities; needs the ground truth published in 2026",
 }
 VAL = ("cph", "sf")
 TEST = ("miami", "athens", "buenosaires", "stockholm", "bengaluru", "kampala")
@@ -114,8 +117,8 @@ def _absent(root: Path, split: str, folder: str) -> MissingDataError:
     if split == "test":
         return MissingDataError(
             f"the tables of {folder} are missing below {root / 'msls'}: "
-            f"{', '.join(msls.TABLES)}. The ground truth of the test cities is shared since April "
-            "2026 where the images are; put it beside theirs in this form, or score val-official."
+            f"{', '.join(msls.TABLES)}. The ground truth of the test cities is published with "
+            "the images since April 2026; put it there in this form, or use val-official."
         )
     return places.missing(root, "msls", f"{folder}/{{{','.join(msls.TABLES)}}}", FACTS)
 
@@ -139,7 +142,7 @@ def _listed(root: Path, city: str) -> dict[str, Any]:
     xy = dict(zip(known["queries"], known["queries_xy"], strict=True))
     strange = [name for name in queries if name not in rows]
     if strange:
-        raise BenchError(f"{paths[1]}: {strange[0]} is no query of the tables of {city}.")
+        raise BenchError(f"{paths[1]}: {strange[0]} is not a query in the tables of {city}.")
     return {
         "database": database,
         "queries": queries,
@@ -168,7 +171,7 @@ def _gsv_cities(root: Path) -> dict[str, Any]:
         numpy_files.strings(content, path)
         for content, path in zip(contents[:2], paths[:2], strict=True)
     )
-    chosen = [row for one in numpy_files.rows(contents[2], paths[2]) for row in one]
+    chosen = [row for name in numpy_files.rows(contents[2], paths[2]) for row in name]
     positive = numpy_files.rows(contents[3], paths[3])
     if len(chosen) != len(positive) or max(chosen, default=0) >= len(queries):
         raise BenchError(f"{paths[2]} does not fit {files[1]} and {files[3]}.")
@@ -185,11 +188,14 @@ def _packed(paths: list[Path]) -> dict[str, Any]:
     positive = numpy_files.rows(contents[2], paths[2])
     if len(positive) != len(queries):
         raise BenchError(
-            f"{paths[2]} has {len(positive)} lists of positives, and {paths[1]} {len(queries)} "
-            "queries: they are not of one packing."
+            f"{paths[2]} has {len(positive)} lists of positives, but {paths[1]} has "
+            f"{len(queries)} queries; take both files from the same release."
         )
     if max((row for rows in positive for row in rows), default=0) >= len(database):
-        raise BenchError(f"{paths[2]} names rows beyond the {len(database)} images of {paths[0]}.")
+        raise BenchError(
+            f"{paths[2]} has row numbers above the {len(database)} images of {paths[0]}; take "
+            "both files from the same release."
+        )
     return _asked(
         database, queries, [i for i, rows in enumerate(positive) if rows], dict(enumerate(positive))
     )

@@ -1,4 +1,4 @@
-"""NCLT: a campus in 27 sessions of a year; there is no single protocol, so each has its name."""
+"""NCLT: a campus in 27 sessions of a year; several protocols exist, so each has its name."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,9 @@ from bench.datasets._readers import places, poses
 from bench.facts import Facts
 
 VARIANTS = {
-    "bevplace": "BEVPlace++: six sessions ask that of 2012-01-15, nearer than 5 m",
-    "adafusion": "AdaFusion: every session asks every other, in four regions of 100 m",
-    "open-place-recognition": "OpenPlaceRecognition: every session asks every other, within 25 m",
+    "bevplace": "BEVPlace++: queries of six sessions, database of 2012-01-15, nearer than 5 m",
+    "adafusion": "AdaFusion: every pair of sessions, in four regions of 100 m",
+    "open-place-recognition": "OpenPlaceRecognition: every pair of sessions, within 25 m",
 }
 ASKING = ("2012-02-04", "2012-03-17", "2012-06-15", "2012-09-28", "2012-11-16", "2013-02-23")
 REGIONS = ((-260.0, -680.0), (-280.0, -420.0), (20.0, -550.0), (-100.0, -300.0))
@@ -52,7 +52,7 @@ def load(root: Path, variant: str) -> dict[str, Any]:
         raise places.missing(root, "nclt", "poses.csv", FACTS)
     protocol = poses.completed(PROTOCOLS[variant], variant, paths[0].with_name("protocol.json"))
     read, areas, sessions = poses.load(paths[0], protocol)
-    parts = {name: [one == name for one in sessions] for name in dict.fromkeys(sessions)}
+    parts = {name: [session == name for session in sessions] for name in dict.fromkeys(sessions)}
     protocols = {"all": [True] * len(sessions), **parts}
     form = places.dataset(
         root,

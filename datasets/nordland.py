@@ -11,9 +11,9 @@ from bench.errors import BenchError
 from bench.facts import Expected, Facts
 
 VARIANTS = {
-    "gmberton": "winter asks summer, 10 frames either way: VPR-methods-evaluation",
-    "patch-netvlad": "winter asks summer, 7 frames either way (10 in its file): Patch-NetVLAD",
-    "vpr-bench": "summer asks winter, every tenth frame, 1 frame either way: VPR-Bench, SALAD",
+    "gmberton": "queries: winter, database: summer; ±10 frames: VPR-methods-evaluation",
+    "patch-netvlad": "queries: winter, database: summer; ±7 frames (10 in its file): Patch-NetVLAD",
+    "vpr-bench": "queries: summer, database: winter, every tenth; ±1 frame: VPR-Bench, SALAD",
 }
 FRAMES = 10  # of the first variant, whose names put 25 m at 10.5 frames
 POSITION_DISTANCE = 10.0  # of the second: √2 for each frame, so 7 frames
@@ -95,6 +95,7 @@ def _windows(summer: int, winter: int) -> list[list[int]]:
     """Return the frames at most ten away from each of the others."""
     if summer != winter:
         raise BenchError(
-            f"nordland: {summer} frames of summer and {winter} of winter; they must be as many."
+            f"nordland: {summer} frames of summer, but {winter} of winter; use the published "
+            "archives, which have equally many."
         )
     return [list(range(max(0, i - FRAMES), min(summer, i + FRAMES + 1))) for i in range(summer)]

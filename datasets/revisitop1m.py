@@ -25,7 +25,7 @@ FACTS = Facts(
     ),
     truth=(LIST,),
     folders=("datasets/revisitop1m", "R1M", "r1m"),
-    notes=("some photographs are truncated as published; there is no official list of them",),
+    notes=("some published photographs are truncated; no official list of them exists",),
 )
 
 
@@ -34,8 +34,8 @@ def load(root: Path) -> dict[str, Any]:
     path = locate.find(locate.folders(root, "revisitop1m", FACTS.folders), LIST)
     if path is None:
         raise MissingDataError(
-            f"the list {root / 'revisitop1m' / LIST} is missing; `data get revisitop1m` fetches it "
-            f"from {HOST}{LIST}."
+            f"the list {root / 'revisitop1m' / LIST} is missing; `data get revisitop1m` "
+            f"downloads it from {HOST}{LIST}."
         )
     database = raw.text(raw.read(path), path).splitlines()
     return {

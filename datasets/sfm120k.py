@@ -30,7 +30,7 @@ FACTS = Facts(
     ),
     truth=tuple(FILES.values()),
     folders=("retrieval-SfM-120k", "train/retrieval-SfM-120k", "SfM120k"),
-    notes=("its images have names without an ending, in folders of the last letters of the name",),
+    notes=("its images have names without a suffix, in folders of the last letters of the name",),
 )
 
 
@@ -45,8 +45,8 @@ def load(root: Path, variant: str) -> dict[str, Any]:
     path = locate.find(folders, FILES[variant])
     if path is None:
         raise MissingDataError(
-            f"the list {root / 'sfm120k' / FILES[variant]} is missing; `data get sfm120k` fetches "
-            "it, or set RETRIEVAL_BENCH_DATA to the folder that holds the data set."
+            f"the list {root / 'sfm120k' / FILES[variant]} is missing; `data get sfm120k` "
+            "downloads it, or set RETRIEVAL_BENCH_DATA to the folder that contains the data set."
         )
     read: dict[str, Any] = ground_truth.once(
         [path], f"sfm120k-{variant}-1", lambda contents: _read(contents[0], variant, path)
@@ -76,8 +76,8 @@ def _read(content: bytes, variant: str, path: Path) -> dict[str, Any]:
             raise ValueError("cids and cluster differ in length")
     except (KeyError, TypeError, ValueError) as error:
         raise BenchError(
-            f"{path} is no list of retrieval-SfM-120k: {type(error).__name__}: {error}. It must "
-            "hold cids, qidxs and pidxs, and for validation `val` with these and cluster."
+            f"{path} is not a list of retrieval-SfM-120k: {type(error).__name__}: {error}. It "
+            "must contain cids, qidxs and pidxs, and for validation `val` with these and cluster."
         ) from error
     if variant == "whiten":
         queries, truth = [q for q, _ in pairs], [{"positive": [p]} for _, p in pairs]
@@ -93,7 +93,7 @@ def _read(content: bytes, variant: str, path: Path) -> dict[str, Any]:
 def _grouped(
     pairs: list[tuple[int, int]], models: list[int]
 ) -> tuple[list[int], list[dict[str, list[int]]]]:
-    """Return each query once, with the positives of its pairs and what is ignored."""
+    """Return each query once, with the positives of its pairs and the ignored images."""
     positive: dict[int, set[int]] = {}
     for query, other in pairs:
         positive.setdefault(query, set()).add(other)
@@ -117,5 +117,5 @@ def _file(cid: Any) -> str:
     'ef/cd/ab/0123456789abcdef'
     """
     if type(cid) is not str or len(cid) < 6:
-        raise ValueError(f"{cid!r} is no name of an image")
+        raise ValueError(f"{cid!r} is not the name of an image")
     return f"{cid[-2:]}/{cid[-4:-2]}/{cid[-6:-4]}/{cid}"

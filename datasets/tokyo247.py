@@ -10,7 +10,7 @@ from bench.errors import BenchError
 from bench.facts import Expected, Facts
 
 VARIANTS = {
-    "full": "every cut-out counts: CosPlace, MixVPR, SALAD and the programs after them",
+    "full": "every cut-out counts: CosPlace, MixVPR, SALAD and later programs",
     "suppressed": "one cut-out of each panorama counts: NetVLAD, Patch-NetVLAD, OpenIBL",
 }
 CUTOUTS = 12  # of each panorama, in a row in the list
@@ -39,7 +39,7 @@ FACTS = Facts(
     folders=("Tokyo247", "247_Tokyo_GSV_Perspective"),
     expected={"full": _EXPECTED, "suppressed": _EXPECTED},
     notes=(
-        "Lists say .jpg where database files are .png; both are found.",
+        "Lists name .jpg files where database files are .png; both are found.",
         "Queries v3 have more images and other positives; the papers use the 315 of v2.",
     ),
 )
@@ -80,8 +80,8 @@ def _protocols(read: dict[str, Any]) -> dict[str, list[Any]]:
     points = np.array(read["queries_xy"])
     if len(points) % 3 or np.any(points.reshape(-1, 3, 2) != points.reshape(-1, 3, 2)[:, :1]):
         raise BenchError(
-            f"tokyo247: its {len(points)} queries are not threes of one position each, day, sunset "
-            "and night, so these are not the queries v2."
+            f"tokyo247: its {len(points)} queries are not triples of day, sunset and night at "
+            "one position; use the queries v2."
         )
     out = {"all": places.split(read["positive"], [True] * len(points))}
     for i, time in enumerate(TIMES):
@@ -95,7 +95,8 @@ def _panoramas(read: dict[str, Any]) -> list[int]:
     by_panorama = points.reshape(-1, CUTOUTS, 2) if len(points) % CUTOUTS == 0 else None
     if by_panorama is None or np.any(by_panorama != by_panorama[:, :1]):
         raise BenchError(
-            f"tokyo247: its {len(points)} database images are not panoramas of {CUTOUTS} cut-outs "
-            "with one position each, so it is not known which to suppress."
+            f"tokyo247: its {len(points)} database images are not panoramas of {CUTOUTS} "
+            "cut-outs at one position each, so panoramas cannot be suppressed; use the published "
+            "database."
         )
     return (np.arange(len(points)) // CUTOUTS).tolist()

@@ -118,7 +118,7 @@ class Delg:
 
 
 def check(variant: str, weights: str | None) -> None:
-    """Refuse what is no file of a converted model, without importing torch."""
+    """Refuse files that are not converted models, without importing torch."""
     if variant.endswith(CONVERTED):
         from bench.methods._delg import models
 

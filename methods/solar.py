@@ -1,7 +1,7 @@
 """SOLAR as Token's authors trained it: second-order attention, GeM and whitening, three scales.
 
-Ng et al., "SOLAR: Second-Order Loss and Attention for Image Retrieval", ECCV 2020, trained anew
-on other data by Wu et al., "Learning Token-Based Representation for Image Retrieval", AAAI 2022.
+Ng et al., "SOLAR: Second-Order Loss and Attention for Image Retrieval", ECCV 2020, retrained on
+other data by Wu et al., "Learning Token-Based Representation for Image Retrieval", AAAI 2022.
 """
 
 from __future__ import annotations

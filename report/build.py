@@ -56,14 +56,14 @@ def build(
     `html` asks for the leaderboard page as well, results/index.html. The same records give the same
     bytes. A record that cannot be used is named with the reason at the end of the report and on
     standard error. `source` is the file of published rows, by default published.toml of `results`.
-    Raises BenchError where it is wrong, and where there is no such folder.
+    Raises BenchError if it is wrong, or if the folder does not exist.
     """
     content = load(results, easy=easy, source=source)
     parts, unread = ablation.load(results)
     chains, not_compared = stages.load(results)
     left_out = sorted([*content.left_out, *unread, *not_compared])
     for file, reason in left_out:
-        note(f"left out: {clean(file)} – {clean(reason)}")
+        note(f"not shown: {clean(file)} – {clean(reason)}")
     files: dict[str, bytes] = {}
     pages: dict[str, list[str]] = {}
     for name, chosen in content.by_dataset.items():
@@ -106,9 +106,9 @@ def build(
 def load(results: Path, *, easy: bool = False, source: Path | None = None) -> Content:
     """Read the records, the published rows and the studies, and make the overviews."""
     if not results.is_dir():
-        raise BenchError(f"there is no folder of results {results}.")
+        raise BenchError(f"the folder of results {results} does not exist; check --results.")
     if source is not None and not source.is_file():
-        raise BenchError(f"there is no file of published rows {source}.")
+        raise BenchError(f"the file of published rows {source} does not exist; check --published.")
     source = source or results / "published.toml"
     published_rows = published.load(source) if source.exists() else []
     measured, left_out = rows.load(results)

@@ -1,4 +1,4 @@
-"""The pages of the data sets: what was measured on each, and on pages beside it what was published.
+"""The pages of the data sets: measured rows, and separate pages for published rows.
 
 Links are those of the index, results/report.md; `build.below` turns them.
 """
@@ -29,8 +29,8 @@ from bench.report.tables.published import PublishedRow
 
 BACK = "[All data sets](report.md)"
 LEGEND = """\
-How each number is known: {tags}. "copied": the source lists numbers of others. "depends on the
-batch": a descriptor depends on the other images of its batch, and the number on their order.
+Source of each number: {tags}. "copied": the source repeats numbers of others. "depends on the
+batch": a descriptor depends on the other images of its batch, so the number depends on their order.
 """
 
 
@@ -122,7 +122,7 @@ def published_pages(
         if name in measured:
             links.append(f"[measured]({_target(f'report/{name}.md')})")
         above = [f"# {escape(name)}: published\n", " · ".join(links) + "\n"]
-        above += [] if name in measured else ["Nothing was measured on it.\n"]
+        above += [] if name in measured else ["No method was measured on it.\n"]
         runs = measured.get(name, [])
         out[f"report/{name}.published.md"] = [
             *above,

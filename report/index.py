@@ -23,41 +23,42 @@ ELSEWHERE = "report/leaderboard.md"
 GUIDE = """\
 Which model, by how much, at what cost. Measured scores are percentages, and each belongs to a
 protocol card, named by the first 8 digits of its id. Published numbers were not measured here, have
-pages of their own, and never share a column with a measured one. How to read the rest stands
-[at the end](#how-to-read-this-report).
+pages of their own, and never share a column with a measured one. The
+[last section](#how-to-read-this-report) explains how to read this report.
 """
 HOW_TO_READ = """\
 ## How to read this report
 
-Built from the records below `runs/`, `sensitivity/` and `ablation/` and from `published.toml`, and
-from nothing else. The main tables are also LaTeX, CSV and JSON below `tables/`;
+This report is built only from the records below `runs/`, `sensitivity/` and `ablation/` and from
+`published.toml`. The main tables also exist as LaTeX, CSV and JSON below `tables/`;
 [`README.md`](README.md) describes every column.
 
-- Rows under one heading were scored under the same protocol; rows under different headings are not
-  to be compared. Within a heading, rows of one system (compression, index, precision, stages that
-  use neither labels nor the evaluated images) are ranked together. How a method treats its pixels
-  is its own.
-- Best and second best are those of a heading and a system, where at least two, or three, trained
-  and complete runs are in it. They are the larger numbers, not a proof: `python -m bench compare
-  A B` tests that.
+- Rows under one heading were scored under the same protocol; rows under different headings must not
+  be compared. Within a heading, rows of one system (compression, index, precision, stages that use
+  neither labels nor the evaluated images) are ranked together. The preprocessing of pixels is part
+  of the method and may differ between rows.
+- Best and second best are marked within a heading and a system that has at least two, or three,
+  trained and complete runs. They are the largest numbers, not proven differences: `python -m bench
+  compare A B` tests a difference.
 - "untrained": the network has random weights. "chance": the descriptors are random vectors.
   "partial": only a part of the images was used. "transductive": a stage was fitted on the evaluated
   images. None of the first three is ranked.
-- The 95 % interval is one over landmarks: queries that share at least half of their positive
-  images are taken together. Where queries are neighbours in space or along a route, it is one over
-  blocks of them, as long as their scores depend on each other; with too few blocks there is none.
-- The time of a query is decode, describe, search and re-rank, p50 each, added, one image at a time.
-- Published rows have the digits as printed in the source, and what differs in words. Where rows of
-  the same method were measured, the comparison is with these, otherwise with all measured rows of
-  the data set.
+- 95 % intervals are over landmarks: queries that share at least half of their positive images form
+  one landmark. If queries are neighbours in space or along a route, intervals are over blocks of
+  neighbours whose scores are correlated; with too few blocks, no interval is given.
+- The time of a query is the sum of decode, describe, search and re-rank, each the p50 of one image
+  at a time.
+- Published rows have the digits printed in the source, and a list of the differences in protocol.
+  They are compared with the measured rows of the same method, or with all measured rows of the data
+  set if that method was not measured.
 """
-NO_RUNS = "No runs have been recorded yet: there are no measured rows, only published ones.\n"
+NO_RUNS = "No runs have been recorded yet: only published rows exist.\n"
 LEADERBOARD = """\
-Values as listed there. They mix papers, query crops and other people's baselines, so each has its
-probable origin and a verdict.
+Values as listed on the board, which mixes papers, query crops and third-party baselines; each value
+has its probable origin and a verdict.
 """
 OTHER = {
-    ELSEWHERE: "Published numbers over the years, those that disagree, costs, a third-party board",
+    ELSEWHERE: "Published numbers: over the years, conflicts, costs, a third-party board",
     "report/ablation.md": "DOLG without its parts",
     "report/approximate.md": "Approximate search: what each index loses",
     "report/stages.md": "What stages add: whitening, expansion, diffusion, re-ranking, codes",
@@ -77,7 +78,7 @@ def blocks(
     if not content.shown:
         out.append(NO_RUNS)
     if not content.published:
-        out.append("There is no `published.toml`: published rows are not shown.\n")
+        out.append("`published.toml` does not exist, so no published rows are shown.\n")
     page_of = {name: overview.target(name) for name in content.by_dataset}
     if content.overviews:
         out += ["## Overview\n", overview.section(content.overviews, page_of)]
@@ -87,7 +88,7 @@ def blocks(
     unmeasured = [n for n in literature.datasets(content.published) if n not in page_of]
     if unmeasured:
         links = [text.link(name, _target(f"report/{name}.published.md")) for name in unmeasured]
-        out.append(f"Published rows only, nothing was measured: {', '.join(links)}.\n")
+        out.append(f"Data sets with published rows only: {', '.join(links)}.\n")
     further = [f"- {text.link(words, _target(page))}" for page, words in OTHER.items()
                if page in pages]  # fmt: skip
     studied = [page for page in pages if page.endswith(".sensitivity.md")]
@@ -141,20 +142,20 @@ def _best(name: str, runs: Sequence[Run]) -> Run | None:
 
 
 def _counts(shown: Sequence[Run], older: int) -> str:
-    said = f"{len(shown):,} measured {'row' if len(shown) == 1 else 'rows'}"
+    counted = f"{len(shown):,} measured {'row' if len(shown) == 1 else 'rows'}"
     if older == 0:
-        return f"{said}; no record was replaced by a newer one.\n"
+        return f"{counted}; none replaces an older record.\n"
     which = "1 older record is" if older == 1 else f"{older:,} older records are"
     return (
-        f"{said}. Of one dataset, card, method and machine only the newest record is shown; "
-        f"{which} not.\n"
+        f"{counted}. Of each data set, card, method and machine only the newest record is "
+        f"shown; {which} not.\n"
     )
 
 
 def elsewhere(
     rows: Sequence[PublishedRow], conflicts: Sequence[Conflict], dated: Sequence[Picture] = ()
 ) -> list[str]:
-    """Return the page of what is published beside scores, empty without any of it."""
+    """Return the page of published figures besides scores, empty without any."""
     costs, listed = literature.costs(rows), literature.leaderboard(rows)
     differing = literature.conflicts(conflicts, rows)
     if not (costs or listed or differing or dated):
@@ -174,12 +175,12 @@ def _closing(content: Content, left_out: Sequence[tuple[PurePosixPath, str]]) ->
     unconfirmed = sum(not row.printable for row in content.published)
     if unconfirmed:
         out.append(
-            f"{unconfirmed} published rows are known from memory only ({code('mem')}) and not "
-            "printed before they are confirmed.\n"
+            f"{unconfirmed} published rows are not yet confirmed ({code('mem')}) and are not "
+            "printed.\n"
         )
     if left_out:
-        out.append("## Left out\n")
-        out += [f"- left out: {escape(file)} – {escape(reason)}" for file, reason in left_out]
+        out.append("## Not shown\n")
+        out += [f"- not shown: {escape(file)} – {escape(reason)}" for file, reason in left_out]
         out.append("")
     return out
 

@@ -86,7 +86,7 @@ def _of_row(row: PublishedRow, dataset: str, rows: Sequence[PublishedRow]) -> li
     if row.part == "leaderboard":
         same = _same_number(row, dataset, rows)
         words = f"{row.verdict}; {row.origin}"
-        why_not = f"it is not one setting: {words}" if same is None else f"see {same}: {words}"
+        why_not = f"it mixes several settings: {words}" if same is None else f"see {same}: {words}"
     variants = row.measured or (row.method,)
     return [
         Item(row.id, variant, dataset, expected,
@@ -113,8 +113,8 @@ def _why_not(row: PublishedRow, dataset: str, expected: Sequence[Expected]) -> s
     base = dataset.removesuffix(MILLION)
     if base.split(".")[0] not in SUITE:
         return f"the suite has no data set {base}"
-    if not all(one.metric for one in expected):
-        return "the suite has not this metric"
+    if not all(value.metric for value in expected):
+        return "the suite lacks this metric"
     if row.crop == NOT_STATED:
         return "the source does not state the query crop"
     if row.reranking not in ("none",) and "SP" not in row.reranking:
@@ -209,13 +209,13 @@ def page(rows: Sequence[PublishedRow], shown: Sequence[Run]) -> list[str]:
         if item.why_not:
             number = reasons.setdefault(item.why_not, len(reasons) + 1)
             note = f"cannot be reproduced ({number})"
-        for one in item.expected:
-            points = None if run is None else difference(one, run)
-            mean = None if run is None else run.score(one.protocol, one.metric).mean
+        for value in item.expected:
+            points = None if run is None else difference(value, run)
+            mean = None if run is None else run.score(value.protocol, value.metric).mean
             cell = note or ("not run" if points is None else verdict(points, item.tolerance))
             body.append([
-                code(item.name), escape(item.method), escape(item.dataset), escape(one.words),
-                one.digits, NONE if mean is None else f"{100 * mean:.2f}",
+                code(item.name), escape(item.method), escape(item.dataset), escape(value.words),
+                value.digits, NONE if mean is None else f"{100 * mean:.2f}",
                 NONE if points is None else f"{points:+}", cell,
             ])  # fmt: skip
     why = "".join(f"({number}) {escape(text, 600)}<br>\n" for text, number in reasons.items())
@@ -231,8 +231,8 @@ def page(rows: Sequence[PublishedRow], shown: Sequence[Run]) -> list[str]:
 ABOUT = f"""\
 Rows of `published.toml` that name weights which this suite loads, and all rows of the third-party
 leaderboard. "reproduced": within {PUBLISHED_POINTS} points; "near": within {NEAR_POINTS}; "not
-run": there is no record with the protocol of the row. `python -m bench reproduce --list` prints the
-command of each and what is missing on this machine; `python -m bench reproduce dolg` runs them.
+run": no record has the protocol of the row. `python -m bench reproduce --list` prints the
+command of each and the files that this machine lacks; `python -m bench reproduce dolg` runs them.
 """
 
 

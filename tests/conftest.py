@@ -31,14 +31,14 @@ from tests.support.costs import quick_costs
 from tests.support.delg_models import files, variables
 from tests.support.hosts import host, streets
 from tests.support.remote import own, quick, remote
-from tests.support.signed import held, recorded
+from tests.support.signed import recorded, specimen
 from tests.support.town import official, town
 from tests.support.truths import lay
 
 # Fixtures of the modules beside this one, for every file.
 __all__ = [
-    "files", "held", "host", "lay", "official", "own", "quick", "quick_costs", "recorded", "remote",
-    "streets", "town", "variables",
+    "files", "host", "lay", "official", "own", "quick", "quick_costs", "recorded", "remote",
+    "specimen", "streets", "town", "variables",
 ]  # fmt: skip
 
 TEST_DATA = os.environ.get("RETRIEVAL_BENCH_TEST_DATA")
@@ -116,19 +116,19 @@ def cli(capsys: pytest.CaptureFixture[str], workspace: Workspace) -> Callable[..
     from bench.commands.main import main
 
     def run(*arguments: object) -> Said:
-        given = [str(argument) for argument in arguments]
-        elsewhere = {"--results", "--output"} & {*given}
-        if given and given[0] in ("run", "evaluate") and not elsewhere:
-            given += ["--results", str(workspace.results)]
-        if given and given[0] == "run" and "--measure" not in given:
-            given += ["--measure", "none"]  # it takes some seconds
+        inputs = [str(argument) for argument in arguments]
+        elsewhere = {"--results", "--output"} & {*inputs}
+        if inputs and inputs[0] in ("run", "evaluate") and not elsewhere:
+            inputs += ["--results", str(workspace.results)]
+        if inputs and inputs[0] == "run" and "--measure" not in inputs:
+            inputs += ["--measure", "none"]  # it takes some seconds
         capsys.readouterr()
         try:
-            status = main(given)
+            status = main(inputs)
         except SystemExit as exit_:  # argparse ends the process for wrong usage
             status = int(exit_.code or 0)
-        said = capsys.readouterr()
-        return Said(status, said.out, said.err)
+        printed = capsys.readouterr()
+        return Said(status, printed.out, printed.err)
 
     return run
 
@@ -153,12 +153,12 @@ def process(workspace: Workspace) -> Callable[..., Said]:
 def refused() -> Callable[[Said], str]:
     """Return a check of a failed command: one sentence, status 1, no traceback; gives it."""
 
-    def check(said: Said) -> str:
-        assert said.status == 1, said
-        assert "Traceback" not in said.err
-        assert len(said.errors) == 1, said.err
-        assert said.errors[0].endswith((".", "?"))
-        return said.errors[0].removeprefix("error: ")
+    def check(expected: Said) -> str:
+        assert expected.status == 1, expected
+        assert "Traceback" not in expected.err
+        assert len(expected.errors) == 1, expected.err
+        assert expected.errors[0].endswith((".", "?"))
+        return expected.errors[0].removeprefix("error: ")
 
     return check
 

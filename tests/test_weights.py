@@ -110,5 +110,5 @@ def test_strict_loading_lists_every_difference() -> None:
         weights.load_strict(layer, {"weight": torch.ones(3, 2), "scale": torch.ones(1)}, "bad.pth")
     assert str(caught.value) == (
         "the weights bad.pth do not fit Linear: 1 missing: bias; 1 unexpected: scale; "
-        "1 of another shape: weight is (3, 2) and should be (2, 3)."
+        "1 of another shape: weight is (3, 2) instead of (2, 3)."
     )

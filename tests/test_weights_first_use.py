@@ -47,7 +47,7 @@ def test_a_contributed_hash_must_hold(
     monkeypatch.setattr(published_weights, "first_use", lambda: {("net.big", "net.pth"): known})
     assert published_weights.state(file) == state
     if state == "changed":
-        with pytest.raises(BenchError, match=r"net\.pth is not the file"):
+        with pytest.raises(BenchError, match=r"net\.pth differs from the downloaded file"):
             published_weights.get(file)
 
 
@@ -58,7 +58,7 @@ def test_a_downloaded_file_must_have_the_contributed_hash(
     path, part = published_weights.path_of(file), tmp_path / "part"
     path.unlink()
     part.write_bytes(CONTENT)
-    with pytest.raises(BenchError, match=r"should have 0{64} \(methods/first-use\.tsv\)"):
+    with pytest.raises(BenchError, match=r"instead of 0{64} \(methods/first-use\.tsv\)"):
         published_weights._accept(file, part, path, "net.big", "https://host.example", None)
     assert not path.exists()
     assert not part.exists()
@@ -72,7 +72,7 @@ def test_the_first_download_is_told_and_holds(
     path.unlink()
     part.write_bytes(CONTENT)
     published_weights._accept(file, part, path, "net.big", "https://host.example", None)
-    assert f"sha256 {DIGEST} is taken on first use" in capsys.readouterr().err
+    assert f"sha256 {DIGEST} is trusted on first use" in capsys.readouterr().err
     assert published_weights.state(file) == "ok"
     path.write_bytes(b"others")
     assert published_weights.state(file) == "changed"

@@ -1,7 +1,7 @@
 """One published file of a data set: from the first host that has it, checked, unpacked, recorded.
 
-What is known of each file is in `<data set>/.get/<file>.json`: whence it came, its size and
-hashes, and what was unpacked of it. The hash of the first download holds for every later one.
+`<data set>/.get/<file>.json` records each file: its address, size and hashes, and the files
+unpacked from it. The hash of the first download holds for every later one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def hosts(download: Download) -> tuple[str, ...]:
     """
     mirror = os.environ.get(MIRROR, "").rstrip("/")
     if mirror and urlsplit(mirror).scheme not in ("http", "https"):
-        raise BenchError(f"{MIRROR}={mirror} is not the address of a web server (http or https).")
+        raise BenchError(
+            f"{MIRROR}={mirror} is not the address of a web server; use an address that begins "
+            "with http:// or https://."
+        )
     copies = (f"{mirror}/{urlsplit(url).netloc}{urlsplit(url).path}" for url in download.urls)
     return (*(copies if mirror else ()), *download.urls)
 
@@ -78,7 +81,7 @@ def forget(place: Place, download: Download) -> None:
 
 
 def clear(place: Place, download: Download) -> None:
-    """Delete an archive that is not needed any more, and what arrived of it."""
+    """Delete an archive that is no longer needed, and its partial download."""
     for path in place.notes.glob(f".{download.file}.*.part*"):
         path.unlink()
     if not place.keep_archives:
@@ -88,7 +91,7 @@ def clear(place: Place, download: Download) -> None:
 def get(place: Place, download: Download, *, anew: bool = False) -> None:
     """Bring one file into its place: from the first host that has the right one.
 
-    What was brought before is not brought again, unless it shall come `anew`.
+    Complete files are not downloaded again, unless `anew` is set.
     """
     kept, label = place.notes / download.file, f"{place.name}: {download.file}"
     if anew:
@@ -136,8 +139,9 @@ def settle(place: Place, download: Download, kept: Path, *, own: bool = False) -
             raise
     if members.left_out:
         note(
-            f"{place.name}: {len(members.left_out)} members of {kept.name} are hidden or named "
-            f"as our notes, and were left out: {first_few(members.left_out)}"
+            f"{place.name}: {len(members.left_out)} members of {kept.name} were skipped, because "
+            "they are hidden or have the names of this program's notes: "
+            f"{first_few(members.left_out)}"
         )
     unpacked = {"files": members.files, "bytes": members.bytes, "empty": list(members.empty)}
     _record(place, download, about | {"unpacked": unpacked})
@@ -170,14 +174,14 @@ def _from_hosts(place: Place, download: Download, kept: Path, label: str) -> Non
     if len(faults) == 1:
         raise BenchError(faults[0])
     listed = " ".join(f"({i}) {fault}" for i, fault in enumerate(faults, 1))
-    raise BenchError(f"{label}: none of {len(faults)} addresses gave it: {listed}")
+    raise BenchError(f"{label}: the download failed at all {len(faults)} addresses: {listed}")
 
 
 def first_use() -> dict[tuple[str, str], str | None]:
-    """Return the committed list of files whose hash nobody publishes, by data set and file.
+    """Return the committed list of files without a published hash, by data set and file.
 
-    A hash that somebody contributed must hold; where there is none yet, that of the first download
-    holds on this machine from then on.
+    A contributed hash is enforced; without one, that of the first download is enforced on this
+    machine.
     """
     return trust.read(ROOT / "datasets" / "first-use.tsv")
 
@@ -189,32 +193,33 @@ def _accepted(place: Place, download: Download, part: Path, url: str, label: str
     fault = ""
     for key, wanted in (("sha256", download.sha256), ("md5", download.md5)):
         if wanted not in (None, about[key]):
-            fault = f"has the {key} {about[key]} and should have {wanted}"
+            fault = f"has the {key} {about[key]} instead of {wanted}"
     if None is download.sha256 is download.md5 is download.reported:
         wanted = first_use().get((place.name, download.file))
         if wanted not in (None, about["sha256"]):
-            fault = f"has the sha256 {about['sha256']} and should have {wanted} (first-use.tsv)"
+            fault = f"has the sha256 {about['sha256']} instead of {wanted} (first-use.tsv)"
         elif wanted is None and not first:
             note(
-                f"{label}: nobody publishes a hash of it; sha256 {about['sha256']} is taken on "
-                "first use. Add it to datasets/first-use.tsv, where it holds for all."
+                f"{label}: no hash of this file is published; its sha256 {about['sha256']} is "
+                "trusted on first use. Add it to datasets/first-use.tsv to check later downloads "
+                "against it."
             )
     if download.reported not in (None, about["sha256"], about["md5"]):
         fault = (
-            f"has sha256 {about['sha256']} and md5 {about['md5']}, and third parties report "
-            f"{download.reported}; where it is a newer version, give the file with --from"
+            f"has sha256 {about['sha256']} and md5 {about['md5']}, but third parties report "
+            f"{download.reported}; if it is a newer version, import the file with --from"
         )
     if download.size_bytes not in (None, about["bytes"]):
-        fault = f"has {about['bytes']} bytes and should have {download.size_bytes}"
+        fault = f"has {about['bytes']} bytes instead of {download.size_bytes}"
     if not fault and first.get("sha256") not in (None, about["sha256"]):
         fault = (
-            f"has the sha256 {about['sha256']} and should have {first['sha256']}, as at its first "
-            f"download; to accept the new file, delete {place.notes / download.file}.json and run "
-            "this again"
+            f"has the sha256 {about['sha256']} instead of {first['sha256']}, that of its first "
+            f"download; to accept the new file, delete {place.notes / download.file}.json and "
+            "run this command again"
         )
     if fault:
         discard(part)
-        raise BenchError(f"{label}: what {url} sends, and was not kept, {fault}.")
+        raise BenchError(f"{label}: the file from {url} was deleted: it {fault}.")
     return about
 
 

@@ -45,14 +45,16 @@ def get(
     if entry.facts is None:
         if own is None and _all_here(entry):
             return
-        raise BenchError(f"nothing is known of where {entry.name} can be had.")
+        raise BenchError(
+            f"no source of {entry.name} is known; import your own copy with --from PATH."
+        )
     place = Place(entry.name, data_root() / entry.name, keep_archives)
     place.notes.mkdir(parents=True, exist_ok=True)
     lock = FileLock(place.notes / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        note(f"{entry.name}: another process is getting it; waiting for that")
+        note(f"{entry.name}: another process is downloading it; waiting for that process")
         lock.acquire()
     try:
         if own is not None:
@@ -70,13 +72,13 @@ def _take(place: Place, facts: Facts, own: Path) -> None:
         locate.remember_own_copy(place.folder, own)
         return
     if not own.is_file():
-        raise BenchError(f"--from {own}: there is no such file or folder.")
+        raise BenchError(f"--from {own}: this file or folder does not exist; check the path.")
     known = {download.file: download for download in facts.downloads}
     truth = any(fnmatch(own.name, pattern) for pattern in facts.truth)
     if own.name not in known and not truth and not archives.is_archive(own):
         raise BenchError(
-            f"--from {own}: a folder or an archive ({', '.join(archives.SUFFIXES)}) is wanted, or "
-            f"one of {first_few((*known, *facts.truth), 10)}."
+            f"--from {own}: give a folder, an archive ({', '.join(archives.SUFFIXES)}), or one "
+            f"of {first_few((*known, *facts.truth), 10)}."
         )
     download = known.get(own.name) or Download(own.name, ())
     downloads.forget(place, download)
@@ -91,7 +93,7 @@ def _download(
     span: tuple[int, int] | None,
     force: bool,
 ) -> None:
-    """Fetch what may be fetched; say of the rest where a person asks for it."""
+    """Download files; for those that need a request, print the address."""
     wanted = _wanted(facts, span)
     todo = [download for download in wanted if force or not downloads.done(place, download)]
     if any(download.kind == "images" for download in todo) and not force and _all_here(entry):
@@ -106,8 +108,8 @@ def _download(
     if facts.ask and not _all_here(entry):
         print(facts.ask)
         raise BenchError(
-            f"{entry.name} cannot be downloaded by a program; ask for it as said above, then give "
-            f"your copy: `data get {entry.name} --from PATH`."
+            f"{entry.name} cannot be downloaded by a program; request it at the address above, "
+            f"then import your copy: `data get {entry.name} --from PATH`."
         )
 
 
@@ -122,12 +124,12 @@ def _fetch(place: Place, name: str, todo: Sequence[Download], force: bool) -> No
         except BenchError as error:
             if not download.optional:
                 faults.append(str(error))
-            need = "It is not needed. " if download.optional else ""
-            note(f"{error} {need}Going on with the rest.")
+            need = "This file is optional. " if download.optional else ""
+            note(f"{error} {need}Continuing with the other files.")
     if faults:
         raise BenchError(
-            f"{name}: {len(faults)} of {len(todo)} files could not be had, the others are "
-            f"there; run the same command again to try these anew. The first: {faults[0]}"
+            f"{name}: {len(faults)} of {len(todo)} downloads failed, the others are complete; "
+            f"run the same command again to retry them. First failure: {faults[0]}"
         )
 
 
@@ -139,10 +141,13 @@ def _wanted(facts: Facts, span: tuple[int, int] | None) -> list[Download]:
     first, last = span
     if not 1 <= first <= last <= len(images):
         raise BenchError(
-            f"--archives {first}-{last}: the archives of photographs are 1 to {len(images)}."
+            f"--archives {first}-{last}: archives of photographs are numbered 1 to "
+            f"{len(images)}; give a range within that."
         )
     part = images[first - 1 : last]
-    return [one for one in facts.downloads if one.kind != "images" or one in part]
+    return [
+        download for download in facts.downloads if download.kind != "images" or download in part
+    ]
 
 
 def _all_here(entry: Entry) -> bool:
@@ -155,7 +160,7 @@ def _all_here(entry: Entry) -> bool:
 
 
 def _agree(place: Place, facts: Facts, *, accept: bool, ask: bool) -> None:
-    """Show the terms, and ask for agreement once; what was agreed to is kept."""
+    """Show the terms, and ask for agreement once; the agreement is recorded."""
     note = place.notes / "licence.json"
     digest = hashlib.sha256(f"{facts.licence}\n{facts.licence_url}".encode()).hexdigest()
     print(f"{place.name}: {facts.licence} ({facts.licence_url})", flush=True)
@@ -168,12 +173,14 @@ def _agree(place: Place, facts: Facts, *, accept: bool, ask: bool) -> None:
     if not accept:
         if not sys.stdin.isatty():
             raise BenchError(
-                f"the terms of {place.name} were not agreed to; read them at {facts.licence_url}, "
-                "then give --accept-licence."
+                f"the terms of {place.name} were not accepted; read them at {facts.licence_url}, "
+                "then add --accept-licence."
             )
         print("Do you agree to these terms? [yes/no] ", end="", flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise BenchError(f"the terms of {place.name} were not agreed to; nothing was fetched.")
+            raise BenchError(
+                f"the terms of {place.name} were not accepted; nothing was downloaded."
+            )
     about = {
         "terms": digest,
         "text": facts.licence,
@@ -192,7 +199,7 @@ def _check_room(place: Place, facts: Facts, todo: Sequence[Download]) -> None:
     if facts.size_bytes is None:
         room = shutil.disk_usage(place.folder).free / GB
         note(
-            f"{place.name}: nobody says how much room it takes; {room:.1f} GB are free in "
+            f"{place.name}: its size on disk is not published; {room:.1f} GB are free in "
             f"{place.folder}"
         )
         return
@@ -207,6 +214,6 @@ def _check_room(place: Place, facts: Facts, todo: Sequence[Download]) -> None:
     if need > free:
         raise NoRoomError(
             f"{place.name} takes about {need / GB:.1f} GB, and the disk of {place.folder} has "
-            f"{free / GB:.1f} GB free; make room, let RETRIEVAL_BENCH_DATA name a folder on "
-            "another disk, or give --archives FIRST-LAST for a part."
+            f"{free / GB:.1f} GB free; free some space, set RETRIEVAL_BENCH_DATA to a folder on "
+            "another disk, or download a part with --archives FIRST-LAST."
         )

@@ -33,7 +33,7 @@ TINY_PX = 256  # the longest side of a well-known re-pack
 
 @dataclass
 class Looked:
-    """What was found on the way: where images are, their sizes, and what is wrong, by file."""
+    """Findings about images: their places, sizes and faults, by file."""
 
     found: dict[str, Path] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -73,18 +73,18 @@ def check(name: str, looked: Looked, *, quick: bool) -> Iterator[Finding]:
         entry, variant = datasets.find(name)
         alone = plugins.resolve(datasets.KIND, name).variant is not None
         asked = [variant] if variant and alone else [*entry.variants] or [""]
-    for one in asked:
-        full = f"{entry.name}.{one}" if one else entry.name
+    for form in asked:
+        full = f"{entry.name}.{form}" if form else entry.name
         try:
-            dataset = datasets.load_variant(entry, one)
-        except MissingDataError as error:  # nobody has the files of all variants
+            dataset = datasets.load_variant(entry, form)
+        except MissingDataError as error:  # a user seldom has the files of all variants
             absent.append(f"{full}: {error}")
             continue
         except BenchError as error:
             yield problem(f"{full}: {error}")
             continue
         loaded.append(dataset)
-        yield from _lists(dataset, entry.expected(one))
+        yield from _lists(dataset, entry.expected(form))
     for finding in absent:
         yield note(finding) if loaded else problem(finding)
     if entry.facts is not None:
@@ -107,14 +107,14 @@ def _lists(dataset: Dataset, expected: Expected) -> Iterator[Finding]:
     for text in dataset.notes:
         yield note(f"{dataset.name}: {text}")
     states: dict[str, State] = {"same": "ok", "other": "PROBLEM", "unknown": "note"}
-    for one in published.comparisons(dataset, expected):
-        yield states[one.state], f"{dataset.name}: {one.text}"
+    for comparison in published.comparisons(dataset, expected):
+        yield states[comparison.state], f"{dataset.name}: {comparison.text}"
 
 
 def _compare(label: str, found: int, wanted: int, unit: str) -> Finding:
     if found == wanted:
         return ok(f"{label}: {found} {unit}, as published")
-    return problem(f"{label}: {found} {unit}, and should be {wanted}")
+    return problem(f"{label}: {found} {unit} instead of {wanted}")
 
 
 def _texts(entry: Entry, facts: Facts) -> Iterator[Finding]:
@@ -136,8 +136,8 @@ def _texts(entry: Entry, facts: Facts) -> Iterator[Finding]:
         yield ok(f"{folder}: {count} text files with the known sha256")
     else:
         yield problem(
-            f"{folder}: {len(paths)} text files with sha256 {digest.hexdigest()}, and should be "
-            f"{count} with {wanted}",
+            f"{folder}: {len(paths)} text files with sha256 {digest.hexdigest()} instead of "
+            f"{count} files with {wanted}",
         )
 
 
@@ -162,21 +162,23 @@ def _presence(entry: Entry, loaded: list[Dataset], looked: Looked) -> Iterator[F
                 looked.found[file] = match.found.get(file, dataset.folder / file)
     looked.missing = list(missing)
     for file, paths in list(ambiguous.items())[:5]:
-        yield problem(f"{file} is in several places with different content: {first_few(paths)}")
+        yield problem(
+            f"{file} exists in several folders with different content: {first_few(paths)}"
+        )
     if len(ambiguous) > 5:
         yield problem(f"and {len(ambiguous) - 5} more such images")
     if shared:
         file, path = next(iter(shared.items()))
         yield problem(
-            f"{len(shared)} images are missing although a file has their base name, as several "
-            f"names of the lists could mean it: {file} and {path}"
+            f"{len(shared)} images are missing although files with their base names exist, "
+            f"because a base name belongs to several entries of the lists: {file} and {path}"
         )
     if missing:
         yield problem(
             f"{len(missing)} of {len(wanted)} images are missing: {first_few(looked.missing)}",
         )
     else:
-        yield ok(f"all {len(wanted)} images are there")
+        yield ok(f"all {len(wanted)} images are present")
     prefixes = {} if entry.facts is None else entry.facts.prefixes
     here = Counter(prefix_of(file, prefixes) for file in looked.found)
     for prefix, count in prefixes.items():
@@ -212,9 +214,9 @@ def _extra(entry: Entry, wanted: set[str], looked: Looked) -> Iterator[Finding]:
     if odd:
         pages = sum(inspect.is_web_page(path) for path in odd)
         yield note(
-            f"{len(odd)} of {len(known)} files that no list names and are no photographs, as in "
-            f"the original archive, are here; {pages} are web pages saved as .jpg: "
-            f"{first_few((path.stem for path in odd), 20)}"
+            f"{len(odd)} of the {len(known)} extra files of the original archive, which are in "
+            f"no list and are not photographs, are present; {pages} of them are web pages saved "
+            f"as .jpg: {first_few((path.stem for path in odd), 20)}"
         )
 
 
@@ -245,10 +247,10 @@ def _contents(looked: Looked, *, quick: bool) -> Iterator[Finding]:
         yield problem(f"{count} files: {kind}: {first_few(named)}")
     if not kinds:
         done = "have a right header" if quick else "can be decoded"
-        yield ok(f"all {len(files)} images that are there {done}")
+        yield ok(f"all {len(files)} images found {done}")
     if aside:
         yield note(
-            f"{aside} of {len(files)} photographs carry an EXIF orientation; boxes are in their "
+            f"{aside} of {len(files)} photographs have an EXIF orientation; boxes refer to the "
             "stored pixels"
         )
 
@@ -282,7 +284,7 @@ def _mapped(
     looked: Looked,
     files: list[str],
 ) -> Iterator[tuple[inspect.Seen, bool]]:
-    """Yield what `look` says of each file, in order, without holding a million at once."""
+    """Yield the result of `look` for each file, in order, without queueing a million at once."""
     for start in range(0, len(files), 1024):
         yield from pool.map(look, [looked.found[file] for file in files[start : start + 1024]])
 
@@ -296,8 +298,8 @@ def _sizes(facts: Facts | None, database: tuple[Image, ...], looked: Looked) -> 
     tiny = sum(max(size) <= TINY_PX for size in sizes)
     if tiny == len(sizes) and table.get("longest", 0) > TINY_PX:
         yield problem(
-            f"all images are {TINY_PX} pixels or less: this looks like a copy that somebody shrunk "
-            "(as r-oxford-* and r-paris-* of mteb), not the original",
+            f"all images are {TINY_PX} pixels or less: this looks like a downscaled copy (such "
+            "as r-oxford-* and r-paris-* of mteb), not the original",
         )
     longest = table.get("longest")
     if longest is not None:
@@ -308,7 +310,7 @@ def _sizes(facts: Facts | None, database: tuple[Image, ...], looked: Looked) -> 
         ]
         if off:
             yield problem(
-                f"{len(off)} database images have another longest side than {longest} pixels: "
+                f"{len(off)} database images have a longest side other than {longest} pixels: "
                 f"{first_few(off)}",
             )
         else:
@@ -329,7 +331,7 @@ def _sizes(facts: Facts | None, database: tuple[Image, ...], looked: Looked) -> 
 
 
 def _without_lists(entry: Entry) -> Iterator[Finding]:
-    """Count what is there where the lists are missing: per prefix, if that is known."""
+    """Count the image files if the lists are missing: per prefix, if prefixes are known."""
     prefixes = {} if entry.facts is None else entry.facts.prefixes
     known = set() if entry.facts is None else set(entry.facts.not_images)
     names = {
@@ -339,7 +341,7 @@ def _without_lists(entry: Entry) -> Iterator[Finding]:
         if locate.stem(name) != name
     } - known
     here = Counter(prefix_of(name, prefixes) for name in names)
-    yield note(f"{len(names)} image files are there")
+    yield note(f"{len(names)} image files found")
     for prefix, count in prefixes.items():
         state: State = "ok" if here[prefix] == count else "PROBLEM"
         yield state, f"{prefix}: {here[prefix]} of {count} images"
@@ -353,14 +355,14 @@ def _known(entry: Entry, facts: Facts, looked: Looked) -> Iterator[Finding]:
     if marked:
         same = sum(_sha256(path) == facts.unblurred[stem] for stem, path in marked.items())
         if same == len(marked):
-            edition = "are those from before June 2022, with faces that are not obscured"
+            edition = "are the edition from before June 2022, in which faces are not obscured"
         elif same == 0:
             edition = (
-                "are not those from before June 2022: the -v1 archives with faces obscured, or "
-                "encoded again by somebody"
+                "are not the edition from before June 2022: they are from the -v1 archives with "
+                "obscured faces, or were re-encoded"
             )
         else:
-            edition = "are of mixed origin, in part from before June 2022"
+            edition = "have mixed origins; some are from the edition before June 2022"
         yield note(f"the photographs {edition} ({same} of {len(marked)} known files)")
     yield from _archives(entry, facts, missing=bool(looked.missing or not looked.found))
     tables = [
@@ -368,18 +370,18 @@ def _known(entry: Entry, facts: Facts, looked: Looked) -> Iterator[Finding]:
     ]
     if tables:
         yield problem(
-            f"{len(tables)} .parquet files: a re-pack (as on Hugging Face), which is not read; the "
-            "image files are wanted",
+            f"{len(tables)} .parquet files: this is a re-packed copy (as on Hugging Face), which "
+            "cannot be read; use the image files",
         )
     for text in facts.notes:
         yield note(text)
 
 
 def _archives(entry: Entry, facts: Facts, *, missing: bool) -> Iterator[Finding]:
-    """Report archives that `data get` unpacked, did not unpack, or that held empty files."""
+    """Report archives that `data get` unpacked, did not unpack, or that contained empty files."""
     place = downloads.Place(entry.name, data_root() / entry.name)
-    archives = [one for one in facts.downloads if one.kind == "images"]
-    states = {one.file: downloads.state(place, one.file) for one in archives}
+    archives = [download for download in facts.downloads if download.kind == "images"]
+    states = {archive.file: downloads.state(place, archive.file) for archive in archives}
     done = [file for file, state in states.items() if state.get("unpacked")]
     if done:
         yield note(f"unpacked here: {first_few(done)}")
@@ -390,7 +392,7 @@ def _archives(entry: Entry, facts: Facts, *, missing: bool) -> Iterator[Finding]
     for file in done:
         empty = states[file]["unpacked"].get("empty", [])
         if empty:
-            yield problem(f"{file} held {len(empty)} empty files: {first_few(empty)}")
+            yield problem(f"{file} contained {len(empty)} empty files: {first_few(empty)}")
 
 
 def _sha256(path: Path) -> str:

@@ -1,1 +1,1 @@
-"""Describing and searching on several machines, by Ray; nothing here is imported unless asked."""
+"""Describing and searching on several machines with Ray; imported only on request."""

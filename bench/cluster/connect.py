@@ -1,8 +1,8 @@
 """The connection to Ray: the only place that imports it, and only when it is asked for.
 
 Without an address a cluster of this machine alone is started, bound to the loopback address, closed
-by a token of its own, without a dashboard, and gone at the end. An address joins a cluster that
-somebody started; its settings, and its security, are theirs.
+by a token of its own, without a dashboard, and gone at the end. An address joins a running cluster;
+its settings and security are its owner's.
 """
 
 from __future__ import annotations
@@ -50,13 +50,15 @@ def engine(name: Engine, address: str | None = None) -> Iterator[Any]:
     """
     if name == "local":
         if address is not None:
-            raise BenchError("--ray-address is for --engine ray; leave it out, or add that.")
+            raise BenchError(
+                "--ray-address needs --engine ray; add --engine ray, or remove --ray-address."
+            )
         yield None
         return
     with contextlib.ExitStack() as stack:
         private = None if address is not None else stack.enter_context(folder())
         ray = _import(QUIET if address is not None else QUIET | LOOPBACK)
-        handlers = {one: signal.getsignal(one) for one in interrupt.SIGNALS}
+        handlers = {number: signal.getsignal(number) for number in interrupt.SIGNALS}
         try:
             if address is None:
                 _start(ray, private)
@@ -64,8 +66,8 @@ def engine(name: Engine, address: str | None = None) -> Iterator[Any]:
                 _join(ray, address)
         finally:  # Ray has its own way to end at SIGTERM
             if threading.current_thread() is threading.main_thread():
-                for one, handler in handlers.items():
-                    signal.signal(one, handler)
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
         stack.callback(ray.shutdown)
         stack.enter_context(head.watched(ray))
         yield ray
@@ -82,7 +84,7 @@ def _import(settings: Mapping[str, str]) -> Any:
     except ImportError as error:
         raise BenchError(
             f"--engine ray needs the package ray, which cannot be imported ({error}); install it "
-            f"with `{INSTALL}`, or leave --engine out."
+            f"with `{INSTALL}`, or remove --engine."
         ) from error
     return ray
 
@@ -130,9 +132,10 @@ def _join(ray: Any, address: str) -> None:
                 mine["_node_ip_address"] = reached.getsockname()[0]
         except OSError as error:
             raise BenchError(
-                f"nothing answers at --ray-address {address} ({error.strerror or error}); start a "
-                f"cluster there with `ray start --head --port={port} --include-dashboard=false`, "
-                "or leave the option out for a cluster of this machine alone."
+                f"nothing answers at --ray-address {address} ({error.strerror or error}); start "
+                f"a cluster there with `ray start --head --port={port} "
+                "--include-dashboard=false`, or remove the option to use a cluster of this "
+                "machine alone."
             ) from error
     try:
         ray.init(address=address, **mine, **_common())
@@ -140,7 +143,7 @@ def _join(ray: Any, address: str) -> None:
         known = address if address != "auto" else "HOST:PORT"
         raise BenchError(
             f"--ray-address {address}: {_sentence(error)}. This host must be a node of the "
-            f"cluster: `ray start --address={known}` makes it one."
+            f"cluster: `ray start --address={known}` joins it."
         ) from error
 
 

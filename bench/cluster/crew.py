@@ -64,7 +64,7 @@ class Hand:
 
 
 class Crew:
-    """The workers of one method, started when there is work; close it when there is no more."""
+    """The workers of one method, started when there is work; close it at the end."""
 
     def __init__(self, ray: Any, recipe: Recipe) -> None:
         """Take the recipe; nothing is started yet."""
@@ -106,7 +106,7 @@ class Crew:
         else:
             node.refused = hello.error
             self._let_go(hand)
-            say(f"{node.host} takes no part: {hello.error}")
+            say(f"{node.host} is not used: {hello.error}")
 
     def lose(self, hand: Hand, why: str) -> None:
         """Do without a worker that died, or that cannot be reached."""
@@ -116,8 +116,8 @@ class Crew:
         node = hand.node
         node.failures += 1
         if node.failures == TRIES and node.alive:
-            node.refused = f"{TRIES} workers in a row ended there ({why})."
-            say(f"{node.host} takes no part any more: {node.refused}")
+            node.refused = f"{TRIES} successive workers ended on it ({why})."
+            say(f"{node.host} is no longer used: {node.refused}")
         self.looked = min(self.looked, time.monotonic() - LOOK_S + 0.5)
 
     def rest(self) -> None:
@@ -166,7 +166,7 @@ class Crew:
             )
         node = self.nodes[number]
         if node.alive and not alive:
-            say(f"the node {node.host} is lost; its shards are done elsewhere")
+            say(f"the node {node.host} is lost; other nodes take over its shards")
         node.alive = alive
 
     def _fill(self, number: str) -> None:
@@ -175,8 +175,8 @@ class Crew:
         if node.refused is not None:
             return
         if self.recipe.device == "cuda" and not node.gpus and node.cores:
-            node.refused = "it has no GPU, and this run is on GPUs."
-            say(f"{node.host} takes no part: {node.refused}")
+            node.refused = "it has no GPU, and this run uses GPUs."
+            say(f"{node.host} is not used: {node.refused}")
             return
         cores = min(self.recipe.threads, node.cores)
         if self.recipe.device == "cuda":
@@ -224,23 +224,23 @@ class Crew:
         self.ray.kill(hand.actor)
 
     def _check(self) -> None:
-        """Refuse to wait for what will not come; say what is waited for."""
+        """Refuse to wait for missing resources; print the awaited resource."""
         if self.hands:
             self.empty_since = None
             return
         alive = [node for node in self.nodes.values() if node.alive]
         refused = [f"{node.host}: {node.refused}" for node in alive if node.refused]
         if refused and len(refused) == sum(node.cores + node.gpus > 0 for node in alive):
-            raise BenchError(f"no machine of the cluster can do this work. {' '.join(refused)}")
+            raise BenchError(f"no machine of the cluster can run this command. {' '.join(refused)}")
         now = time.monotonic()
         what = "GPU" if self.recipe.device == "cuda" else "processor core"
         if self.empty_since is None:
             self.empty_since = now
-            say(f"no node of the cluster has a {what} for a worker; waiting for one")
+            say(f"no node of the cluster has a free {what} for a worker; waiting")
         elif now - self.empty_since > WAIT_S:
             raise BenchError(
-                f"no node of the cluster has had a {what} for a worker in {WAIT_S:.0f} s; add one "
-                "and run the same command again: finished shards are kept."
+                f"no node of the cluster had a free {what} for a worker in {WAIT_S:.0f} s; add a "
+                "node and run the same command again: finished shards are kept."
             )
 
 

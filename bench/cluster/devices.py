@@ -52,7 +52,7 @@ def several(text: str | None) -> tuple[str | None, ...]:
     if len(kinds) > 1:
         raise BenchError(
             f"--device {text}: descriptors of {' and '.join(kinds)} differ by rounding and are "
-            "kept apart; name devices of one kind."
+            "stored separately; name devices of one kind."
         )
     gpus = [device if ":" in device else f"{device}:0" for device in found if kinds == ["cuda"]]
     twice = sorted({device for device in gpus if gpus.count(device) > 1})
@@ -213,7 +213,7 @@ class Devices:
             if helper.process is None and helper.workers:
                 self._start(helper)
             if helper.connection is not None:
-                with contextlib.suppress(OSError):  # it has ended; `_receive` says so
+                with contextlib.suppress(OSError):  # it has ended; `_receive` reports it
                     helper.connection.send(task)
                 helper.working = True
 
@@ -242,7 +242,7 @@ class Devices:
             self._receive(progress, 0)
 
     def _receive(self, progress: Progress, timeout: float) -> None:
-        """Take all that the processes have said; wait for the first word for so long."""
+        """Take all messages of the processes; wait at most this long for the first."""
         with self.mutex:
             by = {h.connection: h for h in self.helpers if h.connection is not None}
             for connection in wait(list(by), timeout):
@@ -273,8 +273,10 @@ class Devices:
             helper.process.join()
             code = helper.process.exitcode or 0
             how = f"signal {-code}" if code < 0 else f"status {code}"
-            why = f"its process ended ({how}), perhaps for want of memory."
-        progress.note(f"{helper.device} takes no part any more: {why} The others do its images.")
+            why = f"its process ended ({how}), perhaps because memory ran out."
+        progress.note(
+            f"{helper.device} is no longer used: {why} The other devices take over its images."
+        )
         if helper.process is not None:
             helper.process.kill()
             helper.process.join()
@@ -325,7 +327,7 @@ def serve(recipe: Recipe, connection: Connection) -> None:
 
 
 def _do(task: Task, loaded: engine.Loaded, connection: Connection) -> None:
-    """Make shards of a job that nobody else makes."""
+    """Describe shards of a job that no other process describes."""
     work = replace(task.work, loaded=loaded)
     count = Count(connection, task.number)
     for shard in shards.claim(work.store, list(task.todo), partial=work.allow_missing):
@@ -341,4 +343,4 @@ def _not_again(path: str, _at: int) -> bytes:
 
 
 def _changed(path: str) -> BenchError:
-    return BenchError(f"{path} changed while the run went on; run it again.")
+    return BenchError(f"{path} changed during the run; run the same command again.")

@@ -147,7 +147,7 @@ class _Round:
         return self.images, faults
 
     def _hand_out(self) -> None:
-        """Give every idle worker a shard: one that nobody has, or one that is slow elsewhere."""
+        """Give every idle worker a shard: a free one, or one that is slow elsewhere."""
         for hand in list(self.crew.hands):
             if not hand.ready or hand.doing is not None:
                 continue
@@ -158,7 +158,7 @@ class _Round:
                 self._give(hand, shard)
 
     def _next(self, hand: Hand) -> int | None:
-        """Return a shard that nobody has, its lock held; None where there is none."""
+        """Return a free shard, locked; None if there is none."""
         for _ in range(len(self.free)):
             shard = self.free.popleft()
             if any(hand is other for other, _ in self.errors.get(shard, ())) and self._others(hand):
@@ -195,7 +195,7 @@ class _Round:
 
         Speed is known from shards done; a worker without any is as fast as the others.
         """
-        rates = [one.rate for one in self.crew.hands if one.rate]
+        rates = [hand.rate for hand in self.crew.hands if hand.rate]
         rate = hand.rate or (statistics.median(rates) if rates else None)
         if rate is None or self.free:
             return None
@@ -262,7 +262,7 @@ class _Round:
             answer = Answer(error=f"{crews.first_line(error)}.")
         for note in answer.notes:
             crews.say(f"{hand.node.host}: {note}")
-        if task.job != self.number or task.shard not in self.locks:  # somebody else was sooner
+        if task.job != self.number or task.shard not in self.locks:  # another worker was sooner
             if answer.file is not None:
                 (task.kept.folder / answer.file).unlink(missing_ok=True)
         elif answer.error is not None:
@@ -288,7 +288,7 @@ class _Round:
         )
         if not shards.has(self.kept, task.shard, partial=True):
             path.with_suffix(".json").unlink(missing_ok=True)
-            self._failed(task, hand, f"shard {task.shard} did not arrive whole.")
+            self._failed(task, hand, f"shard {task.shard} arrived incomplete.")
             return
         self.locks.pop(task.shard).release()
         self._give_up(task.shard)
@@ -321,8 +321,8 @@ class _Round:
             first, end = self.kept.span(task.shard)
             raise BenchError(
                 f"{DEATHS} workers ended while they described the images {first} to {end - 1} of "
-                f"the list ({self.phase}), the last on {hand.node.host}; perhaps memory is "
-                "wanting: a smaller --batch-megapixels needs less. Finished shards are kept."
+                f"the list ({self.phase}), the last on {hand.node.host}; perhaps because memory "
+                "ran out: a smaller --batch-megapixels needs less. Finished shards are kept."
             )
         self._again(task.shard)
 

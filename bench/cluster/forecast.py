@@ -42,10 +42,10 @@ def parse(text: str) -> Kind:
         most, least = (1e6, 1) if whole else (1e9, 0)
         fits = least <= value <= most and (value > 0 or name == "price")
         if name not in Kind.__annotations__ or name in values or not fits or value % 1 * whole:
-            raise argparse.ArgumentTypeError(f"{word!r} of {text!r} is not part of {FORM}")
+            raise argparse.ArgumentTypeError(f"{word!r} in {text!r} is not a key of {FORM}")
         values[name] = value
     if "nodes" not in values:
-        raise argparse.ArgumentTypeError(f"{text!r} says no nodes=N; it is {FORM}")
+        raise argparse.ArgumentTypeError(f"{text!r} lacks nodes=N; write {FORM}")
     made: Any = {name: int(x) if name in ("nodes", "devices") else x for name, x in values.items()}
     return Kind(**made)
 
@@ -83,7 +83,7 @@ def makespan(shards: Sequence[int], rates: Sequence[float]) -> float:
 
 
 def lines(kinds: Sequence[Kind], lists: Sequence[Sequence[int]], here: float | None) -> list[str]:
-    """Return what is said of describing `lists`, the images of their shards, one after another.
+    """Return the lines on describing `lists`, the images of their shards, one after another.
 
     `here` are the images per second of this machine, where that could be measured.
     """
@@ -94,7 +94,7 @@ def lines(kinds: Sequence[Kind], lists: Sequence[Sequence[int]], here: float | N
             "unknown speed" if kind.images_per_s is None else f"{kind.images_per_s:,.4g} images/s"
         )
         assumed = "" if kind in kinds else ", as measured here"
-        price = "" if kind.price is None else f", {kind.price:g} a node and hour"
+        price = "" if kind.price is None else f", {kind.price:g} per node and hour"
         out.append(
             f"cluster: {_many(kind.nodes, 'node')} with {_many(kind.devices, 'device')} of "
             f"{speed} each{assumed}{price}"
@@ -104,24 +104,24 @@ def lines(kinds: Sequence[Kind], lists: Sequence[Sequence[int]], here: float | N
     if not rates or any(kind.images_per_s is None for kind in known):
         return [*out, "expected time on the cluster: not known; give images_per_s"]
     if not total:
-        return [*out, "expected time on the cluster: nothing is to be described"]
+        return [*out, "expected time on the cluster: none, as no image is left to describe"]
     seconds = sum(makespan(shards, rates) for shards in lists)
     out.append(
         f"expected time on the cluster: about {span(seconds)} ({seconds / 3600:.3g} hours) for "
-        f"{total} images, {total / seconds:,.4g} images/s; start and search come besides"
+        f"{total} images, {total / seconds:,.4g} images/s, without start and search"
     )
     ideal = total / sum(rates)
     if seconds > 1.25 * ideal:
         count = max(map(len, lists))
         out.append(
-            f"the {_many(len(rates), 'device')} would take {span(ideal)} if all were busy to the "
-            f"end; the largest list has {_many(count, 'shard')} to hand out"
+            f"the {_many(len(rates), 'device')} could take {span(ideal)} if all stayed busy; the "
+            f"largest list has only {_many(count, 'shard')}"
         )
     if all(kind.price is not None for kind in known):
         hourly = sum(kind.nodes * (kind.price or 0) for kind in known)
         out.append(
-            f"expected cost: about {seconds / 3600 * hourly:.2f} ({hourly:g} an hour for "
-            f"{_many(sum(kind.nodes for kind in known), 'node')}, all kept to the end)"
+            f"expected cost: about {seconds / 3600 * hourly:.2f} ({hourly:g} per hour for "
+            f"{_many(sum(kind.nodes for kind in known), 'node')}, all rented until the end)"
         )
     return out
 

@@ -16,7 +16,7 @@ from typing import Any
 from bench.system.notes import note
 
 LOOK_S = 2.0  # between two looks, and for an answer
-PATIENCE_S = 30.0  # Ray ends this process without a word of ours after 60 s
+PATIENCE_S = 30.0  # Ray ends this process without our message after 60 s
 
 
 def address_of(ray: Any) -> str:
@@ -47,9 +47,9 @@ def watched(ray: Any) -> Iterator[None]:
                 answered = time.monotonic()
             elif time.monotonic() - answered > PATIENCE_S and not over.is_set():
                 note(
-                    f"error: the head of the cluster at {address} does not answer any more "
-                    f"({why}). Finished shards are kept: start the cluster, and run the same "
-                    "command again."
+                    f"error: the head of the cluster at {address} no longer answers ({why}). "
+                    "Finished shards are kept: start the cluster, then run the same command "
+                    "again."
                 )
                 os._exit(1)
 

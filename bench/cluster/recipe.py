@@ -119,16 +119,16 @@ def load(recipe: Recipe, read: Read, folder: Path) -> engine.Loaded:
 def check(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Refuse a worker that would not compute what the driver's store says."""
     faults = [
-        f"{what} is {_short(found[what])} and not {_short(wanted[what])}"
+        f"{what} is {_short(found[what])} instead of {_short(wanted[what])}"
         for what in wanted
         if found[what] != wanted[what]
     ]
     if faults:
-        raise BenchError(f"{'; '.join(faults)}, so it would not compute the same.")
+        raise BenchError(f"{'; '.join(faults)}, so its results would differ.")
 
 
 def _bf16(loaded: engine.Loaded) -> bool | None:
-    """Tell whether the device multiplies bf16 itself; None where nobody asks for it."""
+    """Return whether the device multiplies bf16 natively; None if bf16 is not used."""
     if not loaded.settings.precision.startswith("bf16"):
         return None
     if loaded.device.startswith("cuda"):
@@ -143,7 +143,9 @@ def _copy(source: str, target: Path, read: Read, sha256: str) -> None:
             file.write(piece)
             digest.update(piece)
     if digest.hexdigest() != sha256:
-        raise BenchError(f"the weights {source} changed while the run went on; run it again.")
+        raise BenchError(
+            f"the weights {source} changed during the run; run the same command again."
+        )
 
 
 def _pieces(source: str, read: Read) -> Iterator[bytes]:

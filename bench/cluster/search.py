@@ -88,15 +88,18 @@ def over(ray: Any, work: Callable[..., Counted | str | None] | None = None) -> e
                     starts.appendleft(low)
                     if not carry:
                         carry = True
-                        note(f"not every worker sees {piece.files[0][0]}: rows are sent to them.")
+                        note(
+                            f"some workers cannot read {piece.files[0][0]}: rows are sent to them."
+                        )
                     continue
                 yield found
                 advance(found.rows)
         except ray.exceptions.RayError as error:
             lines = str(error).strip().splitlines() or ["no reason given"]
             raise BenchError(
-                f"the search failed on the cluster ({type(error).__name__}: {lines[-1].strip()}); "
-                "descriptors are kept: run the same command again, or with --engine local."
+                f"the search failed on the cluster ({type(error).__name__}: "
+                f"{lines[-1].strip()}); descriptors are kept: run the same command again, or use "
+                "--engine local."
             ) from error
         finally:
             for reference in waiting:

@@ -80,7 +80,7 @@ class Answer:
 
 
 class StoppedError(Exception):
-    """The shard in work is not needed any more."""
+    """The shard in work is no longer needed."""
 
 
 class Count(Progress):
@@ -196,7 +196,9 @@ class Worker:
                 images[at] = replace(images[at], found=str(Path(folder) / name))
             for at, content in self._fetched(order, part, lacking):
                 if hashlib.sha256(content).hexdigest() != part.prints[at]:
-                    raise BenchError(f"{paths[at]} changed while the run went on; run it again.")
+                    raise BenchError(
+                        f"{paths[at]} changed during the run; run the same command again."
+                    )
                 Path(images[at].path).write_bytes(content)
                 fetched += len(content)
             moved = {at: images[at].path for at in lacking}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.commands import cache_inventory as lying
-from bench.commands.cache_inventory import Held, find, size_of
+from bench.commands.cache_inventory import CachedStore, find, size_of
 from bench.commands.parser import Command, Nothing
 from bench.errors import BenchError, first_few, unknown
 from bench.option import option, positive, required
@@ -47,15 +47,16 @@ class Prune:
 def show() -> int:
     """Print a line per store, and one for everything else that is in the cache."""
     found, total = find(), 0
-    for held in found:
-        taken = held.bytes()
+    for store in found:
+        taken = store.bytes()
         total += taken
-        if held.key is None:
-            print(f"{held.name}  {held.kind}  {held.content()}  {size(taken)}")
+        if store.key is None:
+            print(f"{store.name}  {store.kind}  {store.content()}  {size(taken)}")
             continue
-        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(held.used()))
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(store.used()))
         print(
-            f"{held.name}  {held.kind}  {held.method}  {held.content()}  {size(taken)}  used {used}"
+            f"{store.name}  {store.kind}  {store.method}  {store.content()}  {size(taken)}  "
+            f"used {used}"
         )
     for path, what in lying.rest():
         files = lying.files_of(path)
@@ -68,57 +69,61 @@ def show() -> int:
 
 def why(prefix: str) -> int:
     """Print what determines a store, and in what it differs from the one most like it."""
-    found = [held for held in find() if held.key is not None]
-    chosen = [held for held in found if held.folder.name.startswith(prefix)]
+    found = [store for store in find() if store.key is not None]
+    chosen = [store for store in found if store.folder.name.startswith(prefix)]
     if not chosen:
-        raise unknown("store", prefix, [held.name for held in found])
+        raise unknown("store", prefix, [store.name for store in found])
     if len(chosen) > 1:
         raise BenchError(
-            f"{prefix!r} begins the keys {first_few(held.folder.name for held in chosen)}; "
-            "write more of it."
+            f"{prefix!r} is the beginning of several keys, "
+            f"{first_few(store.folder.name for store in chosen)}; write more digits."
         )
-    one = chosen[0]
-    print(f"{one.folder}: {one.kind}, {one.progress()}")
-    for line in differences(dict(one.key or {}), {}):
+    store = chosen[0]
+    print(f"{store.folder}: {store.kind}, {store.progress()}")
+    for line in differences(dict(store.key or {}), {}):
         print(f"  {line.removesuffix(' / absent')}")
-    others = [held for held in found if held.kind == one.kind and held.folder != one.folder]
+    others = [other for other in found if other.kind == store.kind and other.folder != store.folder]
     if not others:
-        print(f"there is no other store of {one.kind} to compare it with")
+        print(f"no other store of {store.kind} exists to compare it with")
         return 0
-    mine = {entry[0] for entry in one.images()}
+    mine = {entry[0] for entry in store.images()}
 
-    def distance(other: Held) -> tuple[bool, int, int]:
+    def distance(other: CachedStore) -> tuple[bool, int, int]:
         shared = len(mine & {entry[0] for entry in other.images()})
-        return other.method != one.method, len(_apart(one, other)), -shared
+        return other.method != store.method, len(_apart(store, other)), -shared
 
     nearest = min(others, key=distance)
-    print(f"the store most like it is {nearest.name}; this one / that one:")
-    for line in _apart(one, nearest):
+    print(f"the most similar store is {nearest.name}; values of this store / of that store:")
+    for line in _apart(store, nearest):
         print(f"  {line}")
     return 0
 
 
-def _apart(one: Held, other: Held) -> list[str]:
+def _apart(store: CachedStore, other: CachedStore) -> list[str]:
     """Return in what two stores differ: a line per field, and what differs in their images."""
     keys = [
-        {name: value for name, value in (held.key or {}).items() if name != "images"}
-        for held in (one, other)
+        {name: value for name, value in (store.key or {}).items() if name != "images"}
+        for store in (store, other)
     ]
     lines = differences(*keys)
-    if (one.key or {}).get("images") == (other.key or {}).get("images"):
+    if (store.key or {}).get("images") == (other.key or {}).get("images"):
         return lines
-    mine, theirs = one.images(), other.images()
+    mine, theirs = store.images(), other.images()
     if not mine or not theirs:
-        return [*lines, "images: other ones; a list is damaged, so that they cannot be compared"]
+        return [*lines, "images: not the same; a list is damaged, so the lists cannot be compared"]
     here, there = ({entry[0]: entry[1:] for entry in images} for images in (mine, theirs))
     both = here.keys() & there.keys()
     content = sorted(file for file in both if here[file][1] != there[file][1])
     boxes = sorted(file for file in both if here[file][0] != there[file][0])
     for what, files, count in (
-        ("have another content", content, len(mine)),
-        ("have another box", boxes, len(mine)),
-        ("in this list are not in that one", sorted(here.keys() - there.keys()), len(mine)),
-        ("in that list are not in this one", sorted(there.keys() - here.keys()), len(theirs)),
+        ("have different content", content, len(mine)),
+        ("have a different box", boxes, len(mine)),
+        ("in this list are absent from the other", sorted(here.keys() - there.keys()), len(mine)),
+        (
+            "in the other list are absent from this one",
+            sorted(there.keys() - here.keys()),
+            len(theirs),
+        ),
     ):
         if files:
             lines.append(f"images: {len(files)} of {count} {what}: {first_few(files)}")
@@ -128,58 +133,58 @@ def _apart(one: Held, other: Held) -> list[str]:
 
 
 def verify() -> int:
-    """Hash every shard and all codes; print what is damaged; return 1 if anything is."""
+    """Hash every shard and all codes; print damaged files; return 1 if any is damaged."""
     found, damaged, count = find(), 0, 0
-    with Progress("verify", sum(held.pieces()[0] for held in found), "shards") as progress:
+    with Progress("verify", sum(store.pieces()[0] for store in found), "shards") as progress:
 
         def advance() -> None:
             nonlocal count
             count += 1
             progress.advance()
 
-        for held in found:
-            for path, what in held.damage(advance):
+        for store in found:
+            for path, what in store.damage(advance):
                 damaged += 1
-                print(f"{held.name}: {what}: {path}")
+                print(f"{store.name}: {what}: {path}")
     for path, what in lying.damaged_rest():
         damaged += 1
         print(f"{what}: {path}")
     if damaged:
-        print(f"{damaged} damaged; the next run computes them again, `cache prune` removes them")
+        print(f"{damaged} damaged; the next run recomputes them, `cache prune` removes them")
         return 1
-    print(f"{count} shards of {len(found)} stores are as they were written")
+    print(f"{count} shards of {len(found)} stores match their checksums")
     return 0
 
 
-def prune(given: Prune) -> int:
+def prune(args: Prune) -> int:
     """Remove stores that the options select, or, without one, only what is of no use.
 
     That is what killed writers left, damaged shards, and folders that no key describes. A store
     in use is left as it is. With `--all` kept ground truth and the table of files go as well.
     """
-    method, keep_days, dry_run = given.method, given.keep_days, given.dry_run
-    selecting = given.all or method is not None or keep_days is not None
+    method, keep_days, dry_run = args.method, args.keep_days, args.dry_run
+    selecting = args.all or method is not None or keep_days is not None
     old = time.time() - (keep_days or 0) * DAY_S
     total = 0
-    for held in find():
-        chosen = selecting and (method is None or method in (held.method, _family(held)))
-        chosen = chosen and (keep_days is None or held.used() < old)
-        with shards.alone(held.folder) as free:
+    for store in find():
+        chosen = selecting and (method is None or method in (store.method, _family(store)))
+        chosen = chosen and (keep_days is None or store.used() < old)
+        with shards.alone(store.folder) as free:
             if not free:
-                print(f"{held.name} {held.method}: in use, left as it is")
+                print(f"{store.name} {store.method}: in use, not removed")
                 continue
-            if chosen or held.key is None:
-                files, what = sorted(held.folder.iterdir()), "the store"
+            if chosen or store.key is None:
+                files, what = sorted(store.folder.iterdir()), "the store"
             else:
-                files, what = _rubbish(held), "what is of no use in the store"
+                files, what = _rubbish(store), "unusable files of the store"
             taken = sum(map(size_of, files))
             if not files:
                 continue
             total += taken
-            print(f"{held.name} {held.method}: {what}, {len(files)} files, {size(taken)}")
+            print(f"{store.name} {store.method}: {what}, {len(files)} files, {size(taken)}")
             if not dry_run:
-                _remove(files, held)
-    total += _prune_rest(everything=given.all, dry_run=dry_run)
+                _remove(files, store)
+    total += _prune_rest(everything=args.all, dry_run=dry_run)
     print(f"{size(total)} {'would be removed' if dry_run else 'removed'}")
     return 0
 
@@ -205,28 +210,28 @@ def _prune_rest(*, everything: bool, dry_run: bool) -> int:
     return total
 
 
-def _family(held: Held) -> str:
-    return held.method.partition(".")[0]
+def _family(store: CachedStore) -> str:
+    return store.method.partition(".")[0]
 
 
-def _rubbish(held: Held) -> list[Path]:
-    """Return the files of a store that nobody uses which hold nothing of use."""
-    damaged = [path for path, _ in held.damage()]
-    suffix = ".sha256" if held.kind == "compressed" else ".json"
+def _rubbish(store: CachedStore) -> list[Path]:
+    """Return the unused, unusable files of a store."""
+    damaged = [path for path, _ in store.damage()]
+    suffix = ".sha256" if store.kind == "compressed" else ".json"
     beside = [path.with_suffix(suffix) for path in damaged if path.suffix == ".npy"]
-    left = held.folder.glob(".*.tmp")
+    left = store.folder.glob(".*.tmp")
     return sorted({path for path in (*damaged, *beside, *left) if path.exists()})
 
 
-def _remove(files: Sequence[Path], held: Held) -> None:
+def _remove(files: Sequence[Path], store: CachedStore) -> None:
     """Remove files of a store, the lock last; the folder too where nothing is left in it."""
     for path in sorted(files, key=lambda path: (path.name == "used", path.name)):
-        if not held.is_ours(path):
-            print(f"  left, no store writes such a file: {path}")
+        if not store.is_ours(path):
+            print(f"  not removed, as no store writes such a file: {path}")
             continue
         path.unlink(missing_ok=True)
-    if not any(held.folder.iterdir()):
-        held.folder.rmdir()
+    if not any(store.folder.iterdir()):
+        store.folder.rmdir()
 
 
 ACTIONS: dict[str, Command[Any]] = {
@@ -237,7 +242,7 @@ ACTIONS: dict[str, Command[Any]] = {
     ),
     "why": Command(
         Why,
-        lambda given: why(given.key),
+        lambda args: why(args.key),
         "Show the fields of a store's key, and which differ from the nearest other store.",
     ),
     "verify": Command(

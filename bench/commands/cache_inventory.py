@@ -26,19 +26,19 @@ KINDS = ("descriptors", "local", compress.KIND, rows.KIND)
 DERIVED = {compress.KIND: compress.files_of, rows.KIND: rows.files_of}
 SHOWN = 8  # digits of a key
 REST = {
-    "truth": "ground truth as it was read",
-    "weights": "published weights; only a person deletes them",
+    "truth": "parsed ground truth",
+    "weights": "published weights; `cache prune` never deletes them",
     "fingerprints.sqlite": "sha256 of image files",
-    "torch.json": "what torch says of this machine",
+    "torch.json": "torch's description of this machine",
     **remembered.KINDS,
 }
 
 
 @dataclass(frozen=True)
-class Held:
+class CachedStore:
     """A store or codes on disk with the key, or, where `key` is None, a folder that is neither.
 
-    `store` is empty where the folder is no store; `method` is that of the descriptors.
+    `store` is empty if the folder is not a store; `method` is that of the descriptors.
     """
 
     kind: str
@@ -53,9 +53,9 @@ class Held:
         return self.folder.name[:SHOWN]
 
     def content(self) -> str:
-        """Say what it holds: images and shards, or rows and files."""
+        """Return its content as text: images and shards, or rows and files."""
         if self.key is None:
-            return "not a store: its key.json does not describe it"
+            return "not a store: its key.json does not match it"
         if self.kind in DERIVED:
             what = self.key.get("compression") or rows.named(self.key)
             return f"{what} of {derived.rows_of(self.key)} rows  {self.progress()}"
@@ -113,16 +113,16 @@ class Held:
         return derived.is_ours(path) if self.kind in DERIVED else shards.is_ours(path)
 
     def damage(self, advance: Callable[[], None] = lambda: None) -> Iterator[tuple[Path, str]]:
-        """Yield what is not as it was written, what is in work left out."""
+        """Yield damaged files, without those being written."""
         if self.key is None:
-            yield self.folder, "no store, its key.json does not describe it"
+            yield self.folder, "not a store: its key.json does not match it"
             return
         if self.kind in DERIVED:
             for path in derived.damaged(self.folder, DERIVED[self.kind](self.key), advance):
                 yield path, "damaged codes" if self.kind == compress.KIND else "damaged rows"
             return
         if not self.images():
-            yield self.folder / "images.jsonl", "the list of images is not that of the key"
+            yield self.folder / "images.jsonl", "the list of images does not match the key"
         for shard in self.store.shards():
             path = self.store.path(shard)
             if not path.exists() and not path.with_suffix(".json").exists():
@@ -133,7 +133,7 @@ class Held:
                 yield path, "a damaged shard"
 
 
-def find() -> list[Held]:
+def find() -> list[CachedStore]:
     """Return the stores and codes of the cache, the most recently used first."""
     found = [
         _read(kind, folder)
@@ -141,13 +141,15 @@ def find() -> list[Held]:
         for folder in sorted((cache_root() / kind).glob("[0-9a-f]*"))
         if folder.is_dir() and not folder.is_symlink() and len(folder.name) == 32
     ]
-    methods = {held.folder.name: held.method for held in found if held.kind == "descriptors"}
-    made = {held.folder.name: held.key for held in found if held.kind in DERIVED}
+    methods = {store.folder.name: store.method for store in found if store.kind == "descriptors"}
+    made = {store.folder.name: store.key for store in found if store.kind in DERIVED}
     named = [
-        replace(held, method=_method_of(held.key, methods, made)) if held.kind in DERIVED else held
-        for held in found
+        replace(store, method=_method_of(store.key, methods, made))
+        if store.kind in DERIVED
+        else store
+        for store in found
     ]
-    return sorted(named, key=lambda held: -held.used())
+    return sorted(named, key=lambda store: -store.used())
 
 
 def _method_of(
@@ -167,8 +169,8 @@ def _method_of(
     return "not.known"
 
 
-def _read(kind: str, folder: Path) -> Held:
-    nothing = Held(kind, folder, shards.Store(folder, 0, 0, 1, ""), None)
+def _read(kind: str, folder: Path) -> CachedStore:
+    nothing = CachedStore(kind, folder, shards.Store(folder, 0, 0, 1, ""), None)
     try:
         key = reading.json_file(folder / "key.json")
         digest = sha256_json(key)
@@ -180,7 +182,7 @@ def _read(kind: str, folder: Path) -> Held:
         rows, per_shard, method = int(key["images"]["count"]), int(key["shard_rows"]), key["method"]
         if rows > 0 and per_shard > 0 and method["name"]:
             kept = shards.Store(folder, rows, int(method["dim"]), per_shard, digest)
-            return Held(kind, folder, kept, key, f"{method['name']}.{method['variant']}")
+            return CachedStore(kind, folder, kept, key, f"{method['name']}.{method['variant']}")
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     return nothing
@@ -201,7 +203,7 @@ def rest() -> list[tuple[Path, str]]:
         return []
     others = sorted(path for path in cache_root().iterdir() if path.name not in KINDS)
     return [
-        (path, REST.get(path.name, "nothing that is written here"))
+        (path, REST.get(path.name, "not written by this program"))
         for path in others
         if not path.name.endswith(".tmp")
     ]
@@ -215,7 +217,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def damaged_rest() -> list[tuple[Path, str]]:
-    """Return what of kept ground truth, views and the table of files is not as it was written."""
+    """Return faults of stored ground truth, views and the table of files."""
     faults = [
         (path, "damaged ground truth")
         for path in sorted((cache_root() / "truth").glob("*.json"))
@@ -233,7 +235,7 @@ def damaged_rest() -> list[tuple[Path, str]]:
 
 
 def leftovers() -> list[Path]:
-    """Return what killed writers left outside of stores and codes, where nobody writes it."""
+    """Return leftovers of killed writers outside of stores and codes."""
     root = cache_root()
     kinds = ("truth", "weights/*/*", "training/*", *remembered.KINDS)
     places = [root.glob(".*.tmp"), *(root.glob(f"{kind}/.*.tmp") for kind in kinds)]
@@ -246,7 +248,7 @@ def _nobody_writes(path: Path) -> bool:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a file; 0 for what is none."""
+    """Return the bytes of a file; 0 for other paths."""
     try:
         return path.stat().st_size if path.is_file() else 0
     except OSError:

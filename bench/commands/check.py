@@ -21,27 +21,27 @@ class Arguments:
     options: Options = group(Options, DESCRIBING)
 
 
-def check(given: Arguments) -> int:
+def check(args: Arguments) -> int:
     """Print a line per promise of the contract; return 1 where one is broken."""
     from bench.describe import loading
     from bench.pipeline import contract_check
 
-    options = given.options
+    options = args.options
 
     def load(precision: Literal["float32", "bf16"]) -> Loaded:
         chosen = replace(options.settings, precision=precision)
         return loading.load(
-            given.method, options.weights, options.device, chosen, options.pixels.rule
+            args.method, options.weights, options.device, chosen, options.pixels.rule
         )
 
     loaded = loading.load(
-        given.method, options.weights, options.device, options.settings, options.pixels.rule
+        args.method, options.weights, options.device, options.settings, options.pixels.rule
     )
     info, failed = loaded.info, 0
 
     def plain() -> Loaded:
         return loading.plain(
-            given.method, options.weights, options.device, options.settings, options.pixels.rule
+            args.method, options.weights, options.device, options.settings, options.pixels.rule
         )
 
     def pair() -> tuple[Loaded, Loaded]:

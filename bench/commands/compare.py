@@ -1,4 +1,4 @@
-"""A comparison in words: a table for the terminal, and the sentence that a reviewer wants."""
+"""A comparison as text: a table for the terminal, and a sentence for a reviewer."""
 
 from __future__ import annotations
 
@@ -78,11 +78,15 @@ def lines(
         out.append("the cards differ in:")
         out += [f"  {clean(line)}" for line in differing]
     if marks := [clean(e.name) for e in entries if e.record["partial"]]:
-        out.append(f"partial: {', '.join(marks)} saw a part of the images only")
+        out.append(f"partial: {', '.join(marks)} used a part of the images only")
     if len(entries) > 2:
         for protocol in dict.fromkeys(pair["protocol"] for pair in pairs):
             out += ["", *matrix([pair for pair in pairs if pair["protocol"] == protocol])]
-        out += ["", *map(sentence, pairs)] if words else ["", "every pair in words: --words"]
+        out += (
+            ["", *map(sentence, pairs)]
+            if words
+            else ["", "add --words for a sentence about every pair"]
+        )
         return out
     for place, pair in enumerate(pairs):
         before = pairs[place - 1] if place else {}
@@ -115,8 +119,8 @@ def matrix(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
         shown = "   n/a" if mean is None else f"{100 * mean:6.2f}"
         out.append(f"  {clean(name):{width}} {shown}  {letters[name]:{group}}{cells}".rstrip())
     out.append(
-        f"  results that share a letter are not told apart at {SIGNIFICANT}; * significant (Holm, "
-        f"{len(pairs)} comparisons)"
+        f"  results that share a letter do not differ significantly at {SIGNIFICANT}; * "
+        f"significant (Holm, {len(pairs)} comparisons)"
     )
     return out
 
@@ -152,22 +156,24 @@ def sentence(pair: Mapping[str, Any]) -> str:
 def _test(pair: Mapping[str, Any]) -> str:
     differ, k = pair["blocks_that_differ"], pair["blocks"]
     if k == 0:
-        return f"There are {in_words(pair['rule'], 0)}: nothing can be tested."
+        return f"There are {in_words(pair['rule'], 0)}: no test is possible."
     if differ == 0:
-        return f"None of {in_words(pair['rule'], k)} tells them apart: there is nothing to test."
+        return f"The two are equal on all of {in_words(pair['rule'], k)}: no test is possible."
     kind = "all" if pair["exact"] else "drawn"
     p = pair["p"]
     text = (
-        f"Paired permutation test over the {differ:,} of {in_words(pair['rule'], k)} that tell "
-        f"them apart "
-        f"({pair['flips']:,} sign flips, {kind}): p = {_p(p)}"
+        f"Paired permutation test over the {differ:,} of {in_words(pair['rule'], k)} with "
+        f"different scores ({pair['flips']:,} sign flips, {kind}): p = {_p(p)}"
     )
     if pair["comparisons"] > 1:
         p = pair["p_holm"]
         text += f", {_p(p)} after Holm's correction for {pair['comparisons']} comparisons"
     least = 2 / pair["flips"]
     if least >= SIGNIFICANT:
-        return f"{text}; so few blocks give no p below {_p(least)}, and nothing can be shown."
+        return (
+            f"{text}; with so few blocks the smallest possible p is {_p(least)}, so the test "
+            "cannot detect a difference."
+        )
     if p < SIGNIFICANT:
         return f"{text}: significant at {SIGNIFICANT}."
     return f"{text}: not significant at {SIGNIFICANT}; this does not show that they are equal."

@@ -58,7 +58,7 @@ class Get:
         metavar="FIRST-LAST",
     )
     keep_archives: bool = option(False, "keep archives after unpacking them")
-    force: bool = option(False, "download files again that are already here")
+    force: bool = option(False, "download files again although they exist")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +104,14 @@ def get(args: Get) -> int:
             continue
         entry, _ = datasets.find(name)
         print(
-            f"{entry.name}: {data_list.presence(entry)}; `data verify {entry.name}` looks closer",
+            f"{entry.name}: {data_list.presence(entry)}; `data verify {entry.name}` gives details",
             flush=True,
         )
     return failed
 
 
 def verify(args: Verify) -> int:
-    """Check data sets and print what was found; return 1 if there is any problem.
+    """Check data sets and print the findings; return 1 if there is a problem.
 
     Every image that is missing or broken is named in the file of `--list`, if one is given.
     """
@@ -132,7 +132,7 @@ def verify(args: Verify) -> int:
     if args.list is not None:
         text = "".join(f"{one_line(line)}\n" for line in named)
         write_bytes(args.list, text.encode("utf-8"))
-        print(f"{len(named)} images are named in {args.list}")
+        print(f"{args.list} lists {len(named)} images")
     return failed
 
 
@@ -148,7 +148,7 @@ def _unfit(name: str, args: Verify) -> Iterator[Finding]:
     for text in texts:
         yield "PROBLEM", text
     if not texts:
-        yield "ok", f"{args.method} takes the sizes of all images that are there"
+        yield "ok", f"{args.method} accepts the sizes of all images found"
 
 
 def where(name: str) -> list[str]:
@@ -168,7 +168,7 @@ def where(name: str) -> list[str]:
             for file in files
             if fnmatch(file, pattern)
         ]
-        where_to = str(found[0]) if found else f"not found; it would go to {places[0] / pattern}"
+        where_to = str(found[0]) if found else f"not found; its place is {places[0] / pattern}"
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         out.append(f"ground truth {pattern}: {where_to}{more}")
     out += _image_folders(entry)
@@ -180,7 +180,7 @@ def _image_folders(entry: Entry) -> list[str]:
     try:
         dataset, missing = datasets.placed(datasets.load_variant(entry))
     except MissingDataError as error:
-        return [f"images: not known without ground truth: {error}"]
+        return [f"images: not known, because ground truth is missing: {error}"]
     folders: dict[Path, set[str]] = {}
     gone = set(missing)
     for image in (*dataset.database, *dataset.queries):
@@ -192,14 +192,14 @@ def _image_folders(entry: Entry) -> list[str]:
     if len(found) > 20:
         found = [*found[:20], f"and {len(found) - 20} more folders"]
     if missing:
-        found.append(f"images not found: {len(missing)}; they would go to {dataset.folder}")
+        found.append(f"images not found: {len(missing)}; their place is {dataset.folder}")
     return found
 
 
 def _span(text: str) -> tuple[int, int]:
     first, _, last = text.partition("-")
     if not first.isdecimal() or not (last or first).isdecimal():
-        raise BenchError(f"--archives {text} is not FIRST-LAST, for instance 1-10.")
+        raise BenchError(f"--archives {text} is not a range; write FIRST-LAST, for instance 1-10.")
     return int(first), int(last or first)
 
 
@@ -233,7 +233,7 @@ ACTIONS: dict[str, Command[Any]] = {
     ),
     "where": Command(
         Where,
-        lambda given: _print([line for name in given.name for line in where(name)]),
+        lambda args: _print([line for name in args.name for line in where(name)]),
         "List the folders and files that a data set uses, and whether they exist.",
     ),
 }

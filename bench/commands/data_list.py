@@ -31,7 +31,7 @@ class Presence:
     images: tuple[int, int] | None = None
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Return it as text."""
         if self.wanted is None:
             if self.fault is not None:
                 return f"broken: {self.fault}"
@@ -40,13 +40,13 @@ class Presence:
         if self.unlike:
             of = "" if self.found == self.wanted else f"{self.found} of "
             return (
-                f"partial, {of}{self.wanted} images: not the published list: "
+                f"partial, {of}{self.wanted} images; not the published list: "
                 f"{'; '.join(self.unlike)}"
             )
         if self.found == self.wanted:
             return f"complete, {self.wanted} images"
         if self.found == 0:
-            return f"absent, 0 of {self.wanted} images; lists and ground truth are here"
+            return f"absent, 0 of {self.wanted} images; lists and ground truth found"
         return f"partial, {self.found} of {self.wanted} images"
 
     @property
@@ -127,7 +127,7 @@ def details(name: str, others: Collection[str] = ()) -> list[str]:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes in words.
+    """Return a number of bytes as text.
 
     >>> size(2_000_000_000), size(450_000_000_000), size(800)
     ('2 GB', '450 GB', '800 bytes')

@@ -65,12 +65,12 @@ class Names:
 
 
 def make_one(args: Make) -> int:
-    """Write a dataset.json, say what it holds, draw a contact sheet; return the status."""
+    """Write a dataset.json, print its content, draw a contact sheet; return the status."""
     folder = args.photographs
     if not folder.is_dir():
-        raise BenchError(f"there is no folder {folder}.")
+        raise BenchError(f"the folder {folder} does not exist; name the folder of the photographs.")
     if args.output.suffix != ".json":
-        raise BenchError(f"--output {args.output}: it is the path of a .json file.")
+        raise BenchError(f"--output {args.output}: give the path of a .json file.")
     made = _made(args)
     name = args.name or re.sub(r"[^a-z0-9._+-]+", "-", args.output.stem.lower()).strip("-.")
     images = os.path.relpath(folder.absolute(), args.output.absolute().parent)
@@ -79,8 +79,10 @@ def make_one(args: Make) -> int:
         boxed = make.boxes(args.boxes, folder)
         known = {query["file"] for query in content["queries"]}
         if other := sorted(boxed.keys() - known):
-            raise BenchError(f"{args.boxes} has boxes of files that are no queries: "
-                             f"{first_few(other)}.")  # fmt: skip
+            raise BenchError(
+                f"{args.boxes} has boxes of files that are not queries: {first_few(other)}; "
+                "remove these rows."
+            )
         content["queries"] = [
             query | ({"box": boxed[query["file"]]} if query["file"] in boxed else {})
             for query in content["queries"]
@@ -90,7 +92,7 @@ def make_one(args: Make) -> int:
     print("\n".join(map(one_line, _summary(dataset, made))))
     sheet = args.output.with_suffix(".png")
     _sheet(dataset, sheet)
-    print(f"{args.output}; look at {sheet}, then: run --dataset {args.output}")
+    print(f"{args.output}; check {sheet}, then: run --dataset {args.output}")
     return 0
 
 
@@ -120,8 +122,9 @@ def _made(args: Make) -> make.Made:
     """Return what the options ask for; two ways at once are refused."""
     ways = [w for w in ("pairs", "groups", "positions", "gps") if getattr(args, w)]
     if len(ways) > 1:
-        raise BenchError(f"--{ways[0]} and --{ways[1]} are two ways to say what belongs together; "
-                         "give one.")  # fmt: skip
+        raise BenchError(
+            f"--{ways[0]} and --{ways[1]} both define what belongs together; give only one of them."
+        )
     folder = args.photographs
     if args.pairs is not None:
         return make.from_pairs(args.pairs, folder)
@@ -130,7 +133,7 @@ def _made(args: Make) -> make.Made:
     if args.positions is None and not args.gps:
         return make.from_classes(folder, args.queries_per_class)
     if not args.within > 0:
-        raise BenchError(f"--within is {args.within:g}, and must be above 0 metres.")
+        raise BenchError(f"--within is {args.within:g}; give a distance above 0 metres.")
     if args.positions is not None:
         positions = make.table_positions(args.positions, folder)
         return make.from_positions(positions, args.within, "table, metres")
@@ -138,7 +141,7 @@ def _made(args: Make) -> make.Made:
 
 
 def _summary(dataset: Dataset, made: make.Made) -> list[str]:
-    """Return what was made, and what may be wrong with it, by content."""
+    """Return a summary of the data set, and warnings of copies."""
     (protocol,) = dataset.protocols
     counts = [len(truth.positive) for truth in protocol.truth]
     out = [
@@ -149,7 +152,7 @@ def _summary(dataset: Dataset, made: make.Made) -> list[str]:
     prints = copies.prints_of(dataset)
     twice = copies.repeated(dataset.database, prints)
     if twice:
-        pairs = first_few(f"{one} is {other}" for one, other in twice)
+        pairs = first_few(f"{copy} is {other}" for copy, other in twice)
         out.append(f"warning: {len(twice)} database images are copies of others: {pairs}")
     wrong, right = copies.lines(copies.queries_in_database(dataset, prints))
     return out + [f"warning: {line}" for line in (*wrong, *right)]

@@ -26,7 +26,7 @@ from bench.types import Dataset
 
 LEAST_FREE_BYTES = 5 << 30
 OK, NOTE, WRONG = "ok", "note", "WRONG"
-Finding = tuple[str, str, str, str]  # the state, of what, what was found, what to do
+Finding = tuple[str, str, str, str]  # state, subject, finding, remedy
 
 # One ranking, eight images, positives at places 1, 3 and 4: a worked example.
 HAND = (
@@ -48,7 +48,7 @@ class Arguments:
 
 
 def examine(args: Arguments) -> int:
-    """Print what was found; return 1 if anything is wrong, 0 if things are merely absent."""
+    """Print the findings; return 1 for faults, 0 for absent files."""
     data = _data() if args.data else _short(_data())
     findings = [*_python(), *_lock(), *_device(), *_folders(), *_metrics(), *data, *_methods()]
     wide = max(len(name) for _, name, _, _ in findings)
@@ -85,7 +85,7 @@ def _python() -> list[Finding]:
 
 
 def _lock() -> list[Finding]:
-    """Compare what is installed with the lock; versions that differ are worth knowing."""
+    """Compare the installed versions with the lock."""
     lock = ROOT / "requirements" / "core.txt"
     if not lock.is_file():
         return []
@@ -101,7 +101,7 @@ def _lock() -> list[Finding]:
     if not differing:
         return [(OK, "versions", f"{count} packages are those of requirements/core.txt", "")]
     text = f"{len(differing)} of {count} differ from requirements/core.txt: "
-    advice = "pip install --require-hashes -r requirements/core.txt, where numbers must be the same"
+    advice = "to reproduce numbers exactly: pip install --require-hashes -r requirements/core.txt"
     return [(NOTE, "versions", text + first_few(differing, 20), advice)]
 
 
@@ -110,7 +110,7 @@ def _device() -> list[Finding]:
         device = machine.pick_device(None)
         about = machine.describe(device)
     except Exception as error:  # noqa: BLE001 - a driver that does not fit raises anything
-        return [(WRONG, "device", str(error), "see which torch build fits the driver")]
+        return [(WRONG, "device", str(error), "install the torch build that fits the driver")]
     memory = about["memory_bytes"] / 2**30
     text = f"{device}: {about['device_name']}, {about['cores']} cores, {memory:.0f} GiB"
     return [(OK, "device", text, "")]
@@ -129,9 +129,18 @@ def _folders() -> list[Finding]:
         state = "" if root.exists() else " (not there yet)"
         text = f"{root}{state}, {free / 2**30:.0f} GiB free"
         if not os.access(there, os.W_OK) and name.endswith("CACHE"):
-            found.append((WRONG, name, f"{text}, not writable", f"set {name} to a folder of yours"))
+            found.append(
+                (
+                    WRONG,
+                    name,
+                    f"{text}, not writable",
+                    f"set {name} to a folder that you may write to",
+                )
+            )
         elif free < LEAST_FREE_BYTES:
-            found.append((NOTE, name, text, f"set {name} to a disk with more room"))
+            found.append(
+                (NOTE, name, text, f"set {name} to a folder on a disk with more free space")
+            )
         else:
             found.append((OK, name, text, ""))
     return found
@@ -140,7 +149,7 @@ def _folders() -> list[Finding]:
 def _metrics() -> list[Finding]:
     ranks = np.array([1, 3, 4], dtype=np.int64)
     off = [
-        f"{name} is {metrics.metric(name).score(ranks, 3)!r}, not {known!r}"
+        f"{name} is {metrics.metric(name).score(ranks, 3)!r} instead of {known!r}"
         for name, known in HAND
         if abs(metrics.metric(name).score(ranks, 3) - known) > 1e-12
     ]
@@ -173,7 +182,9 @@ def _data() -> list[Finding]:
             continue
         complete = here == len(wanted)
         advice = (
-            "" if complete else f"put the photographs into {dataset.folder}; `evaluate` needs none"
+            ""
+            if complete
+            else f"put the photographs into {dataset.folder}; `evaluate` needs no photographs"
         )
         found.append((OK if complete else NOTE, name, f"{here} of {len(wanted)} images", advice))
     return found
@@ -182,18 +193,18 @@ def _data() -> list[Finding]:
 def _truth(name: str, variant: str, dataset: Dataset) -> Finding:
     """Judge a ground truth that has known answers: its hash first, then the golden scores."""
     if variant.endswith("another sha256"):
-        return WRONG, name, variant, "fetch the genuine ground truth again"
+        return WRONG, name, variant, "download the ground truth again"
     off = known_answers.disagreements(dataset)
     if off:
-        return WRONG, name, f"golden scores: {'; '.join(off)}", "do not use scores from here"
-    return OK, name, "ground truth gives all golden scores", ""
+        return WRONG, name, f"golden scores: {'; '.join(off)}", "do not use scores of this data set"
+    return OK, name, "ground truth reproduces all known scores", ""
 
 
 def _short(found: Sequence[Finding]) -> list[Finding]:
     """Return the findings about data without those that are merely absent, which one line names."""
-    kept = [one for one in found if one[0] != NOTE]
+    kept = [finding for finding in found if finding[0] != NOTE]
     if absent := list(dict.fromkeys(name for state, name, _, _ in found if state == NOTE)):
-        text = f"{len(absent)} are absent or in part here: {first_few(absent, 3)}"
+        text = f"{len(absent)} are absent or incomplete: {first_few(absent, 3)}"
         kept.append((NOTE, "data sets", text, "doctor --data"))
     return kept
 

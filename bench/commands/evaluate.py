@@ -13,7 +13,7 @@ from bench.pipeline.options import SEARCHING, Options
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What is scored, and how it is searched."""
+    """The descriptors to score, and options of the search."""
 
     dataset: str = required("a data set, or the path of a dataset.json", metavar="NAME")
     database: Path = required(

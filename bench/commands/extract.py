@@ -15,7 +15,7 @@ from bench.pipeline.options import DESCRIBING, Options
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What is described, how, and where the descriptors go."""
+    """The images to describe, options, and the output file."""
 
     method: str = required("a method, or a plug-in file", metavar="NAME[.VARIANT]")
     dataset: str | None = option(

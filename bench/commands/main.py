@@ -41,7 +41,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit status: 0, 1 for an error of ours, 130 for Ctrl-C."""
+    """Run one command; return its exit status: 0, 1 for a BenchError, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     with streams.plain():
         try:
@@ -79,7 +79,7 @@ def _do(words: Sequence[str]) -> int:
 def _of_system(error: OSError) -> BenchError:
     place = f" {error.filename}" if error.filename else ""
     try:
-        kept = f"What was computed before is kept in {cache_root()}; fix"
+        kept = f"Results so far are kept in {cache_root()}; fix"
     except BenchError:
         kept = "Fix"
     return BenchError(
@@ -95,13 +95,13 @@ def _of_memory(error: Exception) -> BenchError | None:
         if (error.name or "").startswith("bench"):
             return None
         return BenchError(
-            f"a library cannot be loaded ({text}). Where it is installed, the libraries need more "
-            "memory than this process may have: 8 GiB of addresses (`ulimit -v`) are enough."
+            f"a library cannot be loaded ({text}). If it is installed, this process may use too "
+            "little memory: allow 8 GiB of addresses (`ulimit -v`)."
         )
     if isinstance(error, MemoryError) or re.search("memory|alloc|new thread", text):
         return BenchError(
-            f"there is not enough memory ({text}); give this process more, or smaller work: "
-            "--batch-size, --max-side, --memory-budget."
+            f"memory ran out ({text}); allow this process more, or reduce --batch-size, "
+            "--max-side or --memory-budget."
         )
     return None
 
@@ -139,4 +139,4 @@ def _no_name(
 ) -> BenchError:
     """Print the help where it is asked for, which ends the process; else return the error."""
     verbs(prog, text, helps, what).parse_args(words)
-    raise AssertionError("a parser of names took arguments without a name")
+    raise AssertionError("options were read without the name of a command")

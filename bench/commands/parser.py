@@ -28,7 +28,7 @@ Kind = TypeVar("Kind")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are errors of ours: one sentence."""
+    """A parser that raises BenchError, one sentence, for bad arguments."""
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong with the command line."""
@@ -78,14 +78,14 @@ def declared(kind: type, group: Group | None = None) -> Iterator[Declared]:
 def add_options(parser: Parser, kind: type) -> None:
     """Add the options of a dataclass to a parser."""
     exclusive: dict[str, Any] = {}
-    for one in declared(kind):
+    for declaration in declared(kind):
         place: Any = parser
-        if one.about.one_of is not None:
-            if one.about.one_of not in exclusive:
-                made = parser.add_mutually_exclusive_group(required=one.about.required)
-                exclusive[one.about.one_of] = made
-            place = exclusive[one.about.one_of]
-        _add(place, one)
+        if declaration.about.one_of is not None:
+            if declaration.about.one_of not in exclusive:
+                made = parser.add_mutually_exclusive_group(required=declaration.about.required)
+                exclusive[declaration.about.one_of] = made
+            place = exclusive[declaration.about.one_of]
+        _add(place, declaration)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Command(Generic[Kind]):
     def read(self, prog: str, words: Sequence[str], line: str = "") -> Kind:
         """Return what the arguments say; `line` is the whole command line.
 
-        Raises BenchError where they are wrong; an option that is none is named with its like.
+        Raises BenchError for wrong arguments; for an unknown option it names the nearest.
         """
         parser = Parser(prog=prog, description=self.help.replace("%", "%%"), allow_abbrev=False)
         add_options(parser, self.options)

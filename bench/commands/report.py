@@ -83,7 +83,7 @@ def table(args: TableArguments) -> int:
 
     names = list(args.dataset)
     if args.distractors:
-        names = [name for one in names for name in (one, f"{one}+r1m")]
+        names = [name for column in names for name in (column, f"{column}+r1m")]
     columns = () if args.columns == ("none",) else args.columns or ("dim",)
     content = load(args.results, source=published_rows(args.results))
     wanted = paper.Wanted(
@@ -95,7 +95,7 @@ def table(args: TableArguments) -> int:
     made = paper.make(content.by_dataset, content.published, wanted)
     if args.bib is not None:
         if not args.published:
-            raise BenchError("--bib lists the sources of published rows; add --published.")
+            raise BenchError("--bib needs published rows; add --published.")
         args.bib.write_text(paper_formats.as_bib(made), encoding="utf-8")
     forms = {
         "latex": paper_formats.as_latex,

@@ -37,7 +37,10 @@ def reproduce(args: Arguments) -> int:
     """List or run; the status is 1 where something differs or could not be run."""
     chosen = _chosen(args)
     if not args.list and not args.name:
-        raise BenchError("name what to reproduce, for instance dolg or mini; --list prints all.")
+        raise BenchError(
+            "name a method, data set or row to reproduce, for instance dolg or mini; --list "
+            "prints all."
+        )
     if args.list:
         print("\n".join(lines(chosen)))
         return 0
@@ -63,7 +66,9 @@ def _chosen(args: Arguments) -> Sequence[Item]:
     chosen = [item for item in every if set(args.name) & _names(item)]
     for name in args.name:
         if not any(name in _names(item) for item in every):
-            raise BenchError(f"no number to reproduce is called {name!r}; --list prints all.")
+            raise BenchError(
+                f"{name!r} is not a published number that can be reproduced; --list prints all."
+            )
     return chosen
 
 
@@ -102,9 +107,11 @@ def lines(items: Sequence[Item]) -> list[str]:
     for item in items:
         key = (item.method, item.dataset if not item.why_not else item.name)
         lacks = known.setdefault(key, missing(item))
-        out.append(f"{item.name}  {item.method} on {item.dataset}; missing here: {lacks}")
-        for one in item.expected:
-            out.append(f"    {one.words}: {one.digits} ± {item.tolerance}")
+        out.append(
+            f"{item.name}  {item.method} on {item.dataset}; missing on this machine: {lacks}"
+        )
+        for value in item.expected:
+            out.append(f"    {value.words}: {value.digits} ± {item.tolerance}")
         out.append(f"    {item.command}" if not item.why_not else f"    {NOT_RUN}: {item.why_not}")
     return out
 
@@ -121,7 +128,7 @@ def _again(item: Item, results: Path) -> int:
     lacks = missing(item)
     if lacks != "nothing":
         wanted = " and ".join(_how(part) for part in lacks.split(", "))
-        print(f"  not run, missing here: {lacks}; {wanted}")
+        print(f"  not run, missing on this machine: {lacks}; {wanted}")
         return 1
     before = {run.file for run in rows.load(results)[0]}
     measure = [] if "--measure" in item.arguments else ["--measure", "none"]
@@ -139,14 +146,14 @@ def _again(item: Item, results: Path) -> int:
 
 def _compare(item: Item, run: rows.Run, plans: Any) -> int:
     failed = 0
-    for one in item.expected:
-        points = plans.difference(one, run)
+    for value in item.expected:
+        points = plans.difference(value, run)
         text = plans.verdict(points, item.tolerance)
-        mean = run.score(one.protocol, one.metric).mean
+        mean = run.score(value.protocol, value.metric).mean
         shown = "n/a" if mean is None else f"{100 * mean:.2f}"
         around = "n/a" if points is None else f"{points:+}"
-        found = f"expected {one.digits}, measured {shown}, difference {around}"
-        print(f"  {one.words}: {found}: {text}")
+        found = f"expected {value.digits}, measured {shown}, difference {around}"
+        print(f"  {value.words}: {found}: {text}")
         failed |= text not in ("reproduced", "near")
     return int(failed)
 

@@ -36,7 +36,7 @@ class Arguments:
         metavar="NAME",
     )
     options: Options = group(Options, measure="sample")
-    dry_run: bool = option(False, "print what would be done and how long it takes, and stop")
+    dry_run: bool = option(False, "print the steps of the run and how long they take, and stop")
     machines: Machines = group(Machines)
     cluster: tuple[forecast.Kind, ...] = option(
         (),
@@ -49,33 +49,33 @@ class Arguments:
     )
 
 
-def run(given: Arguments) -> int:
+def run(args: Arguments) -> int:
     """Plan every method on every data set, then run them; print scores and paths of records.
 
     Nothing is run where one of the runs is refused. What fails later stops that run alone.
     """
-    if absent := _absent(given):
+    if absent := _absent(args):
         for error in absent:
             say_error(error)
         return 1
     from bench.cluster import connect, devices
     from bench.pipeline import plan
 
-    hypothetical, machines = bool(given.cluster), given.machines
+    hypothetical, machines = bool(args.cluster), args.machines
     if hypothetical and (
-        machines.engine == "local" or not given.dry_run or machines.ray_address is not None
+        machines.engine == "local" or not args.dry_run or machines.ray_address is not None
     ):
-        raise BenchError("--cluster is for --dry-run --engine ray, without --ray-address.")
+        raise BenchError("--cluster needs --dry-run --engine ray, and excludes --ray-address.")
     engine = "local" if hypothetical else machines.engine
-    named = devices.several(given.options.device)
+    named = devices.several(args.options.device)
     if len(named) > 1 and machines.engine != "local":
         raise BenchError(
-            f"--device {given.options.device}: the workers of --engine ray use every GPU of their "
-            "nodes; name the kind, cuda."
+            f"--device {args.options.device}: workers of --engine ray use every GPU of their "
+            "nodes; write --device cuda."
         )
-    options = replace(given.options, device=named[0])
+    options = replace(args.options, device=named[0])
     with connect.engine(engine, machines.ray_address) as ray:
-        runs, refused = plan.plan_all(given.method, given.dataset or ("mini",), options)
+        runs, refused = plan.plan_all(args.method, args.dataset or ("mini",), options)
         for error in refused:
             say_error(error)
         if refused:
@@ -83,13 +83,13 @@ def run(given: Arguments) -> int:
         failed = 0
         for checked in runs:
             try:
-                print("\n".join(_lines(checked.plan(), given, ray, named)))
+                print("\n".join(_lines(checked.plan(), args, ray, named)))
             except BenchError as error:
                 failed = say_error(error)
         return failed
 
 
-def _absent(given: Arguments) -> list[BenchError]:
+def _absent(args: Arguments) -> list[BenchError]:
     """Return what is plainly not on this machine, before anything slow is imported.
 
     That is a data set none of whose folders exists, and a published file that is not in the cache.
@@ -97,7 +97,7 @@ def _absent(given: Arguments) -> list[BenchError]:
     from bench import datasets, methods, published_weights
 
     out: list[BenchError] = []
-    for name in given.dataset:
+    for name in args.dataset:
         with suppress(BenchError):  # an unknown name: the plan says which there are
             if not datasets.is_own(name):
                 entry, _ = datasets.find(name)
@@ -106,7 +106,7 @@ def _absent(given: Arguments) -> list[BenchError]:
                         datasets.load(name)
                     except MissingDataError as error:
                         out.append(error)
-    for text in given.method if given.options.weights is None else ():
+    for text in args.method if args.options.weights is None else ():
         with suppress(BenchError):  # a method without such a file, or none at all
             file = methods.published(text)
             if not published_weights.path_of(file).is_file():
@@ -117,27 +117,27 @@ def _absent(given: Arguments) -> list[BenchError]:
     return out
 
 
-def _lines(planned: Plan, given: Arguments, ray: Any, named: Sequence[str | None]) -> list[str]:
-    """Do one run, or say what it would do; return what is printed of it."""
+def _lines(planned: Plan, args: Arguments, ray: Any, named: Sequence[str | None]) -> list[str]:
+    """Do one run, or describe it (`--dry-run`); return the lines to print."""
     from bench import datasets
     from bench.commands import summary
     from bench.pipeline import dry_run, run
     from bench.records import record
 
-    if given.dry_run:
-        return dry_run.describe_plan(planned, _forecast(planned, given.cluster, ray))
-    path = run.run(planned, _hired(planned, ray, given.machines.image_url, named))
+    if args.dry_run:
+        return dry_run.describe_plan(planned, _forecast(planned, args.cluster, ray))
+    path = run.run(planned, _hired(planned, ray, args.machines.image_url, named))
     written = record.read(path)
     sheets = [] if datasets.is_labelled(planned.dataset) else [_sheet(planned, path)]
     return [*summary.latency(written), *summary.lines(written), *sheets, str(path)]
 
 
 def _sheet(planned: Plan, path: Path) -> str:
-    """Draw what a run found among photographs without labels; return what is printed of it."""
+    """Draw the lists of a run on photographs without labels; return the lines to print."""
     from bench.sheets import sheet
 
     output = sheet.of_unlabelled(path, planned.dataset, planned.options.results)
-    return f"the nearest of {len(planned.dataset.queries)} queries: look at {output}"
+    return f"nearest images of {len(planned.dataset.queries)} queries: see {output}"
 
 
 def _forecast(planned: Plan, kinds: Sequence[forecast.Kind], ray: Any) -> Forecast | None:

@@ -11,7 +11,7 @@ from bench.pipeline.options import DESCRIBING, Options
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What is studied, and how far."""
+    """The method to study, and the factors."""
 
     method: str = required("a method, or a plug-in file", metavar="NAME[.VARIANT]")
     dataset: str = option("mini", "a data set, or the path of a dataset.json", metavar="NAME")
@@ -23,7 +23,7 @@ class Arguments:
         "also run this stage alone, for instance aqe:10,alpha=3; repeatable",
         metavar="NAME[:value,key=value]",
     )
-    dry_run: bool = option(False, "print what would be done, and stop")
+    dry_run: bool = option(False, "print the configurations to run, and stop")
     options: Options = group(Options, (*DESCRIBING, "results"))
 
 

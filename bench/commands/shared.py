@@ -14,7 +14,7 @@ from bench.system.notes import one_line
 
 
 def say_error(error: BenchError) -> int:
-    """Print an error of ours as one sentence; return the exit status."""
+    """Print a BenchError as one sentence; return the exit status."""
     if os.environ.get("RETRIEVAL_BENCH_TRACEBACK"):
         traceback.print_exception(error)
     print(f"error: {one_line(error)}", file=sys.stderr)

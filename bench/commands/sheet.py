@@ -36,11 +36,11 @@ def show(args: Arguments) -> int:
     if not args.record:
         if dataset is None or output is not None:
             raise BenchError(
-                "name a record and --output, or, for the sheet of the report, --dataset alone."
+                "give a record and --output, or, for the sheet of the report, --dataset alone."
             )
         output, notes = sheet.for_report(args.results, dataset)
     elif output is None:
-        raise BenchError("--output names the file of the sheet: .html, .png or .pdf.")
+        raise BenchError("--output is missing; give the file of the sheet, .html, .png or .pdf.")
     else:
         notes = sheet.make(args.record, output, args.options)
     for note in notes:

@@ -62,7 +62,7 @@ class Plain:
 def open_all() -> None:
     """Give descriptors 0 to 2 that are closed the null device, so that no file gets their numbers.
 
-    Standard error that is closed takes what is written and drops it.
+    A closed standard error drops its text.
     """
     for number in range(3):
         try:
@@ -88,7 +88,7 @@ def plain() -> Iterator[None]:
 
 
 def finish() -> None:
-    """Write what is still held back; raise OutputError where nobody can read it."""
+    """Flush buffered text; raise OutputError if the stream is closed."""
     if sys.stdout is None:
         raise OutputError("it is closed")
     sys.stdout.flush()

@@ -22,7 +22,8 @@ def lines(record: dict[str, Any]) -> list[str]:
     if ties["labelled"]:
         out.append(
             f"ties: {ties['labelled']} labelled images share their score with another image, at "
-            f"most {ties['largest_group']} have the same; ranked by database row"
+            f"most {ties['largest_group']} images share one score; ties are ranked by database "
+            "row"
         )
     if "missing" in record:
         out.append(
@@ -30,7 +31,7 @@ def lines(record: dict[str, Any]) -> list[str]:
             f"({_files(record['missing'])}); {record['card']['missing']['rule']}"
         )
     if all(value["mean"] is None for table in scores.values() for value in table.values()):
-        return [*out, f">> {name}: nothing is scored, as no query has a positive{marks}"]
+        return [*out, f">> {name}: not scored, because no query has a positive{marks}"]
     if metrics[0].startswith("map"):
         values = ", ".join(
             f"{_SHORT.get(p, p)}: {_percent(table[metrics[0]]['mean'])}"
@@ -61,27 +62,30 @@ def latency(record: dict[str, Any]) -> list[str]:
 
     Floating-point operations are named where they could not be counted.
     """
-    said = record["timing"]["latency"]
-    if said is None or "throughput" not in said:
+    timing = record["timing"]["latency"]
+    if timing is None or "throughput" not in timing:
         return []
-    time, batched = said["describe_ms"], said["throughput"]
+    time, batched = timing["describe_ms"], timing["throughput"]
     low, high = time["p50_interval"]
-    day = f", measured {said['measured']}" if "measured" in said else ""
-    uncounted = "" if said.get("flops_per_image", 1) else "FLOPs not counted; "
+    day = f", measured {timing['measured']}" if "measured" in timing else ""
+    uncounted = "" if timing.get("flops_per_image", 1) else "FLOPs not counted; "
     line = (
         f"latency: describe {time['p50']:.1f} ms p50 ({low:.1f} to {high:.1f}), "
-        f"{time['p95']:.1f} ms p95, decode {said['decode_ms']['p50']:.1f} ms; "
+        f"{time['p95']:.1f} ms p95, decode {timing['decode_ms']['p50']:.1f} ms; "
         f"{batched['images_per_s']:.1f} images/s at batch {batched['batch']}; "
-        f"{uncounted}{said['precision']} on {record['machine']['device_name']}{day}"
+        f"{uncounted}{timing['precision']} on {record['machine']['device_name']}{day}"
     )
     query = record["timing"].get("query")
-    signs = (query or said).get("busy", [])
+    signs = (query or timing).get("busy", [])
     if query is not None and query["ms"] is not None:
         ms, slowest = query["ms"], max(query["parts"], key=lambda part: part["ms"]["p50"])
         line += f"; query {ms['p50']:.1f} ms, of these {slowest['ms']['p50']:.1f} ms "
         line += " ".join((slowest["part"], *([slowest["of"]] if "of" in slowest else [])))
     if signs:
-        line += f"; busy ({', '.join(signs)}): not usable, run it again on a quiet machine"
+        line += (
+            f"; busy ({', '.join(signs)}): not usable, run the same command again on a quiet "
+            "machine"
+        )
     return [line]
 
 
@@ -111,7 +115,7 @@ def _marks(record: dict[str, Any]) -> list[str]:
         used, absent = record["card"]["dataset"], record["card"]["absent"]
         marks.append(
             f"partial: {used['database']} database images and {used['queries']} queries; "
-            f"{absent['database']} and {absent['queries']} are not there"
+            f"{absent['database']} and {absent['queries']} are absent"
         )
     if "missing" in record:
         marks.append(f"partial: {_count(len(record['missing']))} missing")
@@ -123,7 +127,7 @@ def _count(images: int) -> str:
 
 
 def _files(missing: list[dict[str, str]]) -> str:
-    return first_few(f"{one['list']} {one['file']}" for one in missing)
+    return first_few(f"{entry['list']} {entry['file']}" for entry in missing)
 
 
 def _at(metrics: list[str], start: str) -> dict[int, str]:

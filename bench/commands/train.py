@@ -11,10 +11,10 @@ from bench.training.options import Options
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What is trained, and how."""
+    """The method to train, and options."""
 
     options: Options = group(Options)
-    dry_run: bool = option(False, "print what would be done, and stop")
+    dry_run: bool = option(False, "print the steps of the training, and stop")
 
 
 def train(args: Arguments) -> int:

@@ -40,7 +40,7 @@ class Arguments:
 
 
 def verify(args: Arguments) -> int:
-    """Print per record what was recomputed and what differs; return 1 where anything does."""
+    """Print the checks and differences of each record; return 1 for any difference."""
     from bench.pipeline import sensitivity
     from bench.records import contribution, record
     from bench.records import verify as records
@@ -54,7 +54,7 @@ def verify(args: Arguments) -> int:
                 faults, notes = records.verify(path, args.dataset)
             if args.descriptors and not faults:
                 faults += _from_descriptors(path, args)
-                notes.append("ranks and stages made again from stored descriptors")
+                notes.append("ranks and stages recomputed from stored descriptors")
             if args.contribution:
                 faults += contribution.faults(path, record.read(path))
         except BenchError as error:
@@ -84,17 +84,20 @@ def _from_descriptors(path: Path, args: Arguments) -> list[str]:
         words = []
     if words[:4] != ["python", "-m", "bench", "run"]:
         raise BenchError(
-            f"{path.name} was not made by `run`, so that no store has its descriptors; evaluate "
+            f"{path.name} was not made by `run`, so its descriptors are not stored; evaluate "
             f"them again: {command!r}."
         )
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             options = run.COMMAND.read("run", words[4:], command).options
     except SystemExit:  # it asks for help
-        raise BenchError(f"the command of {path.name} is no command line.") from None
+        raise BenchError(
+            f"the command of {path.name} is not a command line; the record was changed or made "
+            "by another program."
+        ) from None
     if options.weights is not None and args.weights is None:
         raise BenchError(
-            f"{path.name} was made with weights from a file; name that file with --weights."
+            f"{path.name} was made with weights from a file; give that file with --weights."
         )
     return again.faults(path, replace(options, weights=args.weights), args.dataset)
 

@@ -1,4 +1,4 @@
-"""The command `weights`: what was published for the methods, and what of it is in the cache.
+"""The command `weights`: published weights of the methods, and those in the cache.
 
 Weights of another program made into a file for a method: the method knows how, if it can.
 
@@ -63,11 +63,13 @@ def convert(method: str, source: Path, output: Path, unproven: bool = False) -> 
     chosen = plugins.resolve(methods.KIND, method)
     module, name, variant = chosen.module, chosen.name, chosen.variant
     if not callable(getattr(module, "convert", None)):
-        raise BenchError(f"the method {name} takes its weights as they are; nothing is converted.")
+        raise BenchError(
+            f"the method {name} reads its published weights directly; convert is not needed."
+        )
     if variant is None:
-        raise BenchError(f"say which variant the file is for: --method {name}.VARIANT.")
+        raise BenchError(f"name the variant that the file is for: --method {name}.VARIANT.")
     if output.suffix != ".safetensors":
-        raise BenchError(f"{output} is to be a safetensors file; give it that suffix.")
+        raise BenchError(f"{output} must be a safetensors file; use the suffix .safetensors.")
     try:
         state, origin = module.convert(variant, source, unproven)
     except BenchError:
@@ -81,7 +83,7 @@ def convert(method: str, source: Path, output: Path, unproven: bool = False) -> 
 
 SPOKEN = {
     "ok": "ok",
-    "changed": "CHANGED: not the bytes that were downloaded",
+    "changed": "CHANGED: differs from the downloaded file",
     "unknown": "no hash recorded; `weights get` records it",
     "missing": "missing",
 }
@@ -165,11 +167,11 @@ ACTIONS: dict[str, Command[Any]] = {
         "List published weights: source, licence, training set, files on this machine.",
     ),
     "get": Command(
-        Get, lambda given: get(given.method), "Download published weights into the cache."
+        Get, lambda args: get(args.method), "Download published weights into the cache."
     ),
     "verify": Command(
         Verify,
-        lambda given: verify(given.method),
+        lambda args: verify(args.method),
         "Compare the weights in the cache with their hashes (default: all).",
     ),
     "convert": Command(

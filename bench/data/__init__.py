@@ -1,1 +1,1 @@
-"""What a data set is on disk: dataset.json, its files, published ground truth."""
+"""Data sets on disk: dataset.json, image files, published ground truth."""

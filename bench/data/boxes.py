@@ -24,7 +24,10 @@ class Found:
         """Return a line on the boxes that are cut, where there are any."""
         few = first_few(self.cut)
         return (
-            [f"{len(self.cut)} boxes reach less than a pixel outside, and are cut: {few}"]
+            [
+                f"{len(self.cut)} boxes extend less than a pixel beyond the image, and are "
+                f"clipped: {few}"
+            ]
             if self.cut
             else []
         )
@@ -37,7 +40,7 @@ def check(dataset: Dataset) -> Found:
     """
     numbered = [(i, query) for i, query in enumerate(dataset.queries) if query.box is not None]
 
-    def one(entry: tuple[int, Image]) -> tuple[str | None, bool]:
+    def check_image(entry: tuple[int, Image]) -> tuple[str | None, bool]:
         number, query = entry
         path = dataset.folder / query.path
         assert query.box is not None
@@ -56,7 +59,7 @@ def check(dataset: Dataset) -> Found:
         return None, boxes.beyond(size, query.box) > 0
 
     with ThreadPoolExecutor(READERS) as pool:
-        every = list(pool.map(one, numbered))
+        every = list(pool.map(check_image, numbered))
     pairs = list(zip(numbered, every, strict=True))
     return Found(
         [fault for _, (fault, _) in pairs if fault is not None],
@@ -70,6 +73,6 @@ def refuse(found: Found, dataset: Dataset) -> None:
         more = f" And {len(found.faults) - 5} more." if len(found.faults) > 5 else ""
         raise BenchError(
             f"{len(found.faults)} boxes of {dataset.name} do not fit their photographs: "
-            f"{' '.join(found.faults[:5])}{more} Mend the boxes, or leave them out: --query-crop "
-            "whole; --allow-missing scores without these queries."
+            f"{' '.join(found.faults[:5])}{more} Correct the boxes, or do not use boxes: "
+            "--query-crop whole; --allow-missing scores without these queries."
         )

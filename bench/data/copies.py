@@ -20,7 +20,7 @@ Prints = Mapping[str, str]  # sha256 by file; files that cannot be read are not 
 
 @dataclass(frozen=True)
 class Itself:
-    """A query that is in the database: the names of both, and what the truth says of the row."""
+    """A query that is also in the database: both names, and the label of the row."""
 
     query: str
     row: str
@@ -33,13 +33,15 @@ def prints_of(dataset: Dataset) -> Prints:
     images = {image.file: image for image in (*dataset.database, *dataset.queries)}
     paths = [dataset.folder / image.path for image in images.values()]
     digests = file_hashes.of_files(paths, cache_root())
-    return {file: one for file, one in zip(images, digests, strict=True) if one is not None}
+    return {
+        file: digest for file, digest in zip(images, digests, strict=True) if digest is not None
+    }
 
 
 def contents(folder: Path, images: Sequence[Image]) -> set[str]:
     """Return the sha256 of the files of a list that can be read."""
     digests = file_hashes.of_files([folder / image.path for image in images], cache_root())
-    return {one for one in digests if one is not None}
+    return {digest for digest in digests if digest is not None}
 
 
 def queries_in_database(dataset: Dataset, prints: Prints) -> list[Itself]:
@@ -68,14 +70,17 @@ def queries_in_database(dataset: Dataset, prints: Prints) -> list[Itself]:
 
 def lines(found: Sequence[Itself]) -> tuple[list[str], list[str]]:
     """Return sentences on queries that are wrong answers to themselves, and on right ones."""
-    bare = [f"{one.query} is {one.row}" for one in found if not one.labelled]
-    right = [f"{one.query} is {one.row}" for one in found if one.labelled and one.positive]
+    bare = [f"{match.query} is {match.row}" for match in found if not match.labelled]
+    right = [
+        f"{match.query} is {match.row}" for match in found if match.labelled and match.positive
+    ]
     wrong_line = (
-        f"{len(bare)} queries are in the database (by file name or by content), and neither "
-        f"positive nor ignored for themselves: {first_few(bare)}"
+        f"{len(bare)} queries are also in the database (by file name or content), where they are "
+        f"neither positives nor ignored images of themselves: {first_few(bare)}"
     )
     right_line = (
-        f"{len(right)} queries are in the database as positives of themselves: {first_few(right)}"
+        f"{len(right)} queries are also in the database, as positives of themselves: "
+        f"{first_few(right)}"
     )
     return [wrong_line] * bool(bare), [right_line] * bool(right)
 
@@ -126,7 +131,11 @@ def _content(image: Image, prints: Prints) -> str:
 
 
 def _asking(dataset: Dataset, query: int) -> list[Protocol]:
-    return [one for one in dataset.protocols if one.asked is None or one.asked[query]]
+    return [
+        protocol
+        for protocol in dataset.protocols
+        if protocol.asked is None or protocol.asked[query]
+    ]
 
 
 def _labels(protocol: Protocol, query: int) -> tuple[set[int], set[int]]:

@@ -31,14 +31,14 @@ def read(path: Path) -> Dataset:
     if path.is_dir():
         if not (path / "dataset.json").exists():
             raise BenchError(
-                f"there is no file {path / 'dataset.json'}; of a folder of photographs, `data make "
-                f"{path} --output FILE.json` makes a data set."
+                f"{path / 'dataset.json'} does not exist; `data make {path} --output "
+                "FILE.json` makes one from a folder of photographs."
             )
         path = path / "dataset.json"
     try:
         text = raw.text(raw.read(path), path)
     except FileNotFoundError:
-        raise BenchError(f"there is no file {path}.") from None
+        raise BenchError(f"the file {path} does not exist; check the path.") from None
     except OSError as error:
         raise BenchError(f"{path} cannot be read: {error}.") from error
     try:
@@ -70,8 +70,8 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
     if bool(data["queries"]) != bool(data["protocols"]):
         empty = "protocols" if data["queries"] else "queries"
         raise BenchError(
-            f"{where}: {empty}: must not be empty; without protocols and queries a data set is a "
-            "set of distractors."
+            f"{where}: {empty}: must not be empty; remove both protocols and queries for a set "
+            "of distractors."
         )
     if not _can_be_a_path(data["images"]):
         raise BenchError(f"{where}: images: {data['images']!r} cannot be the name of a folder.")
@@ -85,7 +85,9 @@ def parse(data: Any, where: str, base: Path) -> Dataset:
     except BenchError as error:
         raise BenchError(f"{where}: metrics: {error}") from None
     if len(set(metrics)) < len(metrics):
-        raise BenchError(f"{where}: metrics: {reading.first_twice(metrics)} stands twice.")
+        raise BenchError(
+            f"{where}: metrics: {reading.first_twice(metrics)} is listed twice; remove one."
+        )
     protocols = []
     for name, entries in data["protocols"].items():
         place = f"{where}: protocols.{name}"
@@ -123,7 +125,7 @@ def _database(files: list[str], where: str) -> tuple[Image, ...]:
         if image.file in seen:
             raise BenchError(
                 f"{where}: database[{i}] repeats {image.file!r} of database[{seen[image.file]}]; "
-                "every row must be another image."
+                "every row must be a different image."
             )
         seen[image.file] = i
     return database
@@ -146,7 +148,7 @@ def _areas(data: dict[str, Any], n_rows: int, n_queries: int, where: str) -> Are
         numbers[kind] = _numbers(data["areas"][kind], count, f"{where}: areas.{kind}")
     if np.any(np.diff(numbers["database"]) < 0):
         raise BenchError(
-            f"{where}: areas.database must ascend: the images of an area are together in the list."
+            f"{where}: areas.database must ascend: list the images of an area together."
         )
     bare = np.flatnonzero(~np.isin(numbers["queries"], numbers["database"]))
     if len(bare):
@@ -165,8 +167,8 @@ def _groups(
     other = [name for name in metrics if not name.startswith("recall@")]
     if other:
         raise BenchError(
-            f"{where}: groups go with Recall@k alone, and metrics has {other[0]!r}, which is not "
-            "defined on a list that lacks images."
+            f"{where}: groups need Recall@k; remove {other[0]!r} from metrics, which is not "
+            "defined on lists without the suppressed images."
         )
     return _numbers(data["groups"], n_rows, f"{where}: groups")
 
@@ -253,7 +255,7 @@ def _box(value: list[float] | None, place: str) -> Box | None:
     if left >= right or top >= bottom:
         corners = ", ".join(f"{corner:.12g}" for corner in value)
         raise BenchError(
-            f"{place}: [{corners}] has no area; the order is left, top, right, bottom in pixels."
+            f"{place}: the box [{corners}] is empty; write left, top, right, bottom in pixels."
         )
     return left, top, right, bottom
 
@@ -272,9 +274,11 @@ def _truth(entry: dict[str, list[int]] | None, n_rows: int, place: str) -> Groun
         sets[kind] = np.sort(np.array(rows, dtype=np.int64))
         if np.any(sets[kind][1:] == sets[kind][:-1]):
             twice = reading.first_twice(rows)
-            raise BenchError(f"{place}.{kind}: row {twice} stands twice.")
+            raise BenchError(f"{place}.{kind}: row {twice} is listed twice; remove one.")
     every = np.sort(np.concatenate([*sets.values()]))
     both = every[1:][every[1:] == every[:-1]]
     if len(both):
-        raise BenchError(f"{place}: row {both[0]} is both positive and ignored.")
+        raise BenchError(
+            f"{place}: row {both[0]} is both positive and ignored; remove it from one of the lists."
+        )
     return GroundTruth(sets["positive"], sets["ignored"])

@@ -1,7 +1,7 @@
-"""Ground truth as somebody published it, read once without trusting it, and kept as our own JSON.
+"""Published ground truth, parsed once without trust, and cached as JSON.
 
-What is kept is named by the hash of what it was read from, so that another file, or another
-reader, never meets an old answer: `<cache>/truth/<sha256>.json`.
+The cache key is the hash of the source and of the reader, so that a changed file or reader never
+gets an old result: `<cache>/truth/<sha256>.json`.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def names(values: Any) -> list[str]:
 def whole_numbers(values: Any) -> list[int]:
     """Return a flat list of rows, 0 or more; TypeError for all else."""
     if not isinstance(values, list | tuple | set):
-        raise TypeError(f"{reading.short(values)} is not a list of rows")
+        raise TypeError(f"{reading.short(values)} is not a list of row numbers")
     for row in values:
         if type(row) is not int or row < 0:
-            raise TypeError(f"{reading.short(row)} is not a row")
+            raise TypeError(f"{reading.short(row)} is not a row number")
     return list(values)
 
 

@@ -66,13 +66,16 @@ def images(folder: Path, inner: str = "") -> Listing:
             if kind is not bare or not ending:
                 kind.append(f"{above}{name}")
     where = f"{inner.rstrip('/')}: " if inner.strip("./") else ""
-    hidden = [one for one in aside.hidden if one.lower().endswith((*IMAGES, *OTHERS))]
+    hidden = [file for file in aside.hidden if file.lower().endswith((*IMAGES, *OTHERS))]
     left_out = (
-        (hidden, "hidden files (`.` first) are no images"),
-        (aside.folders, "hidden or system folders are not looked into"),
-        ([str(folder / one) for one in others], "image files are in formats that are not decoded"),
-        ([str(folder / one) for one in bare], "files without an ending are taken for no images"),
-        (aside.links, "links lead to folders that are listed already, or nowhere"),
+        (hidden, "hidden files (names that begin with `.`) are skipped"),
+        (aside.folders, "hidden or system folders are skipped"),
+        (
+            [str(folder / file) for file in others],
+            "image files have formats that cannot be decoded",
+        ),
+        ([str(folder / file) for file in bare], "files without a suffix are skipped"),
+        (aside.links, "links are skipped: their targets are listed already, or do not exist"),
     )
     notes = tuple(
         f"{where}{len(paths)} {what}: "
@@ -143,8 +146,8 @@ def by_numbers(files: Iterable[str], *, strict: bool = True) -> list[str]:
     """Return names in the order of the numbers in them: 2.jpg before 10.jpg.
 
     Where the numbers are padded to one length that is the order of the names. Where `strict`, it
-    raises BenchError for two names with the same numbers, 1.jpg and 01.jpg, whose order nobody
-    knows; else these are in the order of their names.
+    raises BenchError for two names with the same numbers, 1.jpg and 01.jpg, whose order is
+    ambiguous; else these are in the order of their names.
     """
 
     def key(file: str) -> list[tuple[int, str]]:
@@ -153,11 +156,11 @@ def by_numbers(files: Iterable[str], *, strict: bool = True) -> list[str]:
         return [(int(p), "") if i % 2 else (0, p) for i, p in enumerate(pieces)]
 
     keyed = sorted((key(file), file) for file in files)
-    for (one, file), (other, next_file) in itertools.pairwise(keyed):
-        if strict and one == other:
+    for (number, file), (other, next_file) in itertools.pairwise(keyed):
+        if strict and number == other:
             raise BenchError(
-                f"{file} and {next_file} have the same number, so the order of the list is not "
-                "known; keep one of them."
+                f"{file} and {next_file} have the same number, so the order of the list is "
+                "ambiguous; keep one of them."
             )
     return [file for _, file in keyed]
 

@@ -183,8 +183,8 @@ def _agreement(file: str, path: Path) -> tuple[int, bool, bool]:
     """
     parts = PurePosixPath(unicodedata.normalize("NFC", file.replace("\\", "/"))).parts
     length = 0
-    for one, other in zip(reversed(parts[:-1]), reversed(path.parent.parts), strict=False):
-        if one != unicodedata.normalize("NFC", other):
+    for part, other in zip(reversed(parts[:-1]), reversed(path.parent.parts), strict=False):
+        if part != unicodedata.normalize("NFC", other):
             break
         length += 1
     return length, length == len(parts) - 1, path.name == parts[-1]

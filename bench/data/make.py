@@ -52,7 +52,11 @@ def from_classes(folder: Path, per_class: int) -> Made:
             f"{folder} has {len(groups)} folders with images; it needs a folder for every class, a "
             "--pairs, --groups or --positions table, or GPS in the photographs (--gps)."
         )
-    notes = [f"{len(loose)} images in no class are left out: {first_few(loose)}"] if loose else []
+    notes = (
+        [f"{len(loose)} images outside any class folder are skipped: {first_few(loose)}"]
+        if loose
+        else []
+    )
     return _grouped(groups, per_class, [*notes, *found.notes])
 
 
@@ -80,7 +84,11 @@ def _grouped(groups: Mapping[str, Sequence[str]], per_class: int, notes: Sequenc
         raise BenchError(
             f"no class has more than {per_class} images; a query needs another image of its class."
         )
-    more = [f"{single} classes have too few images for a query and are negatives"] if single else []
+    more = (
+        [f"{single} classes have too few images for a query; their images are negatives"]
+        if single
+        else []
+    )
     entries = [{"positive": files} for files in positive]
     return Made(_content(database, queries, entries, METRICS), (*notes, *more))
 
@@ -88,7 +96,7 @@ def _grouped(groups: Mapping[str, Sequence[str]], per_class: int, notes: Sequenc
 def from_pairs(table: Path, folder: Path) -> Made:
     """Return the data set of a table with the columns `query` and `positive`.
 
-    The database has the positives, and all other images of the folder that are no queries.
+    The database has the positives, and all other images of the folder except queries.
     """
     positive: dict[str, list[str]] = {}
     for row in read_table(table, ("query", "positive")):
@@ -105,7 +113,11 @@ def from_pairs(table: Path, folder: Path) -> Made:
     for query, files in positive.items():
         own = {"ignored": [query]} if query in matches else {}
         entries.append({"positive": files, **own})
-    notes = [f"{len(both)} queries are in the database; each is ignored for itself"] if both else []
+    notes = (
+        [f"{len(both)} queries are also in the database; each of them is ignored for its own query"]
+        if both
+        else []
+    )
     queries = [{"file": file} for file in positive]
     return Made(_content([*matches, *others], queries, entries, METRICS), tuple(notes))
 
@@ -131,7 +143,7 @@ def from_positions(positions: Positions, within_m: float, unit: str) -> Made:
         files = [database[row] for row in rows if database[row] != query]
         entries.append({"positive": files} | ({} if apart else {"ignored": [query]}))
     alone = sum(not entry["positive"] for entry in entries)
-    notes = [f"{alone} queries have no image within {within_m:g} m and count as misses"]
+    notes = [f"{alone} queries have no image within {within_m:g} m, and count as misses"]
     content = _content(database, [{"file": file} for file in queries], entries, RECALLS)
     content |= {
         "empty": "miss",
@@ -149,14 +161,18 @@ def table_positions(table: Path, folder: Path) -> dict[str, tuple[float, float]]
         try:
             point = float(row["x"]), float(row["y"])
         except ValueError:
-            raise BenchError(f"{table}: {row['file']} is at {row['x']!r}, {row['y']!r}, which are "
-                             "no numbers.") from None  # fmt: skip
+            raise BenchError(
+                f"{table}: {row['file']} has the position {row['x']!r}, {row['y']!r}, which is "
+                "not two numbers; correct it."
+            ) from None
         if not all(map(math.isfinite, point)):
-            raise BenchError(f"{table}: {row['file']} is at no finite position.")
+            raise BenchError(
+                f"{table}: {row['file']} has a position that is not finite; correct it."
+            )
         out[_there(folder, row["file"], table)] = point
     points = np.array(list(out.values())).reshape(-1, 2)
     if len(points) and np.all(np.abs(points) <= (90, 180)) and np.any(points % 1):
-        raise BenchError(f"{table}: x and y look like degrees; write metres, of UTM for instance.")
+        raise BenchError(f"{table}: x and y look like degrees; write metres, for instance UTM.")
     return out
 
 
@@ -172,7 +188,10 @@ def gps_positions(folder: Path) -> dict[str, tuple[float, float]]:
         if point is not None:
             degrees[name] = point
     if not degrees:
-        raise BenchError(f"none of the {len(names)} images of {folder} has GPS in its EXIF.")
+        raise BenchError(
+            f"none of the {len(names)} images of {folder} has GPS in its EXIF; give a table with "
+            "--positions."
+        )
     radians = np.radians(list(degrees.values()))
     middle = radians.mean(axis=0)
     north = EARTH_M * (radians[:, 0] - middle[0])
@@ -205,7 +224,10 @@ def boxes(table: Path, folder: Path) -> dict[str, list[float]]:
         try:
             out[_there(folder, row["file"], table)] = [float(row[side]) for side in sides]
         except ValueError:
-            raise BenchError(f"{table}: the box of {row['file']} is not of numbers.") from None
+            raise BenchError(
+                f"{table}: the box of {row['file']} contains a value that is not a number; "
+                "correct it."
+            ) from None
     return out
 
 
@@ -224,7 +246,7 @@ def read_table(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         for number, row in enumerate(rows, start=2):
             values = {column: (row[column] or "").strip() for column in columns}
             if not all(values.values()):
-                raise BenchError(f"{table}, line {number}: {', '.join(columns)} must all be there.")
+                raise BenchError(f"{table}, line {number}: {', '.join(columns)} must not be empty.")
             out.append(values)
     except csv.Error as error:
         raise BenchError(f"{table} cannot be read as CSV: {error}.") from None
@@ -251,5 +273,7 @@ def _there(folder: Path, name: str, table: Path) -> str:
     """Return the name of a file that is there, or refuse it."""
     path = folder / name
     if re.match(r"[/\\~]|\.\.", name) or not path.is_file():
-        raise BenchError(f"{table}: there is no file {name!r} in {folder}.")
+        raise BenchError(
+            f"{table}: the file {name!r} does not exist in {folder}; correct the name."
+        )
     return name

@@ -28,7 +28,7 @@ def of_folder(folder: Path, known: Sequence[str] = ()) -> dict[str, Any] | None:
     apart = all(parts)
     database, queries = parts if apart else (files, files)
     if len(files) < 2:
-        raise BenchError(f"{folder} holds one image, and a search needs a second.")
+        raise BenchError(f"{folder} contains one image; a search needs at least two.")
     ignored = [[] if apart else [row] for row in range(len(queries))]
     return {
         "name": own_name(folder, known),
@@ -40,8 +40,8 @@ def of_folder(folder: Path, known: Sequence[str] = ()) -> dict[str, Any] | None:
         "metrics": list(METRICS),
         "notes": [
             *found.notes,
-            "no labels, so nothing is scored and a sheet shows the lists; `data make` makes labels "
-            "of a folder per class, a table, or positions",
+            "no labels, so nothing is scored, and a sheet shows the lists; `data make` makes "
+            "labels from a folder per class, a table, or positions",
         ],
     }
 

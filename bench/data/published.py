@@ -34,7 +34,9 @@ def comparisons(dataset: Dataset, expected: Expected) -> Iterator[Comparison]:
         elif digest in known:
             yield Comparison("same", f"the list of {what} has the known sha256")
         else:
-            yield Comparison("other", f"the list of {what} has sha256 {digest}, not {known[0]}")
+            yield Comparison(
+                "other", f"the list of {what} has sha256 {digest} instead of {known[0]}"
+            )
     for protocol in dataset.protocols:
         for kind in ("positive", "ignored"):
             count = sum(len(getattr(truth, kind)) for truth in protocol.truth)
@@ -44,7 +46,11 @@ def comparisons(dataset: Dataset, expected: Expected) -> Iterator[Comparison]:
 
 def differences(dataset: Dataset, expected: Expected) -> tuple[str, ...]:
     """Return a line for every fact that is other than published; none for the published lists."""
-    return tuple(one.text for one in comparisons(dataset, expected) if one.state == "other")
+    return tuple(
+        comparison.text
+        for comparison in comparisons(dataset, expected)
+        if comparison.state == "other"
+    )
 
 
 def _count(label: str, found: int, wanted: int | None, unit: str) -> Comparison:
@@ -52,4 +58,4 @@ def _count(label: str, found: int, wanted: int | None, unit: str) -> Comparison:
         return Comparison("unknown", f"{label}: {found} {unit}")
     if found == wanted:
         return Comparison("same", f"{label}: {found} {unit}, as published")
-    return Comparison("other", f"{label}: {found} {unit}, and should be {wanted}")
+    return Comparison("other", f"{label}: {found} {unit} instead of {wanted}")

@@ -29,10 +29,10 @@ def read(path: Path) -> bytes:
     try:
         content = reading.content(path)
     except ValueError as error:
-        raise BenchError(f"{path} is not read: {error}.") from None
+        raise BenchError(f"{path} cannot be read: {error}.") from None
     what = foreign.in_its_place(content[: foreign.HEAD_BYTES])
     if what is not None:
-        raise ForeignFileError(f"{path} {what}, not the file itself.")
+        raise ForeignFileError(f"{path} {what}, not the file itself; download it again.")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return text(content, path, "utf-16").encode()
     return content.removeprefix(foreign.MARK)
@@ -69,12 +69,12 @@ def table(
         raise BenchError(f"{where} cannot be read as a table: {error}.") from error
     for i, (_, row) in enumerate(out):
         if any(not isinstance(row.get(column), str) for column in columns):
-            raise BenchError(f"{where}: row {i} lacks one of the columns {', '.join(columns)}.")
+            raise BenchError(f"{where}: row {i} lacks a column; it needs {', '.join(columns)}.")
     return out
 
 
 def columns(content: bytes, where: object) -> list[str]:
-    """Return the header of a CSV; empty where there is none."""
+    """Return the header of a CSV; empty if there is none."""
     whole = text(content, where)
     with _any_length(len(whole)):
         return next(csv.reader(io.StringIO(whole, newline="")), [])
@@ -83,11 +83,11 @@ def columns(content: bytes, where: object) -> list[str]:
 def reason(error: Exception) -> str:
     """Return what an error of a library says, on one line and without a full stop.
 
-    numpy advises to load pickles all the same; we never do.
+    numpy suggests to load pickles; this program never does.
     """
     text = reading.line(error)
     if "allow_pickle" in text or "pickled data" in text:
-        return "it holds a pickle, which is never loaded, or is no file of arrays"
+        return "it contains a pickle, which is never loaded, or is not a file of arrays"
     return text or type(error).__name__
 
 

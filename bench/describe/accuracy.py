@@ -68,8 +68,8 @@ def measure(
     """
     network = getattr(plain.method, "network", None)
     if not isinstance(network, nn.Module):
-        raise BenchError("it names no `network`, so float64 cannot be asked.")
-    found = [[engine.describe(loaded, [one])[0] for one in pixels] for loaded in (plain, fast)]
+        raise BenchError("it has no attribute `network`, so float64 cannot be tried.")
+    found = [[engine.describe(loaded, [image])[0] for image in pixels] for loaded in (plain, fast)]
     work = engine.unit_rows(plain, strict=True, dtype=torch.float64)
     draw = torch.Generator().manual_seed(0)
 
@@ -78,8 +78,8 @@ def measure(
         return work(batch.double() * (1 + HALF_ULP * signs.to(batch.device).double()))
 
     with in_float64(network):
-        exact = [engine.on_batch(plain, [one], lambda b: work(b.double()))[0] for one in pixels]
-        moved = [engine.on_batch(plain, [one], rounded)[0] for one in pixels]
+        exact = [engine.on_batch(plain, [image], lambda b: work(b.double()))[0] for image in pixels]
+        moved = [engine.on_batch(plain, [image], rounded)[0] for image in pixels]
     return Accuracy(*(_farthest(rows, exact) for rows in (*found, moved)))
 
 
@@ -119,8 +119,8 @@ def holds(
     except fusion.FAULTS:
         return True
     return all(
-        _off(two, right) <= max(TIMES * _off(one, right), ROUNDING * float(right.abs().max()))
-        for one, two, right in zip(before, after, exact, strict=True)
+        _off(two, right) <= max(TIMES * _off(row, right), ROUNDING * float(right.abs().max()))
+        for row, two, right in zip(before, after, exact, strict=True)
         if right.numel()
     )
 

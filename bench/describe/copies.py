@@ -56,7 +56,7 @@ def _content(image: Image, digest: Print) -> tuple[str, str]:
 def copy(kept: shards.Store, copied: Copied, todo: Collection[int]) -> list[str]:
     """Copy the rows of a store; return a sentence per image without a descriptor.
 
-    Shards that are not `todo` are there and are compared: what was copied may have changed since.
+    Shards that are not `todo` exist and are compared: their sources may have changed since.
     """
     parts, gone = shards.matrices(copied.store, "database"), shards.absent_rows(copied.store)
     faults: list[str] = []

@@ -48,14 +48,14 @@ def shapes(folder: Path, wanted: Sequence[Image], rule: Preprocess) -> list[Shap
     None where a header cannot be read or a box does not fit: decoding will say why.
     """
 
-    def one(image: Image) -> Shape | None:
+    def shape_of(image: Image) -> Shape | None:
         try:
             return decode.shape(folder / image.path, image.box, rule)
         except BenchError:
             return None
 
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(one, wanted))
+        return list(pool.map(shape_of, wanted))
 
 
 def plan(
@@ -157,8 +157,8 @@ def rows_of(
         rows[positions] = np.where(bare[:, None], 0, described)
         for position in np.array(positions)[bare].tolist():
             faults[position] = (
-                f"{folder / wanted[position].path} has no descriptor: the method "
-                f"{name} gives zeros, NaN or infinity for it."
+                f"{folder / wanted[position].path} has no descriptor: the method {name} returns "
+                "zeros, NaN or infinity for it."
             )
     return rows, faults
 
@@ -193,7 +193,7 @@ def results(
                 shape = seen(loaded.rule, (image.shape[0], image.shape[1]))
                 if (why := refusal(loaded, shape)) is not None:
                     faults[position] = f"{folder / wanted[position].path} {why}."
-                else:  # of the planned shape, unless a header said other than the pixels
+                else:  # of the planned shape, unless header and pixels disagree
                     groups.setdefault(shape, []).append((position, image))
             for members in groups.values():
                 yield from _fitting(loaded, members, work, fits, progress.note)
@@ -215,7 +215,7 @@ def refusal(loaded: Loaded, shape: Shape) -> str | None:
     for scale in loaded.rule.scales:
         height, width = pyramid.scaled_size(shape, scale, loaded.rule)
         if (why := judge(height, width)) is not None:
-            return f"is {width} x {height} pixels for the network: {why}"
+            return f"has {width} x {height} pixels at the network: {why}"
     return None
 
 
@@ -241,8 +241,8 @@ def _fitting(
             fits[shape] = len(now) // 2
             _free(loaded.device)
             note(
-                f"out of memory with {len(now)} images of {shape[1]} x {shape[0]} pixels at once; "
-                f"going on with {fits[shape]}.",
+                f"out of memory with {len(now)} images of {shape[1]} x {shape[0]} pixels per "
+                f"batch; continuing with {fits[shape]}.",
             )
             continue
         yield [position for position, _ in now], made
@@ -317,7 +317,7 @@ def on_batch(loaded: Loaded, pixels: Sequence[Pixels], work: Callable[[Any], Res
             height, width = pixels[0].shape[:2]
             raise _TooLargeError(
                 f"the method {name} runs out of memory on {loaded.device} with one image of "
-                f"{width} x {height} pixels; use a machine with more, or a method with a size cap."
+                f"{width} x {height} pixels; use a device with more memory, or lower --max-side."
             ) from error
         if loaded.settings.compiled and type(error).__module__.startswith("torch._"):
             raise BenchError(

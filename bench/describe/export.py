@@ -39,7 +39,7 @@ def images_of(
     if len(wanted) < len(part):
         note(
             f"partial: {len(part) - len(wanted)} of {len(part)} images of the {which} of "
-            f"{dataset.name} are not here, and are left out"
+            f"{dataset.name} are absent, and are skipped"
         )
     return dataset.folder, wanted
 
@@ -50,10 +50,10 @@ def images_in(folder: Path) -> tuple[Path, tuple[Image, ...]]:
     Standard error says which image files are left out.
     """
     if not folder.is_dir():
-        raise BenchError(f"there is no folder {folder}.")
+        raise BenchError(f"the folder {folder} does not exist; check the path.")
     found = listing.images(folder)
     if not found.files:
-        raise BenchError(f"{folder} holds no images ({', '.join(listing.IMAGES)}).")
+        raise BenchError(f"{folder} contains no images ({', '.join(listing.IMAGES)}).")
     for text in found.notes:
         note(f"{folder}: {text}")
     return folder, tuple(Image(file, file) for file in found.files)
@@ -88,11 +88,11 @@ def export(
 ) -> None:
     """Describe images, or take them from the store, and write them to `output`.
 
-    `by` is that of `extract.fill`. Binary codes, of a method that has them, are computed anew, in
-    this process: no store keeps them.
+    `by` is that of `extract.fill`. Binary codes, of a method that has them, are recomputed in this
+    process, because no store keeps them.
     """
     if output.suffix != ".npz":
-        raise BenchError(f"--output {output}: descriptors are written as .npz.")
+        raise BenchError(f"--output {output}: give the path of an .npz file.")
     extract.check_files(folder, wanted)
     row_bytes = 4 * loaded.info.dim
     with shards.in_use():

@@ -45,8 +45,8 @@ class BrokenImagesError(BenchError):
         self.faults = faults
         few = " ".join(faults[:5]) + (f" And {len(faults) - 5} more." if len(faults) > 5 else "")
         super().__init__(
-            f"{len(faults)} of {total} images cannot be used: {few} "
-            f"All others are described and kept; replace the files and run again{advice}."
+            f"{len(faults)} of {total} images cannot be used: {few} All others are described and "
+            f"stored; replace the files and run the same command again{advice}."
         )
 
 
@@ -134,18 +134,18 @@ def check_files(folder: Path, wanted: Sequence[Image], *, allow_missing: bool = 
     if len(absent) == len(wanted) and not folder.is_dir():
         raise BenchError(
             f"the image folder {folder} does not exist. Put the {len(wanted)} photographs there, "
-            "or set RETRIEVAL_BENCH_DATA to the folder that holds the data set."
+            "or set RETRIEVAL_BENCH_DATA to the folder that contains the data set."
         )
     if allow_missing:
         return
     if absent:
         like = locate.other_case(folder, absent[:MOST_LOOKED_AT])
         near = [f"{file} is {other} on the disk" for file, other in like.items()]
-        letters = f"Upper and lower case differ: {first_few(near)}. " if near else ""
+        letters = f"Some names differ only in case: {first_few(near)}. " if near else ""
         raise BenchError(
-            f"{len(absent)} of {len(wanted)} images are missing in {folder}: {first_few(absent)}. "
-            f"{letters}`data verify` of the data set, with --list FILE, names all of them; "
-            "--allow-partial uses those that are there."
+            f"{len(absent)} of {len(wanted)} images are missing in {folder}: "
+            f"{first_few(absent)}. {letters}`data verify NAME --list FILE` lists all of them; "
+            "--allow-partial uses the images that exist."
         )
 
 
@@ -299,7 +299,7 @@ def describe_part(
 
 def _changed(path: Path, new: bool) -> BenchError:
     what = "appeared" if new else "changed"
-    return BenchError(f"{path} {what} while the run went on; run it again.")
+    return BenchError(f"{path} {what} during the run; run the same command again.")
 
 
 def inside(folder: Path, faults: Mapping[int, str]) -> dict[int, str]:
@@ -353,7 +353,7 @@ def _paths(rule: Preprocess, listed: Listed) -> list[dict[str, Any]]:
 
 
 def _rule_that_matters(rule: Preprocess, wanted: Sequence[Image]) -> dict[str, Any]:
-    """Return the rule as the key keeps it: without boxes, what is said of boxes changes nothing."""
+    """Return the preprocessing of a store key; without boxes, fields about boxes are dropped."""
     fields: dict[str, Any] = plain(rule)
     if all(image.box is None for image in wanted):
         del fields["query_cap"], fields["crop_rounding"]

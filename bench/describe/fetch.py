@@ -61,7 +61,7 @@ def started(rows: Tensor) -> Later:
 
 
 def behind(made: Iterable[Item], count: int = BEHIND) -> Iterator[Item]:
-    """Yield the items in order, each once `count` more were asked for, or there are no more.
+    """Yield the items in order, each after `count` more were requested, or at the end.
 
     >>> list(behind(iter("abc")))
     ['a', 'b', 'c']

@@ -18,7 +18,7 @@ def unfit(loaded: engine.Loaded, folder: Path, wanted: Sequence[Image]) -> list[
     An image that cannot be read is not among them: `data verify` names it in any case.
     """
 
-    def one(image: Image) -> str | None:
+    def fault_of(image: Image) -> str | None:
         path = folder / image.path
         try:
             shape = engine.seen(loaded.rule, decode.shape(path, image.box, loaded.rule))
@@ -30,4 +30,4 @@ def unfit(loaded: engine.Loaded, folder: Path, wanted: Sequence[Image]) -> list[
         return None if why is None else f"{path} {why}."
 
     with ThreadPoolExecutor(engine.READERS) as pool:
-        return [text for text in pool.map(one, wanted) if text is not None]
+        return [text for text in pool.map(fault_of, wanted) if text is not None]

@@ -153,7 +153,7 @@ def _convolution(*inputs: Any, out_val: Tensor, **_named: Any) -> int:
 
     Of the tensors of four axes that the operation gets the kernel is the last.
     """
-    kernel = [one for one in inputs if isinstance(one, Tensor) and one.ndim == 4][-1]
+    kernel = [tensor for tensor in inputs if isinstance(tensor, Tensor) and tensor.ndim == 4][-1]
     return 2 * out_val.numel() * math.prod(kernel.shape[1:])
 
 

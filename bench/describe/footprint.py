@@ -12,7 +12,7 @@ def parameters(method: Any) -> dict[str, int | None]:
 
     Those of `network` and of the other fields of the method that are torch modules count. A
     parameter that is used twice counts once. Buffers, the statistics of batch normalisation for
-    instance, are no parameters; what only local features need is counted.
+    instance, are not parameters; layers of local features are counted.
     """
     fields = [getattr(method, "network", None), *getattr(method, "__dict__", {}).values()]
     networks = [field for field in fields if isinstance(field, nn.Module)]

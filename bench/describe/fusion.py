@@ -220,8 +220,8 @@ class _Rewriting:
     def join(self, node: fx.Node) -> bool:
         """Let a convolution do the activation of a node, and the sum between; say whether it did.
 
-        Nothing else may use what the convolution gives, and the other part of the sum must be a
-        result of this graph that nothing needs any more.
+        Nothing else may use the output of the convolution, and the other summand must be a result
+        of this graph without further use.
         """
         act = _activation(self.part, node)
         before: Any = node.args[0] if act and node.args else None

@@ -70,15 +70,15 @@ def ready(
     from bench.describe import footprint, speedup
 
     inner: Any = getattr(method, "network", None)
-    held = footprint.parameters(method)  # a folded norm has none
+    parameters = footprint.parameters(method)  # a folded norm has none
     name = f"{info.name}.{info.variant}"
     if inner is None:
         if settings.compiled:
             raise BenchError(
-                f"--compile: the method {name} names no `network` that could be compiled; leave "
-                "the option out."
+                f"--compile: the method {name} has no attribute `network` to compile; remove the "
+                "option."
             )
-        return engine.Loaded(method, info, rule, device, settings, parameters=held)
+        return engine.Loaded(method, info, rule, device, settings, parameters=parameters)
     local: Any = getattr(method, "local", None)
 
     def answer(batch: Any) -> list[Any]:
@@ -95,10 +95,10 @@ def ready(
         done = speedup.quicken(inner, answer, device, half, settings.compiled, settings.tf32, shape)
     if settings.compiled and not done.parts:
         raise BenchError(
-            f"--compile: nothing of the method {name} can be traced and compiled; leave the "
-            "option out."
+            f"--compile: no part of the method {name} can be traced and compiled; remove the "
+            "option."
         )
-    return engine.Loaded(method, info, rule, device, settings, done, parameters=held)
+    return engine.Loaded(method, info, rule, device, settings, done, parameters=parameters)
 
 
 def _sample_shape(loaded: engine.Loaded) -> tuple[int, int]:
@@ -121,18 +121,18 @@ def check(settings: Settings, device: str) -> None:
         return
     if settings.precision == "fp16":
         raise BenchError(
-            "--precision fp16 is for GPUs: processors compute it more slowly than float32, or not "
-            "at all; use float32, or bf16."
+            "--precision fp16 needs a GPU: CPUs compute it more slowly than float32, or not at "
+            "all; use float32 or bf16."
         )
     if settings.precision.startswith("bf16") and not has_bf16():
         note(
-            "this processor has no instructions for bf16 (AVX512_BF16 or AMX) and emulates them; "
+            "this CPU has no instructions for bf16 (AVX512_BF16 or AMX) and emulates them; "
             "float32 is faster."
         )
 
 
 def has_bf16() -> bool:
-    """Tell whether the processor multiplies bf16 itself; true where nobody can tell."""
+    """Return whether the processor multiplies bf16 natively; true if unknown."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return True
     import torch

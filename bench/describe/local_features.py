@@ -41,10 +41,10 @@ def describe_pyramid(
             resized = pyramid.at_scale(batch, scale, pixels)
             where = f"at scale {scale:g} of {batch.shape[-1]} x {batch.shape[-2]} pixels"
             maps = _checked(local(resized), len(batch), rule.dim, where)
-            for image, one in enumerate(zip(*maps, strict=True)):
-                if all(bool(torch.isfinite(part).all()) for part in one):
-                    places = one[2] if len(one) > 2 else None
-                    found[image].append(select(one[0], one[1], scale, rule, places))
+            for image, level in enumerate(zip(*maps, strict=True)):
+                if all(bool(torch.isfinite(part).all()) for part in level):
+                    places = level[2] if len(level) > 2 else None
+                    found[image].append(select(level[0], level[1], scale, rule, places))
                 else:
                     broken.add(image)
     return [
@@ -116,21 +116,23 @@ def strongest(parts: list[LocalFeatures], count: int) -> LocalFeatures:
 def _checked(returned: Any, count: int, dim: int, where: str) -> tuple[Tensor, ...]:
     """Return descriptors (n, dim, h, w), attention (n, h, w) and any places (n, 2, h, w), float32.
 
-    What is none of these is one sentence.
+    Raises BenchError for other results.
     """
     if not (
         isinstance(returned, tuple)
         and len(returned) in (2, 3)
         and all(isinstance(part, Tensor) and part.is_floating_point() for part in returned)
     ):
-        raise BenchError(f"`local` must return two float tensors, or three, and does not {where}.")
+        raise BenchError(
+            f"`local` must return two or three float tensors; it returned something else {where}."
+        )
     size = tuple(returned[0].shape[2:])
     for (name, channels), part in zip(
         (("descriptors", dim), ("attention", 1), ("places", 2)), returned, strict=False
     ):
         if part.ndim != 4 or tuple(part.shape) != (count, channels, *size):
             raise BenchError(
-                f"`local` returned {name} of the shape {tuple(part.shape)} {where}, not "
+                f"`local` returned {name} of the shape {tuple(part.shape)} {where} instead of "
                 f"({count}, {channels}, h, w)."
             )
     descriptors, attention, *places = (part.float() for part in returned)

@@ -57,7 +57,7 @@ def extract_local(  # noqa: PLR0913
     missing: Container[int] | None = None,
     by: extract.Doer | None = None,
 ) -> Kept:
-    """Return the local features of the images `rows` of `wanted`; what is kept is not made again.
+    """Return the local features of the images `rows` of `wanted`; stored ones are reused.
 
     Images that cannot be decoded fail the call at its end, as in `extract.extract`; those of
     `missing`, the rows that have no global descriptor either, have no features, and those of which
@@ -71,12 +71,14 @@ def extract_local(  # noqa: PLR0913
     extract.fill(job, by)
     wanted_shards = _shards_of(rows)
     for shard in wanted_shards:
-        held = shards.manifest(kept, shard)
-        for at, why in (held["missing"] if held else {}).items():
+        manifest = shards.manifest(kept, shard)
+        for at, why in (manifest["missing"] if manifest else {}).items():
             if missing is not None and f" {NO_FEATURES}: " in why:
-                note(f"{why} It is compared without any.")
+                note(f"{why} It is compared without local features.")
             elif missing is None or kept.span(shard)[0] + at not in missing:
-                raise BenchError(f"an image changed while the run went on: {why} Run it again.")
+                raise BenchError(
+                    f"an image changed during the run: {why} Run the same command again."
+                )
     images = sum(end - first for first, end in map(kept.span, wanted_shards))
     count = sum(len(_open(kept, shard)) for shard in wanted_shards)
     read = _reader(kept, missing or (), kind)
@@ -128,14 +130,14 @@ def record_type(dim: int, precision: Precision) -> np.dtype[Any]:
 
 def to_records(features: Sequence[LocalFeatures], kind: np.dtype[Any]) -> NDArray[Any]:
     """Return the features of the images of a shard as one array of records."""
-    counts = [len(one.points) for one in features]
+    counts = [len(image.points) for image in features]
     records = np.empty(sum(counts), dtype=kind)
     records["image"] = np.repeat(np.arange(len(counts)), counts)
     if features:
-        records["point"] = np.concatenate([one.points for one in features])
-        records["attention"] = np.concatenate([one.attention for one in features])
-        records["scale"] = np.concatenate([one.scale for one in features])
-        records["descriptor"] = np.concatenate([one.descriptors for one in features])
+        records["point"] = np.concatenate([image.points for image in features])
+        records["attention"] = np.concatenate([image.attention for image in features])
+        records["scale"] = np.concatenate([image.scale for image in features])
+        records["descriptor"] = np.concatenate([image.descriptors for image in features])
     return records
 
 
@@ -183,13 +185,13 @@ def _describe(
     faults: dict[int, str] = {}
     work = work_of(loaded, rule)
     for positions, found in engine.results(loaded, folder, wanted, progress, faults, work):
-        for position, one in zip(positions, found, strict=True):
-            if one is not None:
-                features[position] = one
+        for position, image in zip(positions, found, strict=True):
+            if image is not None:
+                features[position] = image
                 continue
             faults[position] = (
-                f"{folder / wanted[position].path} {NO_FEATURES}: the method {loaded.info.name}."
-                f"{loaded.info.variant} gives NaN or infinity for it."
+                f"{folder / wanted[position].path} {NO_FEATURES}: the method "
+                f"{loaded.info.name}.{loaded.info.variant} returns NaN or infinity for it."
             )
     nothing = _features(np.empty(0, dtype=kind))
     return to_records([features.get(i, nothing) for i in range(len(wanted))], kind), faults

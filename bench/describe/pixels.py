@@ -28,9 +28,10 @@ class Chosen:
 
     query_crop: str | None = option(
         None,
-        "how the box of a query is used: whole: not at all; crop: the query is cropped to it, then "
-        "resized to the method's limit; crop-relative: cropped, and resized by the factor that the "
-        "whole image would be resized by (default: cropped, by the method's own rule)",
+        "how the box of a query is used: whole: not at all; crop: the query is cropped to it, "
+        "then resized to the method's limit; crop-relative: cropped, and resized by the factor "
+        "that the whole image would be resized by (default: crop, or crop-relative "
+        "where the method states it)",
         choices=("whole", "crop", "crop-relative"),
         shorthands={"no-crop": "whole"},
     )
@@ -50,14 +51,14 @@ class Chosen:
     )
     resize: str | None = option(
         None,
-        f"what follows the cap: {resize.FORMS}; timm, the model's own; or two joined by +, as in "
-        "shorter:512+multiple-of-14 (default: the method's own)",
+        f"second resizing, after --max-side: {resize.FORMS}; timm, the model's own rule; or two "
+        "joined by +, as in shorter:512+multiple-of-14 (default: the method's own)",
         metavar="RULE",
         parse=lambda text: text if text == TIMM else resize.canonical(text),
     )
 
     def rule(self, own: Preprocess, method: Method) -> Preprocess:
-        """Return the rule of a method with what was chosen; refuse what would do nothing."""
+        """Return the rule of a method with the chosen options; refuse options without effect."""
         out = own
         if self.resize is not None:
             out = replace(out, resize=_rule(self.resize, method))
@@ -65,8 +66,8 @@ class Chosen:
             for option, value in (("--max-side", self.max_side), ("--query-crop", self.query_crop)):
                 if value is not None and (option == "--max-side" or value == "crop-relative"):
                     raise BenchError(
-                        f"{option} {value} goes with no exact size ({out.resize}): the pixels "
-                        "would be the same and the cards two; leave it out."
+                        f"{option} {value} has no effect beside the exact size {out.resize}; "
+                        "remove it."
                     )
             out = replace(out, max_side_px=None, query_cap="own")
         if self.query_crop in CAPS:
@@ -82,7 +83,9 @@ def _rule(text: str, method: Method) -> str:
         return resize.canonical(text)
     own: str | None = getattr(method, "timm_resize", None)
     if own is None:
-        raise BenchError("--resize timm is for methods whose network is a model of timm.")
+        raise BenchError(
+            "--resize timm needs a method with a network from timm; name another rule."
+        )
     return own
 
 

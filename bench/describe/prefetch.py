@@ -66,8 +66,9 @@ def decoded(
     except BrokenProcessPool as error:
         _pool.cache_clear()
         raise BenchError(
-            f"a process that decodes images (--workers {workers}) was ended from outside, perhaps "
-            "for want of memory. Finished shards are kept: run again, with fewer workers or none."
+            f"a process that decodes images (--workers {workers}) was killed, perhaps because "
+            "memory ran out. Finished shards are kept: run the same command again with fewer "
+            "workers."
         ) from error
     finally:
         for _, futures in waiting:

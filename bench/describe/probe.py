@@ -48,9 +48,9 @@ def probe(loaded: engine.Loaded, folder: Path, wanted: Sequence[Image]) -> Probe
 
 
 def say_time(measured: Probe | None, count: int) -> str:
-    """Return what a probe says of describing `count` images."""
+    """Return the estimate of a probe for describing `count` images."""
     if measured is None:
-        return "expected time: not known, none of the images tried can be used"
+        return "expected time: not known, because none of the sampled images can be used"
     return (
         f"expected time: about {span(measured.seconds * count)} for {count} images "
         f"({span(measured.seconds)} each, measured on {measured.images})"

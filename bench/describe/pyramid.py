@@ -40,15 +40,15 @@ def to_batch(
 
     In: at least one uint8 array (height, width, 3), channels as `bench.images.decode.load` left
     them, of one shape after the rule's resizing of floats. Out: float32 (n, 3, height, width) on
-    `device`, in memory as `layout` says; a row does not depend on the others. What is uploaded is
-    the bytes, once for all scales.
+    `device`, in memory as `layout` says; a row does not depend on the others. Only the bytes are
+    uploaded, once for all scales.
     """
     steps = resize.of_floats(rule.resize)
     if not steps:
         return _normalised(pixels, rule, device, layout)
     alone = [
-        resample.resized(_normalised([one], rule, device, torch.contiguous_format), steps)
-        for one in pixels
+        resample.resized(_normalised([image], rule, device, torch.contiguous_format), steps)
+        for image in pixels
     ]
     return torch.cat(alone).contiguous(memory_format=layout)
 
@@ -126,7 +126,7 @@ def _opencv(batch: Tensor, scale: float, rule: Preprocess) -> Tensor:
     """Resize whole grey values, which the normalised batch still holds to rounding."""
     mean, std = _statistics(rule, batch.device)
     grey = (batch * std + mean).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    small = [opencv.scaled(np.ascontiguousarray(one), scale) for one in grey]
+    small = [opencv.scaled(np.ascontiguousarray(image), scale) for image in grey]
     return _normalised(small, rule, batch.device, torch.contiguous_format)
 
 
@@ -184,7 +184,7 @@ def describe_pyramid(
             unit = _unit(floats, where, strict)
             total = _powered(unit, rule) if total is None else _added(total, unit, rule)
         if total is None:
-            raise BenchError("the preprocessing names no scale; `scales` needs at least one.")
+            raise BenchError("`scales` of the preprocessing is empty; give at least one scale.")
         if len(rule.scales) == 1:
             return unit
         if rule.combine == "power-mean":
@@ -222,13 +222,13 @@ def _checked(rows: Any, count: int, dim: int | None, where: str, strict: bool) -
     They are float32 unless the method returned float64.
     """
     if not isinstance(rows, Tensor):
-        raise BenchError(f"`describe` returned {type(rows).__name__} {where}, not a tensor.")
+        raise BenchError(f"`describe` returned {type(rows).__name__} {where} instead of a tensor.")
     shape = tuple(rows.shape)
     if len(shape) != 2 or shape[0] != count or shape[1] != (dim or shape[1]):
         wanted = f"({count}, {dim or 'dim'})"
-        raise BenchError(f"`describe` returned the shape {shape} {where}, not {wanted}.")
+        raise BenchError(f"`describe` returned the shape {shape} {where} instead of {wanted}.")
     if not rows.is_floating_point():
-        raise BenchError(f"`describe` returned {rows.dtype} {where}, not floats.")
+        raise BenchError(f"`describe` returned {rows.dtype} {where} instead of floats.")
     floats: Tensor = rows if rows.dtype == torch.float64 else rows.float()
     bad = int((~torch.isfinite(floats)).any(dim=1).sum()) if strict else 0
     if bad:
@@ -250,7 +250,7 @@ def _unit(rows: Tensor, where: str, strict: bool) -> Tensor:
     elif zeros := int(bare.sum()):
         raise BenchError(
             f"{zeros} of {len(rows)} descriptors are zero vectors {where}, and cannot be "
-            "brought to unit norm."
+            "normalised."
         )
     rows = rows / largest
     return functional.normalize(rows, dim=1)

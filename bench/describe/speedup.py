@@ -43,12 +43,12 @@ Answer = Callable[[Tensor], list[Tensor]]
 class Call:
     """One call of a module: its first argument and result, where these are tensors.
 
-    `given_at` and `made_at` count the changes made in place to each when the call saw it.
+    `received_at` and `made_at` count the changes made in place to each when the call saw it.
     """
 
     module: nn.Module
-    given: Tensor | None
-    given_at: int
+    received: Tensor | None
+    received_at: int
     made: Tensor | None
     made_at: int
     outside: bool  # called by the method itself, not by another module
@@ -74,7 +74,7 @@ def quicken(
     done = Quickened()
     try:
         before, _ = _observe(network, answer, sample)
-    except fusion.FAULTS:  # what is wrong is said when the method fails on a real image
+    except fusion.FAULTS:  # the error is raised when the method fails on a real image
         return done
 
     def step(change: Callable[[Sequence[Call], Quickened], int]) -> int:
@@ -112,14 +112,14 @@ def _observe(network: nn.Module, answer: Answer, sample: Tensor) -> tuple[list[T
     calls: list[Call] = []
 
     def enter(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        given = arguments[0] if arguments and isinstance(arguments[0], Tensor) else None
-        stack.append((module, given, _changes(given)))
+        tensor = arguments[0] if arguments and isinstance(arguments[0], Tensor) else None
+        stack.append((module, tensor, _changes(tensor)))
 
     def leave(module: nn.Module, _arguments: tuple[Any, ...], result: Any) -> None:
-        _, given, given_at = stack.pop()
+        _, tensor, received_at = stack.pop()
         outside = all(above is network for above, _, _ in stack)
         made = result if isinstance(result, Tensor) else None
-        calls.append(Call(module, given, given_at, made, _changes(made), outside))
+        calls.append(Call(module, tensor, received_at, made, _changes(made), outside))
 
     hooks = []
     for module in network.modules():
@@ -168,10 +168,10 @@ def _step(
 def _alike(before: list[Tensor], after: list[Tensor], tolerance: float) -> bool:
     """Tell whether two lists of answers are the same within a tolerance."""
     return len(before) == len(after) and all(
-        one.shape == two.shape
-        and float((one - two).abs().max()) <= tolerance * float(one.abs().max())
-        for one, two in zip(before, after, strict=True)
-        if one.numel()
+        row.shape == two.shape
+        and float((row - two).abs().max()) <= tolerance * float(row.abs().max())
+        for row, two in zip(before, after, strict=True)
+        if row.numel()
     )
 
 
@@ -182,11 +182,13 @@ def _pairs(calls: Sequence[Call], first: Any, second: Any) -> list[Any]:
     found: Counter[tuple[nn.Module, nn.Module]] = Counter()
     for call in calls:
         times[call.module] += 1
-        source: Any = made.get(id(call.given))
-        untouched = source is not None and source.made_at == call.given_at
+        source: Any = made.get(id(call.received))
+        untouched = source is not None and source.made_at == call.received_at
         if untouched and isinstance(call.module, second) and isinstance(source.module, first):
             found[source.module, call.module] += 1
-        if call.made is not None and (call.made is not call.given or call.made_at > call.given_at):
+        if call.made is not None and (
+            call.made is not call.received or call.made_at > call.received_at
+        ):
             made[id(call.made)] = call
     return [pair for pair, count in found.items() if count == times[pair[0]] == times[pair[1]]]
 
@@ -270,7 +272,7 @@ def _linear(network: nn.Module, calls: Sequence[Call], done: Quickened) -> int:
     apart: dict[nn.Module, bool] = {}
     for call in calls:
         if type(call.module) is nn.Linear:
-            places = call.given is not None and call.given.dim() > 2
+            places = call.received is not None and call.received.dim() > 2
             apart[call.module] = places and apart.get(call.module, True)
     halves = [module for module in network.modules() if isinstance(module, fusion.Half)]
     inside = {module for half in halves for module in half.modules()}

@@ -1,4 +1,4 @@
-"""What a plug-in says of itself, remembered, so that a run with all in the store builds no network.
+"""Remember the facts of a plug-in, so that a run with complete stores builds no network.
 
 `<cache>/stated/<key>.json` keeps what a record and the keys of stores need of a method, and what
 was done to make its network fast. The key is the hash of everything that this follows from: the
@@ -6,7 +6,7 @@ plug-in's file, the code of bench/ and the shared folders of methods/, the weigh
 the versions of the libraries, the device. The network is built when it is first asked for
 something, and must then say the same.
 
-Nothing is remembered of a method that may have read weights of which nobody knows the file.
+Methods that may have read weights from an unknown file are not remembered.
 """
 
 from __future__ import annotations
@@ -81,16 +81,14 @@ def check(text: str, weights: str | None = None) -> None:
     """Refuse names that are not known and weights that are not here; torch is not imported."""
     methods.check(text, weights)
     if weights is not None and os.sep in weights and not Path(weights).exists():
-        raise BenchError(
-            f"the weights file {weights} does not exist; check the path that --weights was given."
-        )
+        raise BenchError(f"the weights file {weights} does not exist; check the path in --weights.")
 
 
 class Deferred:
     """A method whose network is built when it is asked for; until then it says what is known."""
 
     def __init__(self, stated: Mapping[str, Any], device: str, build: Callable[[], Method]) -> None:
-        """Take what the method says of itself, its device, and what builds it."""
+        """Store the facts that the method states, its device, and what builds it."""
         self._stated, self._device, self._build = stated, device, build
         self._method: Method | None = None
 
@@ -102,7 +100,7 @@ class Deferred:
         if name in DATA or (name in CALLED and name not in stated["called"]):
             raise AttributeError(name)
         if name in CALLED:
-            return lambda *given: getattr(self._built(), name)(*given)
+            return lambda *attribute: getattr(self._built(), name)(*attribute)
         return getattr(self._built(), name)
 
     def describe(self, batch: Any) -> Any:
@@ -152,7 +150,7 @@ def _of(
 
 
 def _stated_of(loaded: engine.Loaded) -> dict[str, Any]:
-    """Return what a loaded method says of itself, as plain values."""
+    """Return the facts that a loaded method states, as plain values."""
     method: Any = loaded.method
     own = contract.preprocess(method.preprocess, "the method")
     stated: dict[str, Any] = plain(
@@ -179,7 +177,7 @@ def _quickened_of(loaded: engine.Loaded) -> dict[str, Any]:
 
 
 def _content(loaded: engine.Loaded, before: Fact | None, read: list[str]) -> dict[str, Any]:
-    """Return what is remembered of a method: what it says, and what it read to say so."""
+    """Return the remembered facts of a method, and the files that it read for them."""
     prints = file_hashes.of_files([Path(path) for path in read], cache_root())
     return {
         "read": dict(zip(read, prints, strict=True)),
@@ -191,7 +189,7 @@ def _content(loaded: engine.Loaded, before: Fact | None, read: list[str]) -> dic
 
 def _still(read: Mapping[str, str]) -> bool:
     """Tell whether the files that the method read are as they were."""
-    paths = [Path(one) for one in read]
+    paths = [Path(file) for file in read]
     return file_hashes.of_files(paths, cache_root()) == list(read.values()) if paths else True
 
 
@@ -204,9 +202,9 @@ def _same(loaded: engine.Loaded, fact: Fact, about: Mapping[str, Any]) -> Method
         remembered.forget(KIND, about)
         info = loaded.info
         raise BenchError(
-            f"the method {info.name}.{info.variant} says other things of itself than on "
+            f"the method {info.name}.{info.variant} describes itself differently than on "
             f"{fact.date} ({', '.join(moved)}), although its code, weights and libraries are the "
-            "same. What was remembered of it is deleted; run again."
+            "same. The cached description was deleted; run the same command again."
         )
     return loaded.method
 
@@ -236,9 +234,9 @@ def depends_on(text: str, weights: str | None, device: str) -> dict[str, Any] | 
         "method": methods.full_name(text),
         "weights": name,
         "weights_sha256": digest,
-        "files": {str(path): one for path, one in zip(paths, prints, strict=True)},
+        "files": {str(path): digest for path, digest in zip(paths, prints, strict=True)},
         "code": code(),
-        "packages": {one: _release(one) for one in _packages(tree)},
+        "packages": {digest: _release(digest) for digest in _packages(tree)},
         "libraries": machine.libraries(),
         "python": platform.python_version(),
         "processor": machine.describe(None)["processor"],

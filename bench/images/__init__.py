@@ -1,1 +1,1 @@
-"""One image file: decoded as a rule says, or inspected."""
+"""One image file: decoding by a rule, and inspection."""

@@ -29,7 +29,7 @@ def corners(size: Size, box: Box, rule: Preprocess, path: Path) -> Corners:
             round(x) if rule.crop_rounding == "round" else int(x) for x in box
         )
     except (ValueError, OverflowError):  # NaN, infinity, or not four numbers
-        raise BenchError(f"the box {box} of {path} is not four finite numbers.") from None
+        raise BenchError(f"the box {box} of {path} must be four finite numbers.") from None
     width, height = size
     text = f"({left}, {top}, {right}, {bottom})"
     if left >= right or top >= bottom:
@@ -39,13 +39,14 @@ def corners(size: Size, box: Box, rule: Preprocess, path: Path) -> Corners:
         )
     if beyond(size, box) >= MOST_BEYOND_PX:
         raise BenchError(
-            f"the box {text} reaches out of {path}, which is {width} x {height} pixels "
-            "without its EXIF orientation; was it made for another copy of the image?"
+            f"the box {text} extends beyond {path}, which has {width} x {height} pixels without "
+            "its EXIF orientation; check whether it belongs to another copy of the image."
         )
     cut = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     if cut[0] >= cut[2] or cut[1] >= cut[3]:
         raise BenchError(
-            f"the box {text} has less than a pixel of {path}, which is {width} x {height} pixels."
+            f"the box {text} covers less than a pixel of {path}, which has {width} x {height} "
+            "pixels; correct the box."
         )
     return cut
 

@@ -154,8 +154,8 @@ def _whole(box: Box) -> boxes.Corners:
 
 def _unknown_range(path: Path) -> BenchError:
     return BenchError(
-        f"{path} has pixels of 32 bits, whose range is not known; "
-        "convert it to 8 or 16 bits per channel."
+        f"{path} has pixels of 32 bits with an unknown range; convert it to 8 or 16 bits per "
+        "channel."
     )
 
 
@@ -247,8 +247,8 @@ def _decoding(path: Path) -> Iterator[None]:
             raise BenchError(f"{path} cannot be read: {error.strerror}.") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BenchError(
-            f"{path} cannot be decoded ({reason}); the file is damaged or incomplete, "
-            "fetch it again."
+            f"{path} cannot be decoded ({reason}); the file is damaged or incomplete; download "
+            "it again."
         ) from error
 
 
@@ -259,7 +259,7 @@ def _what_is_in(path: Path) -> str:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     what = foreign.in_its_place(head)
     if what is not None and "page" in what:
-        return f"{what}, not an image; a download seems to have answered with a page"
+        return f"{what}, not an image; the server of the download probably sent a page"
     if what is not None and "pointer" in what:
         return f"{what}, not the image itself; fetch it with `git lfs pull`"
     if what is not None:
@@ -267,8 +267,8 @@ def _what_is_in(path: Path) -> str:
     if text.startswith((b"<?xml", b"<svg", b"{", b"[")):
         return "is a text file (XML or JSON), not an image"
     return (
-        f"is in no image format known here (it begins with {head[:8].hex(' ')}); "
-        f"known are {', '.join(FORMATS)}"
+        f"has an unknown image format (it begins with {head[:8].hex(' ')}); known formats: "
+        f"{', '.join(FORMATS)}"
     )
 
 

@@ -46,9 +46,9 @@ def _look(path: Path, *, pixels: bool) -> Seen:
         return "truncated: no end marker" if jpeg and not _ends(path) else size
     except BenchError as error:
         text = str(error).removeprefix(f"{path} ").rstrip(".")
-        if "image format known here" in text or "not an image" in text:
+        if "unknown image format" in text or "not an image" in text:
             with path.open("rb") as file:
-                return f"no image: begins with {file.read(4).hex(' ')}"
+                return f"not an image: begins with {file.read(4).hex(' ')}"
         return f"truncated: {text}" if "truncated" in text else f"cannot be decoded: {text}"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
@@ -64,6 +64,6 @@ def _ends(path: Path) -> bool:
 
 
 def is_web_page(path: Path) -> bool:
-    """Tell whether a file is HTML: a login or an apology instead of what was wanted."""
+    """Return whether a file is HTML: a login or an error page instead of the image."""
     with path.open("rb") as file:
         return WEB_PAGE.match(file.read(4096)) is not None

@@ -56,17 +56,17 @@ def _covered(
         cell = min(step, size - low)
         last = min(math.floor(high), size - 1)
         first = min(math.ceil(low), last)
-        one = [(first - 1, (first - low) / cell)] if first - low > 1e-3 else []
-        one += [(place, 1.0 / cell) for place in range(first, last)]
+        weights = [(first - 1, (first - low) / cell)] if first - low > 1e-3 else []
+        weights += [(place, 1.0 / cell) for place in range(first, last)]
         if high - last > 1e-3:
-            one.append((last, min(high - last, 1.0, cell) / cell))
-        taps.append(one)
-    most = max(len(one) for one in taps)
-    padded = [one + [(0, 0.0)] * (most - len(one)) for one in taps]
+            weights.append((last, min(high - last, 1.0, cell) / cell))
+        taps.append(weights)
+    most = max(len(weights) for weights in taps)
+    padded = [weights + [(0, 0.0)] * (most - len(weights)) for weights in taps]
     return [
         (
-            np.array([one[tap][0] for one in padded]),
-            np.array([one[tap][1] for one in padded], np.float32),
+            np.array([weights[tap][0] for weights in padded]),
+            np.array([weights[tap][1] for weights in padded], np.float32),
         )
         for tap in range(most)
     ]

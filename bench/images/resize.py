@@ -10,8 +10,8 @@
                                             even
     centre-crop:HxW                         the middle; the edge above is rounded half to even
 
-Height stands before width. A rule joined behind another is multiple-of-N or centre-crop. What the
-rules say of 8-bit pixels is done here; what of floats, in `bench.describe.resample`.
+Height stands before width. A rule joined behind another is multiple-of-N or centre-crop. Rules on
+8-bit pixels are applied here; rules on floats in `bench.describe.resample`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Step:
         if self.to in ("exact", "crop"):
             if self.to == "crop" and (before[0] < self.height or before[1] < self.width):
                 raise TooSmallError(
-                    f"{before[1]} x {before[0]} pixels are less than the centre crop of "
+                    f"{before[1]} x {before[0]} pixels are smaller than the centre crop of "
                     f"{self.width} x {self.height}"
                 )
             return self.height, self.width
@@ -67,8 +67,8 @@ class Step:
                    round(before[1] / self.height) * self.height)  # fmt: skip
             if min(new) < 1:
                 raise TooSmallError(
-                    f"{before[1]} x {before[0]} pixels have a side nearer to 0 than to a multiple "
-                    f"of {self.height}"
+                    f"{before[1]} x {before[0]} pixels: a side would be rounded to 0, not to a "
+                    f"multiple of {self.height}"
                 )
             return new
         side = min(before) if self.to == "shorter" else max(before)
@@ -87,16 +87,16 @@ def parse(text: str) -> tuple[Step, ...]:
     parts = [part for part in text.split("+") if part != NATIVE]
     steps = tuple(_step(part, text) for part in parts)
     if len(steps) > 2 or (len(steps) == 2 and steps[1].to not in SECOND):
-        raise _wrong(text, "two rules are joined where the second is multiple-of-N or centre-crop")
+        raise _wrong(text, "the second of two rules must be multiple-of-N or centre-crop")
     if len(steps) == 2 and steps[0].to == steps[1].to:
-        raise _wrong(text, "the second rule does what the first does")
+        raise _wrong(text, "the second rule repeats the first")
     if len(steps) == 2 and steps[0].to == "crop":
-        raise _wrong(text, "a centre crop is the last rule")
+        raise _wrong(text, "a centre crop must be the last rule")
     return steps
 
 
 def canonical(text: str) -> str:
-    """Return a rule without parts that do nothing; refuse what is none.
+    """Return a rule without parts that do nothing; refuse others.
 
     >>> canonical("native+multiple-of-14"), canonical("native")
     ('multiple-of-14', 'native')
@@ -171,7 +171,7 @@ def _step(part: str, text: str) -> Step:
         return Step("crop", height, width)
     pillow = name.startswith("pillow-")
     if not exact and not pillow:
-        raise _wrong(text, f"{name} takes HxW; for one side there are shorter:S and longer:S")
+        raise _wrong(text, f"{name} needs HxW; for one side use shorter:S or longer:S")
     return Step(
         "exact" if exact else "shorter",
         height,
@@ -184,16 +184,16 @@ def _step(part: str, text: str) -> Step:
 
 def _side(text: str, rule: str) -> int:
     if not 1 <= int(text) <= LARGEST:
-        raise _wrong(rule, f"a side is 1 to {LARGEST} pixels")
+        raise _wrong(rule, f"a side must be 1 to {LARGEST} pixels")
     return int(text)
 
 
 def _wrong(text: str, why: str) -> BenchError:
-    return BenchError(f"{text!r} is no rule of resizing: {why}.")
+    return BenchError(f"{text!r} is not a resizing rule: {why}.")
 
 
 def words(text: str) -> str:
-    """Return a rule in words, sizes as height x width.
+    """Return a rule as text, sizes as height x width.
 
     >>> words("pillow-bilinear:322x322"), words("shorter:512+multiple-of-14")
     ('Pillow bilinear to 322 x 322', 'shorter side to 512, then both sides to multiples of 14')

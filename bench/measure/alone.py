@@ -33,7 +33,7 @@ from bench.types import Image, LocalRule, Preprocess
 START = "from bench.measure.alone import main; main()"
 MOST_S = 1800.0  # loading and three descriptors; who needs longer is not measured
 RUNS = 2
-RESET = 1.02  # the peak that was set back is at most so many times what is held
+RESET = 1.02  # a reset peak is at most so many times the memory in use
 
 Local = Literal["none", "too", "only"]
 Memory = dict[str, dict[str, int] | None]
@@ -66,7 +66,7 @@ def asked(
     *,
     local: Local = "none",
 ) -> Asked:
-    """Return what is asked about a method that this process has loaded."""
+    """Return the requested figures of a method that this process has loaded."""
     threads = torch.get_num_threads()
     return Asked(text, weights, loaded.device, loaded.settings, loaded.rule, folder, image,
                  threads, local)  # fmt: skip
@@ -105,11 +105,11 @@ def main() -> None:
     """Measure what standard input asks for, and print JSON."""
     with os.fdopen(os.dup(1), "w", encoding="ascii") as out:
         os.dup2(2, 1)  # a plug-in may print
-        given = json.load(sys.stdin)
-        rule = contract.preprocess(given.pop("rule"), given["method"])
-        settings, image = Settings(**given.pop("settings")), _image(given.pop("image"))
-        folder = Path(given.pop("folder"))
-        of = Asked(**given, settings=settings, rule=rule, folder=folder, image=image)
+        request = json.load(sys.stdin)
+        rule = contract.preprocess(request.pop("rule"), request["method"])
+        settings, image = Settings(**request.pop("settings")), _image(request.pop("image"))
+        folder = Path(request.pop("folder"))
+        of = Asked(**request, settings=settings, rule=rule, folder=folder, image=image)
         torch.set_num_threads(of.threads)
         memory.in_pages_of_their_own()
         out.write(json.dumps(_measured(of)))
@@ -138,22 +138,22 @@ def _parts(empty: int, loaded: int, most: int) -> dict[str, int]:
 
 
 def _once(of: Asked) -> tuple[dict[str, int], memory.Memory]:
-    """Load and describe; return what is held once one image is described, and the peaks after.
+    """Load and describe; return the memory in use after one image, and the later peaks.
 
-    The peak is None where the system does not set it back.
+    The peak is None if the system cannot reset it.
     """
     loaded = loading.load(
         of.method, of.weights, of.device, of.settings, lambda _own, _method: of.rule
     )
     rule = methods.local_of(loaded.method, loaded.info) if of.local != "none" else None
     _describe(loaded, of, rule)  # the libraries keep weights in the order they like
-    held = _held(of.device)
+    allocated = _held(of.device)
     memory.reset_peaks(of.device)
     reset = memory.peak_resident_bytes() <= RESET * memory.held_bytes("cpu")
     for _ in range(RUNS):
         _describe(loaded, of, rule)
     most = memory.peaks(of.device)
-    return held, most if reset else {**most, "resident_bytes": None}
+    return allocated, most if reset else {**most, "resident_bytes": None}
 
 
 def _describe(loaded: engine.Loaded, of: Asked, rule: LocalRule | None) -> None:
@@ -165,12 +165,12 @@ def _describe(loaded: engine.Loaded, of: Asked, rule: LocalRule | None) -> None:
 
 
 def _held(device: str) -> dict[str, int]:
-    """Return the bytes that are held now, resident and on the device, without what was freed."""
+    """Return the bytes in use, resident and on the device, without freed memory."""
     gc.collect()
     memory.give_back()
     return {"cpu": memory.held_bytes("cpu"), device: memory.held_bytes(device)}
 
 
-def _image(given: dict[str, Any]) -> Image:
-    box = given.pop("box")
-    return Image(**given, box=None if box is None else tuple(box))
+def _image(request: dict[str, Any]) -> Image:
+    box = request.pop("box")
+    return Image(**request, box=None if box is None else tuple(box))

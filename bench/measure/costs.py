@@ -1,4 +1,4 @@
-"""What a record says of costs besides scores: its sections `timing.search` and `memory`."""
+"""The costs in a record: its sections `timing.search` and `memory`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def add(  # noqa: PLR0913, PLR0917
     rows, kept = count_rows(parts), content["memory"]
     if measure != "none":
         if index is None:
-            said = earlier.of_search(
+            timed = earlier.of_search(
                 parts, queries, depth, memory_bytes, device, measure,
                 lambda: searching(
                     _exact(parts, depth, memory_bytes, device), queries, timing.EFFORTS[measure]
@@ -56,7 +56,7 @@ def add(  # noqa: PLR0913, PLR0917
             )  # fmt: skip
         else:
             times = timing.summarise(timing.in_blocks(index.query_ms))
-            said = {"queries": len(index.query_ms), "warm_up": 0, "ms_per_query": times}
+            timed = {"queries": len(index.query_ms), "warm_up": 0, "ms_per_query": times}
         at = earlier.recalled(
             _about_sizes(parts[0], depth, memory_bytes, kind), device, measure,
             lambda: _at_sizes(parts[0], queries, (depth, memory_bytes, device), measure, kind),
@@ -67,7 +67,7 @@ def add(  # noqa: PLR0913, PLR0917
             "rows": rows,
             "dim": parts[0].shape[1],
             "shortlist": min(depth, rows),
-            **said,
+            **timed,
             "at": at["at"],
         }
     total = peaks(device) if measured is None else measured.peaks.total()
@@ -132,7 +132,7 @@ def _at_sizes(
 
     with Progress("measure search of drawn rows", None, brief=True):
         at = sizes.measure(part, asked, measure, build)
-    signs = {sign for one in at for sign in one.get("busy", ())}
+    signs = {sign for measured in at for sign in measured.get("busy", ())}
     return {"at": at, "busy": sorted(signs)}
 
 

@@ -92,8 +92,8 @@ def recalled(
 ) -> dict[str, Any]:
     """Return figures that were measured earlier, with the day, `measured`; else those of `fresh`.
 
-    What was measured while the machine was busy is not kept, so the next run measures again;
-    `timed` gives the part that says so.
+    Figures of a busy machine are not stored, so the next run measures again; `timed` returns the
+    part with the signs of load.
     """
     about = {**about, **_here(device)}
     fact = None if how == "latency" else remembered.read(KIND, about)

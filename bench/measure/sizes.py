@@ -25,7 +25,7 @@ from bench.types import Measure
 SIZES = (10_000, 100_000, 1_000_000)
 BUDGET_S: dict[Measure, float] = {"sample": 20.0, "latency": 120.0}  # of one size
 MEMORY_SHARE = 0.5  # of the free memory, that rows may take
-BLOCK, FEW = 10_000, 64  # rows drawn at a time; of fewer dimensions every block is drawn anew
+BLOCK, FEW = 10_000, 64  # rows drawn at a time; of fewer dimensions every block is drawn again
 SEED = 0
 
 Ask = Callable[[NDArray[np.float64]], object]

@@ -17,7 +17,7 @@ from bench.system.memory import Memory, Peaks
 
 RUNS = 3
 LARGEST = 1024
-LARGEST_UNKNOWN = 32  # where nobody says how much memory is free
+LARGEST_UNKNOWN = 32  # if the free memory is unknown
 GAIN = 1.02  # a batch is better where it gives so many times the images per second
 MEMORY_SHARE = 0.5  # of the free memory, that a batch may be expected to take
 
@@ -29,13 +29,13 @@ def measure(
     batch_1_ms: float,
     peaks: Peaks,
 ) -> tuple[dict[str, Any], Memory | None]:
-    """Return images/s of every batch tried, which is best and why no more; and the best's memory.
+    """Return images/s of every batch tried, the best, why none was larger, and the best's memory.
 
     A batch is copies of one image, from decoded pixels to descriptors on the host: uploading and
     resizing are inside, decoding is not. Its time is the median of 3 runs after one of warm-up;
-    that of batch 1 is `batch_1_ms`, p50 of the latency. The next batch is twice as large, unless
-    it would take more time or memory than there is, or two in a row were not 2 % better than the
-    best. The memory is None where batch 1 is the best.
+    that of batch 1 is `batch_1_ms`, p50 of the latency. The next batch is twice as large, unless it
+    would take more time or memory than there is, or two in a row were not 2 % better than the best.
+    The memory is None if batch 1 is the best.
     """
     per_s = {1: 1e3 / batch_1_ms}
     best, best_memory = 1, None

@@ -1,4 +1,4 @@
-"""What is said of repeated timings: p50, p95, and how far p50 moves when it is measured again.
+"""Statistics of repeated timings: p50, p95, and how far p50 moves when it is measured again.
 
 Times are taken in rounds, one after the other, and every round times the same things. So what
 differs between the p50s of the rounds is the machine, and its spread can be stated.
@@ -40,7 +40,7 @@ class Effort:
     round_s: float
 
 
-# What is timed is odd in number: the median is then the time of the image of median size.
+# The number of timed items is odd: the median is then the time of the image of median size.
 EFFORTS: dict[Measure, Effort] = {
     "sample": Effort(things=9, rounds=10, budget_s=8.0, round_s=0.1),
     "latency": Effort(things=27, rounds=20, budget_s=120.0, round_s=0.5),

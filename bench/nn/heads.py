@@ -1,4 +1,4 @@
-"""Heads: what turns descriptors into a loss over classes; part of what is trained, not of weights.
+"""Heads turn descriptors into a loss over classes; they are trained, but not part of weights.
 
 Class weights are float32 and whole on every process. With their gradient, the optimiser's momentum,
 and the unit rows of a step with theirs, they take `bytes_needed`: for the 81,313 classes of

@@ -100,12 +100,12 @@ def matching(first: Tensor, second: Tensor, close: Tensor, temperature: float) -
 
 
 def check_labels(labels: Tensor, classes: int) -> None:
-    """Refuse a label that is no class."""
+    """Refuse a label outside the classes."""
     if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
         wrong = labels[(labels < 0) | (labels >= classes)][0]
         raise BenchError(
-            f"a label is {int(wrong)}, and the {classes} classes are numbered from 0 to "
-            f"{classes - 1}; count the classes of the photographs again."
+            f"a label is {int(wrong)}, but the {classes} classes are numbered from 0 to "
+            f"{classes - 1}; check the number of classes."
         )
 
 

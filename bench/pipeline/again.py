@@ -44,8 +44,8 @@ def faults(path: Path, options: Options, own: str | None = None) -> list[str]:
     def refuse(job: extract.Job, _progress: Progress) -> tuple[int, list[str]]:
         if job.images:
             raise BenchError(
-                f"{job.images} images of {job.phase} are not in the store; make them with "
-                f"{content['command']!r}."
+                f"descriptors of {job.images} images of {job.phase} are not stored; compute them "
+                f"with {content['command']!r}."
             )
         return 0, []
 
@@ -56,12 +56,12 @@ def faults(path: Path, options: Options, own: str | None = None) -> list[str]:
     searched = planned.card | counted(walked, asked.ground.absent, planned.options)
     fresh = missing.on_card(searched, asked.ground.absent)
     if card.card_id(fresh) != content["card_id"]:
-        return [f"its card is {content['card_id'][:8]}, and its command gives {card.short(fresh)}"]
+        return [f"its card is {content['card_id'][:8]}, but its command gives {card.short(fresh)}"]
     stored = record.read_arrays(path, content)
     stored.pop(blocks.ARRAY, None)  # of scores and lists, which `verify` looks at
     again = arrays_of(walked, planned.dataset, planned.chain)
     return [
-        f"{name} is not what the stored descriptors give"
+        f"{name} differs from that of the stored descriptors"
         for name in sorted(stored.keys() | again.keys())
         if name not in stored
         or name not in again
@@ -83,7 +83,10 @@ def _plan(content: Mapping[str, Any], options: Options, own: str | None, where: 
     for entry in replay.entries(content["card"]):
         stage = stages.known(entry)
         if stage is None:
-            raise BenchError(f"the stage {entry['stage']!r} of the card is not known here.")
+            raise BenchError(
+                f"the stage {entry['stage']!r} of the card is not installed; install the package "
+                "or give the file that provides it."
+            )
         for need in stage.needs():
             if need.method is not None:
                 plugins.known(methods.KIND, need.method)

@@ -25,7 +25,7 @@ from bench.pipeline.order import ordered
 from bench.pipeline.score import Scored, Taken, check_search, scored, searched_as
 from bench.pipeline.similarity import Similarity
 from bench.pipeline.space import How
-from bench.pipeline.walk import Given, Walked, walk
+from bench.pipeline.walk import Inputs, Walked, walk
 from bench.scoring import card
 from bench.stage import Facts, Need
 from bench.store import matrix, room, shards
@@ -62,7 +62,7 @@ def read(path: Path, part: Part) -> Matrix:
     if path.suffix not in readers:
         raise BenchError(f"{path}: descriptors are read from {', '.join(readers)} files.")
     if not path.is_file():
-        raise BenchError(f"there is no file {path}.")
+        raise BenchError(f"the file {path} does not exist; check the path.")
     try:
         return readers[path.suffix](path, part)
     except BenchError:
@@ -80,7 +80,7 @@ def check_dim(parts: Sequence[Matrix]) -> None:
     for other in parts[1:]:
         if other.shape[1] != first.shape[1]:
             raise BenchError(
-                f"{other.label} has {other.shape[1]} numbers per row, but {first.label} has "
+                f"{other.label} has {other.shape[1]} dimensions, but {first.label} has "
                 f"{first.shape[1]}; all descriptors must come from the same method."
             )
 
@@ -125,7 +125,7 @@ def _mat(path: Path, part: Part) -> Matrix:
     variables: dict[str, Any] = scipy.io.loadmat(path, variable_names=[key])
     if key not in variables:
         names = ", ".join(name for name, _, _ in scipy.io.whosmat(path))
-        raise BenchError(f"{path} has no variable {key}, which holds the {part}; it has {names}.")
+        raise BenchError(f"{path} lacks the variable {key} with the {part}; it has {names}.")
     columns: NDArray[Any] = np.asarray(variables[key])
     rows = similarity.numbers(np.ascontiguousarray(columns.T), str(path))
     return from_array(rows, f"{path} ({key}, columns as rows)", whole=True)
@@ -152,7 +152,7 @@ def score_brought(
     for line in copies.lines(copies.queries_in_database(dataset, {}))[0]:
         note(f"{dataset.name}: {line}")
     if export_to is not None and (export_to.is_dir() or export_to.suffix != ".npz"):
-        raise BenchError(f"--export {export_to}: it is the path of an .npz file.")
+        raise BenchError(f"--export {export_to}: give the path of an .npz file.")
     rows = Brought(
         read(database, "database"),
         read(queries, "queries"),
@@ -172,7 +172,7 @@ def score_brought(
 
 @dataclass(frozen=True)
 class Comparison:
-    """How rows are compared, where lists are written (`export`), and what is stated (`facts`)."""
+    """The similarity of rows, the file for lists (`export`), and the stated facts (`facts`)."""
 
     similarity: Similarity = "dot"
     export: Path | None = None
@@ -184,8 +184,8 @@ def _say_lengths(parts: Sequence[Matrix]) -> None:
     least, most = similarity.norms(parts)
     if max(abs(least - 1), abs(most - 1)) >= UNIT_NORM_TOLERANCE:
         note(
-            f"the rows have lengths from {least:.4g} to {most:.4g} and are ranked by dot product; "
-            "--similarity cosine or euclidean compares them otherwise"
+            f"the rows have norms from {least:.4g} to {most:.4g} and are ranked by dot product; "
+            "use --similarity cosine or euclidean if the method was trained for that"
         )
 
 
@@ -232,13 +232,15 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
         options.stages or (options.compression, options.search) != ("none", "exact")
     ):
         raise BenchError(
-            "--similarity euclidean goes with the exact search of uncompressed rows alone; leave "
-            "--stage, --compression and --search out, or use cosine."
+            "--similarity euclidean needs the exact search of uncompressed rows; remove --stage, "
+            "--compression and --search, or use cosine."
         )
     rows = rows.compared(dataset)
     options, searched = with_codes(options), rows.searched
     if options.local is not None:
-        raise BenchError("--local names a method that describes images; it is for `run`.")
+        raise BenchError(
+            "--local needs images, which `evaluate` does not read; use `run`, or remove --local."
+        )
     n_rows = matrix.count_rows(searched)
     chain = chain_of(options, [stages.parse(text) for text in options.stages])
     supplied = {need: _supply(need, rows, dataset) for need in needs_of(chain.stages)}
@@ -247,7 +249,7 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
     stage_costs.check(chain, force=options.force)
     searching = searched_as(options, chain.dim(dim), n_rows, kind)
     device = None if options.device in (None, "cpu") else machine.pick_device(options.device)
-    asked = Given(Ground(dataset, n_rows), supplied=supplied)
+    asked = Inputs(Ground(dataset, n_rows), supplied=supplied)
     with shards.in_use():
         how = How(options.memory_budget_mib << 20, device)
         walked = walk(Lists(searched, [rows.queries]), asked, chain, how)
@@ -276,7 +278,7 @@ def _supply(need: Need, brought: Brought, data: Dataset) -> Lists:
     database, queries = brought.searched, brought.queries
     if need.method is not None or need.source is None:
         raise BenchError(
-            f"a stage needs descriptors by {need.method}, and `evaluate` takes files: write "
+            f"a stage needs descriptors of {need.method}, but `evaluate` reads files: write "
             "DATABASE.npy+QUERIES.npy in place of the method."
         )
     if need.role == "fit":
@@ -285,13 +287,13 @@ def _supply(need: Need, brought: Brought, data: Dataset) -> Lists:
         return Lists([rows], pairs=_pairs(Path(need.source)) if "pairs" in need.lists else None)
     if "+" not in need.source:
         raise BenchError(
-            f"what is learned on {need.source} would need the other method's descriptors of its "
-            "images, as --stage fuse comes before; name fuse behind it."
+            f"learning on {need.source} after --stage fuse would need the other method's "
+            "descriptors of its images; put fuse after the learned stage."
         )
     paths = [Path(name) for name in need.source.split("+")]
     if len(paths) != len(database) + 1:
         raise BenchError(
-            f"{need.source} names {len(paths)} files, and the rows of the other method need "
+            f"{need.source} names {len(paths)} files, but the rows of the other method need "
             f"{len(database) + 1}: database, queries{', distractors' * (len(database) > 1)}."
         )
     asked = read(paths[1], "queries")
@@ -301,8 +303,8 @@ def _supply(need: Need, brought: Brought, data: Dataset) -> Lists:
     for mine, other in zip([*database, queries], [*kept, asked], strict=True):
         if mine.shape[0] != other.shape[0]:
             raise BenchError(
-                f"{other.label} has {other.shape[0]} rows, and {mine.label} has {mine.shape[0]}; "
-                "both must be of the same images in the same order."
+                f"{other.label} has {other.shape[0]} rows, but {mine.label} has {mine.shape[0]}; "
+                "both must describe the same images in the same order."
             )
     return Lists(kept, [asked])
 
@@ -316,18 +318,20 @@ def _pairs(path: Path) -> Rows:
             rows = len(packed["vectors"]) if "vectors" in packed else 0
     if pairs is None or pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
         raise BenchError(
-            f"{path} has no pairs of matching rows: it must be an .npz with `vectors` (n, dim) and "
-            "`pairs` (m, 2), whole numbers of rows."
+            f"{path} lacks pairs of matching rows: it must be an .npz with `vectors` (n, dim) "
+            "and `pairs` (m, 2), integer row numbers."
         )
     if len(pairs) == 0 or pairs.min() < 0 or pairs.max() >= rows:
-        raise BenchError(f"the pairs of {path} must number its {rows} rows, and be one or more.")
+        raise BenchError(
+            f"the pairs of {path} must be row numbers below {rows}, and at least one pair."
+        )
     return np.asarray(pairs, dtype=np.int64)
 
 
 def _facts(need: Need, lists: Lists, brought: Brought) -> Facts:
     """Return what is known of a need; the card says the content of the files, not their names.
 
-    What is learned on a row that is evaluated is learned on what is evaluated.
+    Training on a single evaluated row counts as training on evaluated data.
     """
     content = [matrix.content_sha256(part) for part in (*lists.database, *lists.queries)]
     rows, dim = matrix.count_rows(lists.database), lists.database[0].shape[1]
@@ -350,7 +354,7 @@ def check_label(label: str) -> str:
     """Return a label that can name a folder, or refuse it."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", label):
         raise BenchError(
-            f"--name {label!r} may hold letters, digits, '.', '_', '+' and '-', and must begin "
-            "with a letter or digit."
+            f"--name {label!r}: use letters, digits, '.', '_', '+' and '-', and begin with a "
+            "letter or digit."
         )
     return label

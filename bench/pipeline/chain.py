@@ -27,8 +27,8 @@ from bench.types import Dataset
 class Chain:
     """Stages in order of application; codes and an index between those on rows and on lists.
 
-    `depth` is the length of the lists; `force` makes anew what is kept of rows and codes. `costs`
-    are those of the stages, once they are fitted to a data set.
+    `depth` is the length of the lists; `force` recomputes stored rows and codes. `costs` are those
+    of the stages, once they are fitted to a data set.
     """
 
     compression: Compression | None = None
@@ -86,8 +86,8 @@ class Chain:
         for stage in self.stages:
             if stage.place == "rows" and any(before.place == "list" for before in fitted):
                 raise BenchError(
-                    f"--stage {stage.name} changes descriptors, before the search, and "
-                    f"{fitted[-1].name} changes lists, after it; name {stage.name} first."
+                    f"--stage {stage.name} changes descriptors, before the search, but "
+                    f"{fitted[-1].name} changes lists, after it; put {stage.name} first."
                 )
             facts_of = _facts(stage, shape, facts or {})
             with stages.own_code(stage):
@@ -112,9 +112,8 @@ class Chain:
             names = [stage.name for stage in self.lists[place : place + 1]]
             what = names[0].replace("rerank", "re-ranking") if names else "suppression"
             raise BenchError(
-                f"{what} needs lists of {wanted} images, and those of the index have {length}; "
-                "look into more lists (nprobe), or ask for a longer list (k) or a shorter "
-                "--shortlist."
+                f"{what} needs lists of {wanted} images, but those of the index have {length}; "
+                "search more cells (nprobe), or use a longer list (k) or a shorter --shortlist."
             )
 
     def coded(self, lists: Lists) -> tuple[Lists, dict[str, float]]:
@@ -134,7 +133,7 @@ class Chain:
         return coded, {f"compress to {choice.name}": time.perf_counter() - start}
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return what a card says of the stages."""
+        """Return the entries of a card for the stages."""
         return [entry_of(stage) for stage in self.stages]
 
 
@@ -167,10 +166,10 @@ def _facts(stage: Stage, shape: Shape, facts: Mapping[Need, Facts]) -> tuple[Fac
 
 
 def entry_of(stage: Stage) -> dict[str, Any]:
-    """Return what a card says of a stage, with what it uses besides a query and its rows.
+    """Return the entries of a card for a stage, with what it uses besides a query and its rows.
 
-    The rule of candidates says it of verification. Of a stage that is none of ours the card has the
-    hash of its file.
+    The rule of candidates says it of verification. For a stage of the user, the card has the hash
+    of its file.
     """
     entry = dict(stage.entry())
     if stage.uses and "candidates" not in entry:
@@ -187,14 +186,14 @@ def with_codes(options: Options) -> Options:
         return options
     (place, *more), text = codes, options.stages[codes[0]]
     if more or options.compression != "none":
-        raise BenchError(f"--stage {text}: rows are compressed once; name one compression.")
+        raise BenchError(f"--stage {text}: rows can be compressed only once; name one compression.")
     if text != names[place]:
         raise BenchError(f"--stage {text}: {names[place]} has no options.")
     before, after = set(names[:place]), set(names[place + 1 :])
     if before & stages.ON_LISTS.keys() or after & stages.ON_ROWS.keys():
         raise BenchError(
-            f"--stage {text} compresses what is searched: name it behind the stages on descriptors "
-            "and before those on lists."
+            f"--stage {text} compresses the searched rows: put it after the stages on "
+            "descriptors and before those on lists."
         )
     left = (*options.stages[:place], *options.stages[place + 1 :])
     return replace(options, stages=left, compression=text)

@@ -44,7 +44,7 @@ def check(
     pair: Callable[[], tuple[engine.Loaded, engine.Loaded]],
     plain: Callable[[], engine.Loaded],
 ) -> Iterator[Finding]:
-    """Yield a finding per promise: "ok", "FAILS", or "note" for what is measured and not judged.
+    """Yield a finding per rule of the contract: "ok", "FAILS", or "note" without a limit.
 
     `pair` loads the method in float32 and in bfloat16, `plain` without making its network fast.
     """
@@ -58,7 +58,7 @@ def check(
     norms = np.linalg.norm(together.astype(np.float64), axis=1)
     yield _judged("rows have unit norm", float(np.abs(norms - 1).max()), 1e-5)
     yield _same("run twice", together, engine.describe(loaded, sample))
-    alone = np.concatenate([engine.describe(loaded, [one]) for one in sample])
+    alone = np.concatenate([engine.describe(loaded, [image]) for image in sample])
     yield _same(f"batch of 1 = batch of {SAMPLES}", together, alone)
     order = np.random.default_rng(0).permutation(SAMPLES)
     shuffled = engine.describe(loaded, [sample[i] for i in order])
@@ -90,7 +90,7 @@ def _sample(dataset: Dataset, loaded: engine.Loaded) -> list[Pixels]:
         shape = engine.seen(loaded.rule, (chosen[0].shape[0], chosen[0].shape[1]))
         if (why := engine.refusal(loaded, shape)) is None:
             return chosen
-    raise BenchError(f"the method takes none of the usual sizes: an image {why}.")
+    raise BenchError(f"the method accepts none of the usual sizes: an image {why}.")
 
 
 def _judged(what: str, off: float, tolerance: float) -> Finding:
@@ -98,8 +98,8 @@ def _judged(what: str, off: float, tolerance: float) -> Finding:
     return ("ok", text) if off <= tolerance else ("FAILS", f"{text}, allowed {tolerance:g}")
 
 
-def _same(what: str, one: NDArray[np.float32], other: NDArray[np.float32]) -> Finding:
-    return _judged(what, float(np.abs(one - other).max()), BATCH_TOLERANCE)
+def _same(what: str, rows: NDArray[np.float32], other: NDArray[np.float32]) -> Finding:
+    return _judged(what, float(np.abs(rows - other).max()), BATCH_TOLERANCE)
 
 
 def _accurate(loaded: engine.Loaded, plain: engine.Loaded, sample: list[Pixels]) -> Finding:
@@ -107,7 +107,7 @@ def _accurate(loaded: engine.Loaded, plain: engine.Loaded, sample: list[Pixels])
     try:
         found = accuracy.measure(plain, loaded, sample)
     except (BenchError, *fusion.FAULTS) as error:
-        return "note", f"the network cannot be compared with float64: {error}"
+        return "note", f"no comparison with float64: {error}"
     return judged_accuracy(found, machine.describe(loaded.device)["device_name"])
 
 
@@ -135,8 +135,11 @@ def _input_kept(loaded: engine.Loaded, sample: list[Pixels]) -> Finding:
     with torch.inference_mode():
         loaded.method.describe(batch)
     if torch.equal(batch, before):
-        return "ok", "describe leaves its input as it was"
-    return "FAILS", "describe changes its input; work on a copy, other scales need it"
+        return "ok", "describe does not modify its input"
+    return (
+        "FAILS",
+        "describe modifies its input; work on a copy, because other scales use the same input",
+    )
 
 
 def _odd_images(loaded: engine.Loaded) -> Iterator[Finding]:
@@ -156,7 +159,7 @@ def _odd_images(loaded: engine.Loaded) -> Iterator[Finding]:
                 yield ("note" if small else "FAILS"), f"{name} is refused: {text}"
                 continue
             fine = bool(np.isfinite(rows).all())
-            yield ("ok", f"{name}") if fine else ("FAILS", f"{name} gives NaN or infinity")
+            yield ("ok", f"{name}") if fine else ("FAILS", f"{name} returns NaN or infinity")
 
 
 def write_odd_images(folder: Path) -> list[tuple[str, bool]]:

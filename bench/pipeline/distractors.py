@@ -40,14 +40,15 @@ def load(names: Sequence[str], dataset: Dataset, limit: int | None) -> tuple[Dat
             if place in seen:
                 raise BenchError(
                     f"{file} of the distractors {added.name} is the same file as one of "
-                    f"{seen[place]}; distractors must be other images, as each counts as wrong."
+                    f"{seen[place]}; distractors must be different images, because each counts "
+                    "as wrong; remove it from the list."
                 )
         seen |= dict.fromkeys(places(added), f"the distractors {added.name}")
     return tuple(sets)
 
 
 def check_copies(added: Dataset, dataset: Dataset, prints: copies.Prints) -> None:
-    """Refuse copies of queries and labelled images; say of other copies that they are there.
+    """Refuse copies of queries and labelled images; report other copies.
 
     `prints` are the hashes of the files of `dataset`.
     """
@@ -56,8 +57,8 @@ def check_copies(added: Dataset, dataset: Dataset, prints: copies.Prints) -> Non
         named = first_few([f"{file} is {other}" for file, other in wrong])
         raise BenchError(
             f"{len(wrong)} of the distractors {added.name} have the content of a query or of a "
-            f"labelled image of {dataset.name}: {named}; distractors must be other images, as each "
-            "counts as wrong. Take them out of the list."
+            f"labelled image of {dataset.name}: {named}; distractors must be different images, "
+            "because each counts as wrong; remove them from the list."
         )
     if idle:
         named = first_few([f"{file} is {other}" for file, other in idle])

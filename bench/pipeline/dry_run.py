@@ -27,18 +27,18 @@ def describe_plan(planned: Plan, forecast: Forecast | None = None) -> list[str]:
     info, out = loaded.info, []
     out.append(f"method: {info.name}.{info.variant} ({info.dim}-d), {info.weights['source']}")
     if dataset.absent is not None:
-        gone = "{} database images and {} queries are not here".format(*dataset.absent)
-        out.append(f"partial: {gone}, and are left out")
+        gone = "{} database images and {} queries are absent".format(*dataset.absent)
+        out.append(f"partial: {gone}, and are skipped")
     out.append(f"data set: {dataset.name} ({dataset.variant}), {dataset.folder}")
     all_jobs = [
         *jobs(planned),
-        *(job for one in planned.needed for job in needs.jobs(one, planned.options)),
+        *(job for need in planned.needed for job in needs.jobs(need, planned.options)),
     ]
     for job in all_jobs:
         size = room.size(len(job.work.listed.images) * job.work.store.dim * 4)
         out.append(
             f"{job.phase.removeprefix('describe ')}: {len(job.work.listed.images)} images, "
-            f"{job.images} to describe, {size} in the store"
+            f"{job.images} to describe, {size} stored"
         )
     if "rerank" in planned.card:
         out.append(f"re-ranking: {sentence('candidates_rule', planned.card)}")

@@ -56,7 +56,7 @@ def _rows(name: str, lists: Lists) -> dict[str, NDArray[Any]]:
     count = count_rows(lists.database)
     if 4 * count * lists.database[0].shape[1] <= MOST_BYTES:
         return out | {f"{name}_database": _whole(lists.database)}
-    text = f"--export leaves out {name}_database: its {count} rows take more than 1 GiB"
+    text = f"--export skips {name}_database: its {count} rows take more than 1 GiB"
     note(text)
     return out
 

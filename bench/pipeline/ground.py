@@ -1,4 +1,4 @@
-"""What is asked of a search: labels and areas without missing images; and these put back."""
+"""Labels and areas of a search without missing images, and the restoration of these."""
 
 from __future__ import annotations
 

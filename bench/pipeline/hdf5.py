@@ -31,8 +31,8 @@ def read(path: Path, names: Sequence[str]) -> Named:
         import h5py
     except ImportError:
         raise BenchError(
-            f"{path}: HDF5 is read by the package h5py, which is not installed: "
-            "pip install 'retrieval-bench[hdf5]', or pip install h5py."
+            f"{path}: reading HDF5 needs the package h5py, which is not installed: pip install "
+            "'retrieval-bench[hdf5]', or pip install h5py."
         ) from None
     with h5py.File(path, "r") as file:
         found: dict[str, Any] = {}
@@ -44,9 +44,9 @@ def read(path: Path, names: Sequence[str]) -> Named:
         file.visititems(keep)  # neither soft nor external links
         _check(found, path)
         ids = found.pop("ids", None)
-        one = _matrix(found, names)
-        if one is not None:
-            return one[()], None if ids is None else tuple(ids.asstr()[()].ravel().tolist())
+        matrix = _matrix(found, names)
+        if matrix is not None:
+            return matrix[()], None if ids is None else tuple(ids.asstr()[()].ravel().tolist())
         of_image = _by_image(found, path)
         rows = [np.asarray(item[()]).ravel() for item in of_image.values()]
         return np.stack(rows), tuple(of_image)
@@ -56,14 +56,16 @@ def _check(found: Mapping[str, Any], path: Path) -> None:
     """Refuse what is in other files, and more items than the file can hold."""
     for name, item in found.items():
         if item.is_virtual or item.external:
-            raise BenchError(f"{path}: {name} is in another file; bring one file with all rows.")
+            raise BenchError(
+                f"{path}: {name} is stored in another file; give one file with all rows."
+            )
     size = path.stat().st_size
     if sum(item.nbytes for item in found.values()) > GROWTH * size + SPARE_BYTES:
-        raise ValueError(f"its {size} bytes unpack to more than descriptors do")
+        raise ValueError(f"its {size} bytes unpack to more data than descriptors can have")
 
 
 def _matrix(found: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """Return the dataset with all rows; None where there is none, or no saying which."""
+    """Return the dataset with all rows; None if there is none, or more than one."""
     matrices = {name: item for name, item in found.items() if item.ndim == 2 and "/" not in name}
     chosen = [name for name in (*names, GLOBAL) if name in matrices]
     chosen = chosen or (list(matrices) if len(matrices) == len(found) == 1 else [])
@@ -79,8 +81,8 @@ def _by_image(found: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if not of_image:
         kinds = first_few(sorted({name.rpartition("/")[2] for name in found}))
         raise BenchError(
-            f"{path} holds {kinds or 'nothing'}, and no {GLOBAL} of an image; HDF5 of descriptors "
-            f"has a group with {GLOBAL} (dim,) for each image, as hloc writes it."
+            f"{path} contains {kinds or 'nothing'}, but no {GLOBAL} of an image; HDF5 of "
+            f"descriptors needs a group with {GLOBAL} (dim,) for each image, as hloc writes it."
         )
     lengths = {item.size for item in of_image.values()}
     if len(lengths) > 1:

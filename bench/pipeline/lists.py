@@ -57,7 +57,7 @@ def pairs_of(protocols: Sequence[Protocol]) -> Rows:
     pairs = [(query, int(t.positive[0])) for query, t in enumerate(truth) if len(t.positive)]
     if not pairs:
         raise BenchError(
-            "there are no pairs of matching images to learn from: a whitening is learned from a "
-            "data set whose queries have positives."
+            "no pairs of matching images exist to learn from; use a data set whose queries have "
+            "positives."
         )
     return np.array(pairs, dtype=np.int64)

@@ -32,13 +32,13 @@ def features_of(
     def features(queries: Rows, rows: Rows) -> Local:
         phases: dict[str, float] = {}
         of_rows, first = [], 0
-        for (what, one), gone in zip(planned.database_lists(), absent, strict=False):
-            mine = rows[(rows >= first) & (rows < first + len(one.database))] - first
+        for (what, images), gone in zip(planned.database_lists(), absent, strict=False):
+            mine = rows[(rows >= first) & (rows < first + len(images.database))] - first
             if len(mine):
-                found, seconds = reader.read(what, (one.folder, one.database), mine, gone)
+                found, seconds = reader.read(what, (images.folder, images.database), mine, gone)
                 of_rows.append((first, len(mine), found))
                 phases[f"local features, {what}"] = seconds
-            first += len(one.database)
+            first += len(images.database)
         numbers, listed, gone = queries, shown, absent[-1]
         if copied is not None:
             numbers, listed, gone = copied[queries], planned.dataset.database, absent[0]

@@ -52,8 +52,11 @@ def needs_of(stages: Sequence[Stage]) -> Iterator[Need]:
             wanted = [need] if need.role == "second" or (need.role, bool(need.source)) == (
                 "fit", True) else []  # fmt: skip
             if need.role == "fit" and need.source:
-                wanted += [replace(one, source=need.source, lists=need.lists) for one in seconds]
-            yield from (one for one in wanted if one not in seen)
+                wanted += [
+                    replace(candidate, source=need.source, lists=need.lists)
+                    for candidate in seconds
+                ]
+            yield from (candidate for candidate in wanted if candidate not in seen)
             seen.update(wanted)
 
 
@@ -63,7 +66,7 @@ def on_evaluated(stages: Sequence[Stage], dataset: Dataset) -> list[Any]:
         is_dataclass(stage) and getattr(stage, "source", None) == dataset.name for stage in stages
     ]
     pairs = zip(stages, same, strict=True)
-    return [replace(stage, source=None) if one else stage for stage, one in pairs]  # type: ignore[type-var]
+    return [replace(stage, source=None) if evaluated else stage for stage, evaluated in pairs]  # type: ignore[type-var]
 
 
 def resolve(
@@ -124,7 +127,7 @@ def _whole(name: str) -> Dataset:
 def _shared(learned_on: Sequence[ListOf], own: Sequence[ListOf]) -> bool:
     """Return whether lists to learn from have an image that is evaluated, under any name."""
     there, evaluated = (
-        {one for _, folder, images in lists for one in copies.contents(folder, images)}
+        {digest for _, folder, images in lists for digest in copies.contents(folder, images)}
         for lists in (learned_on, own)
     )
     return not there.isdisjoint(evaluated)
@@ -137,7 +140,7 @@ def other_method(method: str, options: Options) -> engine.Loaded:
 
 
 def stated(loaded: engine.Loaded) -> dict[str, Any]:
-    """Return what a card says of another method."""
+    """Return the entries of a card for another method."""
     info = loaded.info
     return {
         "method": f"{info.name}.{info.variant}",

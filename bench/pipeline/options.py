@@ -19,7 +19,7 @@ SEARCHING = ("stages", "compression", "search", "shortlist", "memory_budget_mib"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says of a run beyond names."""
+    """The options of a run besides the names of methods and data sets."""
 
     pixels: Chosen = group(Chosen)
     stages: tuple[str, ...] = option(
@@ -51,15 +51,14 @@ class Options:
     distractors: tuple[str, ...] = option(
         (),
         "data sets, or paths of a dataset.json, whose database images are described and added as "
-        "negatives for every query, for instance revisitop1m",
+        "negatives for every query, such as revisitop1m",
         metavar="NAME",
         many="list",
     )
     compression: str = option(
         "none",
-        "compression of database descriptors: none, float16, int8, binary (signs, also of"
-        " queries), or pqMxB for product quantisation in M sub-vectors of B bits, as in "
-        "pq64x8",
+        "compression of database descriptors: none, float16, int8, binary (signs, also of "
+        "queries), or pqMxB for product quantisation with M sub-vectors of B bits, such as pq64x8",
         metavar="NAME",
     )
     search: str = option(
@@ -95,13 +94,13 @@ class Options:
     )
     allow_missing: bool = option(
         False,
-        "continue without images that are missing or cannot be decoded: such a database "
-        "image is ranked last, such a query counts as 0, and the result is marked partial",
+        "continue without images that are missing or cannot be decoded: such a database image is "
+        "ranked last, such a query scores 0, and the result is marked partial",
     )
     force: bool = option(
         False,
-        "recompute descriptors, codes and rows of stages that are in the store; allow "
-        "stages that take more than 10 hours",
+        "recompute stored descriptors, codes and rows of stages; allow stages that take more "
+        "than 10 hours",
     )
     results: Path = option(
         RESULTS,

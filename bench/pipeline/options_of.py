@@ -11,15 +11,17 @@ from bench.option import KEY
 from bench.pipeline.options import Options
 
 
-def checked(given: dict[str, Any], known: dict[str, Any], of: Any = Options) -> dict[str, Any]:
+def checked(options: dict[str, Any], known: dict[str, Any], of: Any = Options) -> dict[str, Any]:
     """Return options by name; refuse names that are not known, and values of another type.
 
     `of` is the dataclass whose fields declare them.
     """
     fields, out = of.__dataclass_fields__, {}
-    for name, value in given.items():
+    for name, value in options.items():
         if name not in known:
-            raise BenchError(f"there is no option {name!r}; there are {', '.join(sorted(known))}.")
+            raise BenchError(
+                f"{name!r} is not an option; the options are {', '.join(sorted(known))}."
+            )
         kind = known[name]
         if get_origin(kind) is tuple:
             value = (value,) if isinstance(value, str) else value
@@ -39,7 +41,7 @@ def checked(given: dict[str, Any], known: dict[str, Any], of: Any = Options) -> 
             allowed = " or ".join(map(repr, get_args(kind))) if _is_literal(kind) else kind
             allowed = getattr(allowed, "__name__", allowed) if isinstance(kind, type) else allowed
             text = in_a_line(value)
-            raise BenchError(f"the option {name}={text} does not fit; it is {allowed}.")
+            raise BenchError(f"the option {name}={text} is invalid; it must be {allowed}.")
         out[name] = value
     return out
 
@@ -54,7 +56,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if origin is Literal:
         return isinstance(value, str) and value in inside
     if origin in (Union, types.UnionType):
-        return any(_fits(value, one) for one in inside)
+        return any(_fits(value, inner) for inner in inside)
     if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(one, inside[0]) for one in value)
+        return isinstance(value, tuple) and all(_fits(inner, inside[0]) for inner in value)
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

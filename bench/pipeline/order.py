@@ -30,9 +30,9 @@ def ordered(matrix: Matrix, images: Sequence[Image], what: str) -> Matrix:
         return matrix
     order = _order(matrix.ids, images, matrix.label, _counts(matrix, images, what))
     if order != sorted(order):
-        note(f"{matrix.label}: rows were put in the order of the {what}, by their names")
+        note(f"{matrix.label}: rows were sorted by their names, into the order of the {what}")
     if rows > len(images):
-        note(f"{matrix.label}: {rows - len(images)} rows of other images are left out")
+        note(f"{matrix.label}: {rows - len(images)} rows of other images are ignored")
     names = tuple(matrix.ids[row] for row in order)
     shape = len(order), columns
     return replace(matrix, array=matrix.stored()[order], path=None, ids=names, shape=shape)
@@ -57,5 +57,5 @@ def _order(ids: Sequence[str], images: Sequence[Image], label: str, counts: str)
 def _counts(matrix: Matrix, images: Sequence[Image], what: str) -> str:
     return (
         f"{matrix.label} has {matrix.shape[0]} rows, but the data set has {len(images)} {what}; "
-        "they must be the same, in the order of the list."
+        "give one row per image, in the order of the list (`data names`)."
     )

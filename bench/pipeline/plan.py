@@ -41,7 +41,7 @@ class Plan:
     local: engine.Loaded | None = None  # of local features, where a stage needs them
 
     def database_lists(self) -> list[tuple[str, Dataset]]:
-        """Return what is searched, in order of rows: the data set, then its distractors."""
+        """Return the searched lists in order of rows: the data set, then its distractors."""
         return [("database", self.dataset)] + [
             (f"distractors {added.name}", added) for added in self.distractors
         ]
@@ -104,16 +104,7 @@ def plan_all(
     for name in dict.fromkeys(dataset_names):
         with _kept(refused):
             lists[name] = lists_of(name, options)
-    for method in dict.fromkeys(method_names):
-        with _kept(refused):
-            warm.check(method, options.weights)
-    if options.local is not None:
-        with _kept(refused):
-            warm.check(options.local)
-    for text in options.stages:
-        with _kept(refused):
-            if stages.split(text)[0] != stages.VERIFICATION:
-                stages.parse(text)
+    _check_names(method_names, options, refused)
     if refused:
         return [], list(refused.values())
     keep = len(set(method_names)) == 1
@@ -129,6 +120,22 @@ def plan_all(
             check_copies(those)
     wanted = [(name, method) for name in dataset_names for method in method_names]
     return [runs[pair] for pair in wanted if pair in runs], list(refused.values())
+
+
+def _check_names(
+    method_names: Sequence[str], options: Options, refused: dict[str, BenchError]
+) -> None:
+    """Check methods and stages without loading them; add faults to `refused`."""
+    for method in dict.fromkeys(method_names):
+        with _kept(refused):
+            warm.check(method, options.weights)
+    if options.local is not None:
+        with _kept(refused):
+            warm.check(options.local)
+    for text in options.stages:
+        with _kept(refused):
+            if stages.split(text)[0] != stages.VERIFICATION:
+                stages.parse(text)
 
 
 @contextmanager
@@ -184,7 +191,7 @@ def lists_of(dataset_name: str, options: Options) -> Lists:
         for line in found.lines():
             note(f"{dataset.name}: {line}")
     added = distractors.load(options.distractors, dataset, options.limit)
-    if any(one.limit is not None for one in added):
+    if any(extra.limit is not None for extra in added):
         dataset = replace(dataset, limit=options.limit, limit_rule="positives")
     return Lists(dataset, added)
 
@@ -215,8 +222,8 @@ def joined(
     chain = chain_of(options, _stages(options, loaded, local) if chosen is None else chosen)
     chain = replace(chain, stages=needs.on_evaluated(chain.stages, dataset))
     needed = needs.resolve(chain.stages, _lists(dataset, added), loaded, options)
-    facts = {one.need: one.facts for one in needed}
-    rows = sum(len(one.database) for one in added)
+    facts = {extra.need: extra.facts for extra in needed}
+    rows = sum(len(extra.database) for extra in added)
     chain = chain.fit_to(dataset, rows, loaded.info.dim, facts)
     stage_costs.check(chain, force=options.force)
     made = card.make(
@@ -224,7 +231,7 @@ def joined(
         loaded.rule,
         unit_norm=True,
         precision=engine.precision(loaded),
-        distractors=[(one.name, len(one.database)) for one in added],
+        distractors=[(extra.name, len(extra.database)) for extra in added],
         stages=chain.entries(),
         **searched_as(options, chain.dim(loaded.info.dim), len(dataset.database) + rows),
     )
@@ -238,7 +245,7 @@ def _stages(options: Options, loaded: engine.Loaded, local: engine.Loaded) -> li
     texts = options.stages
     if options.rerank is not None:
         if any(stages.split(text)[0] == stages.VERIFICATION for text in texts):
-            raise BenchError("--rerank is --stage rerank at the end; give one of them.")
+            raise BenchError("--rerank is short for --stage rerank at the end; give one of them.")
         texts = (*texts, f"{stages.VERIFICATION}:{options.rerank}")
     return [
         _verification(text, options, loaded, local)
@@ -255,7 +262,7 @@ def _verification(
     _, rule, rest = stages.split(text)
     candidates = rule or "deployable"
     if rest or candidates not in verification.RULES:
-        raise BenchError(f"--stage {text!r} is written rerank:RULE; RULE is one of "
+        raise BenchError(f"--stage {text!r}: write rerank:RULE; RULE is one of "
                          f"{', '.join(verification.RULES)}.")  # fmt: skip
     local_rule = methods.local_of(local.method, local.info)
     by = None if local is loaded else needs.stated(local)
@@ -266,7 +273,7 @@ def _verification(
 def _lists(dataset: Dataset, added: Sequence[Dataset]) -> list[ListOf]:
     """Return the lists of a run: database, distractors, and the queries last."""
     lists: list[ListOf] = [("database", dataset.folder, dataset.database)]
-    lists += [(f"distractors {one.name}", one.folder, one.database) for one in added]
+    lists += [(f"distractors {extra.name}", extra.folder, extra.database) for extra in added]
     return [*lists, ("queries", dataset.folder, datasets.shown_queries(dataset))]
 
 
@@ -283,8 +290,8 @@ def jobs(planned: Plan) -> list[extract.Job]:
         allow_missing=options.allow_missing,
     )
     out = [
-        prepare(one.folder, one.database, f"describe {what}")
-        for what, one in planned.database_lists()
+        prepare(images.folder, images.database, f"describe {what}")
+        for what, images in planned.database_lists()
     ]
     shown = datasets.shown_queries(dataset)
     return [*out, prepare(dataset.folder, shown, "describe queries", database=out[0])]

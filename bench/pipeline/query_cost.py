@@ -30,7 +30,7 @@ from bench.pipeline.chain import Chain
 from bench.pipeline.lists import Lists
 from bench.pipeline.rows import RowChain
 from bench.pipeline.space import How
-from bench.pipeline.walk import Given, Walked
+from bench.pipeline.walk import Inputs, Walked
 from bench.search import compress
 from bench.store.matrix import count_rows, take
 from bench.system.hashing import plain, sha256_json
@@ -107,18 +107,20 @@ def described(
     """
     how, parts, signs, networks = planned.options.measure, list[Part](), list[str](), []
     local = planned.local if _verifies(planned.chain) else None
-    for place, one in enumerate(describers):
-        cost = measured if place == 0 else one.fresh(planned, usable, how)
-        of = {} if place == 0 else {"of": _name(one.loaded)}
+    for place, describer in enumerate(describers):
+        cost = measured if place == 0 else describer.fresh(planned, usable, how)
+        of = {} if place == 0 else {"of": _name(describer.loaded)}
         parts += [
             {"part": phase, **of, "ms": cost.latency[f"{phase}_ms"]}
             for phase in ("decode", "describe")
         ]
         signs += cost.latency.get("busy", [])
-        networks.append(one.memory(planned, usable, how, "too" if local is one.loaded else "none"))
+        networks.append(
+            describer.memory(planned, usable, how, "too" if local is describer.loaded else "none")
+        )
     if local is None:
         return Query(parts, signs, networks)
-    own = any(one.loaded is local for one in describers)
+    own = any(describer.loaded is local for describer in describers)
     store = sha256_json([describers[0].store, plain(local.info), plain(local.rule)])
     more, company = _local(planned, local, usable, store, decoded=own)
     if not own:
@@ -176,15 +178,15 @@ def _local(
 
 
 def before_search(
-    query: Query, lists: Lists, given: Given, chain: Chain, walked: Walked, how: How,
+    query: Query, lists: Lists, inputs: Inputs, chain: Chain, walked: Walked, how: How,
     measure: Measure,
 ) -> Query:  # fmt: skip
     """Return the query with what stages on descriptors and codes take of one."""
-    rows = RowChain(chain.rows, given.supplied, how)
+    rows = RowChain(chain.rows, inputs.supplied, how)
     parts, watch, effort = list(query.parts), busy.watch(), timing.EFFORTS[measure]
     places = [lists, *walked.rows]
     for place, stage in enumerate(chain.rows):
-        work = rows.of_query(place, places[place], given.ground)
+        work = rows.of_query(place, places[place], inputs.ground)
         if work is not None:
             count = count_rows(places[place].queries)
             parts.append({"part": "stage", "of": stage.name, "ms": _timed(work, count, effort)})
@@ -240,12 +242,12 @@ def added(times: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
     >>> added([{"p50": 1.0, "p95": 2.0, "p50_interval": [0.5, 2.0]}, {"p50": 3.0, "p95": 3.5}])
     {'p50': 4.0, 'p95': 5.5, 'p50_interval': [3.5, 5.0]}
     """
-    known = [one for one in times if one is not None]
+    known = [part for part in times if part is not None]
     if len(known) < len(times) or not known:
         return None
-    ends = [one.get("p50_interval") or (one["p50"], one["p50"]) for one in known]
+    ends = [part.get("p50_interval") or (part["p50"], part["p50"]) for part in known]
     return {
-        "p50": round(sum(one["p50"] for one in known), 3),
-        "p95": round(sum(one["p95"] for one in known), 3),
+        "p50": round(sum(part["p50"] for part in known), 3),
+        "p95": round(sum(part["p95"] for part in known), 3),
         "p50_interval": [round(sum(end[side] for end in ends), 3) for side in (0, 1)],
     }

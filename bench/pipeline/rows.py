@@ -34,7 +34,7 @@ KIND = "stages"  # the folder of the cache
 class RowChain:
     """Stages on descriptors in order.
 
-    `supplied` are the descriptors that they need besides; `force` makes anew what is kept.
+    `supplied` are the descriptors that they need besides; `force` recomputes stored rows.
     """
 
     stages: Sequence[RowStage]
@@ -51,7 +51,7 @@ class RowChain:
     ) -> list[tuple[Lists, float]]:
         """Return the rows after each stage, or after the first `last`, and the seconds it took.
 
-        Rows of another `source` than what is evaluated have no `ground`.
+        Rows of another `source` than the evaluated data have no `ground`.
         """
         out = []
         for place, stage in enumerate(self.stages[:last]):
@@ -118,24 +118,24 @@ class RowChain:
         """Return what a stage learned, and the name of where it is kept."""
         if not stage.learned:
             return None, {}
-        given = [
+        sources = [
             self._given(place, need, space, source) for need in stage.needs() if need.role == "fit"
         ]
-        key = _key(stage, "fit", [part for one in given for part in one.database]) | {
-            "pairs": [None if g.pairs is None else sha256_json(g.pairs.tolist()) for g in given],
+        key = _key(stage, "fit", [part for source in sources for part in source.database]) | {
+            "pairs": [None if g.pairs is None else sha256_json(g.pairs.tolist()) for g in sources],
             "arrays": [f"{name}.npy" for name in stage.learned],
         }
         folder, made = derived.open_folder(KIND, key, force=self.force), dict[str, Any]()
 
         def array(name: str) -> NDArray[Any]:
             if not made:
-                supplies = [Supply(Table(g.database), pairs=g.pairs) for g in given]
+                supplies = [Supply(Table(g.database), pairs=g.pairs) for g in sources]
                 # One thread, so that the bits do not depend on their number.
                 with threadpool_limits(1, "blas"), stages.own_code(stage):
                     made.update(stage.fit(supplies))
             if name not in made:
                 raise BenchError(
-                    f"the stage {stage.name} states that it learns {name}, and does not."
+                    f"the stage {stage.name} states that it learns {name}, but does not return it."
                 )
             return np.asarray(made[name])
 
@@ -187,7 +187,7 @@ class _Work:
         return derived.matrices(files, dim, label, key=folder.path.name)
 
     def block(self, low: int, high: int) -> NDArray[np.float32]:
-        """Return the rows low:high after the stage, or refuse what is no descriptor."""
+        """Return the rows low:high after the stage, or refuse rows that are not descriptors."""
         number = np.arange(low, high, dtype=np.int64)
         second = None if self.second is None else self.second.take(number)
         rows = self.rows.take(number)
@@ -199,8 +199,8 @@ class _Work:
         dim = self.stage.dim(self.rows.shape[1])
         if made.shape != (high - low, dim) or made.dtype.kind not in "fiu":
             raise BenchError(
-                f"the stage {self.stage.name} made {made.dtype} of shape {made.shape} of "
-                f"{high - low} rows, which should be numbers of {dim} dimensions."
+                f"the stage {self.stage.name} returned {made.dtype} of shape {made.shape} for "
+                f"{high - low} rows; it must return numbers of {dim} dimensions."
             )
         label = f"{self.stage.name} of {self.rows.parts[0].label}"
         return check_block([Matrix(label, (high, dim))], low, made)[0]
@@ -232,5 +232,5 @@ def files_of(key: Mapping[str, Any]) -> list[str]:
 
 
 def named(key: Mapping[str, Any]) -> str:
-    """Return the name of the stage of a key, and what of it is kept."""
+    """Return the name of the stage of a key, and the kind of its stored part."""
     return f"{key['stage']['stage']} {key['side']}"

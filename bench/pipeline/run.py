@@ -20,7 +20,7 @@ from bench.pipeline.local import features_of
 from bench.pipeline.plan import Plan, jobs, room_needed
 from bench.pipeline.score import Taken, scored
 from bench.pipeline.space import How
-from bench.pipeline.walk import Given, walk
+from bench.pipeline.walk import Inputs, walk
 from bench.search import exact, missing
 from bench.search.missing import Missing
 from bench.stage import Need
@@ -59,7 +59,7 @@ def _run(planned: Plan, cluster: Cluster | None) -> Path:
     loaded, options = planned.loaded, planned.options
     memory.reset_peaks(loaded.device)
     made = describe(planned, cluster)
-    lists, given = described(planned, made, cluster)
+    lists, inputs = described(planned, made, cluster)
     phases = dict(made.phases_s)
     start = time.perf_counter()
     measured, query = _measured(planned, made)
@@ -68,11 +68,11 @@ def _run(planned: Plan, cluster: Cluster | None) -> Path:
     hand_out = exact.here if cluster is None else cluster.hand_out
     how = How(options.memory_budget_mib << 20, loaded.device, hand_out)
     watch = busy.watch()
-    walked = walk(lists, given, planned.chain, how)
+    walked = walk(lists, inputs, planned.chain, how)
     company = busy.signs(watch.seen())
     if query is not None:
         chain = planned.chain
-        query = query_cost.before_search(query, lists, given, chain, walked, how, options.measure)
+        query = query_cost.before_search(query, lists, inputs, chain, walked, how, options.measure)
     taken = Taken(
         phases,
         {
@@ -82,12 +82,12 @@ def _run(planned: Plan, cluster: Cluster | None) -> Path:
         },
         measured,
         loaded.device,
-        [image for _, one in planned.database_lists() for image in one.database],
+        [image for _, images in planned.database_lists() for image in images.database],
         None if cluster is None else cluster.about,
         query,
         company,
     )
-    done = scored(walked, given, planned.card, loaded.info, options, planned.chain, taken)
+    done = scored(walked, inputs, planned.card, loaded.info, options, planned.chain, taken)
     return done.write(options.results)
 
 
@@ -106,10 +106,10 @@ def _measured(planned: Plan, made: Described) -> tuple[Measured | None, query_co
     )
     others = [
         query_cost.Describer(
-            str(one.need.method), one.loaded, made.supplied[one.need].database[0].key or ""
+            str(need.need.method), need.loaded, made.supplied[need.need].database[0].key or ""
         )
-        for one in planned.needed
-        if (one.need.role, one.need.source) == ("second", None)
+        for need in planned.needed
+        if (need.need.role, need.need.source) == ("second", None)
     ]
     measured = own.fresh(planned, usable, how)
     return measured, query_cost.described(planned, [own, *others], usable, measured)
@@ -117,7 +117,7 @@ def _measured(planned: Plan, made: Described) -> tuple[Measured | None, query_co
 
 @dataclass(frozen=True)
 class Described:
-    """What was described: per list its parts and the images without a descriptor.
+    """The described lists: per list its parts and the images without a descriptor.
 
     `supplied` are the descriptors that stages need besides.
     """
@@ -135,8 +135,8 @@ def described(
     made: Described,
     by: extract.Doer | None,
     others: extract.Doer | None = None,
-) -> tuple[Lists, Given]:
-    """Return the rows that have a descriptor, and what is asked of them.
+) -> tuple[Lists, Inputs]:
+    """Return the rows that have a descriptor, with queries and labels.
 
     `by` and `others`, as in `describe`, make local features, where a stage needs them.
     """
@@ -153,7 +153,7 @@ def described(
     doer = by if planned.local is planned.loaded else others
     features = features_of(planned, made.gone, doer, rows) if "local" in needed else None
     ground = Ground(planned.dataset, count_rows(own.database), absent)
-    return _without(own, absent), Given(ground, features, supplied)
+    return _without(own, absent), Inputs(ground, features, supplied)
 
 
 def _without(lists: Lists, absent: Missing) -> Lists:
@@ -170,7 +170,7 @@ def describe(
     `by` does it with the run's method, `others` with those that stages need; None: this process.
     """
     options, own = planned.options, jobs(planned)
-    needed = [needs.jobs(one, options) for one in planned.needed]
+    needed = [needs.jobs(need, options) for need in planned.needed]
     all_jobs = [*own, *itertools.chain(*needed)]
     gone: list[dict[int, str]] = [{} for _ in all_jobs]
     size = room_needed(planned, all_jobs)
@@ -196,20 +196,20 @@ def describe(
         advice = ", or score without them: --allow-missing, which marks the result"
         raise extract.BrokenImagesError(faults, total, advice)
     supplied, at = {}, len(own)
-    for one, some in zip(planned.needed, needed, strict=True):
-        supplied[one.need] = _lists_of(one, parts[at : at + len(some)])
-        if (one.need.role, one.need.source) == ("second", None):
+    for need, some in zip(planned.needed, needed, strict=True):
+        supplied[need.need] = _lists_of(need, parts[at : at + len(some)])
+        if (need.need.role, need.need.source) == ("second", None):
             for mine, more in zip(gone, gone[at : at + len(some)], strict=False):
                 mine |= {row: why for row, why in more.items() if row not in mine}
         at += len(some)
     return Described(own, parts[: len(own)], gone[: len(own)], from_store, phases, supplied)
 
 
-def _lists_of(one: needs.Needed, parts: Sequence[list[Matrix]]) -> Lists:
+def _lists_of(need: needs.Needed, parts: Sequence[list[Matrix]]) -> Lists:
     """Return the descriptors of a need."""
-    count = len(one.database)
+    count = len(need.database)
     database, queries = itertools.chain(*parts[:count]), itertools.chain(*parts[count:])
-    return Lists(list(database), list(queries), one.pairs, one.about)
+    return Lists(list(database), list(queries), need.pairs, need.about)
 
 
 def _end_to_end(rows: Sequence[dict[int, str]], all_jobs: Sequence[extract.Job]) -> dict[int, str]:

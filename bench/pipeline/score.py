@@ -15,7 +15,7 @@ from bench.measure.earlier import Measured
 from bench.pipeline import query_cost
 from bench.pipeline.chain import Chain
 from bench.pipeline.options import Options
-from bench.pipeline.walk import Given, Walked
+from bench.pipeline.walk import Inputs, Walked
 from bench.records import record, replay
 from bench.records.blocks import ARRAY
 from bench.scoring import card, intervals
@@ -65,7 +65,7 @@ class Scored:
 
 def scored(
     walked: Walked,
-    given: Given,
+    inputs: Inputs,
     stated: card.Card,
     info: MethodInfo,
     options: Options,
@@ -73,7 +73,7 @@ def scored(
     taken: Taken,
 ) -> Scored:
     """Score what a walk found, and measure the search; return what a record is written from."""
-    ground, start = given.ground, time.perf_counter()
+    ground, start = inputs.ground, time.perf_counter()
     dataset, absent = ground.dataset, ground.absent
     made = tables(walked.ranks, dataset.protocols, absent.queries)
     blocks = blocks_of(dataset, headline(made, dataset.protocols))
@@ -101,7 +101,7 @@ def scored(
     if absent:
         searched = taken.searched or dataset.database
         content["missing"] = missing.listed(absent, searched, dataset.queries)
-    content |= _of_stages(walked, given, chain)
+    content |= _of_stages(walked, inputs, chain)
     if walked.first.retrieved is not None:
         content["approximate"] = _loss(walked, dataset, options, absent)
     costs.add(
@@ -125,14 +125,14 @@ def scored(
     return Scored(content, arrays)
 
 
-def searched_as(options: Options, dim: int, n_rows: int, given: str = "float32") -> card.Card:
-    """Return what a card says of compression and search; refuse what does not fit the descriptors.
+def searched_as(options: Options, dim: int, n_rows: int, name: str = "float32") -> card.Card:
+    """Return the entries of a card for compression and search; refuse options that do not fit.
 
-    `n_rows` counts database and distractors; `given` is the type of uncompressed rows.
+    `n_rows` counts database and distractors; `name` is the type of uncompressed rows.
     """
     choice, index = compress.parse(options.compression), faiss_index.parse(options.search)
     return {
-        "compression": compress.code(choice, dim, n_rows, given),
+        "compression": compress.code(choice, dim, n_rows, name),
         "search": faiss_index.code(index, dim, n_rows),
     }
 
@@ -141,8 +141,8 @@ def check_search(dataset: Dataset, options: Options) -> None:
     """Refuse an index for a data set that is searched area by area."""
     if dataset.areas is not None and faiss_index.parse(options.search) is not None:
         raise BenchError(
-            f"{dataset.name} is searched area by area, and an index over the whole database cannot "
-            "do that; use --search exact."
+            f"{dataset.name} is searched area by area, which an index of the whole database "
+            "cannot do; use --search exact."
         )
 
 
@@ -154,10 +154,10 @@ def counted(walked: Walked, absent: missing.Missing, options: Options) -> card.C
     return searched_as(options, dim, left)
 
 
-def _of_stages(walked: Walked, given: Given, chain: Chain) -> dict[str, Any]:
-    """Return what a record says of its stages: of re-ranking alone, or of each of a chain."""
+def _of_stages(walked: Walked, inputs: Inputs, chain: Chain) -> dict[str, Any]:
+    """Return the entries of a record for its stages: of re-ranking alone, or of each of a chain."""
     methods = [
-        [given.supplied[need].about for need in stage.needs() if need.role == "second"]
+        [inputs.supplied[need].about for need in stage.needs() if need.role == "second"]
         for stage in chain.rows
     ]
     about = [{"method": plain(of[0])} if of and of[0] else {} for of in methods]
@@ -174,7 +174,7 @@ def _of_stages(walked: Walked, given: Given, chain: Chain) -> dict[str, Any]:
 def _loss(
     walked: Walked, dataset: Dataset, options: Options, absent: missing.Missing
 ) -> dict[str, Any]:
-    """Return what a record says of an approximate search: what it lost and took."""
+    """Return the entries of a record for an approximate search: what it lost and took."""
     assert walked.first.retrieved is not None
     assert walked.first.exact is not None
     seconds = walked.first.retrieved.seconds | {"exact_search": walked.phases_s["search"]}

@@ -1,10 +1,10 @@
 """How far the choices of a protocol move one number: the same weights under each of them.
 
-The choices are what papers leave out: what of a query is shown, image size, scales, formula and the
+The factors are those that papers often omit: query crop, image size, scales, formula and the
 candidates of re-ranking. Every configuration is an ordinary run with its own card and record, so
-that anybody can repeat a single one; what is there already is not computed again. The formulas
-cost nothing: they are computed from the ranks that a record holds. The study, one JSON file,
-names the records and has the means; `verify` recomputes them.
+that a single one can be repeated; existing records are not computed again. The formulas cost
+nothing: they are computed from the ranks that a record holds. The study, one JSON file, names the
+records and has the means; `verify` recomputes them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SHOWN = {"own": "crop", "relative": "crop-relative"}
 
 @dataclass(frozen=True)
 class Configuration:
-    """One choice of each factor: `max_side_px` None is no cap, "none" is as it says.
+    """One choice of each factor: `max_side_px` None: no cap; "none": the same as text.
 
     `stages` is the text of one stage, `resize` a rule of `bench.images.resize`.
     """
@@ -227,28 +227,30 @@ def study(
 
 
 def verify(path: Path) -> tuple[list[str], list[str]]:
-    """Return (what does not hold, what was checked) of a study; its records are read again."""
+    """Return (faults, checks) of a study; its records are read again."""
     study = read(path)
     try:
         faults = [fault for each in study["configurations"] for fault in _faults(path, study, each)]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         fault = reading.line(error)
-        raise BenchError(f"{path} is not a study of sensitivity: {fault}.") from None
+        raise BenchError(f"{path} is not a sensitivity study: {fault}.") from None
     return faults, [f"{len(study['configurations'])} configurations recomputed from their records"]
 
 
 def _faults(path: Path, study: dict[str, Any], each: dict[str, Any]) -> list[str]:
-    """Return what of one configuration of a study does not follow from its record."""
+    """Return the faults of one configuration of a study against its record."""
     faults = []
     parts = PurePosixPath(each["record"]).parts
     if ".." in parts or parts[0] in ("/", "\\"):
-        raise BenchError(f"{path} names the record {each['record']!r}, which is not below it.")
+        raise BenchError(
+            f"{path} names the record {each['record']!r}, which is outside its folder."
+        )
     card, scores = _scores(path.parent.parent / each["record"], study["formulas"])
     stated = {"card_id": card["card_id"], **each}  # which older studies lack
     if any(stated[key] != value for key, value in card.items()):
-        faults.append(f"{each['record']} has another card than the study says")
+        faults.append(f"{each['record']} has a card that differs from the study")
     if not record.same(scores, each["scores"]):
-        faults.append(f"the means of {each['record']} are not those of the study")
+        faults.append(f"the means of {each['record']} differ from the study")
     return faults
 
 
@@ -258,12 +260,14 @@ def read(path: Path) -> dict[str, Any]:
         study = reading.json_file(path)
     except (OSError, ValueError) as error:
         fault = reading.line(error)
-        raise BenchError(f"{path} is not a study of sensitivity: {fault}.") from None
+        raise BenchError(f"{path} is not a sensitivity study: {fault}.") from None
     if not isinstance(study, dict) or study.get("study") != SCHEMA:
-        raise BenchError(f"{path} is not a study of sensitivity, version {SCHEMA}.")
+        raise BenchError(
+            f"{path} is not a sensitivity study of version {SCHEMA}; run `sensitivity` again."
+        )
     rest = {key: value for key, value in study.items() if key != "sha256"}
     if sha256_json(rest) != study.get("sha256"):
-        raise BenchError(f"{path} was changed after it was written: its sha256 does not fit.")
+        raise BenchError(f"{path} was changed after it was written: its sha256 differs.")
     return study
 
 
@@ -296,11 +300,11 @@ def _there(folder: Path, plans: Sequence[plan.Plan]) -> list[Path | None]:
     records: dict[tuple[str, str], Path] = {}
     for path in record.find(folder):
         try:
-            one = record.read(path)
-            record.read_arrays(path, one)
+            content = record.read(path)
+            record.read_arrays(path, content)
         except BenchError:
             continue  # a run that is broken is run again
-        records[one["card_id"], method_identity(one["method"])] = path
+        records[content["card_id"], method_identity(content["method"])] = path
     return [records.get((card_id(p.card), method_identity(p.loaded.info))) for p in plans]
 
 

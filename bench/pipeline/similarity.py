@@ -32,8 +32,8 @@ def numbers(array: NDArray[Any], label: str) -> NDArray[Any]:
         largest = max(abs(int(array.max())), abs(int(array.min())))
         if largest > 1 << EXACT_BITS:
             raise BenchError(
-                f"{label}: {array.dtype} up to {largest} cannot be kept as float32; convert the "
-                "descriptors to float32 yourself."
+                f"{label}: {array.dtype} up to {largest} cannot be stored as float32; scale the "
+                "descriptors and convert them to float32."
             )
     return array
 

@@ -44,8 +44,8 @@ class Timed:
 class SearchSpace:
     """The `bench.stage.Space` of a run: nothing in it is missing, and an area is a group.
 
-    `ground` says what is asked of the rows, None where nothing is; `index`, where there is one,
-    answers in place of the exact search; `before_codes` are the rows before a compression.
+    `ground` has the queries and labels, None without any; `index`, where there is one, answers in
+    place of the exact search; `before_codes` are the rows before a compression.
     """
 
     searched: Lists
@@ -110,7 +110,7 @@ class SearchSpace:
 
     def local(self, queries: Rows, rows: Rows) -> Local:
         """Return the local features of queries and rows."""
-        assert self.features is not None, "the stage does not state this need in `needs`"
+        assert self.features is not None, "the stage does not list this in `needs`"
         assert self.ground is not None
         query_of, row_of = self.ground.query_of, self.ground.row_of
         of = self.features(query_of[queries], row_of[rows])
@@ -123,12 +123,12 @@ class SearchSpace:
         )
 
     def search(self, queries: Float64, depth: int) -> Ranking:
-        """Search with other queries, exactly or with the run's index; refuse what is no query."""
+        """Search with other queries, exactly or with the run's index; refuse invalid vectors."""
         length = np.linalg.norm(queries, axis=1)
         if not np.all(np.isfinite(length) & (length > 0)):
             at = int(np.argmin(np.isfinite(length) & (length > 0)))
             raise BenchError(
-                f"a stage searches again with a query {at} of length {length[at]:g}; it must be "
+                f"a stage searches again with a query {at} of norm {length[at]:g}; it must be "
                 "finite and not zero."
             )
         if self.index is not None:
@@ -201,7 +201,7 @@ class SearchSpace:
 
 
 def _rows_of(parts: Sequence[Matrix]) -> Float64:
-    """Return all rows in float64; refuse what are no descriptors."""
+    """Return all rows in float64; refuse rows that are not descriptors."""
     rows = np.concatenate([np.asarray(part.open()) for part in parts])
     check_block(parts, 0, rows)
     return rows.astype(np.float64)

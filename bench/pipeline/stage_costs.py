@@ -1,4 +1,4 @@
-"""What stages cost, said before any work: memory, operations, time; refused where it cannot fit."""
+"""The costs of stages, printed before any work: memory, operations, time; refused if too large."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ def check(chain: Chain, *, force: bool) -> None:
     for stage, cost in zip(chain.stages, chain.costs, strict=True):
         if free is not None and cost.bytes > free:
             raise BenchError(
-                f"--stage {stage.name} takes about {size(cost.bytes)} of memory, and {size(free)} "
-                "are free; choose another scope, fewer rows, or a machine with more."
+                f"--stage {stage.name} takes about {size(cost.bytes)} of memory, but "
+                f"{size(free)} are free; choose another scope, fewer rows, or a machine with "
+                "more memory."
             )
         if cost.operations >= WORTH_A_LINE and not force:
             needed = hours(cost.operations)
             if needed > MOST_HOURS:
                 raise BenchError(
-                    f"--stage {stage.name} takes {cost.operations:.2g} operations, {_time(needed)} "
-                    "on this machine; add --force to do it all the same."
+                    f"--stage {stage.name} takes {cost.operations:.2g} operations, "
+                    f"{_time(needed)} on this machine; add --force to run it anyway."
                 )
 
 

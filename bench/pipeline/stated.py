@@ -30,7 +30,9 @@ def read(facts: Any) -> dict[str, Any]:
         except (OSError, ValueError, RecursionError) as error:
             raise BenchError(f"{label} cannot be read as TOML: {error}.") from error
     if not isinstance(facts, Mapping):
-        raise BenchError(f"facts are a {type(facts).__name__}, not a mapping or the path of one.")
+        raise BenchError(
+            f"facts is a {type(facts).__name__}; give a mapping, or the path of a TOML file."
+        )
     for key, value in facts.items():
         if key not in KEYS:
             raise unknown(f"fact in {label}", str(key), KEYS)

@@ -1,4 +1,4 @@
-"""Descriptors in PyTorch's files: nothing but tensors is made, and no more than the file holds."""
+"""Descriptors in PyTorch's files: only tensors are made, no larger than their file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read(path: Path, names: Sequence[str]) -> Named:
     if isinstance(loaded, torch.Tensor):
         return array_of(_within(loaded, path)), None
     if not isinstance(loaded, Mapping):
-        raise BenchError(f"{path} holds a {type(loaded).__name__}; save the tensor alone.")
+        raise BenchError(f"{path} contains a {type(loaded).__name__}; save the tensor alone.")
     tensors = {key: _within(t, path) for key, t in loaded.items() if isinstance(t, torch.Tensor)}
     ids = None if loaded.get("ids") is None else tuple(map(str, loaded["ids"]))
     if ids is None and len(tensors) > 1 and {t.ndim for t in tensors.values()} == {1}:
@@ -87,13 +87,13 @@ def _checkpoint(path: Path) -> Any:
     import torch
 
     if not zipfile.is_zipfile(path):
-        raise ValueError("it is not as torch.save has written files since 1.6")
+        raise ValueError("it is not in the format of torch.save since version 1.6")
     with zipfile.ZipFile(path) as packed:
         if any(info.compress_type != zipfile.ZIP_STORED for info in packed.infolist()):
-            raise ValueError("it is packed as torch.save packs nothing")
+            raise ValueError("it is compressed in a way that torch.save never uses")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            "it holds objects other than tensors, which may be code; save the tensor alone"
+            "it contains objects other than tensors, which may be code; save the tensor alone"
         ) from error

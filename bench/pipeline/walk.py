@@ -27,8 +27,8 @@ from bench.types import LabelledRanks, Ranking
 
 
 @dataclass(frozen=True)
-class Given:
-    """What a walk is given besides rows: what is asked of them, and what stages need.
+class Inputs:
+    """The inputs of a walk besides rows: queries and labels, and the data that stages need.
 
     `features` gives the local features of queries and database rows, `supplied` other descriptors,
     those of the same images numbered as the rows are.
@@ -71,11 +71,11 @@ class Walked:
     phases_s: Mapping[str, float]
 
 
-def walk(lists: Lists, asked: Given, chain: Chain, how: How) -> Walked:
+def walk(lists: Lists, asked: Inputs, chain: Chain, how: How) -> Walked:
     """Search, apply the stages in order, put missing images back, suppress; nothing is recorded.
 
     `lists` are the rows of database, distractors and queries that have a descriptor. Raises
-    BenchError for rows that are no descriptors, and for lists too short for a stage.
+    BenchError for rows that are not descriptors, and for lists too short for a stage.
     """
     ground, made = asked.ground, RowChain(chain.rows, asked.supplied, how, chain.force)
     made_rows = made.through(lists, ground)
@@ -119,8 +119,8 @@ def _steps(first: First, ground: Ground, chain: Chain) -> list[Step]:
     for place, (stage, length) in enumerate(zip(chain.lists, lengths, strict=True), start=1):
         if stage.searches_again and len(found.shortlist) > 1:
             raise BenchError(
-                f"--stage {stage.name} searches again, after lists that differ by protocol; put "
-                "it before the stage that uses labels."
+                f"--stage {stage.name} searches again, which needs one list for all protocols; "
+                "put it before the stage that uses labels."
             )
         with stages.own_code(stage):
             step = stage.apply(found, space, length)
@@ -128,7 +128,9 @@ def _steps(first: First, ground: Ground, chain: Chain) -> list[Step]:
             rows = count_rows(space.parts)
             chain.check_length(_length(step.ranking), place, ground.dataset, rows)
         if not stage.searches_again and not step.arrays:
-            raise BenchError(f"the stage {stage.name} gives no number per place for the record.")
+            raise BenchError(
+                f"the stage {stage.name} must return one number per place for the record."
+            )
         kept = length if stage.searches_again else last.shortlist[0].row.shape[1]
         out.append(ground.step(step, found, last, kept, approximate=approximate))
         found, last = step.ranking, out[-1].ranking

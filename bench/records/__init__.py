@@ -1,1 +1,1 @@
-"""The record: written, read, replayed, verified, compared; its rows and words."""
+"""Records: writing, reading, replay, verification, comparison; their rows and labels."""

@@ -36,10 +36,10 @@ WORDS = {
 
 def in_words(rule: str, count: int) -> str:
     """Return "10 landmarks", "43 blocks of consecutive places", "too few blocks …"."""
-    many, one = WORDS[rule]
+    many, singular = WORDS[rule]
     if count == 0:
         return f"too few {many}"
-    return f"{count:,} {one if count == 1 else many}"
+    return f"{count:,} {singular if count == 1 else many}"
 
 
 def rule_and_count(stated: Mapping[str, Any]) -> tuple[str, int] | None:
@@ -90,7 +90,7 @@ def layout_here(stated: Mapping[str, Any], own: str | None, where: str) -> Layou
 def renewed(stated: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return a record with intervals over blocks where it has landmarks, and its places are here.
 
-    Older records of place recognition have intervals over landmarks. They follow anew from the
+    Older records of place recognition have intervals over landmarks. They are recomputed from the
     stored value of every query; nothing is written. Any other record is returned as it is.
     """
     if not landmarks_on_places(stated):
@@ -118,24 +118,26 @@ def form_faults(stated: Mapping[str, Any], arrays: Arrays, blocks: Blocks) -> li
     """Check what a record states of its blocks against its array."""
     entry = stated.get("intervals", {})
     if "rule" not in entry:
-        return ["blocks are stored, but the record names no rule"] if ARRAY in arrays else []
+        return (
+            ["blocks are stored, but the record names no rule of blocks"] if ARRAY in arrays else []
+        )
     stored, n_queries = arrays.get(ARRAY), stated["card"]["dataset"]["queries"]
     if stored is None or stored.dtype != np.int64 or stored.shape != (n_queries,):
-        return [f"{ARRAY} must be {n_queries} int64, one for each query"]
+        return [f"{ARRAY} must contain {n_queries} int64 numbers, one for each query"]
     if entry["rule"] == LANDMARKS:
         if not np.array_equal(stored, blocks.of_query):
-            return [f"{ARRAY} is not the landmarks of the stored ground truth"]
+            return [f"{ARRAY} differs from the landmarks of the stored ground truth"]
         again = intervals.stated(blocks)
-        return [] if entry == again else [f"intervals state {entry}, and the landmarks {again}"]
+        return [] if entry == again else [f"intervals state {entry}, but the landmarks {again}"]
     count = len(np.unique(stored))
     if entry["rule"] not in RULES or entry["method"] != intervals.OF_BLOCKS:
-        return [f"no rule of blocks {entry['rule']!r} with {entry['method']!r} is known"]
+        return [f"the rule of blocks {entry['rule']!r} with {entry['method']!r} is unknown"]
     if np.any((stored < 0) | (stored >= count)):
         return [f"the numbers in {ARRAY} must be 0 to {count - 1}"]
     if entry["blocks"] == 0:
-        return [] if count == 1 else [f"there are too few blocks, and {ARRAY} has {count}"]
+        return [] if count == 1 else [f"the record has too few blocks, but {ARRAY} has {count}"]
     if entry["blocks"] != count or count < LEAST or not {"seen", "dependent"} <= entry.keys():
-        return [f"{ARRAY} has {count} blocks, and the record states {entry['blocks']}"]
+        return [f"{ARRAY} has {count} blocks, but the record states {entry['blocks']}"]
     return []
 
 
@@ -147,7 +149,9 @@ def differences(
     if "rule" not in entry:
         return []
     if layout_of(dataset) is None and entry["rule"] != LANDMARKS:
-        return [f"{dataset.name} here has no positions and no order to cut blocks from"]
+        return [
+            f"{dataset.name} on this machine has neither positions nor an order to form blocks from"
+        ]
     again = blocks_of(dataset, headline(made, dataset.protocols))
     stated, fresh = dict(entry), intervals.stated(again)
     seen, seen_again = stated.pop("seen", None), fresh.pop("seen", None)
@@ -157,5 +161,8 @@ def differences(
     if stated != fresh or not alike or not np.array_equal(blocks.of_query, again.of_query):
         here = in_words(again.rule, fresh["blocks"])
         there = in_words(entry["rule"], entry["blocks"])
-        return [f"{dataset.name} here gives {here}, other than those of the record: {there}"]
+        return [
+            f"{dataset.name} on this machine gives {here}, which differ from those of the "
+            f"record: {there}"
+        ]
     return []

@@ -1,4 +1,4 @@
-"""What of a record's stages contradicts its card: arrays, lengths of lists, order, candidates."""
+"""Contradictions of a record's stages with its card: arrays, list lengths, order, candidates."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Stored:
     n_seen: int
 
     def search_faults(self, ranks: LabelledRanks, shortlist: Shortlist) -> list[str]:
-        """Return what of ranks and lists cannot come from a search of what the card states."""
+        """Return faults of ranks and lists against the search that the card states."""
         card = self.card
         n_rows = card["dataset"]["database"] + card["distractors"]["count"]
         exact = card["search"] == "exact"
@@ -39,7 +39,7 @@ class Stored:
         )
 
     def area_faults(self, ranks: LabelledRanks, shortlist: Shortlist) -> list[str]:
-        """Return what of ranks and lists leaves the area of its query."""
+        """Return ranks and lists with images outside the area of their query."""
         lists = self.card["dataset"]
         return areas.faults(
             self.card.get("areas"),
@@ -55,16 +55,16 @@ def faults(stored: Stored, first: Ranking) -> list[str]:
     card, arrays = stored.card, stored.arrays
     if "rerank" in card:
         if card["stages"]:
-            return ["the card has stages, and a re-ranking beside them"]
+            return ["the card has both stages and a separate re-ranking"]
         return _reranked_alone(stored, first)
     if "shortlist_inliers" in arrays:
-        return ["inliers are stored, but the card is of no re-ranking"]
+        return ["inliers are stored, but the card names no re-ranking"]
     chained = any(entry["stage"] == stages.VERIFICATION for entry in card["stages"])
     if card["candidates_rule"] != (IN_STAGES if chained else NO_RERANKING):
-        return ["the card names a rule for candidates, but nothing of how they are re-ranked"]
+        return ["the card names a rule for candidates, but no re-ranking"]
     named = {int(found[1]) for key in arrays if (found := re.match(r"stage(\d+)_", key))}
     if not named <= set(range(len(card["stages"]))):
-        return [f"arrays of stage {max(named) + 1} are stored, and the card has no such stage"]
+        return [f"arrays of stage {max(named) + 1} are stored, but the card lacks this stage"]
     return _chained(stored, named) if card["stages"] else []
 
 
@@ -72,12 +72,12 @@ def _reranked_alone(stored: Stored, first: Ranking) -> list[str]:
     """Check that exactly the candidates of the card's rule were verified."""
     card, inliers = stored.card, stored.arrays.get("shortlist_inliers")
     if inliers is None:
-        return ["the card is of a re-ranking, but no inliers are stored"]
+        return ["the card names a re-ranking, but no inliers are stored"]
     stage = _list_stage({"stage": stages.VERIFICATION, **card["rerank"]})
     if stage is None:
-        return ["the card's re-ranking is none that this version knows"]
+        return ["this version does not know the card's re-ranking"]
     if card["candidates_rule"] != card["rerank"]["candidates"]:
-        return ["the card names another rule for candidates than its re-ranking has"]
+        return ["the card and its re-ranking have different rules for candidates"]
     return _too_short(stored, stage, first) or stage.faults(
         {"inliers": [inliers]}, first, stored.protocols
     )
@@ -89,14 +89,14 @@ def _chained(stored: Stored, named: set[int]) -> list[str]:
     for place, entry in enumerate(stored.card["stages"]):
         stage, name = stages.known(entry), f"stage {place + 1}, {entry['stage']}"
         if stage is None and entry["stage"] in stages.STAGES:
-            return [f"{name}: its entry on the card is none of that stage"]
+            return [f"{name}: its entry on the card does not belong to this stage"]
         if stage is not None and sorted(entry.get("uses", ())) != _uses(stage, entry):
-            return [f"{name}: the card does not state what it uses"]
+            return [f"{name}: the card lacks what the stage uses"]
         if stage is not None and (stage.place == "list") != (place in named):
-            return [f"{name}: the arrays are not those of this stage"]
+            return [f"{name}: the arrays do not belong to this stage"]
         if place not in named:  # before the search
             if any(before < place for before in named):
-                return [f"{name}: it comes after a stage on lists"]
+                return [f"{name}: it must come before the stages on lists"]
             continue
         found = _of_lists(stored, place, entry, (made[place], made[place + 1]))
         if found:
@@ -112,7 +112,7 @@ def _of_lists(
     stage, kept = _list_stage(entry), {}
     searched = f"stage{place}_labelled_rank" in stored.arrays
     if stage is not None and stage.searches_again != searched:
-        return ["the arrays are not those of this stage"]
+        return ["the arrays do not belong to this stage"]
     out = []
     if searched:
         pair = after.ranks[0], after.shortlist[0]
@@ -128,7 +128,9 @@ def _of_lists(
 def _too_short(stored: Stored, stage: ListStage, before: Ranking) -> list[str]:
     least = min(stored.n_seen, stage.depth(1, stored.protocols))
     short = any(listed.row.shape[1] < least for listed in before.shortlist)
-    return [f"the shortlist before it is too short: {least} places are taken"] if short else []
+    return (
+        [f"the shortlist before it is too short: the stage needs {least} places"] if short else []
+    )
 
 
 def _list_stage(entry: dict[str, Any]) -> ListStage | None:

@@ -57,8 +57,8 @@ def class_of(field: str, card: Card) -> Class:
 def uses(card: Card) -> frozenset[str]:
     """Return what the stages of a card look at besides a query and its rows.
 
-    "labels", "queries" or "database"; "unknown" where a stage is not of this program, so that
-    nobody can tell.
+    "labels", "queries" or "database"; "unknown" where a stage is not of this program, and unknown
+    here.
     """
     found: set[str] = set()
     if card.get("rerank", {}).get("candidates", card.get("candidates_rule")) == "official":
@@ -70,7 +70,7 @@ def uses(card: Card) -> frozenset[str]:
 
 
 def is_transductive(card: Card) -> bool:
-    """Return whether a stage is fitted on what is evaluated."""
+    """Return whether a stage is fitted on evaluated data."""
     return bool(uses(card) & set(TRANSDUCTIVE))
 
 

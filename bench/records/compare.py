@@ -1,13 +1,12 @@
 """Are two results different? Paired over queries, by blocks: an interval, a test, a sentence.
 
-Only what was scored against the same labels is compared. The test flips the sign of whole blocks:
-under the null hypothesis the two methods are exchangeable, but queries of one landmark, or near to
-each other, agree, so that only the block can be flipped (Good, Permutation, Parametric and
-Bootstrap Tests of Hypotheses, 2005; Smucker, Allan, Carterette, CIKM 2007, for retrieval). Where
-queries are neighbours, blocks follow from the paired differences (`bench.scoring.blocks`), and
-without the data set from the records. All flips are tried where there are at most 2^16, else
-20,000 drawn ones; more than two results are corrected by Holm (Scandinavian Journal of Statistics,
-1979).
+Only records with the same labels are compared. The test flips the sign of whole blocks: under the
+null hypothesis the two methods are exchangeable, but queries of one landmark, or near to each
+other, agree, so that only the block can be flipped (Good, Permutation, Parametric and Bootstrap
+Tests of Hypotheses, 2005; Smucker, Allan, Carterette, CIKM 2007, for retrieval). Where queries are
+neighbours, blocks follow from the paired differences (`bench.scoring.blocks`), and without the data
+set from the records. All flips are tried where there are at most 2^16, else 20,000 drawn ones; more
+than two results are corrected by Holm (Scandinavian Journal of Statistics, 1979).
 """
 
 from __future__ import annotations
@@ -113,13 +112,13 @@ def find(names: Sequence[str], dataset: str | None, results: Path) -> list[Path]
     for path in record.find(results) if named else []:
         if path.parent.parent.name == dataset:
             try:
-                one = record.read(path)
+                content = record.read(path)
             except BenchError as error:
                 broken[path.parent.name] = error
                 continue
-            if not one["partial"]:
-                when = one["created"] + one["run_id"]
-                run = Run(when, one["card_id"], _rules(one["card"]), path)
+            if not content["partial"]:
+                when = content["created"] + content["run_id"]
+                run = Run(when, content["card_id"], _rules(content["card"]), path)
                 runs_of.setdefault(path.parent.name, []).append(run)
     found = {text: _runs_of(text, dataset, runs_of, broken) for text in named}
     cards = _in_all({run.card for run in runs} for runs in found.values())
@@ -137,7 +136,7 @@ def load(paths: Sequence[Path], own: str | None = None) -> list[Entry]:
     `own` is the name or path of the data set where the user gives one (`bench.records.lists`).
     """
     if len(paths) < 2:
-        raise BenchError("compare needs two records or more.")
+        raise BenchError("compare needs at least two records; name another.")
     entries = []
     for path in paths:
         content = record.read(path)
@@ -147,7 +146,7 @@ def load(paths: Sequence[Path], own: str | None = None) -> list[Entry]:
             blocks = of_blocks.of_record(content, arrays, protocols)
         except (LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
             raise BenchError(
-                f"the arrays of {path.name} are not those of a record: {type(error).__name__}: "
+                f"the arrays of {path.name} do not fit its record: {type(error).__name__}: "
                 f"{reading.line(error)}."
             ) from error
         marks = marks_of(content)
@@ -156,7 +155,7 @@ def load(paths: Sequence[Path], own: str | None = None) -> list[Entry]:
         entries.append(Entry(path, name, content, blocks, {p.name: p.asked for p in protocols}))
     ids = [entry.record["sha256"] for entry in entries]
     if len(set(ids)) < len(ids):
-        raise BenchError("the same record is given twice; a result is not compared with itself.")
+        raise BenchError("the same record is named twice; a result cannot be compared with itself.")
     layout = of_blocks.layout_here(entries[0].record, own, entries[0].path.name)
     for entry in entries[1:] if own else ():
         lists.dataset_of(entry.card, own, entry.path.name)
@@ -164,15 +163,15 @@ def load(paths: Sequence[Path], own: str | None = None) -> list[Entry]:
 
 
 def check(entries: Sequence[Entry], across_cards: bool) -> list[str]:
-    """Return in words in what the cards differ; refuse what may not be compared."""
+    """Return the differences between the cards as text; refuse incomparable records."""
     first = entries[0]
     for entry in entries[1:]:
-        one, other = first.card["dataset"], entry.card["dataset"]
+        mine, other = first.card["dataset"], entry.card["dataset"]
         for key in ("name", "variant", "revision", "queries"):
-            if one[key] != other[key]:
+            if mine[key] != other[key]:
                 raise BenchError(
-                    f"{first.name} and {entry.name} have another {label(f'dataset.{key}')} "
-                    f"({one[key]} / {other[key]}): their queries cannot be paired."
+                    f"{first.name} and {entry.name} differ in {label(f'dataset.{key}')} "
+                    f"({mine[key]} / {other[key]}), so their queries cannot be paired."
                 )
     lines, unlike = [], []
     leaves = [flat(entry.card) for entry in entries]
@@ -188,8 +187,8 @@ def check(entries: Sequence[Entry], across_cards: bool) -> list[str]:
             unlike.append(lines[-1])
     if unlike and not across_cards:
         raise BenchError(
-            f"these results were made under different rules: {first_few(unlike)}. "
-            "If this difference is what you ask about, add --across-cards."
+            f"these results have different protocols: {first_few(unlike)}. Add --across-cards to "
+            "compare them anyway."
         )
     return lines
 
@@ -248,8 +247,8 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _pair(a: Entry, b: Entry, protocol: str, metric: str) -> dict[str, Any]:
-    one, other = a.values(protocol, metric), b.values(protocol, metric)
-    difference = other - one
+    mine, other = a.values(protocol, metric), b.values(protocol, metric)
+    difference = other - mine
     scored = difference[~np.isnan(difference)]
     blocks, flipped = _blocks(a, b, difference)
     test = permutation(difference, flipped.of_query, seen=flipped.seen)
@@ -260,7 +259,7 @@ def _pair(a: Entry, b: Entry, protocol: str, metric: str) -> dict[str, Any]:
         "metric": metric,
         "a": a.name,
         "b": b.name,
-        "mean_a": _mean(one),
+        "mean_a": _mean(mine),
         "mean_b": _mean(other),
         "difference": _mean(difference),
         "interval": None if around is None else list(around),
@@ -305,7 +304,7 @@ def _runs_of(
         for name, error in broken.items():
             if meant(name):
                 raise error
-        raise unknown(f"method with a whole record of {dataset}", text, runs_of)
+        raise unknown(f"method with a complete record of {dataset}", text, runs_of)
     return runs
 
 
@@ -326,7 +325,7 @@ def _variant(text: str, there: Sequence[str]) -> str:
     if len(trained) == 1:
         return trained[0]
     raise BenchError(
-        f"{text!r} is {first} and has no record here; name one of {first_few(sorted(there))}."
+        f"{text!r} is {first}, but has no record here; name one of {first_few(sorted(there))}."
     )
 
 
@@ -336,7 +335,7 @@ def _in_all(sets: Iterable[set[str]]) -> set[str]:
 
 
 def _rules(card: Card) -> str:
-    """Return what of a card is not a method's own."""
+    """Return the fields of a card that do not belong to the method."""
     return canonical_json([classes.part(card, "protocol"), classes.part(card, "system")])
 
 
@@ -353,7 +352,7 @@ def _metric(entries: Sequence[Entry], asked: str | None) -> str:
                 "name one with --metric."
             )
         asked = heads.pop()
-    return metric_names.named(asked, shared, "metric that all these results have")
+    return metric_names.named(asked, shared, "metric of all these results")
 
 
 def _has(entry: Entry, metric: str) -> bool:
@@ -371,9 +370,12 @@ def _protocols(entries: Sequence[Entry], asked: str | None) -> list[str]:
         )
     ]
     if asked is not None and asked not in shared:
-        raise unknown("protocol that all these results share", asked, shared)
+        raise unknown("protocol of all these results", asked, shared)
     if not shared:
-        raise BenchError("these results share no protocol with the same ground truth.")
+        raise BenchError(
+            "these results have no protocol with the same ground truth in common; name other "
+            "records."
+        )
     return shared if asked is None else [asked]
 
 

@@ -1,7 +1,7 @@
 """May a record be added to results/: what `verify` cannot see, namely where it comes from.
 
-A record that verifies can still be stale, or from code that nobody else has. Its commit must be in
-the history of this checkout, without changes of its own, and with the same stages from file to
+A record that verifies can still be stale, or from unpublished code. Its commit must be in the
+history of this checkout, without changes of its own, and with the same stages from file to
 descriptor (CODE_VERSION) as the code here.
 """
 
@@ -41,22 +41,22 @@ def _place(path: Path, content: Mapping[str, Any]) -> list[str]:
     ]
     if path.absolute().parts[-4:] in places:
         return []
-    return [f"it belongs in {'/'.join(places[0])} below the results, where a run writes it"]
+    return [f"it must be in {'/'.join(places[0])} below the results, where a run writes it"]
 
 
 def _source(commit: str | None, dirty: bool | None) -> list[str]:
     if not commit:
-        return ["it does not say which commit it was made with; run it again in a git checkout"]
+        return ["it does not state its commit; run its command again in a git checkout"]
     if fault := _fault(commit, dirty):
-        return [f"{fault}; run it again with this code, committed"]
+        return [f"{fault}; run its command again with this code, committed"]
     return []
 
 
 def _fault(commit: str, dirty: bool | None) -> str:
     if dirty:
-        return f"it was made with changes on top of commit {commit[:9]} that nobody else has"
+        return f"it was made with uncommitted changes on top of commit {commit[:9]}"
     if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
-        return f"its commit is {commit!r}, which is no hash of a commit"
+        return f"its commit is {commit!r}, which is not the hash of a commit"
     if _git("merge-base", "--is-ancestor", commit, "HEAD") is None:
         return f"its commit {commit[:9]} is not in the history of this checkout"
     then = _git("grep", "-hE", "^CODE_VERSION = [0-9]+", commit, "--", *EXTRACTION) or ""
@@ -65,8 +65,8 @@ def _fault(commit: str, dirty: bool | None) -> str:
     if version == str(CODE_VERSION):
         return ""
     return (
-        f"it is stale: at its commit {commit[:9]} the stages from file to descriptor had version "
-        f"{version}, and have {CODE_VERSION} now"
+        f"it is stale: at its commit {commit[:9]} the code from file to descriptor had version "
+        f"{version}, and has {CODE_VERSION} now"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a record says of its costs, with what an older record does not have left out."""
+"""The costs of a record, without figures that older records lack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Cost:
-    """Times, memory and size of one run; `machine` is where it was timed, in words.
+    """Times, memory and size of one run; `machine` describes the machine of the timings.
 
     `phases` has those of `PHASES` that were measured; describe is preprocess and network. `query`
     is the record's own sum. Times of a busy machine are left out, and `busy` has the signs of other
@@ -120,9 +120,9 @@ def of_record(record: Mapping[str, Any]) -> Cost:
         query=_timed(whole) if whole else None,
         busy=tuple(sorted(signs)),
         search_at={
-            one["rows"]: one["ms_per_query"]["p50"]
-            for one in searched.get("at", ())
-            if one["ms_per_query"] is not None and not one.get("busy")
+            timing["rows"]: timing["ms_per_query"]["p50"]
+            for timing in searched.get("at", ())
+            if timing["ms_per_query"] is not None and not timing.get("busy")
         },
         weights=weights,
         activations=activations,
@@ -145,11 +145,11 @@ def _of_query(asked: Mapping[str, Any]) -> dict[str, Timed]:
 
 def _networks(networks: Sequence[Mapping[str, Any]]) -> tuple[int | None, int | None]:
     """Return the bytes of weights of all networks, and of the activations of the largest."""
-    held = [network["device"] or network["resident"] for network in networks]
-    if not held or None in held:
+    memory = [network["device"] or network["resident"] for network in networks]
+    if not memory or None in memory:
         return None, None
-    weights = sum(one["weights_bytes"] for one in held)
-    return weights, max(one["activations_bytes"] for one in held)
+    weights = sum(network["weights_bytes"] for network in memory)
+    return weights, max(network["activations_bytes"] for network in memory)
 
 
 def _image_bytes(record: Mapping[str, Any]) -> float:

@@ -28,14 +28,14 @@ def named(text: str | None) -> tuple[str | None, str | None]:
 def dataset_of(card: cards.Card, own: str | None, where: str) -> Dataset:
     """Return the data set of a card; `own` is its name or path where the user gives one.
 
-    `where` names the record in sentences. What the user gives must be what was scored: the same
+    `where` names the record in sentences. The user's data set must be the scored one: the same
     name, revision and counts. Of a known data set that is the caller's to compare.
     """
     stated = card["dataset"]
     if own is None and not is_known(card):
         raise MissingDataError(
-            f"no data set {stated['name']} is known here; where it is a folder of your own, name "
-            "it, or its dataset.json, with --dataset."
+            f"the data set {stated['name']} is unknown; if it is your own, give its folder or "
+            "its dataset.json with --dataset."
         )
     dataset = datasets.load_known(stated["name"]) if own is None else datasets.load(own)
     if card["limit"] is not None:
@@ -50,7 +50,7 @@ def check_revision(card: cards.Card, dataset: Dataset, named: str, where: str) -
     stated, here = card["dataset"], cards.make(dataset, None, unit_norm=True)["dataset"]
     if any(here[key] != stated[key] for key in ("name", "revision", "database", "queries")):
         raise BenchError(
-            f"{where} was made with {stated['name']}, revision {stated['revision'][:8]}, and "
-            f"{named} here is {here['name']}, revision {here['revision'][:8]}; these are other "
-            "lists or labels than those that were scored."
+            f"{where} was made with {stated['name']}, revision {stated['revision'][:8]}, but "
+            f"{named} on this machine is {here['name']}, revision {here['revision'][:8]}; use "
+            "the lists and labels that were scored."
         )

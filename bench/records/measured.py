@@ -13,7 +13,9 @@ from typing import Any
 from bench.scoring.card import name_of
 from bench.search import compress
 
-AS_STATED = "as stated, in no ranks: dim, weights, times, memory, machine, commit"
+AS_STATED = (
+    "taken as stated, because ranks do not show them: dim, weights, times, memory, machine, commit"
+)
 ROUNDING_MS = 1e-3
 ITEM_BYTES = (2, 4, 8)  # of descriptors that were brought; a run has float32
 
@@ -28,7 +30,7 @@ def faults(content: Mapping[str, Any]) -> list[str]:
     weights = content["method"]["weights"]
     source = weights["source"]
     if weights["trained"] and re.match(r"(untrained|random initiali[sz]ation)\b", source):
-        out.append(f"its weights are trained, and from {source!r}")
+        out.append(f"its weights are marked trained, but come from {source!r}")
     return out
 
 
@@ -43,11 +45,11 @@ def _sizes(content: Mapping[str, Any]) -> list[str]:
         wanted = [compress.bytes_per_row(choice, dim)]
     out = []
     if not card["stages"] and card["search"] == "exact" and stored not in wanted:
-        out.append(f"bytes_per_image is {stored}, and {dim} numbers as {code} take {wanted[0]}")
+        out.append(f"bytes_per_image is {stored}, but {dim} numbers as {code} take {wanted[0]}")
     memory = content.get("memory") or {}
     rows, size = memory.get("index_rows"), memory.get("index_bytes")
     if card["search"] == "exact" and None not in (rows, size) and size != round(rows * stored):
-        out.append(f"index_bytes is {size}, and {rows} rows of {stored} bytes take another number")
+        out.append(f"index_bytes is {size}, which is not the size of {rows} rows of {stored} bytes")
     return out
 
 
@@ -59,14 +61,14 @@ def _query(timing: Mapping[str, Any]) -> Iterator[str]:
     times = [part["ms"] for part in query["parts"]]
     if query["ms"] is not None:
         if None in times:
-            yield "the time of a query is stated, and that of one of its parts is not"
+            yield "the time of a query is stated, but the time of one of its parts is missing"
             return
         added = sum(ms["p50"] for ms in times)
         if abs(query["ms"]["p50"] - added) > ROUNDING_MS * (1 + len(times)):
-            yield f"a query takes {query['ms']['p50']} ms, and its parts {added:g} ms"
+            yield f"a query takes {query['ms']['p50']} ms, but its parts take {added:g} ms"
     of_parts = [timing.get(name) or {} for name in ("latency", "search")]
-    if lost := {sign for one in of_parts for sign in one.get("busy", ())} - set(query["busy"]):
-        yield f"the machine was busy ({', '.join(sorted(lost))}), and the query does not state it"
+    if lost := {sign for part in of_parts for sign in part.get("busy", ())} - set(query["busy"]):
+        yield f"the machine was busy ({', '.join(sorted(lost))}), but the query does not state it"
 
 
 def _times(value: Any, place: str) -> Iterator[str]:
@@ -75,7 +77,7 @@ def _times(value: Any, place: str) -> Iterator[str]:
         low, high = value.get("p50"), value.get("p95")
         # An open part of the record may hold anything.
         if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
-            yield f"{place} has a median of {low} and a 95th percentile of {high}"
+            yield f"{place} has a median of {low} above its 95th percentile of {high}"
         for key, inner in value.items():
-            for one in inner if isinstance(inner, list) else [inner]:
-                yield from _times(one, f"{place}.{key}")
+            for timing in inner if isinstance(inner, list) else [inner]:
+                yield from _times(timing, f"{place}.{key}")

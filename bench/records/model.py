@@ -116,7 +116,7 @@ class Ties(TypedDict):
 
 @OPEN
 class StageCost(TypedDict):
-    """What a stage took per query, and what it says besides."""
+    """The time of a stage per query, and its own entries."""
 
     stage: str
 

@@ -17,14 +17,14 @@ from bench.types import LimitRule
 def plain_name(text: str) -> str:
     """Return a name that data state, refused by pydantic's error where it is a path or code."""
     if not plugins.is_name(text):
-        raise PydanticCustomError("path", "which is no name but a path")
+        raise PydanticCustomError("path", "which is a path instead of a name")
     return text
 
 
 def _numbered(code: dict[str, Any]) -> dict[str, Any]:
     for key, value in code.items():
         if key != "name" and type(value) is not int:
-            raise PydanticCustomError("number", "whose {key} is no whole number", {"key": key})
+            raise PydanticCustomError("number", "whose {key} is not an integer", {"key": key})
     return code
 
 

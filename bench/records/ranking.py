@@ -65,8 +65,8 @@ def ranks(scores: Values) -> Values:
     [2.5, 1.0, 2.5]
     """
     sums = np.empty((2, *scores.shape))
-    for place, one in enumerate(scores):  # one at a time: many methods would take much memory
-        sums[:, place] = (scores > one).sum(axis=0), (scores == one).sum(axis=0) - 1
+    for place, score in enumerate(scores):  # one at a time: many methods would take much memory
+        sums[:, place] = (scores > score).sum(axis=0), (scores == score).sum(axis=0) - 1
     out: Values = 1.0 + sums[0] + sums[1] / 2
     return out
 
@@ -79,9 +79,9 @@ def mean_ranks(scores: Values, drawn: Sequence[Values | None]) -> list[MeanRank]
     `MOST_LETTERS` methods have no letters.
     """
     mean = ranks(scores).mean(axis=1)
-    if not all(one is not None for one in drawn) or not drawn:
+    if not all(sample is not None for sample in drawn) or not drawn:
         return [MeanRank(float(value), None, "a") for value in mean]
-    over = np.mean([ranks(one) for one in drawn if one is not None], axis=0)
+    over = np.mean([ranks(sample) for sample in drawn if sample is not None], axis=0)
     low, high = np.percentile(over, [TAIL, 100 - TAIL], axis=1)
     of = dict.fromkeys(range(len(mean)), "")
     if len(mean) <= MOST_LETTERS:

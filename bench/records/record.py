@@ -195,14 +195,14 @@ def read(path: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = reading.json_file(path)
     except FileNotFoundError:
-        raise BenchError(f"there is no record {path}.") from None
+        raise BenchError(f"the record {path} does not exist; check the path.") from None
     except (OSError, ValueError) as error:
         raise BenchError(f"{path} is not a record: {reading.line(error)}.") from None
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != SCHEMA:
         raise BenchError(
-            f"{path} has record schema {schema!r}, and this version reads {SCHEMA}; "
-            "read it with the version that wrote it, or run again."
+            f"{path} has record schema {schema!r}, but this version reads {SCHEMA}; use the "
+            "version that wrote it, or run its command again."
         )
     try:
         return _checked(record, path)
@@ -215,12 +215,21 @@ def _checked(record: dict[str, Any], path: Path) -> dict[str, Any]:
     check(record, str(path))
     rest = {key: value for key, value in record.items() if key != "sha256"}
     if sha256_json(rest) != record["sha256"]:
-        raise BenchError(f"{path} was changed after it was written: its sha256 does not fit.")
+        raise BenchError(
+            f"{path} was changed after it was written: its sha256 differs; restore it, or run "
+            "its command again."
+        )
     if sha256_json(record["card"]) != record["card_sha256"]:
-        raise BenchError(f"{path} was changed after it was written: its card has another sha256.")
+        raise BenchError(
+            f"{path} was changed after it was written: the sha256 of its card differs; restore "
+            "it, or run its command again."
+        )
     identified = card_id(record["card"])
     if record.get("card_id", identified) != identified:
-        raise BenchError(f"{path} was changed after it was written: its card has another card_id.")
+        raise BenchError(
+            f"{path} was changed after it was written: the card_id of its card differs; restore "
+            "it, or run its command again."
+        )
     return {**record, "card": current(record["card"]), "card_id": identified}
 
 
@@ -240,9 +249,15 @@ def array_bytes(path: Path, record: dict[str, Any]) -> bytes:
         content = reading.content(file)
     except (OSError, ValueError) as error:
         fault = error.strerror if isinstance(error, OSError) else reading.line(error)
-        raise BenchError(f"the ranks {file} of {path.name} cannot be read: {fault}.") from error
+        raise BenchError(
+            f"the ranks {file} of {path.name} cannot be read: {fault}; restore them, or run the "
+            "command again."
+        ) from error
     if hashlib.sha256(content).hexdigest() != record["ranks"]["sha256"]:
-        raise BenchError(f"{file} is not the file that {path.name} was written with (sha256).")
+        raise BenchError(
+            f"{file} is not the file that was written with {path.name}: its sha256 differs; "
+            "restore it, or run the command again."
+        )
     return content
 
 
@@ -256,6 +271,6 @@ def check(record: dict[str, Any], where: str) -> None:
         raise BenchError(f"{where} does not fit results/record.schema.json: {fault}.")
 
 
-def same(one: Any, other: Any) -> bool:
+def same(left: Any, other: Any) -> bool:
     """Return whether two JSON values are equal to the last digit."""
-    return canonical_json(one) == canonical_json(other)
+    return canonical_json(left) == canonical_json(other)

@@ -53,8 +53,8 @@ def arrays_of(
 
 
 def _name(place: int, name: str, before: Ranking, names: Sequence[str], at: int) -> str:
-    one = len(before.shortlist) == 1
-    return f"stage{place}_{name}" + ("" if one else f"_{names[before.of.index(at)]}")
+    single = len(before.shortlist) == 1
+    return f"stage{place}_{name}" + ("" if single else f"_{names[before.of.index(at)]}")
 
 
 def rankings(arrays: Arrays, card: Card, protocols: Sequence[Protocol]) -> list[Ranking]:
@@ -94,7 +94,7 @@ def of_stage(
     for name, found in out.items():
         for array, listed in zip(found, before.shortlist, strict=True):
             if array.shape != listed.row.shape:
-                raise ValueError(f"the {name} of stage {place} is not one number per place")
+                raise ValueError(f"the {name} of stage {place} must be one number per place")
     return out
 
 
@@ -113,7 +113,7 @@ def _after(
         rank, score, tied, row, listed = (arrays[f"stage{place}_{key}"] for key in SEARCHED)
         first = before.ranks[0]
         if rank.shape != first.rank.shape:
-            raise ValueError(f"the ranks of stage {place} are not those of the labelled images")
+            raise ValueError(f"the ranks of stage {place} do not fit the labelled images")
         ranks = LabelledRanks(first.offsets, first.row, rank, score, tied)
         return one_list(ranks, Shortlist(row, listed), len(protocols))
     kept = of_stage(place, arrays, before, protocols)

@@ -29,7 +29,7 @@ MACHINE = ("device", "device_name", "processor", "cores", "system")
 
 @dataclass(frozen=True)
 class Score:
-    """A mean over queries and its 95 % interval, fractions 0..1; None where there is none."""
+    """A mean over queries and its 95 % interval, fractions 0..1; None if there is none."""
 
     mean: float | None
     interval: tuple[float, float] | None
@@ -66,7 +66,7 @@ class Run:
     cost: costs.Cost
     approximate: Mapping[str, Any] | None = None
     headline_id: str | None = None  # of the data set, where the record has another
-    stated: tuple[tuple[str, str], ...] = ()  # what a user states of brought descriptors, in words
+    stated: tuple[tuple[str, str], ...] = ()  # facts that a user states of own descriptors, as text
     sha256: str = ""  # of the record, and so of its arrays
     rest: Mapping[str, Any] = field(default_factory=dict, repr=False)  # the record but its scores
     disk_bytes: float = 0.0  # of an image, besides those that are searched: full rows behind codes
@@ -98,16 +98,16 @@ class Run:
     @property
     def stages(self) -> str:
         """Return what rows of one name often differ in, to stand after it: ", re-ranked"."""
-        card, said = self.card, []
+        card, marks = self.card, []
         if card["crop_rule"] == WHOLE:
-            said.append("whole query")
+            marks.append("whole query")
         if self.reranking_words:
-            said.append(self.reranking_words)
+            marks.append(self.reranking_words)
         if is_compressed(card):
-            said.append(name_of(card["compression"]))
+            marks.append(name_of(card["compression"]))
         if card["search"] != "exact":
-            said.append(name_of(card["search"]))
-        return clean("".join(f", {words}" for words in said), 60)
+            marks.append(name_of(card["search"]))
+        return clean("".join(f", {words}" for words in marks), 60)
 
     @property
     def reranking_words(self) -> str:
@@ -206,7 +206,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
     weights, latency = method["weights"], record["timing"]["latency"]
     scales = (card["preprocess"] or {}).get("scales", [])
     if not isinstance(scales, list) or any(type(scale) not in (int, float) for scale in scales):
-        raise BenchError(f"the scales on the card are {scales!r}, not a list of numbers.")
+        raise BenchError(f"the scales on the card are {scales!r} instead of a list of numbers.")
     marks = marks_of(record)
     commit, dirty = record["source"]["commit"], record["source"]["dirty"]
     return Run(
@@ -239,7 +239,7 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         stated=_stated(method),
         sha256=record.get("sha256", ""),
         rest={key: value for key, value in record.items() if key != "scores"},
-        disk_bytes=sum(one.get("bytes_per_image", 0) for one in record.get("stages", ())),
+        disk_bytes=sum(stage.get("bytes_per_image", 0) for stage in record.get("stages", ())),
     )
 
 
@@ -270,7 +270,7 @@ def marks_of(record: Mapping[str, Any]) -> list[str]:
 
 
 def _backbone(method: Mapping[str, Any]) -> str:
-    """Return the network in words: what the configuration names, or the depth in a variant of ours.
+    """Return the network as text: what the configuration names, or the depth in a variant of ours.
 
     >>> _backbone({"name": "dolg", "variant": "r101", "config": {}})
     'ResNet-101'
@@ -287,7 +287,7 @@ def _backbone(method: Mapping[str, Any]) -> str:
 
 
 def _stated(method: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return crop, scales and size where a user states them, in words that end "(as stated)"."""
+    """Return crop, scales and size where a user states them, as text that ends "(as stated)"."""
     facts = method["config"].get("as_stated") if method["name"] == "brought" else None
     if not isinstance(facts, Mapping):
         return ()
@@ -322,10 +322,10 @@ def _describe_ms(latency: Mapping[str, Any] | None) -> tuple[float, float] | Non
 
 def _scores(scores: Mapping[str, Any], card: Card) -> dict[str, dict[str, Score]]:
     if set(scores) != set(card["protocols"]):
-        raise BenchError("the protocols of its scores are not those of its card.")
+        raise BenchError("the protocols of its scores differ from those of its card.")
     for protocol, by_metric in scores.items():
         if set(by_metric) - set(card["metrics"]):
-            raise BenchError(f"its scores of {protocol} have metrics that its card does not name.")
+            raise BenchError(f"its scores of {protocol} have metrics that its card lacks.")
     return {
         protocol: {metric: _score(protocol, entry) for metric, entry in by_metric.items()}
         for protocol, by_metric in scores.items()
@@ -338,7 +338,9 @@ def _score(protocol: str, entry: Mapping[str, Any]) -> Score:
         return Score(entry["mean"], None)
     low, high = interval
     if not 0 <= low <= high <= 1:
-        raise BenchError(f"an interval of {protocol} is {interval}, not [low, high] within 0..1.")
+        raise BenchError(
+            f"an interval of {protocol} is {interval} instead of [low, high] within 0..1."
+        )
     return Score(entry["mean"], (low, high))
 
 

@@ -1,4 +1,4 @@
-"""The sentences for the codes of a card; they may be worded anew, as no hash depends on them."""
+"""The sentences for the codes of a card; they may be reworded, as no hash depends on them."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _order(value: Any, card: Card) -> str:
 
 
 def _compression(value: Any, _: Card) -> str:
-    """Return the sentence of a compression: what is kept of a row, and on what it was trained."""
+    """Return the sentence of a compression: the code of a row, and its training."""
     if not isinstance(value, Mapping):
         return str(value)
     decoded = "searched as decoded, not normalised again; queries are not compressed"

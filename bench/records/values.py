@@ -54,7 +54,10 @@ def per_query(
             if key not in known:
                 blocks = of_blocks.of_record(record, arrays, stated).of_query
                 blocks = 0 * blocks if of_blocks.landmarks_on_places(record) else blocks
-                known[key] = blocks, {one.name: one.asked for one in stated}
+                known[key] = (
+                    blocks,
+                    {stated_protocol.name: stated_protocol.asked for stated_protocol in stated},
+                )
         if entry is None:
             values = _recomputed(arrays, record, stated, [metric_id])[protocol][metric_id].per_query
         else:

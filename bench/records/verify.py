@@ -30,7 +30,7 @@ TOLERANCE = 1e-9
 
 
 def verify(path: Path, own: str | None = None) -> tuple[list[str], list[str]]:
-    """Return (what does not hold, what was checked or could not be) for the record at `path`.
+    """Return (faults, checks made or impossible) for the record at `path`.
 
     `own` is the name or path of the data set where the user gives one (`bench.records.lists`).
 
@@ -71,21 +71,25 @@ def verify(path: Path, own: str | None = None) -> tuple[list[str], list[str]]:
             faults += _loss_differences(content, protocols, ranks, shortlist, arrays)
     except (LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise BenchError(
-            f"the arrays of {path.name} are not those of a record: {type(error).__name__}: {error}."
+            f"the arrays of {path.name} do not fit its record: {type(error).__name__}: {error}."
         ) from error
     if ("rerank" in content) != ("rerank" in card):
-        faults.append("the record and its card disagree on whether it is re-ranked")
+        faults.append("record and card disagree on whether the lists are re-ranked")
     if ("missing" in content) != ("missing" in card):
-        faults.append("the record and its card disagree on whether images are missing")
+        faults.append("record and card disagree on whether images are missing")
     part = card["limit"] is not None or "absent" in card or "missing" in card
     part = part or card["dataset"].get("list", "published") != "published"
     if content["partial"] != part:
-        faults.append("the record and its card disagree on whether it is partial")
+        faults.append("record and card disagree on whether the result is partial")
     faults += measured.faults(content)
     count = sum(len(table) for table in content["scores"].values())
     notes = [f"{count} scores over {len(protocols)} protocols recomputed from stored ranks"]
     for entry in card["stages"]:
-        told = "strengths as stated" if stages.known(entry) else "not known here, as stated"
+        told = (
+            "strengths as stated"
+            if stages.known(entry)
+            else "unknown on this machine, taken as stated"
+        )
         notes.append(f"stage {entry['stage']}: {told}")
     fault, note, here = _ground_truth(card, own, path.name)
     if here is not None and not faults:
@@ -119,9 +123,11 @@ def _approximate_faults(
     card = content["card"]
     stored = {"exact_rank", "exact_shortlist_row"} & arrays.keys()
     if card["search"] == "exact":
-        return ["the search is exact, but there is a loss"] if "approximate" in content else []
+        return (
+            ["the search is exact, but the record has a loss"] if "approximate" in content else []
+        )
     if "approximate" not in content or len(stored) < 2:
-        return ["the card is of an approximate search, but the exact ranks are not stored"]
+        return ["the card names an approximate search, but the exact ranks are not stored"]
     n_rows = card["dataset"]["database"] + card["distractors"]["count"]
     return faiss_index.faults(ranks, arrays["exact_rank"], arrays["exact_shortlist_row"], n_rows)
 
@@ -162,15 +168,15 @@ def _rows_seen(card: cards.Card, arrays: record.Arrays) -> int:
 def _ground_truth(
     card: cards.Card, own: str | None, where: str
 ) -> tuple[list[str], list[str], Dataset | None]:
-    """Compare what the card says of lists and labels with the data set here, if there is one.
+    """Compare lists and labels of the card with the data set on this machine, if any.
 
     That data set is returned too, where it is the card's.
     """
     name = card["dataset"]["name"]
     if "absent" in card:
-        return [], ["ground truth not compared: it is that of the images that were there"], None
+        return [], ["ground truth not compared: the record is of the images found then"], None
     if own is None and not lists.is_known(card):
-        return [], [f"ground truth not compared: no data set {name} is known here"], None
+        return [], [f"ground truth not compared: the data set {name} is unknown"], None
     try:
         here = lists.dataset_of(card, own, where)
     except BenchError as error:
@@ -179,8 +185,8 @@ def _ground_truth(
         return [], [f"ground truth not compared: {error}"], None
     stated, fresh = cards.identity(card), cards.identity(cards.make(here, None, unit_norm=True))
     if any(stated[key] != fresh[key] for key in ("dataset", "protocols")):
-        return [f"lists and ground truth are not those of {name} here"], [], None
-    return [], [f"lists and ground truth are those of {name} here"], here
+        return [f"lists and ground truth differ from those of {name} on this machine"], [], None
+    return [], [f"lists and ground truth are those of {name} on this machine"], here
 
 
 def _differences(stored: Any, again: Any, place: str) -> list[str]:
@@ -201,5 +207,5 @@ def _differences(stored: Any, again: Any, place: str) -> list[str]:
     return (
         []
         if stored == again
-        else [f"{place} is {stored} in the record, but {again} from its ranks"]
+        else [f"{place} is {stored} in the record, but its ranks give {again}"]
     )

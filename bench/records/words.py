@@ -1,4 +1,4 @@
-"""Protocol cards in words: the line that sums one up, every field, and in what cards differ."""
+"""Protocol cards as text: the summary line, every field, and differences between cards."""
 
 from __future__ import annotations
 
@@ -58,42 +58,42 @@ LABELS = {
     "rerank.order": "order of the candidates",
     "rerank.model": "map between two images",
     "rerank.ransac": "RANSAC",
-    "rerank.inlier_px": "an inlier is nearer than, px",
+    "rerank.inlier_px": "inlier threshold, px",
     "rerank.trials": "trials of RANSAC",
-    "rerank.least_matches": "least matches of a pair",
+    "rerank.least_matches": "minimum matches of a pair",
     "rerank.seed": "seed of RANSAC",
-    "rerank.local_precision": "local descriptors kept as",
+    "rerank.local_precision": "type of stored local descriptors",
     "rerank.local.dim": "numbers per local descriptor",
     "rerank.local.stride_px": "stride of local features, px",
     "rerank.local.offset_px": "offset of local features, px",
     "rerank.local.scales": "scales of local features",
-    "rerank.local.threshold": "least attention",
-    "rerank.local.threshold_rule": "rule of the least attention",
-    "rerank.local.max_features": "most features of an image",
-    "rerank.local.match_distance": "descriptors match below the distance",
+    "rerank.local.threshold": "minimum attention",
+    "rerank.local.threshold_rule": "rule of the minimum attention",
+    "rerank.local.max_features": "maximum features of an image",
+    "rerank.local.match_distance": "maximum distance of matched descriptors",
     "rerank.local.mutual": "mutual matches only",
     "rerank.local.upright": "upright maps only",
-    "rerank.local.least_inliers": "fewer inliers count as none",
-    "rerank.local.inlier_weight": "similarity that a doubling of inliers is worth",
+    "rerank.local.least_inliers": "minimum inliers of a pair",
+    "rerank.local.inlier_weight": "similarity added per doubling of inliers",
     "stages": "stages",
     "tie_rule": "ties",
     "compression": "compression",
     "search": "search",
     "limit": "limit on the database images",
     "limit_rule": "images within the limit",
-    "absent.database": "database images left out, not there",
-    "absent.queries": "queries left out, not there",
+    "absent.database": "absent database images",
+    "absent.queries": "absent queries",
     "dataset.list": "list of images",
-    "dataset.rules.positive": "what is positive",
+    "dataset.rules.positive": "definition of positives",
     "dataset.rules.threshold_m": "threshold in metres",
     "dataset.rules.tolerance_frames": "tolerance in frames",
     "dataset.rules.comparison": "comparison with the threshold",
-    "dataset.rules.search": "where each query is searched",
+    "dataset.rules.search": "areas of the queries",
     "areas.rule": "areas",
     "areas.count": "number of areas",
     "areas.sha256": "areas (sha256)",
     "suppression.rule": "suppression",
-    "suppression.groups": "groups of which one image counts",
+    "suppression.groups": "groups, one image of each counts",
     "suppression.sha256": "groups (sha256)",
     "missing.rule": "images without a descriptor",
     "missing.database": "rows of database images without one",
@@ -113,7 +113,7 @@ _WORDS = {
     "crop_rule": {
         "box": "cropped to its box",
         "whole": "whole image",
-        "no-boxes": "whole image, for lack of boxes",
+        "no-boxes": "whole image (the data set has no boxes)",
     },
     "preprocess.orientation": {"ignore": "ignored", "apply": "applied"},
     "preprocess.crop_rounding": {"round": "rounded, half to even", "truncate": "truncated"},
@@ -127,7 +127,7 @@ _WORDS = {
         "scale-factor": "by the scale factor",
         "legacy-corner": "by the corner rule of TensorFlow 1",
         "antialias": "by the ratio of the sizes, antialiased",
-        "opencv": "whole grey values, as OpenCV does it",
+        "opencv": "rounded grey values, as in OpenCV",
     },
     "preprocess.combine": {
         "sum-of-units": "unit descriptors are summed and normalised",
@@ -147,7 +147,7 @@ def metric_label(metric_id: str) -> str:
 
 
 def label(path: str) -> str:
-    """Return the words for a path of the card; the path itself where there are none."""
+    """Return the label of a path of the card, or the path itself."""
     found = _PROTOCOL.fullmatch(path)
     if found and found.group(2) in _PROTOCOL_LABELS:
         return _PROTOCOL_LABELS[found.group(2)].format(found.group(1))
@@ -155,7 +155,7 @@ def label(path: str) -> str:
 
 
 def say(path: str, value: Any, card: Card) -> str:
-    """Return a value of the card in words; the card itself is needed for "own cap of 480 px"."""
+    """Return a value of the card as text; the card itself is needed for "own cap of 480 px"."""
     special = _SAY.get(path)
     if special is not None and value is not None:
         return special(value, card)
@@ -221,7 +221,7 @@ def stated(card: Card) -> dict[str, Any]:
 
 
 def resized(rule: str) -> str:
-    """Return a rule of resizing in words; the rule itself where this version does not know it."""
+    """Return a resizing rule as text; the rule itself where this version does not know it."""
     try:
         return resize.words(rule)
     except BenchError:
@@ -229,7 +229,7 @@ def resized(rule: str) -> str:
 
 
 def size(leaves: Mapping[str, Any], card: Card) -> str:
-    """Return the size of images in words: cap and resizing."""
+    """Return the size of images as text: cap and resizing."""
     rule = str(leaves.get("preprocess.resize", resize.NATIVE))
     if rule == resize.NATIVE:
         return say("preprocess.max_side_px", leaves["preprocess.max_side_px"], card)

@@ -1,1 +1,1 @@
-"""What changes a list after the search: verification of pairs, suppression."""
+"""Stages on lists, after the search: expansion, re-ranking, verification, suppression."""

@@ -76,13 +76,13 @@ class Diffusion(Simple):
             value = getattr(self, name)
             if value is not None and value > most:
                 raise BenchError(
-                    f"--stage {self.name}: {written} is {value}, and a query searches only "
+                    f"--stage {self.name}: {written} is {value}, but a query searches only "
                     f"{shape.least_rows} rows; choose a smaller number."
                 )
             fitted[name] = value or min(usual[name], most)
         if fitted["nearest"] > fitted["truncated"]:
             raise BenchError(
-                f"--stage {self.name}: kd is {fitted['nearest']}, and must not be above n, "
+                f"--stage {self.name}: kd is {fitted['nearest']}; it must not exceed n, "
                 f"{fitted['truncated']}."
             )
         return replace(
@@ -171,10 +171,10 @@ class Diffusion(Simple):
         matrix, out = self._laplacian(near, similar), []
         with Progress("diffusion", len(wanted), "rows") as progress:
             for row in wanted.tolist():
-                ids, one = lists[row], np.zeros(kept)
-                one[0] = 1
+                ids, vector = lists[row], np.zeros(kept)
+                vector[0] = 1
                 part = matrix[ids][:, ids]
-                solution, _ = scipy.sparse.linalg.cg(part, one, rtol=TOLERANCE, maxiter=STEPS)
+                solution, _ = scipy.sparse.linalg.cg(part, vector, rtol=TOLERANCE, maxiter=STEPS)
                 out.append((ids, solution))
                 progress.advance(1)
         return out
@@ -216,9 +216,9 @@ def of_entry(entry: Mapping[str, Any]) -> Diffusion:
     counts = [entry["n"], entry["kd"], entry.get("kq", 1)]
     gamma, alpha = float(entry["gamma"]), float(entry["alpha"])
     if any(type(count) is not int or count < 1 for count in counts) or not 0 < alpha < 1:
-        raise ValueError("n, kd and kq must be numbers of rows, and alpha between 0 and 1")
+        raise ValueError("n, kd and kq must be numbers of rows, and alpha must be between 0 and 1")
     if entry["search"] not in ("paper", "joint") or not 0 <= gamma <= 100:
-        raise ValueError("search is paper or joint, and gamma an exponent")
+        raise ValueError("search must be paper or joint, and gamma an exponent")
     scope = graph.scope_of("stage", entry["scope"])
     return Diffusion(entry["search"], counts[0], counts[1], entry.get("kq"), gamma, alpha, scope)
 
@@ -229,14 +229,14 @@ def make(first: str | None, options: Mapping[str, str]) -> Diffusion:
     numbers.check_names(where, options, ("n", "kd", "kq", "gamma", "alpha", "scope"))
     if first not in ("paper", "joint"):
         raise BenchError(
-            f"{where} is written diffusion:paper (a graph of the database) or diffusion:joint (of "
+            f"{where}: write diffusion:paper (a graph of the database) or diffusion:joint (of "
             "queries and database)."
         )
     if first == "joint" and "kq" in options:
         raise BenchError(f"{where}: kq belongs to diffusion:paper.")
     alpha = numbers.decimal(where, "alpha", options.get("alpha", str(ALPHA)), 0, 1)
     if not 0 < alpha < 1:
-        raise BenchError(f"{where}: alpha is {alpha:g}, and must be between 0 and 1.")
+        raise BenchError(f"{where}: alpha is {alpha:g}; it must be between 0 and 1.")
     truncated, nearest, asked = (
         numbers.whole(where, name, options[name]) if name in options else None
         for name in ("n", "kd", "kq")

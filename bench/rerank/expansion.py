@@ -43,7 +43,7 @@ class QueryExpansion:
         """Return the stage; a `k` above the rows that some query searches is refused."""
         if self.k > shape.least_rows:
             raise BenchError(
-                f"--stage aqe:{self.k} takes {self.k} rows of every list, and a query searches "
+                f"--stage aqe:{self.k} needs {self.k} rows of every list, but a query searches "
                 f"only {shape.least_rows} rows; choose a smaller number."
             )
         return self
@@ -71,9 +71,9 @@ class QueryExpansion:
             rows = listed.row[query, : self.k]
             if len(rows) < self.k or np.any(rows == NO_ROW):
                 raise BenchError(
-                    f"α-query expansion takes {self.k} rows of every list, and that of query "
-                    f"{query} has {np.count_nonzero(rows != NO_ROW)}; look into more lists of the "
-                    "index (nprobe), or ask for a longer list (k)."
+                    f"α-query expansion needs {self.k} rows of every list, but that of query "
+                    f"{query} has {np.count_nonzero(rows != NO_ROW)}; search more cells of the "
+                    "index (nprobe), or use a longer list (k)."
                 )
             expanded[query] = self._expand(row, space.rows(rows), query)
             ms.append(1e3 * (time.perf_counter() - begun))
@@ -87,24 +87,24 @@ class QueryExpansion:
         if similarity.min() < 0 and self.alpha != int(self.alpha):
             raise BenchError(
                 f"a row among the first {self.k} of query {number} has the similarity "
-                f"{similarity.min():.3g}, which has no power {self.alpha:g}; choose a whole "
-                "number for alpha, or fewer rows."
+                f"{similarity.min():.3g}, whose power {self.alpha:g} is undefined; choose an "
+                "integer alpha, or fewer rows."
             )
         with np.errstate(over="ignore", invalid="ignore"):
             mean = (query + similarity**self.alpha @ rows) / (self.k + 1)
             norm = np.linalg.norm(mean)
         if not 0 < norm < np.inf:
             raise BenchError(
-                f"the mean of query {number} and its rows has the length {norm:g} with alpha "
-                f"{self.alpha:g}, and no direction; choose another alpha, or bring descriptors of "
-                "unit norm."
+                f"the mean of query {number} and its rows has the norm {norm:g} with alpha "
+                f"{self.alpha:g}, so it has no direction; choose another alpha, or use "
+                "descriptors of unit norm."
             )
         return mean / norm
 
     def faults(self, arrays: Arrays, before: Ranking, protocols: Sequence[Protocol]) -> list[str]:
         """Check that the lists before it hold `k` rows."""
         if self.k < 1 or any(listed.row.shape[1] < self.k for listed in before.shortlist):
-            return [f"it takes {self.k} rows of every list, and the lists before it are shorter"]
+            return [f"it needs {self.k} rows of every list, but the lists before it are shorter"]
         return []
 
     def words(self, entry: Mapping[str, Any]) -> str:
@@ -125,11 +125,11 @@ def make(first: str | None, options: Mapping[str, str]) -> QueryExpansion:
     alpha = options.get("alpha", "")
     if options.keys() != {"alpha"} or not re.fullmatch(r"[1-9][0-9]{0,5}", first or ""):
         raise BenchError(
-            "--stage aqe is written aqe:K,alpha=A, with the number of rows K and the exponent A of "
+            "--stage aqe: write aqe:K,alpha=A, with the number of rows K and the exponent A of "
             "the similarities, for instance aqe:10,alpha=3."
         )
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", alpha) or float(alpha) > LARGEST_ALPHA:
         raise BenchError(
-            f"--stage aqe: alpha is {alpha!r}, and must be a number from 0 to {LARGEST_ALPHA}."
+            f"--stage aqe: alpha is {alpha!r}; it must be a number from 0 to {LARGEST_ALPHA}."
         )
     return QueryExpansion(int(first or 0), float(alpha))

@@ -175,7 +175,7 @@ def keeps_upright(linear: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Tell which linear parts of affine maps (n, 2, 2) a photographer may have made, as (n,) bool.
 
     These do not mirror, turn by TURN_DEG at most, scale by 1 / LARGEST to LARGEST, and by LONGEST
-    times as much along one direction as across it at most. NaN is none.
+    times as much along one direction as across it at most. NaN never matches.
     """
     (a, b), (c, d) = linear.transpose(1, 2, 0)
     det, norm = a * d - b * c, a * a + b * b + c * c + d * d
@@ -202,15 +202,15 @@ def _maps(source: Points, target: Points, samples: Rows) -> NDArray[np.float64]:
 
     Three points on a line fix no map; theirs is NaN, and a match is never its inlier.
     """
-    one, two, three = source[samples].transpose(1, 2, 0)  # each (2, n)
-    first, second = two - one, three - one
+    origin, two, three = source[samples].transpose(1, 2, 0)  # each (2, n)
+    first, second = two - origin, three - origin
     area = first[0] * second[1] - first[1] * second[0]
     area[area == 0] = np.nan
     begin, middle, end = target[samples].transpose(1, 2, 0)
     along, beyond = middle - begin, end - begin
     by_y = (along * second[1] - beyond * first[1]) / area
     by_x = (beyond * first[0] - along * second[0]) / area
-    shift = begin - by_y * one[0] - by_x * one[1]
+    shift = begin - by_y * origin[0] - by_x * origin[1]
     return np.stack([by_y, by_x, shift, np.full_like(shift, -1.0)], axis=2)
 
 

@@ -27,7 +27,7 @@ def scope_of(where: str, text: str) -> Scope:
     for scope in SCOPES:
         if scope == text:
             return scope
-    raise BenchError(f"{where}: scope is {text!r}, and is one of {', '.join(SCOPES)}.")
+    raise BenchError(f"{where}: scope is {text!r}; it must be one of {', '.join(SCOPES)}.")
 
 
 def rows_of(scope: Scope, shape: Shape, depth: int) -> int:
@@ -98,8 +98,8 @@ def _checked(scores: Float64) -> Float64:
     """Return scores, or refuse what is infinite or no number."""
     if not np.isfinite(scores).all():
         raise BenchError(
-            "the graph of these rows gives scores that are infinite or no numbers; bring "
-            "descriptors of unit norm (--similarity cosine), or choose a smaller exponent."
+            "the graph of these rows gives infinite or undefined scores; use descriptors of unit "
+            "norm (--similarity cosine), or a smaller exponent."
         )
     return scores
 

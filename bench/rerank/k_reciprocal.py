@@ -61,7 +61,7 @@ class KReciprocal(Simple):
         for name, k, usual in (("k1", self.k1, K1), ("k2", self.k2, K2)):
             if k is not None and k >= shape.least_rows:
                 raise BenchError(
-                    f"--stage {self.name}: {name} is {k}, and a query searches only "
+                    f"--stage {self.name}: {name} is {k}, but a query searches only "
                     f"{shape.least_rows} rows; choose a smaller number."
                 )
             fitted[name] = k or min(usual, most)
@@ -127,7 +127,7 @@ class KReciprocal(Simple):
             inside, added = set(mine.tolist()), [mine]
             for j in mine.tolist():
                 other = part[j]
-                if sum(one in inside for one in other.tolist()) > 2 / 3 * len(other):
+                if sum(neighbour in inside for neighbour in other.tolist()) > 2 / 3 * len(other):
                     added.append(other)
             members = np.unique(np.concatenate(added))
             square = norms[i] + norms[members] - 2 * (every[members] @ every[i])
@@ -194,7 +194,7 @@ def of_entry(entry: Mapping[str, Any]) -> KReciprocal:
     """Return the stage of an entry of a card."""
     k1, k2, weight = entry["k1"], entry["k2"], float(entry["weight"])
     if not (type(k1) is type(k2) is int and k1 > 0 and k2 > 0 and 0 <= weight <= 1):
-        raise ValueError("k1 and k2 must be numbers of rows, and weight from 0 to 1")
+        raise ValueError("k1 and k2 must be numbers of rows, and weight must be from 0 to 1")
     return KReciprocal(k1, k2, weight, graph.scope_of("stage", entry["scope"]))
 
 

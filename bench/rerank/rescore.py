@@ -28,13 +28,13 @@ class Rescoring(Simple):
         """Return the stage; more rows than a query searches, or exact lists, are refused."""
         if self.count > shape.least_rows:
             raise BenchError(
-                f"--stage {self.name}:{self.count} takes {self.count} rows of every list, and a "
+                f"--stage {self.name}:{self.count} needs {self.count} rows of every list, but a "
                 f"query searches only {shape.least_rows} rows; choose a smaller number."
             )
         if not shape.inexact:
             raise BenchError(
-                f"--stage {self.name} orders the lists of codes or of an index anew, and this "
-                "search is exact on full rows; add --compression or --search, or leave it out."
+                f"--stage {self.name} re-scores lists of codes or of an index, but this search "
+                "is exact on full rows; add --compression or --search, or remove the stage."
             )
         return self
 
@@ -72,7 +72,7 @@ class Rescoring(Simple):
         """Check that exactly the first rows have a score."""
         for strength in arrays["strength"]:
             if not np.isnan(strength[:, self.count :]).all():
-                return [f"rows behind the first {self.count} have a score"]
+                return [f"rows after the first {self.count} have a score"]
         return []
 
     def words(self, entry: Mapping[str, Any]) -> str:
@@ -92,5 +92,5 @@ def make(first: str | None, options: Mapping[str, str]) -> Rescoring:
     where = "--stage rescore"
     numbers.check_names(where, options, ())
     if first is None:
-        raise BenchError(f"{where} is written rescore:R, with the number of rows to score.")
+        raise BenchError(f"{where}: write rescore:R, with the number of rows to score.")
     return Rescoring(numbers.whole(where, "the number of rows", first))

@@ -42,7 +42,7 @@ class SuperGlobal(Simple):
         """Return the stage with its number of rows; too few for its neighbours are refused."""
         if self.rows is not None and self.rows > shape.least_rows:
             raise BenchError(
-                f"--stage {self.name}:{self.rows} takes {self.rows} rows of every list, and a "
+                f"--stage {self.name}:{self.rows} needs {self.rows} rows of every list, but a "
                 f"query searches only {shape.least_rows} rows; choose a smaller number."
             )
         rows = self.rows or min(ROWS, shape.least_rows)
@@ -79,10 +79,9 @@ class SuperGlobal(Simple):
                 rows = rows[rows != NO_ROW]
                 if len(rows) <= (self.k or NEIGHBOURS):
                     raise BenchError(
-                        f"SuperGlobal's re-ranking takes {(self.k or NEIGHBOURS) + 1} rows "
-                        "at least, and the list "
-                        f"of query {query} has {len(rows)}; look into more lists of the index "
-                        "(nprobe), or ask for a longer list (k)."
+                        f"SuperGlobal's re-ranking needs at least {(self.k or NEIGHBOURS) + 1} "
+                        f"rows, but the list of query {query} has {len(rows)}; search more cells "
+                        "of the index (nprobe), or use a longer list (k)."
                     )
                 first, strength[query, : len(rows)] = self._scores(vector, space.rows(rows))
                 refined[query, : len(rows)] = first
@@ -108,7 +107,7 @@ class SuperGlobal(Simple):
         if not np.all(np.isfinite(total) & (total != 0)):
             raise BenchError(
                 "SuperGlobal's re-ranking divides a refined row by the sum of its weights, which "
-                "is 0 or no number; choose a smaller beta, or bring descriptors of unit norm."
+                "is 0 or undefined; choose a smaller beta, or use descriptors of unit norm."
             )
         refined /= total
         first = refined @ query
@@ -120,7 +119,7 @@ class SuperGlobal(Simple):
         for strength, listed in zip(arrays["strength"], before.shortlist, strict=True):
             inside = np.arange(listed.row.shape[1]) < (self.rows or ROWS)
             if np.any(~np.isnan(strength) & ~inside):
-                return [f"rows behind the first {self.rows} have a score"]
+                return [f"rows after the first {self.rows} have a score"]
         return []
 
     def words(self, entry: Mapping[str, Any]) -> str:

@@ -63,19 +63,19 @@ def faults(
     protocols: Sequence[Protocol],
     n_seen: int,
 ) -> list[str]:
-    """Return what of a record contradicts the suppression that its card states (None: none).
+    """Return contradictions between a record and the suppression that its card states (None: none).
 
     `groups` are those stored; `n_rows` counts the database, `n_seen` the rows of the longest list.
     """
     if stated is None:
-        named = "groups are stored, but the card names no suppression"
+        named = "groups are stored, but the card lacks a suppression"
         return [named] if groups is not None else []
     if groups is None:
         return ["the card names a suppression, but no groups are stored"]
     if len(groups) != n_rows:
-        return ["the stored groups are of another number of images than the card's"]
+        return ["the stored groups and the card's have different numbers of images"]
     if sha256_json(groups.tolist()) != stated["sha256"]:
-        return ["the stored groups are not the card's"]
+        return ["the stored groups differ from the card's"]
     least = min(n_seen, depth_needed(groups, protocols))
     if any(listed.row.shape[1] < least for listed in shortlists):
         return ["the shortlist is too short for its suppression"]

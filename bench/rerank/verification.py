@@ -87,7 +87,7 @@ def stage_of(candidates: Candidates, rule: LocalRule) -> Stage:
 class Verification:
     """Geometric verification as a stage of a chain (`bench.stage.ListStage`).
 
-    `by` is what a card says of the method of the local features, where it is another one.
+    `by` is the card's entry for the method of the local features, if it is a different one.
     """
 
     stage: Stage
@@ -130,7 +130,7 @@ class Verification:
         return Cost(0, 100.0 * geometry.TRIALS * pairs)
 
     def apply(self, before: Ranking, space: Space, depth: int) -> Step:
-        """Verify the candidates of every list, and order them by what is found."""
+        """Verify the candidates of every list, and sort them by the result."""
         protocols, inliers, phases = space.protocols, [], {"re-rank": 0.0}
         masks = [
             chosen(listed, [p for p, of in zip(protocols, before.of, strict=True) if of == i],
@@ -164,14 +164,14 @@ class Verification:
             zip(before.shortlist, arrays["inliers"], strict=True)
         ):
             if inliers.dtype != np.int64 or inliers.shape != listed.row.shape:
-                raise ValueError("inliers must be int64, one for each place of the shortlist")
+                raise ValueError("inliers must be int64, one number per place of the shortlist")
             mine = [p for p, of in zip(protocols, before.of, strict=True) if of == at]
             candidates = chosen(listed, mine, self.stage)
             missing = listed.score < UNLIKE_ANY
             least = np.where(candidates & ~missing, 0, NOT_VERIFIED)
             most = np.where(candidates, self.rule.max_features, NOT_VERIFIED)
             if np.any((inliers < least) | (inliers > most)):
-                return ["the stored inliers are not those of the candidates"]
+                return ["the stored inliers do not fit the candidates"]
         return []
 
     def words(self, entry: Mapping[str, Any]) -> str:
@@ -183,7 +183,7 @@ class Verification:
 def make(_first: str | None, _options: Mapping[str, str]) -> Verification:
     """Refuse what has no method: a run makes this stage itself."""
     raise BenchError(
-        "--stage rerank verifies local features, which a method computes; it is for `run`."
+        "--stage rerank needs local features, which `evaluate` does not read; use `run`."
     )
 
 
@@ -225,7 +225,7 @@ def verified(
 
 
 def card_of(stage: Stage, rule: LocalRule, mode: Ransac, precision: Precision) -> dict[str, Any]:
-    """Return what a card says of the stage: all that can move it."""
+    """Return the entries of a card for the stage: all that can move it."""
     return {
         "candidates": stage.candidates,
         "depth": stage.depth,
@@ -293,11 +293,11 @@ def count_inliers(
             start = time.perf_counter()
             features = of_query(query)
 
-            def one(row: int, features: LocalFeatures = features) -> int:
+            def inliers_of(row: int, features: LocalFeatures = features) -> int:
                 return geometry.inliers(features, of_row(row), rule, mode)
 
             rows = shortlist.row[query, marked].tolist()
-            inliers[query, marked] = list(pool.map(one, rows))
+            inliers[query, marked] = list(pool.map(inliers_of, rows))
             query_ms.append(1e3 * (time.perf_counter() - start))
             progress.advance(len(rows))
     return inliers, query_ms

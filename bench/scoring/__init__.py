@@ -1,1 +1,1 @@
-"""What a number is: metrics, scores, intervals, the protocol card."""
+"""Metrics, scores, intervals and the protocol card."""

@@ -109,7 +109,7 @@ def choose(
     """Return the blocks for the mean of `values`: one float64 per query, NaN where left out.
 
     There are `least` or more where there are as many places, and models of `caution` of the weight
-    see less than they are said to show. `alone` is the weight of independence before.
+    see less than they should. `alone` is the weight of independence before.
 
     One block of no use (`enough` False) where there are fewer than LEAST places, where all values
     are equal, so that nothing says how they depend on each other, and where the dependence is too
@@ -167,7 +167,7 @@ def cells_of(layout: Layout) -> Cells:
     )
     far = np.sqrt(((places[at][:, None] - places[at][None]) ** 2).sum(axis=2))
     far[part[at][:, None] != part[at][None]] = np.inf
-    alike = [mean.T @ np.exp(-far / one) @ mean for one in _ranges(far, owner)]
+    alike = [mean.T @ np.exp(-far / reach) @ mean for reach in _ranges(far, owner)]
     return Cells(cell[of_place].astype(np.int64), centre, np.array(alike))
 
 

@@ -54,8 +54,8 @@ def truth_lists(protocol: Protocol) -> list[Any]:
     One [positive, ignored] per query, and None for a query that the protocol does not ask.
     """
     return [
-        [t.positive.tolist(), t.ignored.tolist()] if one else None
-        for t, one in zip(protocol.truth, asked(protocol), strict=True)
+        [t.positive.tolist(), t.ignored.tolist()] if is_asked else None
+        for t, is_asked in zip(protocol.truth, asked(protocol), strict=True)
     ]
 
 
@@ -65,7 +65,7 @@ def areas_sha256(database: Rows, queries: Rows) -> str:
 
 
 def protocol_entry(protocol: Protocol) -> dict[str, Any]:
-    """Return what a card says of a protocol: its counts, and the hash of its ground truth."""
+    """Return the entries of a card for a protocol: its counts, and the hash of its ground truth."""
     asks = int(asked(protocol).sum())
     left_out = skipped(protocol) if protocol.empty == "skip" else 0
     entry = {
@@ -92,11 +92,11 @@ def make(  # noqa: PLR0913
 ) -> Card:
     """Return the card of scoring `dataset`.
 
-    `preprocess` is None where descriptors were brought and nobody can say how they were made.
-    `precision` is that of the network, as `bench.describe.engine.precision` names it.
-    `distractors` names each added set and its number of rows. `stages` are the entries of the
-    stages, in order of application; verification of pairs alone has fields of its own.
-    `compression` and `search` are the codes of `bench.search`.
+    `preprocess` is None for descriptors of the user, whose preprocessing is unknown. `precision` is
+    that of the network, as `bench.describe.engine.precision` names it. `distractors` names each
+    added set and its number of rows. `stages` are the entries of the stages, in order of
+    application; verification of pairs alone has fields of its own. `compression` and `search` are
+    the codes of `bench.search`.
     """
     crop = {"box": CROPPED, "whole": WHOLE}[dataset.crop]
     if dataset.crop == "box" and all(query.box is None for query in dataset.queries):
@@ -152,7 +152,7 @@ def make(  # noqa: PLR0913
 
 
 def faults(card: Card, protocols: Sequence[Protocol], n_queries: int) -> list[str]:
-    """Return what of a card contradicts the stored ground truth, and ranks of `n_queries`."""
+    """Return contradictions of a card with the stored ground truth and ranks of `n_queries`."""
     out = []
     rules = {"junk_rule": (card["junk_rule"], JUNK_RULE), "tie_rule": (card["tie_rule"], TIE_RULE)}
     for name, known in (("areas", AREA_RULE), ("suppression", SUPPRESSION_RULE)):
@@ -160,24 +160,24 @@ def faults(card: Card, protocols: Sequence[Protocol], n_queries: int) -> list[st
             rules[f"rule of {name}"] = card[name]["rule"], known
     for rule, (stated, known) in rules.items():
         if stated != known:
-            out.append(f"the card's {rule} is {stated!r}, and ranks are made by {known!r}")
+            out.append(f"the card's {rule} is {stated!r}, but ranks are made by {known!r}")
     wanted = card["dataset"]["queries"]
     if n_queries != wanted:
-        out.append(f"ranks are of {n_queries} queries, the card says {wanted}")
+        out.append(f"the ranks have {n_queries} queries, but the card {wanted}")
     for protocol in protocols:
         entry = card["protocols"][protocol.name]
         if len(protocol.truth) != wanted:
-            out.append(f"the ground truth of {protocol.name} is not of {wanted} queries")
+            out.append(f"the ground truth of {protocol.name} does not have {wanted} queries")
         fresh = protocol_entry(protocol)
         if fresh.pop("truth_sha256") != entry["truth_sha256"]:
-            out.append(f"the stored ground truth of {protocol.name} is not the card's")
+            out.append(f"the stored ground truth of {protocol.name} differs from the card's")
         if any(entry.get(key) != value for key, value in fresh.items()):
-            out.append(f"the card miscounts the queries of {protocol.name}")
+            out.append(f"the card states a wrong number of queries of {protocol.name}")
     return out
 
 
 def of_stages(stages: Sequence[Mapping[str, Any]]) -> Card:
-    """Return what a card says of its stages; nothing without any."""
+    """Return the entries of a card for its stages; nothing without any."""
     listed: list[dict[str, Any]] = [plain(dict(stage)) for stage in stages]
     names = [entry["stage"] for entry in listed]
     if names == ["rerank"]:

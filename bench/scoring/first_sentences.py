@@ -1,8 +1,8 @@
 """The sentences that cards of version 0.1 hold, and the codes that stand for them now.
 
 This table is frozen. Committed records hold these sentences, and their identity follows from the
-codes; a sentence that is edited here would give old records another identity. What is printed is
-in `bench/records/words.py` and may be worded anew at any time.
+codes; a sentence that is edited here would give old records another identity. The printed text is
+in `bench/records/words.py` and may be reworded at any time.
 """
 
 from __future__ import annotations

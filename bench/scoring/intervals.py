@@ -39,7 +39,7 @@ OF_BLOCKS = "blocks-by-likelihood/t-logit"
 LANDMARKS = "landmarks"
 RULES = (LANDMARKS, "space", "order")
 LEAST = 6  # blocks: with fewer, no test of sign flips can reach p < 0.05
-FAILING = 0.5  # blocks' worth of failures, and of successes, below which nothing is said
+FAILING = 0.5  # least failures, and successes, in blocks, for an interval
 
 Groups = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -143,10 +143,10 @@ def landmark_groups(protocols: Sequence[Protocol], n_rows: int, method: str = ME
     labels.data[:] = 1  # a positive of two protocols is one positive
     count = np.diff(labels.indptr)
     shared = coo_array(labels @ labels.T)
-    one, other = shared.coords
-    needed = SHARE * np.minimum(count[one], count[other]) if method == METHOD else 1
+    first, other = shared.coords
+    needed = SHARE * np.minimum(count[first], count[other]) if method == METHOD else 1
     linked = shared.data >= needed
-    kept = (np.ones(np.count_nonzero(linked)), (one[linked], other[linked]))
+    kept = (np.ones(np.count_nonzero(linked)), (first[linked], other[linked]))
     graph = csr_array(coo_array(kept, shape=shared.shape))
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
@@ -229,9 +229,9 @@ def _t(k: int) -> float:
 
 
 def stated(blocks: Blocks) -> dict[str, Any]:
-    """Return what a record says of its intervals: method, level, rule, number of blocks.
+    """Return the entries of a record for its intervals: method, level, rule, number of blocks.
 
-    Blocks of places also have `seen` and `dependent`; too few of them are none.
+    Blocks of places also have `seen` and `dependent`; with too few, there are no blocks.
     """
     out: dict[str, Any] = {"method": blocks.method, "level": LEVEL, "rule": blocks.rule}
     if not blocks.enough:

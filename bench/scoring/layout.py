@@ -65,8 +65,8 @@ def one_route(order: Rows, protocols: Sequence[Protocol], n_rows: int) -> tuple[
     shares = _share(protocols, n_rows)
     number, size = np.unique(recording, return_counts=True)
     routes: list[int] = []
-    for one in number[np.argsort(-size, kind="stable")]:
-        own = np.flatnonzero(order[:, 0] == one)
+    for drive in number[np.argsort(-size, kind="stable")]:
+        own = np.flatnonzero(order[:, 0] == drive)
         for route in routes:
             there = np.flatnonzero(recording == route)
             found = shares[own][:, there]
@@ -86,7 +86,7 @@ def one_route(order: Rows, protocols: Sequence[Protocol], n_rows: int) -> tuple[
                 recording[own] = route
                 break
         else:
-            routes.append(int(one))
+            routes.append(int(drive))
     return recording, place
 
 

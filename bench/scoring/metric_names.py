@@ -25,14 +25,14 @@ def named(text: str, known: Iterable[str] | None = None, what: str = "metric") -
     if lettered:
         begin, end = low[: lettered.start()], low[lettered.end() :]
         raise BenchError(
-            f"{text} has {lettered[0][1:]} where a number goes: write {begin}@1{end} or "
+            f"{text} has {lettered[0][1:]} in place of a number: write {begin}@1{end} or "
             f"{begin}@10{end}, for instance."
         )
     ids = list(dict.fromkeys(_all(low) if known is None else known))
     for name in (lambda m: m, _label, lambda m: m.partition(".")[0]):
         hits = [m for m in ids if name(m).lower() == low]
         if len(hits) > 1:
-            raise BenchError(f"{text} may be {' or '.join(hits)}; name one of them.")
+            raise BenchError(f"{text} is ambiguous, {' or '.join(hits)}; name one of them.")
         if hits:
             return hits[0]
     raise unknown(what, text, metrics.families() if known is None else [*ids, *map(_label, ids)])

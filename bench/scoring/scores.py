@@ -16,7 +16,7 @@ from bench.types import NOT_RETRIEVED, LabelledRanks, Protocol, Rows
 
 @dataclass(frozen=True)
 class Score:
-    """One metric under one protocol: fractions 0..1; NaN or None where nothing can be said."""
+    """One metric under one protocol: fractions 0..1; NaN or None where undefined."""
 
     mean: float
     interval: tuple[float, float] | None
@@ -120,8 +120,8 @@ def per_query(
     counts = [len(truth.positive) for truth in protocol.truth]
     out = {}
     for metric_id in protocol.metrics:
-        one = metric(metric_id).score
-        values = np.array([one(p, n) for p, n in zip(places, counts, strict=True)])
+        function = metric(metric_id).score
+        values = np.array([function(p, n) for p, n in zip(places, counts, strict=True)])
         values[list(unanswered)] *= 0.0  # what is not a number stays so
         out[metric_id] = values
     return out
@@ -142,7 +142,7 @@ def asked(protocol: Protocol) -> NDArray[np.bool_]:
 def skipped(protocol: Protocol) -> int:
     """Return how many of the queries that this protocol asks have no positive."""
     pairs = zip(protocol.truth, asked(protocol), strict=True)
-    return sum(bool(one) and len(truth.positive) == 0 for truth, one in pairs)
+    return sum(bool(is_asked) and len(truth.positive) == 0 for truth, is_asked in pairs)
 
 
 def _places(ranks: LabelledRanks, wanted: Sequence[Rows]) -> tuple[Rows, Rows]:
@@ -161,7 +161,8 @@ def _places(ranks: LabelledRanks, wanted: Sequence[Rows]) -> tuple[Rows, Rows]:
     if not there.all():
         lacking = query[np.argmin(there)]
         raise BenchError(
-            f"the ranks of query {lacking} lack an image that the ground truth labels."
+            f"the ranks of query {lacking} lack a labelled image; rank all images that the "
+            "ground truth labels."
         )
     place = ranks.rank[at]
     kept = place != NOT_RETRIEVED

@@ -85,7 +85,7 @@ def faults(
     ranks: LabelledRanks,
     shortlist: Shortlist,
 ) -> list[str]:
-    """Return what of a record contradicts the areas that its card states (None: no areas).
+    """Return contradictions between a record and the areas that its card states (None: no areas).
 
     `areas` are those stored of database rows and queries; `counts` are the card's of both.
     """
@@ -94,16 +94,16 @@ def faults(
         stored = database is not None or queries is not None
         return ["areas are stored, but the card names none"] if stored else []
     if database is None or queries is None:
-        return ["the card names areas, but they are not stored"]
+        return ["the card names areas, but no areas are stored"]
     if (len(database), len(queries)) != counts:
-        return ["the stored areas are of another number of images than the card's"]
+        return ["the stored areas and the card's have different numbers of images"]
     if areas_sha256(database, queries) != stated["sha256"]:
-        return ["the stored areas are not the card's"]
+        return ["the stored areas differ from the card's"]
     for query, area in enumerate(queries):
         seen = np.concatenate([ranks.row[ranks.of_query(query)], shortlist.row[query]])
         seen = seen[(seen != NO_ROW) & (seen < len(database))]
         if np.any(database[seen] != area):
-            return [f"the list of query {query} leaves its area"]
+            return [f"the list of query {query} has images outside its area"]
     return []
 
 

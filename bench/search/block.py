@@ -146,13 +146,13 @@ def count(
     lists = Lists(len(asked.queries), asked.depth, score, scaled.exponents)
     if lasts is not None:
         lists.last = np.ldexp(lasts, -scaled.exponents)
-    held = threading.local()
+    buffers = threading.local()
 
     def look(start: int) -> tuple[tuple[float, float], _Seen]:
-        if not hasattr(held, "scratch"):
+        if not hasattr(buffers, "scratch"):
             size = asked.rows * parts[0].shape[1] * max(part.dtype().itemsize for part in parts)
-            held.scratch = np.empty(size, dtype=np.uint8)
-        stored = read(parts, start, min(start + asked.rows, high), held.scratch)
+            buffers.scratch = np.empty(size, dtype=np.uint8)
+        stored = read(parts, start, min(start + asked.rows, high), buffers.scratch)
         block, norms = check_block(parts, start, stored)
         near = 1.01 * norms[1] * (error + (stored.dtype.itemsize > 4) * LEAST_ERROR)
         rows = block if stored.dtype.itemsize <= 4 else stored
@@ -196,7 +196,7 @@ class _Block:
         start: int,
         near: float,
     ) -> None:
-        """Lay the bands around the labelled scores."""
+        """Set the bands around the labelled scores."""
         self.asked, self.scaled, self.rows, self.start, self.near = asked, scaled, rows, start, near
         self.bands: Bands = bands(known, near, start, start + len(rows))
         self.above = np.zeros(len(self.bands.first), dtype=np.int64)
@@ -257,7 +257,7 @@ def _scale(queries: Float64) -> _Scaled:
     for low in range(0, n, step):
         part = slice(low, low + step)
         largest = np.maximum(queries[part].max(axis=1), -queries[part].min(axis=1))
-        rough = np.clip(np.frexp(largest)[1], -900, 1000)  # else the factor is no normal number
+        rough = np.clip(np.frexp(largest)[1], -900, 1000)  # else the factor is subnormal
         exact = queries[part] * np.ldexp(1.0, -rough)[:, None]
         fine = np.frexp(np.sqrt(np.einsum("ij,ij->i", exact, exact)))[1]
         fine = np.maximum(fine, -1000 - rough)
@@ -319,8 +319,8 @@ def _fast_error(
     """Measure by how much a fast score may differ from the true one, for a row of norm 1.
 
     Compared are a few queries with some rows of low:high, spread over them and over the labelled
-    ones, and all queries with a few. If a row is no descriptor, the first such one is refused.
-    `piece` is low, high, and the number of row 0 in the whole database.
+    ones, and all queries with a few. The first row that is not a descriptor is refused. `piece` is
+    low, high, and the number of row 0 in the whole database.
     """
     low, high, first = piece
     labelled = asked.labels.row - first

@@ -1,9 +1,9 @@
 """Compressed descriptors: whole numbers, signs, products of centroids; scored as decoded.
 
-What is searched are the rows that the codes decode to, exactly; queries are not compressed (the
-asymmetric rule of Jégou, Douze and Schmid, Product Quantization for Nearest Neighbor Search, PAMI
-2011, section III-A). Codes are kept by `bench.store.derived` under what the descriptors are and the
-compression, so that they are made once.
+The search runs exactly on the decoded rows; queries are not compressed (the asymmetric rule of
+Jégou, Douze and Schmid, Product Quantization for Nearest Neighbor Search, PAMI 2011, section
+III-A). Codes are kept by `bench.store.derived` under what the descriptors are and the compression,
+so that they are made once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def parse(name: str) -> Compression | None:
     found = re.fullmatch(r"pq([1-9][0-9]{0,4})x([1-8])", name)
     if found is None:
         raise BenchError(
-            f"--compression {name!r} is not known; it is none, {', '.join(SCALAR)}, or pqMxB for M "
+            f"--compression {name!r} is unknown; use none, {', '.join(SCALAR)}, or pqMxB for M "
             "sub-vectors of B bits each, B from 1 to 8, for instance pq64x8."
         )
     return Compression(name, int(found.group(1)), int(found.group(2)))
@@ -64,14 +64,14 @@ def bytes_per_row(choice: Compression, dim: int) -> int:
 
 
 def code(
-    choice: Compression | None, dim: int, n_rows: int, given: str = "float32"
+    choice: Compression | None, dim: int, n_rows: int, name: str = "float32"
 ) -> str | dict[str, Any]:
     """Return the code of a card; refuse a compression that does not fit dimension and number.
 
-    `n_rows` counts database and distractors; `given` is the type of uncompressed rows.
+    `n_rows` counts database and distractors; `name` is the type of uncompressed rows.
     """
     if choice is None:
-        return f"none ({given})"
+        return f"none ({name})"
     size = {"name": choice.name, "bytes": bytes_per_row(choice, dim)}
     if choice.name == "float16":
         return size
@@ -85,7 +85,7 @@ def code(
 def compress(parts: Sequence[Matrix], choice: Compression, *, force: bool = False) -> list[Matrix]:
     """Return the rows of the parts compressed, with what decodes them; codes there are used again.
 
-    Raises BenchError for rows that are no descriptors, and for those float16 cannot hold.
+    Raises BenchError for rows that are not descriptors, and for those float16 cannot hold.
     """
     folder = derived.open_folder(KIND, _key(parts, choice), force=force)
     with folder.lock():
@@ -115,7 +115,7 @@ def compress_queries(
 def query_coder(
     parts: Sequence[Matrix], choice: Compression
 ) -> Callable[[NDArray[Any]], NDArray[np.float32]] | None:
-    """Return what makes of queries (n, dim) what is compared with the codes; None: nothing does."""
+    """Return the function that encodes queries (n, dim) for the comparison with codes, or None."""
     if choice.name != "binary":
         return None
     folder = derived.open_folder(KIND, _key(parts, choice))
@@ -147,13 +147,13 @@ def _encode(parts: Sequence[Matrix], low: int, high: int, coder: Coder | None) -
         return coder.codes(rows)
     with np.errstate(over="ignore", under="ignore"):
         halved = rows.astype(np.float16)
-    held = np.isfinite(halved).all(axis=1) & halved.any(axis=1)
-    if not held.all():
-        at = int(np.argmin(held))
+    finite = np.isfinite(halved).all(axis=1) & halved.any(axis=1)
+    if not finite.all():
+        at = int(np.argmin(finite))
         largest = float(np.abs(rows[at]).max())
         raise BenchError(
             f"row {low + at} of the database has {largest:.3g} as its largest number, which "
-            "float16 cannot hold; bring descriptors of unit norm, or leave out --compression."
+            "exceeds float16; use descriptors of unit norm, or remove --compression."
         )
     return halved
 

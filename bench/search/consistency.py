@@ -18,9 +18,9 @@ def check_form(ranks: LabelledRanks, shortlist: Shortlist) -> None:
         raise ValueError("scores must be float64")
     shapes = {a.shape for a in (*whole, ranks.score)}
     if shapes != {(int(ranks.offsets[-1]),)} or np.any(np.diff(ranks.offsets, prepend=0) < 0):
-        raise ValueError("the offsets are not those of the ranks")
+        raise ValueError("the offsets do not fit the ranks")
     if shortlist.row.shape != shortlist.score.shape or shortlist.row.ndim != 2:
-        raise ValueError("the shortlist has no score per row")
+        raise ValueError("the shortlist lacks a score per row")
 
 
 def faults(ranks: LabelledRanks, shortlist: Shortlist, n_rows: int, *, exact: bool) -> list[str]:
@@ -55,7 +55,7 @@ def _fault(
     if np.any(listed[rank[inside]] != row[inside]):
         return f"the ranks of query {query} contradict its shortlist"
     if len(np.intersect1d(listed, row)) != np.count_nonzero(inside):
-        return f"the shortlist of query {query} holds labelled images ranked elsewhere"
+        return f"the shortlist of query {query} contains labelled images that are ranked elsewhere"
     if not np.all(np.diff(shortlist.score[query]) <= 0):
         return f"the shortlist of query {query} is not in order of score"
     if np.any(shortlist.score[query][rank[inside]] != score[inside]):

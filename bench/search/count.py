@@ -167,7 +167,7 @@ class Grid:
 
 
 def grid(all_bands: Bands, low_query: int, high_query: int) -> Grid | None:
-    """Lay out the bands of the queries low_query:high_query; None where they have none."""
+    """Set out the bands of the queries low_query:high_query; None if they have none."""
     begin, end = np.searchsorted(all_bands.query, [low_query, high_query])
     if begin == end:
         return None

@@ -133,7 +133,7 @@ def search(  # noqa: PLR0913, PLR0917
         for counted in hand_out(parts, asked, total.lasts, advance):
             total.add(counted)
         if total.rows != n_rows:
-            raise BenchError(f"{total.rows} rows were counted of {n_rows}; run the search again.")
+            raise BenchError(f"{total.rows} of {n_rows} rows were counted; run the search again.")
         ranks.rank[place[mine]] = total.above
         ranks.tied[place[mine]] = total.tied + labelled_ties(asked.labels)
         shortlist.row[chosen] = total.row.reshape(len(chosen), depth)

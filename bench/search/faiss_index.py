@@ -98,10 +98,10 @@ def parse(name: str) -> Index | None:
             known = False
     if kind is None or not known or (kind.group(1) == "hnsw" and (coding or numbers["nprobe"])):
         raise BenchError(
-            f"--search {name!r} is not known; it is exact, or an index of faiss with its "
-            "parameters: ivfN,flat,nprobeP or ivfN,pqMxB,nprobeP (N lists, P of them looked into, "
-            "M sub-vectors of B = 4 or 8 bits), or hnswN,efE (N links); each may end with ,kL for "
-            f"the length of a list (k{DEFAULT_K} if left out)."
+            f"--search {name!r} is unknown; use exact, or a faiss index with its parameters: "
+            "ivfN,flat,nprobeP or ivfN,pqMxB,nprobeP (N cells, of which P are searched, M "
+            "sub-vectors of B = 4 or 8 bits), or hnswN,efE (N links); each may end with ,kL for "
+            f"the length of a list (default: k{DEFAULT_K})."
         )
     count = int(kind.group(2))
     if kind.group(1) == "hnsw":
@@ -125,8 +125,8 @@ def code(index: Index | None, dim: int, n_rows: int) -> str | dict[str, Any]:
         return listed | {"build_depth": BUILD_DEPTH}
     if index.lists > n_rows:
         raise BenchError(
-            f"--search {index.name} has {index.lists} lists for {n_rows} database rows; use "
-            "fewer lists than rows."
+            f"--search {index.name} has {index.lists} cells for {n_rows} database rows; use "
+            "fewer cells than rows."
         )
     if index.sub_vectors:
         name = f"--search {index.name}"
@@ -218,10 +218,10 @@ def _empty(faiss: Any, index: Index, dim: int) -> Any:
 
 def _ask(built: Any, query: Float64, k: int) -> tuple[Rows, Float64]:
     """Return one query's list; its scores are float64 products with what the index holds."""
-    _, found, held = built.search_and_reconstruct(query.astype(np.float32)[None], k)
+    _, found, decoded = built.search_and_reconstruct(query.astype(np.float32)[None], k)
     there = found[0] >= 0
     rows = found[0][there].astype(np.int64)
-    scores = exact_scores(held[0][there], query)
+    scores = exact_scores(decoded[0][there], query)
     order = np.lexsort((rows, -scores))
     return rows[order], scores[order]
 
@@ -243,8 +243,8 @@ def _check_memory(index: Index, dim: int, n_rows: int) -> None:
     needed, free = _index_bytes(index, dim, n_rows), machine.available_bytes()
     if free is not None and needed > free:
         raise BenchError(
-            f"--search {index.name} needs {needed / 2**30:.1f} GiB for its index, which is in "
-            f"memory, and {free / 2**30:.1f} GiB are free; use ivf with pq, or --search exact."
+            f"--search {index.name} needs {needed / 2**30:.1f} GiB of memory for its index, "
+            f"but {free / 2**30:.1f} GiB are free; use ivf with pq, or --search exact."
         )
 
 
@@ -308,7 +308,7 @@ def loss(
     exact_listed: Rows,
     unanswered: Collection[int] = (),
 ) -> dict[str, Any]:
-    """Return what a record says of the quality lost; everything follows from what is stored.
+    """Return what a record says of the quality lost; everything follows from the stored arrays.
 
     `ranks` and `shortlist` are those of the index, before any re-ranking; `exact_rank` has the
     exact rank of every entry of `ranks`; `exact_listed` (n_queries, depth) has the exact lists.
@@ -350,16 +350,16 @@ def _means(
 
 
 def faults(ranks: LabelledRanks, exact: Rows, listed: Rows, n_rows: int) -> list[str]:
-    """Return what of the exact ranks and lists kept beside an index cannot come from a search.
+    """Return faults of the exact ranks and lists that are stored beside those of an index.
 
     `exact` has a rank for each labelled image of `ranks`, `listed` a list for each query.
     """
     if exact.dtype != np.int64 or exact.shape != ranks.rank.shape or listed.dtype != np.int64:
-        raise ValueError("exact ranks must be int64, one for each labelled image")
+        raise ValueError("exact ranks must be int64, one number per labelled image")
     for query in range(len(ranks.offsets) - 1):
         places = exact[ranks.of_query(query)]
         if np.any((places < 0) | (places >= n_rows)) or len(np.unique(places)) < len(places):
-            return [f"the exact ranks of query {query} are not those of one list"]
+            return [f"the exact ranks of query {query} do not form one list"]
         rows, inside = ranks.row[ranks.of_query(query)], places < listed.shape[1]
         listed_too = np.count_nonzero(np.isin(rows, listed[query]))
         if np.any(listed[query][places[inside]] != rows[inside]) or listed_too != inside.sum():

@@ -100,7 +100,7 @@ class Lists:
             self._merge()
 
     def _merge(self) -> None:
-        """Drop what is not among the first any more; what is left is in the order query, row."""
+        """Drop candidates no longer among the first; the rest is in the order query, row."""
         depth, n = self.depth, len(self.last)
         numbers = np.concatenate(self.query)
         order = np.argsort(numbers, kind="stable")

@@ -57,7 +57,10 @@ def check(missing: Missing, dataset: Dataset) -> None:
         ("queries", missing.queries, dataset.queries),
     ):
         if len(rows) == len(images):
-            raise BenchError(f"none of the {what} of {dataset.name} has a descriptor.")
+            raise BenchError(
+                f"none of the {what} of {dataset.name} has a descriptor; a search needs at least "
+                "one."
+            )
 
 
 def on_card(card: Mapping[str, Any], missing: Missing) -> dict[str, Any]:
@@ -71,7 +74,7 @@ def on_card(card: Mapping[str, Any], missing: Missing) -> dict[str, Any]:
 def listed(
     missing: Missing, database: Sequence[Image], queries: Sequence[Image]
 ) -> list[dict[str, str]]:
-    """Return what a record says of every missing image: list, file and reason."""
+    """Return the entries of a record for every missing image: list, file and reason."""
     return [
         {"list": name, "file": images[row].file, "reason": reasons[row]}
         for name, images, reasons in (
@@ -213,10 +216,10 @@ def restore_retrieved(
     asked = _there(missing.queries, len(labelled))
     row[asked], score[asked] = row_of[shortlist.row], shortlist.score
     entries, searched = [], 0
-    for rows, one in zip(labelled, asked, strict=True):
+    for rows, is_asked in zip(labelled, asked, strict=True):
         rank, found = np.full_like(rows, NOT_RETRIEVED), np.full(len(rows), -np.inf)
         tied = np.zeros_like(rows)
-        if one:
+        if is_asked:
             part, inside = ranks.of_query(searched), there[rows]
             rank[inside], found[inside] = ranks.rank[part], ranks.score[part]
             tied[inside] = ranks.tied[part]
@@ -227,8 +230,8 @@ def restore_retrieved(
 
 def _joined(entries: Sequence[tuple[Rows, Rows, NDArray[np.float64], Rows]]) -> LabelledRanks:
     """Return rows, ranks, scores and ties of each query as one."""
-    row, rank, score, tied = (np.concatenate([one[i] for one in entries]) for i in range(4))
-    offsets = np.cumsum([0, *(len(one[0]) for one in entries)], dtype=np.int64)
+    row, rank, score, tied = (np.concatenate([entry[i] for entry in entries]) for i in range(4))
+    offsets = np.cumsum([0, *(len(entry[0]) for entry in entries)], dtype=np.int64)
     return LabelledRanks(offsets, row, rank, score, tied)
 
 
@@ -250,15 +253,19 @@ def below(rows: Rows) -> NDArray[np.float64]:
 
 
 def faults(card: Mapping[str, Any], stated: Sequence[Any], ranks: LabelledRanks) -> list[str]:
-    """Return what of a record's missing images contradicts its card or its ranks."""
+    """Return contradictions between a record's missing images and its card or its ranks."""
     entry = card.get("missing")
     if entry is None:
         return []
     database, queries = entry["database"], entry["queries"]
     if entry["rule"] != RULE:
-        return [f"missing images are treated by {entry['rule']!r}, and scores here by {RULE!r}"]
-    if [one["list"] for one in stated] != ["database"] * len(database) + ["queries"] * len(queries):
-        return ["the record does not name the missing images of its card"]
+        return [
+            f"the record treats missing images by {entry['rule']!r}, but this version by {RULE!r}"
+        ]
+    if [entry["list"] for entry in stated] != ["database"] * len(database) + ["queries"] * len(
+        queries
+    ):
+        return ["the record lacks the missing images of its card"]
     for query in range(len(ranks.offsets) - 1):
         part = ranks.of_query(query)
         rows, score = ranks.row[part], ranks.score[part]

@@ -1,7 +1,7 @@
 """What compression and approximate search share: names with numbers, training rows, one thread.
 
-faiss trains its quantisers by k-means. Its result depends on the training rows, on the seed, and
-on the number of threads; so the rows are drawn by a seed of ours, and one thread does the work.
+faiss trains its quantisers by k-means. Its result depends on the training rows, on the seed, and on
+the number of threads; so the rows are drawn by a fixed seed, and one thread does the work.
 """
 
 from __future__ import annotations
@@ -69,11 +69,12 @@ def check_sub_vectors(name: str, sub_vectors: int, bits: int, dim: int, n_rows: 
         fitting = [m for m in range(1, dim + 1) if dim % m == 0]
         near = sorted(fitting, key=lambda m: (abs(m - sub_vectors), m))[:4]
         raise BenchError(
-            f"{name} cuts a descriptor into {sub_vectors} parts, and {dim} numbers cannot be cut "
-            f"into so many equal parts; use for instance {first_few(sorted(near))} parts."
+            f"{name} divides a descriptor into {sub_vectors} parts, but {dim} dimensions cannot "
+            f"be divided into so many equal parts; use for instance {first_few(sorted(near))} "
+            "parts."
         )
     if n_rows < 1 << bits:
         raise BenchError(
-            f"{name} needs at least {1 << bits} database rows to train on, but there are {n_rows}; "
-            f"use fewer bits, for instance pq{sub_vectors}x4."
+            f"{name} needs at least {1 << bits} database rows for training, but the database has "
+            f"{n_rows}; use fewer bits, for instance pq{sub_vectors}x4."
         )

@@ -32,7 +32,7 @@ Kind = Literal["positive", "ignored", "negative", "unlabelled"]
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of a list: `place` counts from 1, `image` is None for a distractor.
+    """One image of a list: `place` counts from 1, `image` is None: a distractor.
 
     `inliers` is None where the image was no candidate of re-ranking.
     """
@@ -71,7 +71,7 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class OpenRecord:
     """A record with all that a sheet needs of it, under one protocol.
 
     `rows` and `row_scores` have the list of every query that is scored: after re-ranking and
@@ -80,7 +80,7 @@ class Opened:
     """
 
     path: Path
-    held: Mapping[str, Any]
+    document: Mapping[str, Any]
     protocol: Protocol
     ranks: LabelledRanks
     rows: Sequence[Rows]
@@ -91,7 +91,7 @@ class Opened:
     @property
     def name(self) -> str:
         """Return method.variant."""
-        return f"{self.held['method']['name']}.{self.held['method']['variant']}"
+        return f"{self.document['method']['name']}.{self.document['method']['variant']}"
 
     @property
     def labelled(self) -> bool:
@@ -101,14 +101,14 @@ class Opened:
     @property
     def run_id(self) -> str:
         """Return the id of the run."""
-        return str(self.held["run_id"])
+        return str(self.document["run_id"])
 
 
-def open_record(path: Path, protocol: str | None) -> Opened:
+def open_record(path: Path, protocol: str | None) -> OpenRecord:
     """Return the record at `path` under a protocol: the one named, else medium, else the first."""
-    held = record.read(path)
-    card = held["card"]
-    arrays = record.read_arrays(path, held)
+    document = record.read(path)
+    card = document["card"]
+    arrays = record.read_arrays(path, document)
     try:
         stated = record.protocols_of(arrays, card)
         names = [each.name for each in stated]
@@ -124,17 +124,17 @@ def open_record(path: Path, protocol: str | None) -> Opened:
         inliers: list[dict[int, int]] = [{} for _ in before.row]
         if found is not None and "rerank" in card:
             inliers = [_verified(*pair) for pair in zip(before.row, found, strict=True)]
-        headline = held["scores"][chosen][card["metrics"][0]]
+        headline = document["scores"][chosen][card["metrics"][0]]
         values = np.array(headline["per_query"], dtype=np.float64)
         lists = _scored(listed, arrays.get("database_group"), card.get("missing"))
         if not len(values) == len(listed.row) == len(stated[at].truth):
-            raise ValueError("lists, labels and scores are of different numbers of queries")
+            raise ValueError("lists, labels and scores have different numbers of queries")
     except (LookupError, ValueError, TypeError) as error:
         raise BenchError(
-            f"the arrays of {path.name} are not those of a record: {type(error).__name__}: {error}."
+            f"the arrays of {path.name} do not fit its record: {type(error).__name__}: {error}."
         ) from error
     rows, scores = zip(*lists, strict=True)
-    return Opened(path, held, stated[at], ranks, rows, scores, inliers, values)
+    return OpenRecord(path, document, stated[at], ranks, rows, scores, inliers, values)
 
 
 def _scored(
@@ -156,12 +156,12 @@ def _verified(row: Rows, inliers: Rows) -> dict[int, int]:
     return dict(zip(row[kept].tolist(), inliers[kept].tolist(), strict=True))
 
 
-def dataset_of(opened: Opened, named: str | None) -> Dataset:
+def dataset_of(opened: OpenRecord, named: str | None) -> Dataset:
     """Return the data set of a record as it is here; its lists and labels must be the record's.
 
     `named` is its name or path where the user gives one (`bench.records.lists`).
     """
-    card, where = opened.held["card"], opened.path.name
+    card, where = opened.document["card"], opened.path.name
     dataset = lists.dataset_of(card, named, where)
     if named is None:
         lists.check_revision(card, dataset, dataset.name, where)
@@ -174,24 +174,24 @@ def with_images(dataset: Dataset) -> Dataset:
     files = [dataset.folder / image.path for image in (*dataset.queries, *dataset.database)]
     if not any(file.is_file() for file in files):
         raise BenchError(
-            f"the images of {dataset.name} are not on this machine: {dataset.folder} holds none "
-            "of them; a sheet shows images."
+            f"a sheet shows images, but {dataset.name} contains none of the images of "
+            f"{dataset.folder}; put them there, or set RETRIEVAL_BENCH_DATA."
         )
     return dataset
 
 
-def comparable(one: Opened, other: Opened) -> None:
+def comparable(first: OpenRecord, other: OpenRecord) -> None:
     """Refuse two records whose queries, database or labels are not the same."""
-    cards_of = [opened.held["card"] for opened in (one, other)]
+    cards_of = [opened.document["card"] for opened in (first, other)]
     for key in ("dataset", "protocols", "distractors", "limit", "metrics"):
         if cards_of[0][key] != cards_of[1][key]:
             raise BenchError(
-                f"{one.path.name} and {other.path.name} cannot be set side by side: their cards "
-                f"differ in {key}."
+                f"{first.path.name} and {other.path.name} cannot be shown side by side: their "
+                f"cards differ in {key}."
             )
 
 
-def worst(opened: Opened, count: int) -> list[int]:
+def worst(opened: OpenRecord, count: int) -> list[int]:
     """Return the queries with the least values, the worst first; those without one are left out."""
     order = np.argsort(opened.values, kind="stable")  # NaN comes last
     return [int(query) for query in order if not np.isnan(opened.values[query])][:count]
@@ -206,22 +206,22 @@ def spread(total: int, count: int) -> list[int]:
     return [at * total // min(count, total) for at in range(min(count, total))]
 
 
-def extremes(one: Opened, other: Opened, count: int) -> tuple[list[int], list[int]]:
-    """Return the queries where `one` gains most over `other`, and those where it loses most."""
-    gain = one.values - other.values
+def extremes(first: OpenRecord, other: OpenRecord, count: int) -> tuple[list[int], list[int]]:
+    """Return the queries where `first` gains most over `other`, and those where it loses most."""
+    gain = first.values - other.values
     order = [int(query) for query in np.argsort(-gain, kind="stable")]
     wins = [query for query in order if gain[query] > 0][:count]
     losses = [query for query in reversed(order) if gain[query] < 0][:count]
     return wins, losses
 
 
-def entry(dataset: Dataset, query: int, opened: Sequence[Opened], top: int) -> Entry:
+def entry(dataset: Dataset, query: int, opened: Sequence[OpenRecord], top: int) -> Entry:
     """Return one query with the first `top` images of its list in every record."""
     lines = tuple(_line(dataset, query, each, top) for each in opened)
     return Entry(query, dataset.queries[query], lines)
 
 
-def _line(dataset: Dataset, query: int, opened: Opened, top: int) -> Line:
+def _line(dataset: Dataset, query: int, opened: OpenRecord, top: int) -> Line:
     truth = opened.protocol.truth[query]
     kinds: dict[int, Kind] = dict.fromkeys(truth.positive.tolist(), "positive")
     kinds |= dict.fromkeys(truth.ignored.tolist(), "ignored")

@@ -32,7 +32,7 @@ LEGEND = {
 
 @dataclass(frozen=True)
 class About:
-    """A record in words: method.variant, run id, first digits of its card, what the card says."""
+    """A record as text: method.variant, run id, first digits of its card, what the card says."""
 
     name: str
     run_id: str
@@ -70,7 +70,7 @@ def words(section: Section) -> str:
 
 
 def facts(section: Section, entry: Entry, line: Line) -> str:
-    """Return what is said of a query above its list."""
+    """Return the text above the list of a query."""
     who = f"{line.run}: " if len(entry.lines) > 1 else ""
     if not section.labelled:
         return f"{who}the nearest of {entry.image.file}"
@@ -88,7 +88,7 @@ def render(
     dataset: str, sections: Sequence[Section], thumbs: Mapping[str, Thumbnail], _suffix: str = ""
 ) -> bytes:
     """Return the page, UTF-8; equal sections and images give equal bytes."""
-    box = "The dashed box of a query is what the method saw of it."
+    box = "The dashed box of a query is the part that the method described."
     if not all(section.cropped for section in sections):
         box = "A dashed box of a query is its label; some cards here show the whole image."
     labelled = any(section.labelled for section in sections)

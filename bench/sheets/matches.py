@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.images import decode
 from bench.rerank import geometry
 from bench.scoring.card import WHOLE
-from bench.sheets.content import Opened
+from bench.sheets.content import OpenRecord
 from bench.system.hashing import plain
 from bench.types import Dataset, LocalRule, Preprocess
 
@@ -39,7 +39,7 @@ class Pair:
 
 
 def pairs(
-    opened: Opened,
+    opened: OpenRecord,
     dataset: Dataset,
     queries: Sequence[int],
     count: int,
@@ -48,11 +48,11 @@ def pairs(
 ) -> list[Pair]:
     """Return the first `count` re-ranked images of each query's list, with their inliers.
 
-    Raises BenchError where the record is not re-ranked, or its method is not at hand as it was.
+    Raises BenchError where the record is not re-ranked, or if its method has changed or is absent.
     """
-    card = opened.held["card"]
+    card = opened.document["card"]
     if "rerank" not in card:
-        raise BenchError("the record is not re-ranked")
+        raise BenchError("its lists are not re-ranked")
     wanted = [
         (query, row)
         for query in queries
@@ -97,9 +97,9 @@ def pairs(
     return found
 
 
-def _method(opened: Opened, weights: str | None, device: str | None) -> engine.Loaded:
+def _method(opened: OpenRecord, weights: str | None, device: str | None) -> engine.Loaded:
     """Load the record's method with the preprocessing on its card; refuse another model."""
-    stated = opened.held["method"]
+    stated = opened.document["method"]
     known = methods.known(stated["name"], stated["variant"])
     loaded = loading.load(known, weights, device)
     info = loaded.info
@@ -109,8 +109,8 @@ def _method(opened: Opened, weights: str | None, device: str | None) -> engine.L
         ("weights", info.weights["sha256"], stated["weights"]["sha256"]),
     ):
         if here != there:
-            raise BenchError(f"{opened.name} here has another {what} than the record")
-    rule = _rule(Preprocess, opened.held["card"]["preprocess"])
+            raise BenchError(f"{opened.name} on this machine differs in {what} from the record")
+    rule = _rule(Preprocess, opened.document["card"]["preprocess"])
     return replace(loaded, rule=rule)
 
 

@@ -10,7 +10,7 @@ from bench.option import natural, numbers, option, positive
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says of what a sheet shows."""
+    """The options of a sheet: queries, lists and matches."""
 
     dataset: str | None = option(
         None,

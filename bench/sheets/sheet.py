@@ -15,7 +15,7 @@ from bench.records.words import gist, metric_label
 from bench.scoring import card as cards
 from bench.sheets import content, figure, html, thumbnails
 from bench.sheets import matches as matching
-from bench.sheets.content import Entry, Opened
+from bench.sheets.content import Entry, OpenRecord
 from bench.sheets.html import Section
 from bench.sheets.options import Options
 from bench.system.paths import write_bytes
@@ -31,19 +31,21 @@ REPORT_WORST, REPORT_TOP = 3, 8
 def make(paths: Sequence[Path], output: Path, options: Options) -> list[str]:
     """Write the sheet of records to `output`; return what could not be shown, in sentences.
 
-    Raises BenchError where a record, its data set or its images are not at hand.
+    Raises BenchError where a record, its data set or its images are absent.
     """
     if options.against is not None and len(paths) != 1:
-        raise BenchError("--against sets one record beside another; name one record before it.")
+        raise BenchError("--against compares two records; give one record before it.")
     _check_suffix(output)
     opened = [content.open_record(path, options.protocol) for path in paths]
     datasets_of = [content.dataset_of(each, options.dataset) for each in opened]
     if len({cards.revision(dataset) for dataset in datasets_of}) > 1:
-        raise BenchError("a sheet is of one data set; name records of one.")
+        raise BenchError("a sheet shows one data set; give records of the same data set.")
     return _write(opened, datasets_of[0], output, options)
 
 
-def _write(opened: Sequence[Opened], dataset: Dataset, output: Path, options: Options) -> list[str]:
+def _write(
+    opened: Sequence[OpenRecord], dataset: Dataset, output: Path, options: Options
+) -> list[str]:
     """Write the sheet of opened records of one data set; return what could not be shown."""
     suffix, notes, sections = _check_suffix(output), [], []
     for each in opened:
@@ -53,8 +55,8 @@ def _write(opened: Sequence[Opened], dataset: Dataset, output: Path, options: Op
     shown = sum(len(entries) for section in sections for _, entries in section.groups)
     if shown > MOST[suffix]:
         raise BenchError(
-            f"{shown} queries are too many for a {suffix[1:].upper()}, which holds {MOST[suffix]}; "
-            "name fewer with --queries or --worst."
+            f"{shown} queries are too many for a {suffix[1:].upper()}, which has room for "
+            f"{MOST[suffix]}; select fewer with --queries or --worst."
         )
     thumbs = _thumbnails(sections, dataset, SIDE[suffix], opened[0])
     render = html.render if suffix == ".html" else figure.render
@@ -65,7 +67,7 @@ def _write(opened: Sequence[Opened], dataset: Dataset, output: Path, options: Op
 def _check_suffix(output: Path) -> str:
     suffix = output.suffix.lower()
     if suffix not in SIDE:
-        raise BenchError(f"--output {output}: a sheet is written as {', '.join(SIDE)}.")
+        raise BenchError(f"--output {output}: give a file name that ends in {', '.join(SIDE)}.")
     return suffix
 
 
@@ -78,7 +80,9 @@ def for_report(results: Path, name: str) -> tuple[Path, list[str]]:
     shown, _ = newest(load_runs(results)[0])
     chosen = [run for run in shown if run.card["dataset"]["name"] == dataset.name]
     if not chosen:
-        raise BenchError(f"{results} holds no records of {dataset.name}.")
+        raise BenchError(
+            f"{results} contains no records of {dataset.name}; run a method on it first."
+        )
     order = sorted(chosen, key=lambda run: (run.name, run.card_id, run.file))
     output = results / "sheets" / f"{dataset.name}.html"
     options = Options(dataset=name, worst=REPORT_WORST, top=REPORT_TOP)
@@ -94,14 +98,15 @@ def of_run(path: Path, dataset: Dataset, output: Path, options: Options) -> list
 
 def of_unlabelled(path: Path, dataset: Dataset, results: Path) -> Path:
     """Write the sheet of a record of photographs without labels; return its path in `results`."""
-    held = record.read(path)
-    name = f"{held['method']['name']}.{held['method']['variant']}-{cards.short(held['card'])}.html"
+    document = record.read(path)
+    method = document["method"]
+    name = f"{method['name']}.{method['variant']}-{cards.short(document['card'])}.html"
     output = results / "sheets" / dataset.name / name
     of_run(path, dataset, output, Options())
     return output
 
 
-def _section(opened: Opened, dataset: Dataset, options: Options) -> tuple[Section, str]:
+def _section(opened: OpenRecord, dataset: Dataset, options: Options) -> tuple[Section, str]:
     """Return the section of one record, and why its matches are not shown, or nothing."""
     other = None
     if options.against is not None:
@@ -124,23 +129,23 @@ def _section(opened: Opened, dataset: Dataset, options: Options) -> tuple[Sectio
     section = Section(
         tuple(_about(each) for each in records),
         opened.protocol.name,
-        metric_label(opened.held["card"]["metrics"][0]),
+        metric_label(opened.document["card"]["metrics"][0]),
         groups,
         pairs,
         fault,
-        opened.held["card"]["crop_rule"] == cards.CROPPED,
+        opened.document["card"]["crop_rule"] == cards.CROPPED,
         opened.labelled,
     )
     return section, fault
 
 
-def _about(opened: Opened) -> html.About:
-    card = opened.held["card"]
+def _about(opened: OpenRecord) -> html.About:
+    card = opened.document["card"]
     return html.About(opened.name, opened.run_id, cards.short(card), gist(card))
 
 
 def _groups(
-    opened: Opened, other: Opened | None, options: Options
+    opened: OpenRecord, other: OpenRecord | None, options: Options
 ) -> list[tuple[str, Sequence[int]]]:
     """Return which queries are shown, under headings."""
     total = len(opened.values)
@@ -148,7 +153,8 @@ def _groups(
         wrong = [query for query in options.queries if query >= total]
         if wrong:
             raise BenchError(
-                f"--queries {wrong[0]}: {opened.path.name} has {total} queries, 0 to {total - 1}."
+                f"--queries {wrong[0]}: {opened.path.name} has {total} queries, numbered 0 to "
+                f"{total - 1}."
             )
         return [("", options.queries)]
     if not opened.labelled:
@@ -164,10 +170,10 @@ def _groups(
 
 
 def _thumbnails(
-    sections: Sequence[Section], dataset: Dataset, longest: int, opened: Opened
+    sections: Sequence[Section], dataset: Dataset, longest: int, opened: OpenRecord
 ) -> html.Thumbnails:
     """Return a small copy of every image that a sheet shows, each once."""
-    preprocess = opened.held["card"]["preprocess"] or {}
+    preprocess = opened.document["card"]["preprocess"] or {}
     orientation = preprocess.get("orientation", "ignore")
     made: html.Thumbnails = {}
     for section in sections:

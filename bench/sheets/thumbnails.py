@@ -20,7 +20,7 @@ QUALITY = 68
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small copy: `jpeg` is None where there is none, and `fault` says why.
+    """A small copy: `jpeg` is None if there is none, and `fault` says why.
 
     `width` and `height` are its own; `factor` is its size divided by that of the original. `box` is
     that of the image in pixels of the original as it is shown, turned as the original is.

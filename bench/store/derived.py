@@ -34,7 +34,7 @@ _OURS = re.compile(rf"used|lock|({_FILE})|\.({_FILE})\.[0-9a-f]{{8}}\.tmp")
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of arrays of one key; `force` makes anew what is there."""
+    """A folder of arrays of one key; `force` recomputes existing arrays."""
 
     path: Path
     force: bool = False
@@ -44,7 +44,7 @@ class Folder:
         return FileLock(self.path / "lock")
 
     def array(self, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """Return an array by name, made where there is no whole one."""
+        """Return an array by name, computed if it is absent or incomplete."""
         path = self.path / f"{name}.npy"
         kept = None if self.force else whole(path)
         if kept is None:
@@ -82,7 +82,7 @@ def open_folder(kind: str, key: Mapping[str, Any], *, force: bool = False) -> Fo
 
 
 def name_of(key: Mapping[str, Any]) -> str:
-    """Return the name of the folder of a key, by which what is made from its rows knows them."""
+    """Return the name of the folder of a key, which keys of derived rows contain."""
     return sha256_json(key)[:32]
 
 

@@ -2,8 +2,8 @@
 
 `<cache>/fingerprints.sqlite` keeps for a path its size, dates and inode and the sha256 they went
 with. A file of which any of these differs is read again; so a change in the middle of a file is
-seen even if its date was set back, for nobody can set the date at which its state changed. Losing
-the table, or a damaged one, costs reading the files again and nothing else.
+seen even if its date was set back, because no program can set the date at which its state changed.
+Losing the table, or a damaged one, costs reading the files again and nothing else.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class _Table:
             self.give_up(error)
 
     def give_up(self, error: sqlite3.Error) -> None:
-        """Use the table no more; it is damaged unless it is only busy, or the disk is full."""
+        """Stop using the table; it is damaged unless it is only busy, or the disk is full."""
         self.damaged = not isinstance(error, sqlite3.OperationalError)
         if self.connection is not None:
             self.connection.close()
@@ -149,7 +149,7 @@ def _name(path: Path) -> bytes:
 
 
 def states(paths: Sequence[Path]) -> list[State | None]:
-    """Return size, dates and inode of every file, None for what is no file: equal, not changed."""
+    """Return size, dates and inode of every file, None for other paths; equal means unchanged."""
     return [_state(path) for path in paths]
 
 

@@ -31,9 +31,9 @@ Decode = Callable[[NDArray[Any]], NDArray[np.float32]]
 class Matrix:
     """Rows of descriptors (n, dim): an array in memory, or a `.npy` file read piece by piece.
 
-    `label` is what error sentences call it. `ids` are image ids, where the file carries them.
-    `key` names the content, where a store knows it. With `decode` what is stored are codes
-    (n, bytes) uint8, and `decode` makes float32 rows of them.
+    `label` is what error sentences call it. `ids` are image ids, where the file carries them. `key`
+    names the content, where a store knows it. With `decode`, codes (n, bytes) uint8 are stored, and
+    `decode` makes float32 rows of them.
     """
 
     label: str
@@ -199,7 +199,9 @@ def _read_at(file: FileIO, layout: _Layout, low: int, out: NDArray[Any]) -> None
     while left:
         count = file.readinto(left)
         if not count:
-            raise BenchError(f"{file.name!s} ends before row {low + len(out)}: it was cut short.")
+            raise BenchError(
+                f"{file.name!s} ends before row {low + len(out)}: it is truncated; write it again."
+            )
         left = left[count:]
 
 
@@ -278,9 +280,9 @@ def check_block(
         else:
             largest = float(np.abs(row).max())
             norm = largest * math.hypot(*(row / largest))
-            what = f"has a norm of {norm:.3g}, out of the range of float32"
+            what = f"has a norm of {norm:.3g}, outside the range of float32"
         raise BenchError(
             f"{row_name(parts, start + at)} {what}; a descriptor must be finite and not zero. "
-            "Recompute that row; rows are never dropped, because dropping shifts all others."
+            "Recompute that row; rows are never dropped, because that would shift all later rows."
         )
     return block, (float(np.sqrt(squares.min())), float(np.sqrt(squares.max())))

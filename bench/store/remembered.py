@@ -19,7 +19,7 @@ from bench.system.hashing import canonical_json, plain, sha256_json
 from bench.system.paths import cache_root, clear_leftovers, write_bytes
 
 KINDS = {
-    "stated": "what methods say of themselves",
+    "stated": "facts that methods state",
     "costs": "latencies that were measured",
     "figures": "pictures of reports",
 }
@@ -27,14 +27,14 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Fact:
-    """What was found out, and on which day (UTC, YYYY-MM-DD)."""
+    """The facts, and the day of their discovery (UTC, YYYY-MM-DD)."""
 
     date: str
     content: dict[str, Any]
 
 
 def read(kind: str, about: Mapping[str, Any]) -> Fact | None:
-    """Return what is kept under `about`; None where nothing is, or it is damaged."""
+    """Return the facts stored under `about`; None if absent or damaged."""
     try:
         kept = reading.json_file(_path(kind, about))
         same = canonical_json(kept["about"]) == canonical_json(plain(about))
@@ -57,7 +57,7 @@ def write(kind: str, about: Mapping[str, Any], content: Mapping[str, Any]) -> No
 
 
 def forget(kind: str, about: Mapping[str, Any]) -> None:
-    """Remove what is kept under `about`."""
+    """Remove the facts stored under `about`."""
     with contextlib.suppress(OSError):
         _path(kind, about).unlink()
 

@@ -22,7 +22,7 @@ Key = Mapping[str, Any]
 def find(
     kept: Store, key: Key, lines: Sequence[str], shards: Sequence[int], *, partial: bool
 ) -> dict[int, Store]:
-    """Return which of the shards another store has, and which store; these are held from now on.
+    """Return which of the shards another store has, and which store; these stay locked.
 
     `lines` are those of images.jsonl. Every byte of a shard that is found is checked.
     """

@@ -35,9 +35,9 @@ def check_room(needs: Sequence[Need]) -> None:
         if total > free:
             parts = ", ".join(f"{need.what} {size(need.bytes)}" for need in some if need.bytes)
             raise BenchError(
-                f"the disk of {folder} has {size(free)} free, and {size(total)} would be written "
-                f"({parts}). Nothing was begun: make room, or name folders on another disk with "
-                "RETRIEVAL_BENCH_CACHE and --results."
+                f"the disk of {folder} has {size(free)} free, but the run would write "
+                f"{size(total)} ({parts}). Free some space, or choose folders on another disk "
+                "with RETRIEVAL_BENCH_CACHE and --results."
             )
 
 
@@ -46,8 +46,8 @@ def check_writable(folder: Path) -> None:
     there = _existing(folder)
     if not os.access(there, os.W_OK | os.X_OK):
         raise BenchError(
-            f"{there} may not be written to, so that nothing could be kept in {folder}; name "
-            "another folder: --results for records, RETRIEVAL_BENCH_CACHE for descriptors."
+            f"{there} is not writable, so nothing can be stored in {folder}; choose another "
+            "folder: --results for records, RETRIEVAL_BENCH_CACHE for descriptors."
         )
 
 
@@ -63,7 +63,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def size(count: float) -> str:
-    """Return a number of bytes in words: 512 bytes, 4.1 kB, 8.2 GB."""
+    """Return a number of bytes as text: 512 bytes, 4.1 kB, 8.2 GB."""
     if count < 1000:
         return f"{count:.0f} bytes"
     power = 1 if count < 999_950 else 2 if count < 999_950_000 else 3

@@ -97,13 +97,13 @@ def open_store(
     sidecar = folder / "key.json"
     with contextlib.suppress(FileNotFoundError):
         try:
-            held = reading.json_file(sidecar)
+            document = reading.json_file(sidecar)
         except ValueError:
-            held = None
-        if held is None or canonical_json(held) != canonical_json(key):
+            document = None
+        if document is None or canonical_json(document) != canonical_json(key):
             raise BenchError(
-                f"{sidecar} does not describe the store it is in; delete the folder "
-                f"{folder} and run again."
+                f"{sidecar} does not match the store that contains it; delete the folder "
+                f"{folder} and run the same command again."
             )
     return Store(folder, rows, dim, per_shard or rows_per_shard(rows), digest)
 
@@ -129,14 +129,14 @@ def manifest(store: Store, shard: int) -> dict[str, Any] | None:
     Those of older versions have no checksum of their own, and are taken where nothing is missing.
     """
     try:
-        held = reading.json_file(store.path(shard).with_suffix(".json"))
-        belongs = held["key"] == store.key and held["rows"] == list(store.span(shard))
-        absent = {int(row): str(why) for row, why in held["missing"].items()}
-        stated = held.pop("manifest_sha256", None)
-        belongs &= not absent if stated is None else stated == sha256_json(held)
+        document = reading.json_file(store.path(shard).with_suffix(".json"))
+        belongs = document["key"] == store.key and document["rows"] == list(store.span(shard))
+        absent = {int(row): str(why) for row, why in document["missing"].items()}
+        stated = document.pop("manifest_sha256", None)
+        belongs &= not absent if stated is None else stated == sha256_json(document)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return {**held, "missing": absent} if belongs else None
+    return {**document, "missing": absent} if belongs else None
 
 
 def has(store: Store, shard: int, *, partial: bool = False) -> bool:
@@ -144,12 +144,12 @@ def has(store: Store, shard: int, *, partial: bool = False) -> bool:
 
     One that lacks images counts only where `partial`.
     """
-    held = manifest(store, shard)
-    if held is None or (held["missing"] and not partial):
+    document = manifest(store, shard)
+    if document is None or (document["missing"] and not partial):
         return False
     try:
         with store.path(shard).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == held.get("sha256")
+            return hashlib.file_digest(file, "sha256").hexdigest() == document.get("sha256")
     except OSError:
         return False
 
@@ -209,8 +209,8 @@ def absent_rows(store: Store) -> dict[int, str]:
     """Return the rows of a complete store whose images have no descriptor, and why."""
     found: dict[int, str] = {}
     for shard in store.shards():
-        held = manifest(store, shard) or {"missing": {}}
-        found |= {store.span(shard)[0] + row: why for row, why in held["missing"].items()}
+        document = manifest(store, shard) or {"missing": {}}
+        found |= {store.span(shard)[0] + row: why for row, why in document["missing"].items()}
     return found
 
 
@@ -223,9 +223,10 @@ def claim(
 ) -> Iterator[int]:
     """Yield the shards that this process is to compute, each under its lock.
 
-    Shards another process has in work come last: when its lock is free the shard is there, or
-    that process died and the shard is ours. `skip` is called with those that need no work. What
-    killed writers of a shard left behind is removed once its lock is held: nobody else writes it.
+    Shards another process has in work come last: when its lock is free the shard is there, or that
+    process died and the shard is ours. `skip` is called with those that need no work. Leftovers of
+    killed writers of a shard are removed once it is locked, because then no other process writes
+    it.
     """
     left = leftovers(store)
     waiting: list[int] = []
@@ -255,7 +256,7 @@ def leftovers(store: Store) -> dict[int, list[Path]]:
 
 
 def tidy(store: Store) -> None:
-    """Remove what writers of shards have begun and nobody goes on with."""
+    """Remove unfinished files of killed writers of shards."""
     for shard, left in leftovers(store).items():
         lock = take(store, shard, left)
         if lock is not None:
@@ -265,9 +266,9 @@ def tidy(store: Store) -> None:
 def take(
     store: Store, shard: int, left: Iterable[Path] = (), timeout: float = 0
 ) -> BaseFileLock | None:
-    """Return the lock of a shard, held, or None where another process holds it for longer.
+    """Return the acquired lock of a shard, or None if another process keeps it longer.
 
-    The files `left` of the shard's killed writers are removed: nobody else writes it now.
+    The files `left` of the shard's killed writers are removed: no other process writes it now.
     """
     lock = FileLock(store.path(shard).with_suffix(".lock"))
     try:
@@ -296,7 +297,7 @@ def use(folder: Path) -> None:
         except FileNotFoundError:  # it was pruned in between
             continue
         except OSError as error:
-            if error.errno in (errno.EROFS, errno.EACCES):  # nobody can prune it either
+            if error.errno in (errno.EROFS, errno.EACCES):  # no process can prune it either
                 return
             raise
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -329,7 +330,7 @@ def release(kept: Collection[Path] = ()) -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[bool]:
-    """Hold a store so that nobody else can begin to use it; gives False where somebody does."""
+    """Lock a store against new users; yields False if another process uses it."""
     lock = os.open(folder / "used", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:

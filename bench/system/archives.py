@@ -1,7 +1,7 @@
-"""Unpacking archives that nobody here has seen: plain files inside the folder, or nothing at all.
+"""Unpacking untrusted archives: plain files inside the folder, or no file at all.
 
 Members are written to a folder of their own beside the target, and moved to the target when the
-whole archive was read and its checksums held. Links, devices, paths that lead outside, and
+whole archive was read and its checksums agreed. Links, devices, paths that lead outside, and
 archives that grow beyond what photographs can be, are refused; nothing of them is kept.
 """
 
@@ -36,7 +36,7 @@ KEEP_FREE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What an archive held: number and bytes of its files, and the names of empty ones.
+    """The content of an archive: number and bytes of its files, and the names of empty ones.
 
     Those `left_out` are hidden files, and files with names of our own notes.
     """
@@ -105,8 +105,8 @@ def _write_all(members: Iterator[Member], archive: Path, work: Path) -> Unpacked
         if files > most_files or total > most_bytes:
             found = f"{most_files} files" if files > most_files else f"{most_bytes} bytes"
             raise BenchError(
-                f"{archive} ({packed} bytes) unpacks to more than {found}, which no archive of "
-                "photographs does; nothing of it was kept."
+                f"{archive} ({packed} bytes) unpacks to more than {found}, which archives of "
+                "photographs never do; no file was unpacked."
             )
         free = shutil.disk_usage(work).free
         if free < size + KEEP_FREE_BYTES:
@@ -118,19 +118,22 @@ def _write_all(members: Iterator[Member], archive: Path, work: Path) -> Unpacked
             empty.append(name)
         _write(work / path, opened, size)
     if files == len(left_out):
-        raise BenchError(f"{archive} holds no files of photographs; nothing of it was kept.")
+        raise BenchError(f"{archive} contains no photographs; no file was unpacked.")
     return Unpacked(files - len(left_out), total, tuple(empty), tuple(left_out))
 
 
 def _damaged(archive: Path, error: Exception) -> BenchError:
     fault = " ".join(str(error).split())
-    return BenchError(f"{archive} is damaged or no archive ({fault}); nothing of it was kept.")
+    return BenchError(
+        f"{archive} is damaged or not an archive ({fault}); no file was unpacked. Download it "
+        "again."
+    )
 
 
 def _no_room(archive: Path, work: Path) -> NoRoomError:
     return NoRoomError(
-        f"the disk of {work.parent} has no room for what {archive.name} holds; nothing of the "
-        "archive was unpacked, and the archive is kept. Make room and run the same command again."
+        f"the disk of {work.parent} has no room for the files of {archive.name}; no file was "
+        "unpacked, and the archive is kept. Free some space and run the same command again."
     )
 
 
@@ -199,14 +202,14 @@ def _inside(name: str, archive: Path, *, folder: bool = False) -> Path:
     path = PurePosixPath(name)
     odd = "\\" in name or name[1:2] == ":" or any(ord(letter) < 32 for letter in name)
     if path.is_absolute() or ".." in path.parts or odd or (not path.parts and not folder):
-        raise _refused(archive, name, "leads outside the folder or has an odd name")
+        raise _refused(archive, name, "points outside the folder or has an invalid name")
     return Path(*path.parts)
 
 
 def _refused(archive: Path, name: str, fault: str) -> BenchError:
     return BenchError(
-        f"{archive} is not unpacked: its member {name!r} {fault}, which no archive of photographs "
-        "needs; nothing of it was kept."
+        f"{archive} is refused: its member {name!r} {fault}, which archives of photographs never "
+        "need; no file was unpacked."
     )
 
 
@@ -260,7 +263,7 @@ class _Bounded:
         self.left -= len(block)
         if self.left < 0:
             raise BenchError(
-                f"{self.archive} unpacks to more than {MOST_GROWTH} times its size, which no "
-                "archive of photographs does; nothing of it was kept."
+                f"{self.archive} unpacks to more than {MOST_GROWTH} times its size, which "
+                "archives of photographs never do; no file was unpacked."
             )
         return block

@@ -56,23 +56,23 @@ def faults_as_values() -> Iterator[None]:
     except _FAULTS as error:
         raise ValueError(line(error)) from error
     except MemoryError as error:
-        raise ValueError("it takes more memory than there is") from error
+        raise ValueError("it needs more memory than is available") from error
 
 
 def header(file: IO[bytes]) -> Header:
     """Return the header of a `.npy` file that is open at its beginning."""
     start = file.read(8)
     if start[:6] != MAGIC or len(start) < 8:
-        raise ValueError("it does not begin as a .npy file does")
+        raise ValueError("it does not begin like a .npy file")
     version = start[6], start[7]
     if version not in ((1, 0), (2, 0), (3, 0)):
-        raise ValueError(f"version {version[0]}.{version[1]} of .npy is not known")
+        raise ValueError(f"version {version[0]}.{version[1]} of .npy is unknown")
     width = 2 if version == (1, 0) else 4
     length = file.read(width)
     size = int.from_bytes(length, "little")
     text = file.read(size) if size <= MOST_HEADER_BYTES else b""
     if len(length) < width or not text or len(text) < size:
-        raise ValueError("its header is cut short, or longer than any")
+        raise ValueError("its header is truncated or too long")
     read = np.lib.format.read_array_header_1_0 if width == 2 else (
         np.lib.format.read_array_header_2_0)  # fmt: skip  # that of 3.0 differs in letters alone
     with faults_as_values():
@@ -85,11 +85,11 @@ def header(file: IO[bytes]) -> Header:
 def check_size(head: Header, size: int) -> None:
     """Refuse a file of `size` bytes whose data are not as long as its header says."""
     if head.dtype.hasobject:
-        raise ValueError("it holds objects, which may be code; save it as an array of numbers")
+        raise ValueError("it contains objects, which may be code; save it as an array of numbers")
     if head.offset + head.nbytes != size:
         raise ValueError(
-            f"its header says {head.shape} of {head.dtype}, which is {head.nbytes} bytes, and "
-            f"{size - head.offset} follow"
+            f"its header states {head.shape} of {head.dtype}, which is {head.nbytes} bytes, but "
+            f"{size - head.offset} bytes follow"
         )
 
 
@@ -117,7 +117,7 @@ class Archive:
     """
 
     def __init__(self, file: BinaryIO, size: int, spare_bytes: int = SPARE_BYTES) -> None:
-        """Take an open file of `size` bytes; refuse what is packed in no honest way."""
+        """Take an open file of `size` bytes; refuse manipulated compression."""
         with faults_as_values():
             self._zip = zipfile.ZipFile(file)
             self._members = {info.filename: info for info in self._zip.infolist()}
@@ -130,19 +130,19 @@ class Archive:
         packed = sum(info.compress_size for info in self._members.values())
         plain = sum(info.file_size for info in self._members.values())
         if packed > size or plain > GROWTH * size + spare_bytes:
-            raise ValueError(
-                f"its {size} bytes unpack to {plain}, which arrays of results never do"
-            )
+            raise ValueError(f"its {size} bytes unpack to {plain}, more than arrays of results can")
 
     def _header(self, info: zipfile.ZipInfo) -> Header:
         if not info.filename.endswith(".npy") or info.flag_bits & 1:
-            raise ValueError(f"{info.filename[:80]!r} in it is no array")
+            raise ValueError(f"its member {info.filename[:80]!r} is not an array")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{info.filename[:80]!r} is packed as numpy packs nothing")
+            raise ValueError(f"{info.filename[:80]!r} is compressed in a way that numpy never uses")
         with self._zip.open(info) as member:
             head = header(member)
         if head.dtype.kind not in PLAIN or head.dtype.hasobject:
-            raise ValueError(f"{info.filename[:80]!r} holds {head.dtype}, not plain numbers")
+            raise ValueError(
+                f"{info.filename[:80]!r} contains {head.dtype} instead of plain numbers"
+            )
         check_size(head, info.file_size)
         return head
 
@@ -163,7 +163,7 @@ def npz(content: bytes) -> dict[str, NDArray[Any]]:
 def check_mat(file: BinaryIO, size: int) -> None:
     """Refuse a MATLAB 5 file that unpacks, or states dimensions, beyond what arrays of data do.
 
-    What is no MATLAB 5 file is left to its reader. `file` is read from its beginning.
+    Other files than MATLAB 5 are left to their reader. `file` is read from its beginning.
     """
     file.seek(0)
     order = {b"IM": "<", b"MI": ">"}.get(file.read(128)[126:128])
@@ -209,7 +209,7 @@ def _check_matrix(element: memoryview, order: str, depth: int) -> None:
         if number == 1:
             sides = struct.unpack_from(f"{order}{len(data) // 4}i", data)
             if min(sides, default=0) < 0 or math.prod(sides) > len(element):
-                raise ValueError(f"it states more items than it has bytes, {len(element)}")
+                raise ValueError(f"it states more items than its {len(element)} bytes")
         if kind == _MATRIX:
             _check_matrix(data, order, depth + 1)
         at, number = (at + 8 if start == at + 4 else start + -(-length // 8) * 8), number + 1

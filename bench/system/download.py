@@ -1,9 +1,9 @@
 """One file from the network: resumed where it stopped, never put together from two versions.
 
-What has arrived is in a partial file, with a note beside it of which version of the remote file
-it belongs to (ETag or Last-Modified, and size; RFC 9110, sections 8.8, 13.1.5 and 14). Another
-try asks for the rest of exactly that version. Where the server cannot do that, or has another
-version by now, the file is fetched anew. The caller gives the finished file its name.
+What has arrived is in a partial file, with a note beside it of which version of the remote file it
+belongs to (ETag or Last-Modified, and size; RFC 9110, sections 8.8, 13.1.5 and 14). Another try
+asks for the rest of exactly that version. Where the server cannot do that, or has another version
+by now, the file is downloaded again. The caller gives the finished file its name.
 
 One request to a web server: every fault of the network gets its words.
 """
@@ -69,16 +69,16 @@ def opened(
         if error.code in PASSING:
             raise PassingError(answer, error.code) from error
         raise BenchError(
-            f"{label}: {answer} for {url}: the file is not there, or not for everybody; get it by "
-            f"other means and {instead}."
+            f"{label}: {answer} for {url}: the file does not exist, or access is restricted; "
+            f"download it elsewhere and {instead}."
         ) from error
     except (OSError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, socket.gaierror | ssl.SSLCertVerificationError):
             fault = "has no valid certificate" if isinstance(reason, ssl.SSLError) else "is unknown"
             raise BenchError(
-                f"{label}: the host {host} {fault} here ({_line(reason)}); fetch {url} where "
-                f"there is a network and {instead}."
+                f"{label}: the host {host} {fault} from this machine ({_line(reason)}); download "
+                f"{url} on a machine with access and {instead}."
             ) from error
         raise PassingError(_spoken(host, reason)) from error
     with response:
@@ -96,8 +96,8 @@ def timeout_s() -> float:
         seconds = 0.0
     if not 0 < seconds < 1e6:
         raise BenchError(
-            f"RETRIEVAL_BENCH_TIMEOUT_S={os.environ['RETRIEVAL_BENCH_TIMEOUT_S']} is not a number "
-            "of seconds above 0."
+            f"RETRIEVAL_BENCH_TIMEOUT_S={os.environ['RETRIEVAL_BENCH_TIMEOUT_S']} must be a "
+            "number of seconds above 0."
         )
     return seconds
 
@@ -127,7 +127,7 @@ TRIES = 5
 WAIT_S = 1.0  # before the second try; twice as long before each further one
 MB = 10**6
 MUCH_BYTES = 16 * MB
-MOST_BYTES = 200_000 * MB  # of a file whose size nobody states
+MOST_BYTES = 200_000 * MB  # of a file of unknown size
 AGENT = {"User-Agent": "retrieval-bench", "Accept-Encoding": "identity"}
 
 
@@ -181,7 +181,7 @@ def fetch(
 
     `size_bytes` is the size it must have, or None: then `most_bytes` bounds it. What has arrived
     stays for the next call. `label` begins the error sentences and the lines of progress; `instead`
-    says what to do with a file that came by other means. Tries are counted anew whenever one of
+    says what to do with a file that came by other means. Tries are counted again whenever one of
     them brought much.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -205,8 +205,8 @@ def fetch(
             raise
         attempt = 1 if _size(part) - before >= MUCH_BYTES else attempt + 1
     raise BenchError(
-        f"{label}: {fault}, at the last of {TRIES} tries; what arrived is kept, so run the same "
-        f"command again to go on, or fetch {url} by other means and {instead}."
+        f"{label}: {fault}, at the last of {TRIES} tries; the received part is kept, so run the "
+        f"same command again to continue, or download {url} elsewhere and {instead}."
     )
 
 
@@ -232,7 +232,7 @@ def _try(
         if response.status == 206:
             if kept_version is None or not _continues(response, kept_version, version, offset):
                 discard(part)
-                raise PassingError(f"{host} sends another version of the file than before")
+                raise PassingError(f"{host} sent a different version of the file")
         else:
             offset = 0
         total = version.total
@@ -261,18 +261,18 @@ def _check_total(
     """Refuse a file whose length is not stated, is another one, or is beyond `most`."""
     if total is None and not chunked:
         raise BenchError(
-            f"{label}: {urlsplit(url).netloc} does not say how long the file is, so that one cut "
-            f"short could not be told; fetch {url} by other means and {instead}."
+            f"{label}: {urlsplit(url).netloc} does not state the length of the file, so a "
+            f"truncated download could not be detected; download {url} elsewhere and {instead}."
         )
     if size_bytes is not None and total not in (None, size_bytes):
         raise BenchError(
-            f"{label}: the file at {url} has {total} bytes and should have {size_bytes}: it is "
-            f"another file; get the right one by other means and {instead}."
+            f"{label}: the file at {url} has {total} bytes instead of {size_bytes}, so it is a "
+            f"different file; download the right file elsewhere and {instead}."
         )
     if total is not None and total > most:
         raise BenchError(
-            f"{label}: the file at {url} has {total} bytes, more than the {most} that are "
-            f"taken of a file of unknown size; look at it, and {instead}."
+            f"{label}: the file at {url} has {total} bytes, more than the {most} allowed for a "
+            f"file of unknown size; check it, and {instead}."
         )
 
 
@@ -285,14 +285,14 @@ def _receive(
     """
     host = urlsplit(response.url).netloc
     done = offset
-    phase = f"{label}: from {offset // MB} MB on" if offset else label
+    phase = f"{label}: resuming at {offset // MB} MB" if offset else label
     megabytes = None if total is None else total // MB - offset // MB
     with Progress(phase, megabytes, "MB") as progress:
         with part.open("ab") as file:
             window, arrived, most_s = time.monotonic(), 0, timeout_s()
             while block := read(response, host):
                 if done + len(block) > most:
-                    raise BenchError(f"{label}: {host} sends more than {most} bytes.")
+                    raise BenchError(f"{label}: {host} sent more than {most} bytes.")
                 file.write(block)
                 arrived += len(block)
                 if (seconds := time.monotonic() - window) >= most_s:
@@ -304,9 +304,9 @@ def _receive(
             file.flush()
             os.fsync(file.fileno())
         if total is not None and done != total:
-            raise PassingError(f"{host} broke off after {done} of {total} bytes")
+            raise PassingError(f"{host} ended after {done} of {total} bytes")
     if done == 0:
-        raise BenchError(f"{label}: {host} sends an empty file.")
+        raise BenchError(f"{label}: {host} sent an empty file.")
 
 
 def _held(part: Path, url: str) -> tuple[_Version | None, int]:
@@ -334,7 +334,7 @@ def _version(response: HTTPResponse, url: str) -> _Version:
 
 
 def _continues(response: HTTPResponse, version: _Version, got: _Version, offset: int) -> bool:
-    """Tell whether a partial response is the rest of the version that is held.
+    """Return whether a partial response continues the stored version.
 
     A server that does not look at If-Range answers with the rest of whatever it has now.
     """
@@ -349,8 +349,8 @@ def _continues(response: HTTPResponse, version: _Version, got: _Version, offset:
 
 def _web_page(label: str, host: str, url: str, instead: str) -> BenchError:
     return BenchError(
-        f"{label}: {host} answers with a web page instead of the file (a question, a quota or a "
-        f"login); open {url} in a browser, save the file and {instead}."
+        f"{label}: {host} sent a web page instead of the file (a question, a quota or a login); "
+        f"open {url} in a browser, save the file and {instead}."
     )
 
 
@@ -360,8 +360,8 @@ def _size(part: Path) -> int:
 
 def _no_room(label: str, part: Path) -> NoRoomError:
     return NoRoomError(
-        f"{label}: the disk of {part.parent} has no room for the file; make room, or let "
-        "RETRIEVAL_BENCH_CACHE (for data sets RETRIEVAL_BENCH_DATA) name a folder on another disk, "
+        f"{label}: the disk of {part.parent} has no room for the file; free some space, or set "
+        "RETRIEVAL_BENCH_CACHE (for data sets RETRIEVAL_BENCH_DATA) to a folder on another disk, "
         "and run the same command again."
     )
 

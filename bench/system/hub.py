@@ -27,11 +27,13 @@ def commit_of(repository: str, label: str) -> str:
     except Exception as error:  # of the hub's, of its web client, of the system
         reason = " ".join(str(error).split()).partition(". ")[0][:200] or type(error).__name__
         raise BenchError(
-            f"{label}: {page(name)} cannot be asked for its newest commit ({reason}); fetch the "
-            "file where there is a network, and give --weights PATH."
+            f"{label}: the newest commit of {page(name)} cannot be read ({reason}); download the "
+            "file on a machine with access, and give --weights PATH."
         ) from error
     if newest is None:
-        raise BenchError(f"{label}: {page(name)} names no commit.")
+        raise BenchError(
+            f"{label}: {page(name)} names no commit; download the file and give --weights PATH."
+        )
     return newest
 
 

@@ -1,8 +1,8 @@
-"""What identifies a card or a store: what was chosen, not which options this version knows.
+"""The identity of a card or a store: its chosen options, not the options that this version knows.
 
 An option that is added later has a neutral value, with which the bytes are those of the versions
 before it. `INTRODUCED` lists every such option with that value, and what has it is left out of what
-is hashed; so a new option moves no identity and no key until somebody chooses another value.
+is hashed; so a new option moves no identity and no key until a user chooses another value.
 """
 
 from __future__ import annotations

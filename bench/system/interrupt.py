@@ -44,7 +44,7 @@ def watch() -> None:
 
 def leave_to_parent() -> None:
     """Ignore Ctrl-C, which a terminal sends to workers as well; for the begin of a worker."""
-    with contextlib.suppress(ValueError):  # not the main thread: then there is nothing to undo
+    with contextlib.suppress(ValueError):  # not the main thread: no handler to restore
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -67,12 +67,12 @@ def say() -> None:
     """Say once that the command was stopped, and how to go on."""
     if _once.acquire(blocking=False):
         command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
-        note("", "stopped; run the same command again to go on from here:", f"  {command}")
+        note("", "stopped; run the same command again to continue:", f"  {command}")
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:
-    for one in SIGNALS:  # the first is enough
-        signal.signal(one, signal.SIG_IGN)
+    for number in SIGNALS:  # the first is enough
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

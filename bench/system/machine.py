@@ -22,23 +22,25 @@ LIBRARIES = ("numpy", "scipy", "torch", "torchvision", "timm", "pillow", "faiss-
 
 
 def pick_device(asked: str | None) -> str:
-    """Return the device to use: what was asked for, or a GPU where there is one, or the CPU."""
+    """Return the device to use: the requested one, or a GPU if present, or the CPU."""
     if asked is not None and not re.fullmatch(r"(cpu|cuda)(:\d+)?", asked):
-        raise BenchError(f"there is no device {asked!r} for this project; use cpu, cuda or cuda:N.")
+        raise BenchError(f"the device {asked!r} is not supported; use cpu, cuda or cuda:N.")
     if asked is not None and asked.startswith("cpu"):
         return asked
     gpus = len(torch_facts.facts().gpus)
     if asked is None:
         return "cuda" if gpus else "cpu"
     if not gpus:
-        raise BenchError(f"--device {asked}: torch finds no GPU here; leave it out or use cpu.")
+        raise BenchError(
+            f"--device {asked}: torch finds no GPU on this machine; remove the option or use cpu."
+        )
     if int(asked.partition(":")[2] or 0) >= gpus:
-        raise BenchError(f"--device {asked}: there are {gpus} GPUs.")
+        raise BenchError(f"--device {asked}: this machine has {gpus} GPUs, numbered from 0.")
     return asked
 
 
 def describe(device: str | None) -> dict[str, Any]:
-    """Return the machine section of a record; `device` is None where nothing ran on one."""
+    """Return the machine section of a record; `device` is None if none was used."""
     about: dict[str, Any] = {
         "device": device or "cpu",
         "device_name": _device_name(device),

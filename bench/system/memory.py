@@ -1,4 +1,4 @@
-"""The memory of this process and on a GPU: what is held, what is free, and the peaks."""
+"""The memory of this process and of a GPU: in use, free, and the peaks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _lock = Lock()
 def peak_resident_bytes() -> int:
     """Return the largest resident memory of this process so far.
 
-    Linux keeps it per program in VmHWM; ru_maxrss would count what the parent held before exec.
+    Linux keeps it per program in VmHWM; ru_maxrss would count the memory of the parent before exec.
     """
     kept = _number_in("/proc/self/status", "VmHWM:")
     if kept is not None:
@@ -52,7 +52,7 @@ def peaks(device: str | None) -> dict[str, int | None]:
 
 
 def reset_peaks(device: str) -> None:
-    """Begin the peaks anew from what is held now, as far as the system lets a process do so."""
+    """Reset the peaks to the memory in use now, as far as the system lets a process do so."""
     with contextlib.suppress(OSError):  # VmHWM: proc_pid_clear_refs(5), value 5
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     if device.startswith("cuda"):
@@ -62,7 +62,7 @@ def reset_peaks(device: str) -> None:
 
 
 def give_back() -> None:
-    """Give the system what was freed, where glibc would keep it between pieces still in use.
+    """Return freed memory to the system, which glibc would keep between blocks in use.
 
     Arrays of images of many sizes leave such holes: gigabytes of them after some hundred images.
     """
@@ -72,7 +72,7 @@ def give_back() -> None:
 
 @contextlib.contextmanager
 def kept(device: str) -> Iterator[None]:
-    """Keep what is freed within the block for what is asked for next, where the C library is glibc.
+    """Keep memory freed within the block for later requests, if the C library is glibc.
 
     Otherwise each feature map of a network on a processor is memory that the system has to clear
     first, which takes up to a third of the time. After the block glibc does as by itself, with the
@@ -98,7 +98,7 @@ def kept(device: str) -> Iterator[None]:
 def in_pages_of_their_own() -> None:
     """Give every larger array of this process pages of its own, where the C library is glibc.
 
-    What is resident is then what is held. It costs time: for a process that measures memory, in
+    Resident memory is then memory in use. It costs time: for a process that measures memory, in
     which `kept` keeps nothing.
     """
     global _own_pages
@@ -116,7 +116,7 @@ def _glibc(*options: tuple[int, int]) -> None:
 
 
 def held_bytes(device: str) -> int:
-    """Return what is held now: allocated on a GPU, resident on a processor (0: not readable)."""
+    """Return the memory in use: allocated on a GPU, resident on a processor (0: not readable)."""
     if device.startswith("cuda"):
         import torch
 
@@ -125,7 +125,7 @@ def held_bytes(device: str) -> int:
 
 
 def free_bytes(device: str) -> int | None:
-    """Return the memory that is still free on the device, or None where nobody says.
+    """Return the memory that is still free on the device, or None if unknown.
 
     On a processor that is what Linux calls available, or what the control group leaves.
     """
@@ -185,5 +185,5 @@ class Peaks:
         return {kind: _larger(self._before[kind], now[kind]) for kind in KINDS}
 
 
-def _larger(one: int | None, other: int | None) -> int | None:
-    return max((n for n in (one, other) if n is not None), default=None)
+def _larger(first: int | None, other: int | None) -> int | None:
+    return max((n for n in (first, other) if n is not None), default=None)

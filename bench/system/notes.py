@@ -1,6 +1,6 @@
 """Notes on standard error: what a person should know while a command runs, besides its result.
 
-What is printed may hold names of files, which are anybody's: as text for a terminal they have no
+Printed text may contain names of files, which are untrusted: as text for a terminal they have no
 control characters, and as part of a line no line ends.
 """
 

@@ -20,7 +20,7 @@ def whole(where: str, name: str, text: str, least: int = 1, most: int = 999_999)
     """Return a whole number in a range."""
     if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
         raise BenchError(
-            f"{where}: {name} is {text!r}, and must be a whole number from {least} to {most}."
+            f"{where}: {name} is {text!r}; it must be an integer from {least} to {most}."
         )
     return int(text)
 
@@ -30,6 +30,6 @@ def decimal(where: str, name: str, text: str, least: float = 0.0, most: float = 
     found = re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text)
     if not found or not least <= float(text) <= most:
         raise BenchError(
-            f"{where}: {name} is {text!r}, and must be a number from {least:g} to {most:g}."
+            f"{where}: {name} is {text!r}; it must be a number from {least:g} to {most:g}."
         )
     return float(text)

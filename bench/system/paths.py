@@ -37,7 +37,9 @@ def expanded(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:
-        raise BenchError(f"{path} names the home of a user who has none here.") from None
+        raise BenchError(
+            f"{path} names a user without a home folder; write an absolute path."
+        ) from None
 
 
 def _home() -> Path:
@@ -45,8 +47,8 @@ def _home() -> Path:
         return Path.home()
     except RuntimeError:
         raise BenchError(
-            "this user has no home folder; let RETRIEVAL_BENCH_CACHE name a folder for what can be "
-            "computed again, and RETRIEVAL_BENCH_DATA the folder of the data sets."
+            "this user has no home folder; set RETRIEVAL_BENCH_CACHE to a folder for derived "
+            "files, and RETRIEVAL_BENCH_DATA to the folder of the data sets."
         ) from None
 
 
@@ -76,7 +78,7 @@ def complete_or_absent(path: Path) -> Iterator[BinaryIO]:
 
 
 def _temporary(path: Path) -> tuple[Path, BinaryIO]:
-    """Open a new temporary file for `path`; its lock says that somebody writes it."""
+    """Open a new temporary file for `path`; its lock marks it as being written."""
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         file = temporary.open("xb")
@@ -88,7 +90,7 @@ def _temporary(path: Path) -> tuple[Path, BinaryIO]:
 
 
 def clear_leftovers(folder: Path, name: str = "*") -> None:
-    """Remove temporary files of a file, or of all in a folder, that nobody writes any more."""
+    """Remove temporary files of a file, or of all in a folder, without a living writer."""
     pattern = name if name == "*" else glob.escape(name)
     for left in folder.glob(f".{pattern}.{'[0-9a-f]' * 8}.tmp"):
         with unheld(left) as free:
@@ -98,7 +100,7 @@ def clear_leftovers(folder: Path, name: str = "*") -> None:
 
 @contextlib.contextmanager
 def unheld(temporary: Path) -> Iterator[bool]:
-    """Hold a temporary file so that nobody begins to write it; gives False where somebody does."""
+    """Lock a temporary file against writers; yields False if another process writes it."""
     try:
         file = temporary.open("rb")
     except OSError:

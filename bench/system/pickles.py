@@ -2,8 +2,8 @@
 
 Before anything is made, the instructions are looked through (`pickletools.genops`): places of the
 memo beyond the file, numbers of many digits and long byte arrays are refused, for the reader of C
-makes room for them before it looks. What was made is counted as it would be written out: a list
-that holds another twice counts it twice, so that a few hundred bytes cannot become 2^28 items.
+makes room for them before it looks. Objects are counted as if written out: a list that holds
+another twice counts it twice, so that a few hundred bytes cannot become 2^28 items.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class PlainUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Refuse every class and function."""
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, and data needs no code")
+        raise pickle.UnpicklingError(f"it refers to {module}.{name}, but data must not need code")
 
 
 def load(content: bytes, unpickler: type[pickle.Unpickler] = PlainUnpickler) -> Any:
-    """Return what a pickle holds; ValueError or UnpicklingError for what is refused.
+    """Return the content of a pickle; ValueError or UnpicklingError if it is refused.
 
     An `unpickler` of the caller decides which names it follows.
     """
@@ -53,13 +53,15 @@ def check(content: bytes) -> None:
     for code, argument, place in pickletools.genops(content):
         name, argument = code.name, cast(Any, argument)
         if name in ("LONG_BINPUT", "PUT") and not 0 <= argument < len(content):
-            raise ValueError(f"it asks for place {argument} of a memo at byte {place}")
+            raise ValueError(f"it refers to place {argument} of the memo at byte {place}")
         if name == "FRAME" and argument > len(content):
             raise ValueError(f"it announces {argument} bytes at byte {place}")
         if name in ("INT", "LONG", "LONG1", "LONG4") and int(argument).bit_length() > MOST_BITS:
-            raise ValueError(f"it holds a number of more than {MOST_BITS} bits at byte {place}")
+            raise ValueError(f"it contains a number of more than {MOST_BITS} bits at byte {place}")
         if name in ("EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER"):
-            raise ValueError(f"it asks for what is not in it ({name}), and data needs no code")
+            raise ValueError(
+                f"it refers to objects outside the file ({name}), but data must not need code"
+            )
         if name in _CONTAINERS:
             containers += 1
             if containers > MOST_CONTAINERS:
@@ -75,7 +77,7 @@ def check_size(value: Any, most: int = MOST_ITEMS) -> None:
             for item in _items(container):
                 left -= 1 + _weight(item)
                 if left < 0:
-                    raise ValueError("it holds the same lists again and again")
+                    raise ValueError("it repeats the same lists too often")
                 if _items(item):
                     inner.append(item)
         if not inner:

@@ -98,7 +98,7 @@ class Progress:
             self.bar.set_description_str(phase, refresh=False)
 
     def leave_out(self, count: int) -> None:
-        """Take items out of the total: somebody else has done them."""
+        """Remove items from the total that another process has done."""
         if self.total is not None:
             self.total -= count
             if self.bar is not None:
@@ -121,7 +121,7 @@ class Progress:
 
 
 def span(seconds: float) -> str:
-    """Return a time in words, as exact as one cares: 4.2 s, 75 s, 12 min, 3 h 20 min, 5 d 2 h."""
+    """Return a time as text, with sensible precision: 4.2 s, 75 s, 12 min, 3 h 20 min, 5 d 2 h."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 100:

@@ -29,14 +29,14 @@ def content(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> bytes:
     with open(path, "rb", opener=_opener) as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
-            raise ValueError("it is no plain file")
+            raise ValueError("it is not a regular file")
         if about.st_size > most_bytes:
             raise ValueError(f"it has {about.st_size} bytes, more than {most_bytes}")
         return file.read(most_bytes + 1)
 
 
 def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe that nobody writes to is opened at once
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe without a writer is opened at once
 
 
 def text(path: Path) -> str:
@@ -56,8 +56,8 @@ def json_file(path: Path) -> Any:
 def json_value(content: str | bytes) -> Any:
     """Return what JSON text holds.
 
-    ValueError for what is no JSON, NaN, infinities and numbers beyond float64, a key that stands
-    twice in one object, and nesting beyond `MOST_DEPTH`.
+    ValueError for invalid JSON, NaN, infinities and numbers beyond float64, a repeated key in an
+    object, and nesting beyond `MOST_DEPTH`.
     """
     try:
         value = json.loads(
@@ -83,7 +83,7 @@ def toml_value(content: str) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from None
     except ValueError as error:
         if "set_int_max_str_digits" in str(error):  # Python's advice to its own programs
-            raise ValueError("a number of so many digits is beyond what 64 bits hold") from None
+            raise ValueError("a number with so many digits needs more than 64 bits") from None
         raise
     check_depth(value)
     return value
@@ -109,7 +109,7 @@ def _containers(container: Any) -> Iterable[Any]:
 
 
 def first_twice(items: Iterable[Any]) -> Any:
-    """Return the first item that stood before, None where there is none; in linear time."""
+    """Return the first repeated item, or None; in linear time."""
     seen = set()
     for item in items:
         if item in seen:
@@ -121,7 +121,7 @@ def first_twice(items: Iterable[Any]) -> Any:
 def short(value: object, most: int = SHOWN) -> str:
     """Return `repr` of a value, or of as much of it as a sentence can hold.
 
-    What is nested is not written out, as it may be much.
+    Nested values are not written out, because they may be large.
     """
     if isinstance(value, str | bytes):
         value = value[:most]
@@ -150,22 +150,22 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         twice = first_twice(key for key, _ in pairs)
-        raise ValueError(f"the key {short(twice)} stands twice in one object")
+        raise ValueError(f"the key {short(twice)} occurs twice in one object")
     return made
 
 
 def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is not a number that JSON knows")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 def _fraction(word: str) -> float:
     value = float(word)
     if value - value != 0:
-        raise ValueError(f"{short(word, 20)} is beyond what 64 bits hold")
+        raise ValueError(f"{short(word, 20)} needs more than 64 bits")
     return value
 
 
 def _whole(word: str) -> int:
     if len(word) > MOST_DIGITS:
-        raise ValueError(f"a number of {len(word)} digits is beyond what 64 bits hold")
+        raise ValueError(f"a number of {len(word)} digits needs more than 64 bits")
     return int(word)

@@ -1,4 +1,4 @@
-"""What torch says of this machine, remembered: a run that needs no network need not import it.
+"""Remember torch's facts about this machine, so that a run without a network need not import it.
 
 `<cache>/torch.json` keeps the facts under everything that they depend on: the version of torch,
 the environment's settings, the processors this process may use, the devices of the system since it
@@ -39,7 +39,7 @@ class Facts:
 
 
 def facts() -> Facts:
-    """Return what torch says of this machine, imported only where nobody remembers it."""
+    """Return torch's facts about this machine; torch is imported only if they are not stored."""
     path, key = cache_root() / "torch.json", sha256_json(_depends_on())
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(path.read_text(encoding="utf-8"))

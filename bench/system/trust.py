@@ -10,7 +10,7 @@ from bench.system import reading
 
 
 def read(path: Path) -> dict[tuple[str, str], str | None]:
-    """Return the sha256 by owner and name of the file; None where nobody contributed it yet.
+    """Return the sha256 by owner and name of the file; None if it was not contributed yet.
 
     The file has a line of titles, and then three columns with tabs between; "-" stands for none.
     """
@@ -19,7 +19,7 @@ def read(path: Path) -> dict[tuple[str, str], str | None]:
         columns = line.split("\t")
         if len(columns) != 3 or not re.fullmatch(r"-|[0-9a-f]{64}", columns[2]):
             raise BenchError(
-                f"{path}, line {number}: three columns with tabs between are wanted, the last a "
+                f"{path}, line {number}: write three columns separated by tabs, the last a "
                 "sha256 of 64 hex digits, or -."
             )
         owner, file, digest = columns

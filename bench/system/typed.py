@@ -65,7 +65,7 @@ def whole(value: Any) -> Any:
 
 def _unique(items: list[Any]) -> list[Any]:
     if (twice := reading.first_twice(items)) is not None:
-        raise PydanticCustomError("twice", "stands twice", {"item": twice})
+        raise PydanticCustomError("twice", "occurs twice", {"item": twice})
     return items
 
 
@@ -153,7 +153,7 @@ def schema_text(kind: Any) -> str:
 
 
 def place(path: Path) -> str:
-    """Return a path in words: "queries[0].box"."""
+    """Return a path as text: "queries[0].box"."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
@@ -176,8 +176,8 @@ def _first(faults: Sequence[ErrorDetails]) -> ErrorDetails:
 def _path(value: Any, fault: ErrorDetails) -> list[str | int]:
     """Return the path of what a fault is about.
 
-    The place of a fault also names branches of unions, which are no part of the path. A key that is
-    missing, too many or wrong belongs to its object.
+    The place of a fault also names branches of unions, which are not part of the path. A key that
+    is missing, too many or wrong belongs to its object.
     """
     path: list[str | int] = []
     steps = fault["loc"]
@@ -192,7 +192,7 @@ def _path(value: Any, fault: ErrorDetails) -> list[str | int]:
 
 
 def _node(root: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return what a schema says of the value at a path, of all branches together."""
+    """Return the schema's facts for the value at a path, of all branches together."""
     node = _resolved(root, root)
     for step in path:
         inner = node.get("properties", {}).get(step) or node.get("additionalProperties")
@@ -219,7 +219,7 @@ def _resolved(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sentence(fault: ErrorDetails, node: dict[str, Any]) -> str:
-    """Return in words what a fault is, and what is allowed; `node` is the schema of the place."""
+    """Return a sentence on a fault and the allowed values; `node` is the schema of the place."""
     kind, shown = fault["type"], _shown(fault["input"])
     context = {key: whole(value) for key, value in fault.get("ctx", {}).items()}
     if kind == "missing":
@@ -227,7 +227,7 @@ def _sentence(fault: ErrorDetails, node: dict[str, Any]) -> str:
     if kind == "extra_forbidden":
         return str(unknown("key", str(fault["loc"][-1]), node["properties"])).rstrip(".")
     if kind == "twice":
-        return f"{_shown(context['item'])} stands twice"
+        return f"{_shown(context['item'])} occurs twice"
     if kind in ("too_short", "string_too_short") and context.get("min_length") == 1:
         return "must not be empty"
     if kind in OURS:
@@ -238,7 +238,7 @@ def _sentence(fault: ErrorDetails, node: dict[str, Any]) -> str:
 
 
 def _allowed(kind: str, facts: Mapping[str, Any]) -> str:
-    """Return in words what is allowed; `facts` are those of the schema and of the fault."""
+    """Return the allowed values as text; `facts` are those of the schema and of the fault."""
     if "title" in facts:
         return f"be {facts['title']}"
     if kind in ALLOWED:

@@ -1,1 +1,1 @@
-"""Training: losses, labelled photographs, augmentation, the loop; `bench.training.run` begins."""
+"""Training: losses, labelled photographs, augmentation, the loop; entry: `bench.training.run`."""

@@ -40,15 +40,15 @@ def begin(folder: Path, config: Mapping[str, Any]) -> None:
         there = reading.json_file(path)
     except (ValueError, OSError) as error:
         raise BenchError(
-            f"{path} cannot be read ({error}); name another folder with --out."
+            f"{path} cannot be read ({error}); choose another folder with --out."
         ) from error
     was, now = dict(_leaves(there)), dict(_leaves(wanted))
     differing = sorted(key for key in {*was, *now} if was.get(key) != now.get(key))
     if differing:
         changes = (f"{key} was {was.get(key)!r}, is {now.get(key)!r}" for key in differing)
         raise BenchError(
-            f"{folder} holds another training ({first_few(changes)}). Name another folder with "
-            "--out, or remove this one."
+            f"{folder} contains a different training ({first_few(changes)}). Choose another "
+            "folder with --out, or remove this folder."
         )
 
 
@@ -70,24 +70,23 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def read(folder: Path, device: str) -> dict[str, Any] | None:
-    """Return the checkpoint, or None where there is none yet."""
+    """Return the checkpoint, or None if there is none yet."""
     path = folder / "checkpoint.pt"
     if not path.is_file():
         return None
     right = checksums.right(path)
     if right is False:
         raise BenchError(
-            f"the checkpoint {path} is not as it was written (sha256): it is damaged; remove it to "
-            "begin anew."
+            f"the checkpoint {path} is damaged: its sha256 differs; remove it to start again."
         )
     if right is None:
-        note(f"{path} has no checksum beside it and is taken as it is.")
+        note(f"{path} has no checksum file and is used unchecked.")
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch's reader raises nearly every type there is
         raise BenchError(
-            f"the checkpoint {path} cannot be read ({type(error).__name__}): it is damaged; remove "
-            "it to begin anew."
+            f"the checkpoint {path} is damaged and cannot be read ({type(error).__name__}); "
+            "remove it to start again."
         ) from error
     return state
 

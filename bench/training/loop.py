@@ -132,7 +132,7 @@ def advance(
 ) -> tuple[dict[str, float], float, float]:
     """Make one step; return the loss and its terms, the gradient's norm and the learning rate.
 
-    The terms are means over all processes. A loss that is no number ends the training before it
+    The terms are means over all processes. A loss that is not finite ends the training before it
     changes a weight.
     """
     network, place = training.trainable.network, training.place
@@ -224,7 +224,7 @@ def loaded(training: Training, steps: Any) -> Iterator[tuple[Tensor, Tensor, Ten
         for fault in faults:
             if fault not in training.unreadable:
                 training.unreadable.add(fault)
-                note(f"{fault} Another photograph takes its place.")
+                note(f"{fault} Another photograph replaces it.")
         yield pixels, shifts, labels
 
 
@@ -267,13 +267,13 @@ def first_part(training: Training, pixels: Tensor, shifts: Tensor) -> Tensor:
 
 
 def check_finite(terms: Mapping[str, float], training: Training) -> None:
-    """Refuse to go on from a loss that is no number."""
+    """Refuse to continue from a loss that is not finite."""
     wrong = [name for name, value in terms.items() if not math.isfinite(value)]
     if wrong:
         raise BenchError(
             f"the loss is not finite in step {training.step + 1} ({', '.join(wrong)}: "
-            f"{terms[wrong[-1]]}). {training.folder} keeps the log and the last checkpoint; begin "
-            "anew in another folder with a lower --lr."
+            f"{terms[wrong[-1]]}). {training.folder} has the log and the last checkpoint; start "
+            "again in another folder with a lower --lr."
         )
 
 
@@ -331,12 +331,12 @@ def state(training: Training, optimiser: Any, scaler: Any) -> dict[str, Any]:
 
 def restore(training: Training, optimiser: Any, scaler: Any) -> None:
     """Go on from the checkpoint, where there is one."""
-    held = checkpoint.read(training.folder, training.place.device)
-    if held is None:
+    saved = checkpoint.read(training.folder, training.place.device)
+    if saved is None:
         return
-    training.trainable.network.load_state_dict(held["network"])
-    optimiser.load_state_dict(held["optimiser"])
-    scaler.load_state_dict(held["scaler"])
-    training.step, training.average = int(held["step"]), dict(held["average"])
+    training.trainable.network.load_state_dict(saved["network"])
+    optimiser.load_state_dict(saved["optimiser"])
+    scaler.load_state_dict(saved["scaler"])
+    training.step, training.average = int(saved["step"]), dict(saved["average"])
     if training.place.first and training.step < training.total:
-        note(f"going on after step {training.step} of {training.total}")
+        note(f"continuing after step {training.step} of {training.total}")

@@ -44,7 +44,7 @@ def joined(device: str | None) -> Iterator[Place]:
         if local >= torch.cuda.device_count():
             raise BenchError(
                 f"torchrun started process {local} of this machine, which has "
-                f"{torch.cuda.device_count()} GPUs; give --nproc_per_node that number."
+                f"{torch.cuda.device_count()} GPUs; set --nproc_per_node to that number."
             )
         torch.cuda.set_device(local)
     backend = "nccl" if kind == "cuda" else "gloo"

@@ -55,9 +55,12 @@ def read(data: Path, classes: Classes = "folder") -> Photographs:
     if data.is_dir():
         return _folder(data, classes)
     if not data.is_file():
-        raise BenchError(f"--data {data}: there is no such folder or file.")
+        raise BenchError(f"--data {data}: this folder or file does not exist; check the path.")
     if classes != "folder":
-        raise BenchError(f"--classes {classes} is for folders; {data} says itself what a class is.")
+        raise BenchError(
+            f"--classes {classes} needs a folder; {data} defines the classes itself. Remove "
+            "--classes."
+        )
     return _csv(data)
 
 
@@ -65,7 +68,7 @@ def _folder(folder: Path, classes: Classes) -> Photographs:
     listed = listing.images(folder)
     found = list(listed.files)
     if not found:
-        raise BenchError(f"{folder} holds no photographs ({', '.join(listing.IMAGES)}).")
+        raise BenchError(f"{folder} contains no photographs ({', '.join(listing.IMAGES)}).")
     for text in listed.notes:
         note(f"{folder}: {text}")
     loose = [file for file in found if "/" not in file]
@@ -92,8 +95,8 @@ def _csv(path: Path) -> Photographs:
     columns = raw.columns(content, path)
     if not set(COLUMNS) <= set(columns):
         raise BenchError(
-            f"{path} has the columns {first_few(columns or ['none'])}; GLDv2's "
-            f"train_clean.csv has {' and '.join(COLUMNS)}."
+            f"{path} has the columns {first_few(columns or ['none'])}; write those of GLDv2's "
+            f"train_clean.csv, {' and '.join(COLUMNS)}."
         )
     for line, row in raw.table(content, path, ()):
         for name in (row["images"] or "").split():
@@ -102,18 +105,18 @@ def _csv(path: Path) -> Photographs:
             files.append(f"{name[0]}/{name[1:2]}/{name[2:3]}/{name}.jpg")
             of_file.append(row["landmark_id"])
     if faults:
-        raise BenchError(f"{path} names images that are no ids of GLDv2: {first_few(faults)}.")
+        raise BenchError(f"{path} names images that are not ids of GLDv2: {first_few(faults)}.")
     if not files:
         raise BenchError(f"{path} names no images.")
     folder = path.parent / "train" if (path.parent / "train").is_dir() else path.parent
     there: dict[str, set[str]] = {}
     for inner in {file.rpartition("/")[0] for file in files}:
         place = folder / inner
-        there[inner] = {one.name for one in place.iterdir()} if place.is_dir() else set()
+        there[inner] = {path.name for path in place.iterdir()} if place.is_dir() else set()
     gone = [f for f in files if f.rpartition("/")[2] not in there[f.rpartition("/")[0]]]
     if gone:
         raise BenchError(
-            f"{len(gone)} of the {len(files)} images that {path} names are not below {folder}: "
+            f"{len(gone)} of the {len(files)} images in {path} do not exist below {folder}: "
             f"{first_few(gone)}."
         )
     return _made(folder, files, of_file, None, path)
@@ -130,8 +133,8 @@ def _made(
     names = sorted(set(of_file), key=lambda name: (int(name) if whole else 0, name))
     if len(names) < 2:
         raise BenchError(
-            f"{listed or folder} holds one class ({names[0]}, {len(files)} photographs); training "
-            "needs two at least."
+            f"{listed or folder} contains one class ({names[0]}, {len(files)} photographs); "
+            "training needs at least two."
         )
     number = {name: at for at, name in enumerate(names)}
     labels = np.array([number[name] for name in of_file], dtype=np.int64)

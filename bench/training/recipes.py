@@ -110,9 +110,9 @@ RECIPES = {
         batch=64, epochs=100, warmup=0.05, warmup_from=0.1,
         expected="README of feymanpriv/DOLG, queries cropped: "
         "ROxf M 81.20 H 62.55, RPar M 90.07 H 79.20",
-        departures="batch and rate are those of the YAML in their repository, which are not those "
-        f"of the released models; these nobody states. {FILTER}; the rate falls by the step, after "
-        "the rise; crops of 512 pixels as in the released models, where the YAML says 224",
+        departures="batch and rate are those of the YAML in their repository; those of the "
+        f"released models are not published. {FILTER}; the rate falls by the step, after the rise; "
+        "crops of 512 pixels as in the released models, where the YAML has 224",
     ),
     "dolg-r50-paper": Recipe(
         method="dolg.r50",
@@ -195,7 +195,8 @@ def find(name: str | None, method: str) -> tuple[str, Recipe]:
         name = next((key for key, recipe in RECIPES.items() if recipe.method == method), None)
         if name is None:
             raise BenchError(
-                f"no recipe is written for {method}; name one with --recipe: {', '.join(RECIPES)}."
+                f"{method} has no recipe of its own; choose one with --recipe: "
+                f"{', '.join(RECIPES)}."
             )
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)

@@ -64,7 +64,7 @@ def describe(options: Options) -> list[str]:
         f"checkpoint: about {size(4 * (sum(every) + sum(trained)))} in {plan.folder}",
         f"time: {recipe.time}",
         f"expected: {recipe.expected or 'nothing is known'}",
-        f"departs from its authors' program: {recipe.departures or 'it is not of a paper'}",
+        f"departs from its authors' program: {recipe.departures or 'it is not from a paper'}",
     ]
 
 
@@ -95,12 +95,13 @@ def planned(options: Options, place: parallel.Place) -> Plan:
     count = len(data.files)
     if count < recipe.batch:
         raise BenchError(
-            f"{data.name} has {count} photographs, fewer than a batch of {recipe.batch}; give "
+            f"{data.name} has {count} photographs, fewer than a batch of {recipe.batch}; use "
             f"--batch {count} or less."
         )
     if recipe.batch % place.processes:
         raise BenchError(
-            f"a batch of {recipe.batch} cannot be shared by {place.processes} processes equally."
+            f"a batch of {recipe.batch} cannot be divided equally among {place.processes} "
+            "processes; change --batch."
         )
     folder = options.out or RESULTS.parent / "training-runs" / f"{method}-{name}"
     validation = None
@@ -162,7 +163,7 @@ def _train(options: Options, place: parallel.Place) -> Path:
         training.views = _views(training, plan)
         begin: Any = getattr(plan.trainable, "begin", None)
         if begin is not None:
-            begin(one.to(place.device) for one in training.views.first(BEGIN_VIEWS))
+            begin(crops.to(place.device) for crops in training.views.first(BEGIN_VIEWS))
     loop.run(training)
     path = folder / "final.safetensors"
     if place.first:
@@ -182,7 +183,7 @@ def _views(training: loop.Training, plan: Plan) -> views.Views:
 
 
 def metadata(config: Mapping[str, Any], trainable: Any) -> dict[str, str]:
-    """Return what the final file says of itself: one entry of ours, and those of the plug-in."""
+    """Return the facts stored in the final file: one entry of ours, and those of the plug-in."""
     stated = {
         **config,
         "init": config["settings"]["options"].get("init") or "the plug-in's own weights",

@@ -160,11 +160,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("output", type=Path)
     parser.add_argument("--source", action="append", choices=list(sources.SOURCES))
     parser.add_argument("--row", action="append", choices=(*ROWS, *LISTS))
-    given = parser.parse_args(arguments)
-    output = given.output.absolute()
-    prepare(given.packages.absolute(), output)
-    for source in given.source or sources.SOURCES:
-        for row in given.row or (*ROWS, *LISTS):
+    args = parser.parse_args(arguments)
+    output = args.output.absolute()
+    prepare(args.packages.absolute(), output)
+    for source in args.source or sources.SOURCES:
+        for row in args.row or (*ROWS, *LISTS):
             judge(output, source, row)
     every = list(sources.SOURCES)
     sys.stdout.write(table(output, ROWS, every) + "\n\n")

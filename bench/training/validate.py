@@ -19,7 +19,7 @@ from bench.pipeline.chain import Chain
 from bench.pipeline.ground import Ground
 from bench.pipeline.lists import Lists
 from bench.pipeline.space import How
-from bench.pipeline.walk import Given, walk
+from bench.pipeline.walk import Inputs, walk
 from bench.scoring import metrics
 from bench.scoring.scores import score
 from bench.store.matrix import Matrix, from_array
@@ -54,7 +54,7 @@ class Validation:
             file.unlink(missing_ok=True)
         database = describe(loaded, self.dataset, self.dataset.database, "database")
         asked = describe(loaded, self.dataset, datasets.shown_queries(self.dataset), "queries")
-        ground = Given(Ground(self.dataset, len(self.dataset.database)))
+        ground = Inputs(Ground(self.dataset, len(self.dataset.database)))
         ranks = walk(Lists([database], [asked]), ground, Chain(), How(device=self.device)).ranks
         scores = score(ranks, self.dataset.protocols, len(self.dataset.database))
         means = [scores[p.name][p.metrics[0]].mean for p in self.dataset.protocols]

@@ -110,19 +110,19 @@ def prepare(training: loop.Training) -> Views:
     recipe, photographs = training.recipe, training.data.photographs
     if getattr(training.trainable, "frozen", None) is None:
         raise BenchError(
-            f"the recipe keeps {recipe.views} views, and {recipe.method} has no frozen part whose "
-            "output could be kept."
+            f"the recipe stores {recipe.views} views, but {recipe.method} has no frozen part; "
+            "set views to 0."
         )
     folder = cache_root() / "training" / key_of(training)
     files = [folder / f"view-{number:03}.npy" for number in range(recipe.views)]
     missing = [number for number, file in enumerate(files) if not _whole(file)]
     if missing and training.place.first:
-        one = next(iter(outputs(training, [[(0, 0)]])))
-        row_bytes = one[0].numel() * 2
+        sample = next(iter(outputs(training, [[(0, 0)]])))
+        row_bytes = sample[0].numel() * 2
         check_room([Need(folder, row_bytes * len(photographs.files) * len(missing), "views")])
         with Progress("views", len(missing) * len(photographs.files), "photographs") as progress:
             for number in missing:
-                write(training, number, files[number], tuple(one.shape[1:]), progress)
+                write(training, number, files[number], tuple(sample.shape[1:]), progress)
     parallel.wait(training.place)
     pairs = getattr(training.trainable, "pairs", False)
     return Views(files, photographs.labels, placings(training) if pairs else None)
@@ -169,7 +169,7 @@ def write(
         for made in outputs(training, steps):
             half = made.to(torch.float16)
             if not torch.isfinite(half).all():
-                raise BenchError("the frozen part gives numbers beyond float16; use views 0.")
+                raise BenchError("the output of the frozen part exceeds float16; set views to 0.")
             stream.write(half.cpu().numpy().tobytes())
             progress.advance(len(made))
         stream.flush()

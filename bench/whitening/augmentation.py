@@ -36,13 +36,13 @@ class Augmentation(SimpleRows):
         """Return the stage; more neighbours than there are rows are refused."""
         if self.k >= shape.least_rows:
             raise BenchError(
-                f"--stage {self.name}:{self.k} takes {self.k} neighbours of every row, and there "
-                f"are {shape.least_rows - 1} others; choose a smaller number."
+                f"--stage {self.name}:{self.k} needs {self.k} neighbours of every row, but a row "
+                f"has only {shape.least_rows - 1}; choose a smaller number."
             )
         if shape.areas > 1 and shape.added:
             raise BenchError(
-                f"--stage {self.name} has one row for every image, and distractors are searched "
-                f"in {shape.areas} areas, each with other neighbours; leave out --distractors."
+                f"--stage {self.name} makes one row per image, but distractors would have "
+                f"different neighbours in each of the {shape.areas} areas; remove --distractors."
             )
         return self
 
@@ -65,13 +65,14 @@ class Augmentation(SimpleRows):
             if self.alpha != int(self.alpha) and similarity.min() < 0:
                 raise BenchError(
                     f"a neighbour of a database row has the similarity {similarity.min():.3g}, "
-                    f"which has no power {self.alpha:g}; choose a whole number for alpha, or fewer "
+                    f"whose power {self.alpha:g} is undefined; choose an integer alpha, or fewer "
                     "neighbours."
                 )
             if near.shape[1] < self.k:
                 raise BenchError(
-                    f"--stage {self.name}:{self.k} takes {self.k} neighbours of every row, and "
-                    f"without missing images there are {near.shape[1]}; choose a smaller number."
+                    f"--stage {self.name}:{self.k} needs {self.k} neighbours of every row, but "
+                    f"without the missing images a row has only {near.shape[1]}; choose a "
+                    "smaller number."
                 )
             with np.errstate(over="ignore", invalid="ignore"):  # the rows are looked at after it
                 weight = similarity**self.alpha
@@ -90,7 +91,7 @@ def of_entry(entry: Mapping[str, Any]) -> Augmentation:
     """Return the stage of an entry of a card."""
     k, alpha = entry["k"], float(entry["alpha"])
     if type(k) is not int or k < 1 or not 0 <= alpha <= LARGEST_ALPHA:
-        raise ValueError("k must be a number of rows, and alpha an exponent")
+        raise ValueError("k must be a number of rows, and alpha must be an exponent")
     return Augmentation(k, alpha)
 
 
@@ -100,7 +101,7 @@ def make(first: str | None, options: Mapping[str, str]) -> Augmentation:
     numbers.check_names(where, options, ("alpha",))
     if first is None or "alpha" not in options:
         raise BenchError(
-            f"{where} is written dba:K,alpha=A, with the number of neighbours K and the exponent A "
+            f"{where}: write dba:K,alpha=A, with the number of neighbours K and the exponent A "
             "of the similarities, for instance dba:10,alpha=3."
         )
     k = numbers.whole(where, "the number of neighbours", first)

@@ -25,7 +25,7 @@ WEIGHT = 0.5
 class Fusion(SimpleRows):
     """Fusion with another `method`, or with rows of `files`; `weight` is that of the second.
 
-    `second` is what a card says of the other rows.
+    `second` is the card's entry for the other rows.
     """
 
     method: str | None
@@ -71,7 +71,9 @@ def of_entry(entry: Mapping[str, Any]) -> Fusion:
     """Return the stage of an entry of a card."""
     weight, second = float(entry["weight"]), entry["second"]
     if not 0 < weight < 1 or type(second["dim"]) is not int or second["dim"] < 1:
-        raise ValueError("weight is between 0 and 1, and the second has dimensions")
+        raise ValueError(
+            "weight must be between 0 and 1, and the second method must have dimensions"
+        )
     method = second.get("method")
     return Fusion(None if method is None else str(method), None, weight, second)
 
@@ -82,11 +84,11 @@ def make(first: str | None, options: Mapping[str, str]) -> Fusion:
     numbers.check_names(where, options, ("weight",))
     if not first:
         raise BenchError(
-            f"{where} is written fuse:METHOD,weight=W; in `evaluate` "
+            f"{where}: write fuse:METHOD,weight=W; in `evaluate` "
             "fuse:DATABASE.npy+QUERIES.npy,weight=W."
         )
     weight = numbers.decimal(where, "weight", options.get("weight", str(WEIGHT)), 0, 1)
     if not 0 < weight < 1:
-        raise BenchError(f"{where}: weight is {weight:g}, and must be between 0 and 1.")
+        raise BenchError(f"{where}: weight is {weight:g}; it must be between 0 and 1.")
     files = re.fullmatch(r".+\.(npy|npz|mat)(\+.+)+", first)
     return Fusion(None, first, weight) if files else Fusion(first, None, weight)

@@ -27,8 +27,8 @@ FIRST_ADDED = 1e-10  # to the diagonal, ten times more until the matrix has a tr
 class LearnedWhitening(SimpleRows):
     """Learned whitening to `kept` dimensions (None: all) from the pairs of `source`.
 
-    `on` is what a card says of the rows it is learned on; `shared` says that these have images that
-    are evaluated, whose pairs are labels.
+    `on` is the card's entry for the training rows; `shared` says that these have images that are
+    evaluated, whose pairs are labels.
     """
 
     kept: int | None
@@ -41,7 +41,7 @@ class LearnedWhitening(SimpleRows):
 
     @property
     def uses(self) -> frozenset[str]:  # type: ignore[override]
-        """Return whether it is learned on what is evaluated, whose pairs are labels."""
+        """Return whether it is trained on evaluated data, whose pairs are labels."""
         return frozenset({"database", "labels", "queries"} if self.shared else ())
 
     def needs(self) -> tuple[Need, ...]:
@@ -53,7 +53,7 @@ class LearnedWhitening(SimpleRows):
         (facts,) = shape.facts
         if self.kept is not None and self.kept > shape.dim:
             raise BenchError(
-                f"--stage {self.name}:{self.kept} keeps {self.kept} dimensions, and descriptors "
+                f"--stage {self.name}:{self.kept} keeps {self.kept} dimensions, but descriptors "
                 f"have {shape.dim}; choose a smaller number."
             )
         on = EVALUATED if self.source is None else {**facts.about, "pairs": facts.pairs}
@@ -102,7 +102,7 @@ class LearnedWhitening(SimpleRows):
 
 
 def _inverse_of_triangle(matrix: Float64, name: str) -> Float64:
-    """Return L⁻¹ of L Lᵀ = matrix; what is added to the diagonal grows until there is an L."""
+    """Return L⁻¹ of L Lᵀ = matrix; the addition to the diagonal grows until L exists."""
     import scipy.linalg
 
     added, whole = 0.0, np.eye(len(matrix))
@@ -114,7 +114,9 @@ def _inverse_of_triangle(matrix: Float64, name: str) -> Float64:
             continue
         inverse: Float64 = scipy.linalg.solve_triangular(triangle, whole, lower=True)
         return inverse
-    raise BenchError(f"--stage {name}: the pairs it is learned on are all of equal descriptors.")
+    raise BenchError(
+        f"--stage {name}: all its training pairs have equal descriptors; learn on other pairs."
+    )
 
 
 def of_entry(entry: Mapping[str, Any]) -> LearnedWhitening:

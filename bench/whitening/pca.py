@@ -21,15 +21,15 @@ from bench.system import numbers
 
 POWER = 0.5
 ADDED = 1e-6  # to the norm
-EVALUATED = "evaluated"  # on the card, where it is learned on what is evaluated
+EVALUATED = "evaluated"  # on the card, if it is learned on the evaluated database
 
 
 @dataclass(frozen=True)
 class Whitening(SimpleRows):
-    """PCA whitening to `kept` dimensions (None: all), learned on `source` or what is evaluated.
+    """PCA whitening to `kept` dimensions (None: all), learned on `source` or the database.
 
-    `on` is what a card says of the rows it is learned on; `shared` says that these have images that
-    are evaluated.
+    `on` is the card's entry for the training rows; `shared` says that these have images that are
+    evaluated.
     """
 
     kept: int | None
@@ -57,7 +57,7 @@ class Whitening(SimpleRows):
         if most < 1 or (self.kept or 1) > most:
             raise BenchError(
                 f"--stage {self.name}: {facts.rows} rows of {shape.dim} dimensions give {most} "
-                f"components, and {self.kept or 1} are asked for."
+                f"components, but {self.kept or 1} are requested; choose a smaller number."
             )
         on = EVALUATED if self.source is None else facts.about
         return replace(self, kept=self.kept or most, on=on, shared=facts.evaluated)
@@ -83,8 +83,8 @@ class Whitening(SimpleRows):
         if value[kept - 1] <= value[0] * np.finfo(np.float32).eps:
             rank = int(np.count_nonzero(value > value[0] * np.finfo(np.float32).eps))
             raise BenchError(
-                f"--stage {self.name}: the rows it is learned on span {rank} dimensions, and "
-                f"{kept} are asked for."
+                f"--stage {self.name}: its training rows span {rank} dimensions, but {kept} are "
+                "requested; choose a smaller number."
             )
         return {"mean": mean, "projection": (vector[:, :kept] * value[:kept] ** -self.power).T}
 
@@ -130,7 +130,7 @@ def falling(symmetric: Float64) -> tuple[Float64, Float64]:
 
 
 def learned_on(on: Mapping[str, Any] | str) -> str:
-    """Return in words what a stage is learned on."""
+    """Return the training data of a stage as text."""
     if on == EVALUATED:
         return "learned on the evaluated database"
     assert not isinstance(on, str)
@@ -138,12 +138,12 @@ def learned_on(on: Mapping[str, Any] | str) -> str:
 
 
 def source_of(entry: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any] | str]:
-    """Return the data set that an entry names, None where it is what is evaluated; and its `on`."""
+    """Return the data set that an entry names, None for the evaluated database; and its `on`."""
     on = entry["on"]
     if on == EVALUATED:
         return None, on
     if not isinstance(on, Mapping) or type(on["rows"]) is not int:
-        raise ValueError("on must say what the stage is learned on")
+        raise ValueError("on must name the data that the stage is learned on")
     return (str(on["name"]) if "name" in on else None), on
 
 
@@ -151,7 +151,7 @@ def of_entry(entry: Mapping[str, Any]) -> Whitening:
     """Return the stage of an entry of a card."""
     kept, power = entry["dim"], float(entry["power"])
     if type(kept) is not int or kept < 1 or not 0 <= power <= 1:
-        raise ValueError("dim must be a number of dimensions, and power from 0 to 1")
+        raise ValueError("dim must be a number of dimensions, and power must be from 0 to 1")
     return Whitening(kept, power, *source_of(entry), "database" in entry.get("uses", ()))
 
 
@@ -161,6 +161,8 @@ def make(first: str | None, options: Mapping[str, str]) -> Whitening:
     numbers.check_names(where, options, ("power", "on"))
     kept = None if first is None else numbers.whole(where, "the number of dimensions", first)
     if options.get("on") == "":
-        raise BenchError(f"{where}: on names the data set, or in `evaluate` the file, to learn on.")
+        raise BenchError(
+            f"{where}: on must name the data set, or in `evaluate` the file, to learn on."
+        )
     power = numbers.decimal(where, "power", options.get("power", str(POWER)), 0, 1)
     return Whitening(kept, power, options.get("on"))

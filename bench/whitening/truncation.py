@@ -25,7 +25,7 @@ class Truncation(SimpleRows):
         """Return the stage; more dimensions than there are, are refused."""
         if self.kept > shape.dim:
             raise BenchError(
-                f"--stage {self.name}:{self.kept} keeps {self.kept} dimensions, and descriptors "
+                f"--stage {self.name}:{self.kept} keeps {self.kept} dimensions, but descriptors "
                 f"have {shape.dim}; choose a smaller number."
             )
         return self
@@ -66,5 +66,5 @@ def make(first: str | None, options: Mapping[str, str]) -> Truncation:
     where = "--stage truncate"
     numbers.check_names(where, options, ())
     if first is None:
-        raise BenchError(f"{where} is written truncate:D, with the dimensions to keep.")
+        raise BenchError(f"{where}: write truncate:D, with the number of dimensions to keep.")
     return Truncation(numbers.whole(where, "the number of dimensions", first))

@@ -60,7 +60,7 @@ def checked(values: Any, count: int, where: object) -> NDArray[np.float64]:
     except (TypeError, ValueError) as error:
         raise BenchError(f"{where} must be numbers: {error}.") from error
     if found.shape != (count, 2):
-        raise BenchError(f"{where} must be {count} pairs of numbers, but is {found.shape}.")
+        raise BenchError(f"{where} must contain {count} pairs of numbers, but has {found.shape}.")
     bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
     if len(bad):
         raise BenchError(f"{where}: position {bad[0]} is {found[bad[0]].tolist()}, not finite.")
@@ -89,7 +89,9 @@ def check_metres(
         return
     places = np.unique(database, axis=0)
     apart = _spacing(places)
-    most = max(float(np.hypot(*np.abs(queries - one).max(axis=0))) for one in _corners(database))
+    most = max(
+        float(np.hypot(*np.abs(queries - corner).max(axis=0))) for corner in _corners(database)
+    )
     if most > threshold and apart >= 0.001:
         near, all_near = cKDTree(places), cKDTree(np.unique(queries, axis=0))
         close, within = (int(all_near.count_neighbors(near, r)) for r in (1.0, threshold))
@@ -97,7 +99,7 @@ def check_metres(
             return
     raise BenchError(
         f"{where}: positions such as {points[0].tolist()} are degrees (latitude and longitude), "
-        f"and positives are within {threshold:g} metres; convert the positions to metres (UTM)."
+        f"but positives are within {threshold:g} metres; convert the positions to metres (UTM)."
     )
 
 
@@ -118,7 +120,7 @@ def _spacing(places: NDArray[np.float64]) -> float:
 
 
 def rules(threshold: float, *, strict: bool = False, unit: str = "m") -> dict[str, Any]:
-    """Return what the card says of positives by distance."""
+    """Return the card's entry on positives by distance."""
     return {
         "positive": "planar-distance",
         f"threshold_{unit}": threshold,

@@ -70,8 +70,8 @@ def vpr_bench(root: Path, name: str, stem: str, facts: Facts) -> dict[str, Any]:
         names, notes = side.complete(first)
         if len(names) < side.count or (kind == "queries" and len(names) != side.count):
             raise BenchError(
-                f"{where} counts {side.count} images of {images / side.folder}, which holds "
-                f"{len(names)}; an image that is not there moves all rows behind it."
+                f"{where} counts {side.count} images of {images / side.folder}, which contains "
+                f"{len(names)}; add the absent images, because each shifts all later rows."
             )
         read[kind] = names
         read["notes"] += notes

@@ -35,7 +35,7 @@ class Side:
 
 
 def side(contents: list[bytes], paths: list[Path], folder: str, *, subtask: bool) -> Side:
-    """Return the images that are no panoramas; with `subtask` those that the subtask "all" has.
+    """Return the images that are not panoramas; with `subtask` those that the subtask "all" has.
 
     `contents` are those of TABLES; `folder` is the beginning of the names, up to the key.
     """
@@ -65,7 +65,9 @@ def _table(content: bytes, path: Path, columns: tuple[str, ...]) -> Any:
     try:
         table = pd.read_csv(io.BytesIO(content), dtype={"key": str}, low_memory=False)
     except (ValueError, pd.errors.ParserError) as error:
-        raise BenchError(f"{path} cannot be read as a table: {numpy_files.said(error)}.") from error
+        raise BenchError(
+            f"{path} cannot be read as a table: {numpy_files.reason(error)}."
+        ) from error
     lacking = [column for column in columns if column not in table]
     if lacking:
         raise BenchError(

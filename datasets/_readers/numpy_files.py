@@ -26,7 +26,7 @@ def strings(content: bytes, where: object) -> list[str]:
     if isinstance(values, np.ndarray):
         values = values.tolist()
     if not isinstance(values, list) or any(type(value) is not str for value in values):
-        raise BenchError(f"{where} must hold a list of names, one string each.")
+        raise BenchError(f"{where} must contain a list of names, one string each.")
     return values
 
 
@@ -36,20 +36,20 @@ def rows(content: bytes, where: object) -> list[list[int]]:
     values = values.tolist() if isinstance(values, np.ndarray) else values
     try:
         flat = [_flat(value) if _is_list(value) else [value] for value in values]
-        out = [[_whole(value) for value in one] for one in flat]
+        out = [[_whole(value) for value in entry] for entry in flat]
     except (TypeError, RecursionError):
         out = [[None]]
-    if any(type(row) is not int or row < 0 for one in out for row in one):
-        raise BenchError(f"{where} must hold lists of whole numbers from 0, one for each query.")
+    if any(type(row) is not int or row < 0 for entry in out for row in entry):
+        raise BenchError(f"{where} must contain one list of integers from 0 per query.")
     return out
 
 
 def pairs(content: bytes, where: object) -> list[tuple[int, list[int]]]:
     """Return (query, rows) of a .npy file of objects (n, 2), the form of VPR-Bench."""
     lists = rows(content, where)
-    if any(not one for one in lists):
-        raise BenchError(f"{where} must hold pairs of a query and its list.")
-    return [(one[0], one[1:]) for one in lists]
+    if any(not pair for pair in lists):
+        raise BenchError(f"{where} must contain pairs of a query and its list.")
+    return [(pair[0], pair[1:]) for pair in lists]
 
 
 def arrays(content: bytes, where: object) -> dict[str, NDArray[Any]]:
@@ -57,7 +57,7 @@ def arrays(content: bytes, where: object) -> dict[str, NDArray[Any]]:
     try:
         return array_files.npz(content)
     except ValueError as error:
-        raise BenchError(f"{where} cannot be read as .npz: {said(error)}.") from error
+        raise BenchError(f"{where} cannot be read as .npz: {reason(error)}.") from error
 
 
 def plain_pickle(content: bytes, where: object) -> Any:
@@ -65,7 +65,7 @@ def plain_pickle(content: bytes, where: object) -> Any:
     try:
         return _listed(_Arrays(io.BytesIO(content)).load())
     except Exception as error:  # a hostile file can raise anything
-        raise BenchError(f"{where} cannot be read as plain data: {said(error)}.") from error
+        raise BenchError(f"{where} cannot be read as plain data: {reason(error)}.") from error
 
 
 def _listed(value: Any) -> Any:
@@ -77,8 +77,8 @@ def _listed(value: Any) -> Any:
     return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def said(error: Exception) -> str:
-    """Return what an error of a library says, on one line and without a full stop."""
+def reason(error: Exception) -> str:
+    """Return the message of a library error, on one line and without a full stop."""
     return raw.reason(error)
 
 
@@ -112,7 +112,7 @@ def _read(content: bytes, where: object) -> Any:
         return value.value
     except Exception as error:  # a hostile file can raise anything
         raise BenchError(
-            f"{where} cannot be read as a .npy file of plain data: {said(error)}."
+            f"{where} cannot be read as a .npy file of plain data: {reason(error)}."
         ) from error
 
 
@@ -152,7 +152,7 @@ class _Kind:
     def __init__(self, code: Any, *_: Any) -> None:
         """Take the code of numpy, such as i8 or U15."""
         if type(code) is not str or not re.fullmatch(r"[iufU][1-9][0-9]{0,5}|O8?", code):
-            raise pickle.UnpicklingError(f"items of type {code!r} are no plain data")
+            raise pickle.UnpicklingError(f"items of type {code!r} are not plain data")
         self.code = "O" if code == "O8" else code
 
     def __setstate__(self, state: Any) -> None:
@@ -190,5 +190,7 @@ class _Arrays(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         short = "multiarray" if module.endswith("core.multiarray") else module
         if (short, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, and data needs no code")
+            raise pickle.UnpicklingError(
+                f"it refers to {module}.{name}, but data must not need code"
+            )
         return _ALLOWED[short, name]

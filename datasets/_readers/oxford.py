@@ -21,8 +21,8 @@ from bench.system import reading
 from bench.system.hashing import sha256_lines
 
 VARIANTS = {
-    "official": "the query is in the database and counts as a positive, as in the official program",
-    "query-ignored": "the query is in the database and is ignored: what else was found",
+    "official": "the query is also in the database, as a positive, as in the official program",
+    "query-ignored": "the query is also in the database, and is ignored",
 }
 METRICS = ["map.trapezoid.junk-removed"]
 KINDS = ("good", "ok", "junk")
@@ -66,9 +66,9 @@ def load(
         truth["names"] = _names_there(folders, truth, tuple(facts.prefixes))
     else:
         raise MissingDataError(
-            f"the ground truth {root / name / f'gnd_{name}.pkl'} is missing. Put the pickle there, "
-            f"or the text files *_query.txt, *_good.txt, *_ok.txt and *_junk.txt into {root / name}"
-            f"; `data get {name}` fetches them."
+            f"the ground truth {root / name / f'gnd_{name}.pkl'} is missing. Put the pickle "
+            "there, or the text files *_query.txt, *_good.txt, *_ok.txt and *_junk.txt into "
+            f"{root / name}; `data get {name}` downloads them."
         )
     row = {image: i for i, image in enumerate(truth["names"])}
     complete = sha256_lines(sorted(truth["names"])) == sorted_sha256
@@ -114,8 +114,8 @@ def _pickle(content: bytes, path: Path) -> dict[str, Any]:
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise BenchError(
             f"{path} is not an original ground truth: {type(error).__name__}: "
-            f"{reading.line(error)}. It must "
-            "hold imlist, qimlist and gnd with bbx, ok and junk per query."
+            f"{reading.line(error)}. It must contain imlist, qimlist and gnd with bbx, ok and "
+            "junk per query."
         ) from error
     if strangers:
         raise BenchError(f"{path}: the queries {first_few(sorted(strangers))} are not in imlist.")
@@ -135,7 +135,7 @@ def _beside(query_file: Path, kind: str) -> Path:
     path = query_file.with_name(query_file.name.replace("_query.txt", f"_{kind}.txt"))
     if not path.is_file():
         raise MissingDataError(
-            f"{path} is missing: {query_file.name} has no {kind} list beside it."
+            f"{path} is missing: {query_file.name} needs a {kind} list beside it; add the file."
         )
     return path
 
@@ -168,7 +168,7 @@ def _query_line(path: Path, lines: list[str]) -> dict[str, Any]:
             raise ValueError
     except ValueError:
         raise BenchError(
-            f"{path} must hold one line: a name and the four corners of a box; it holds "
+            f"{path} must contain one line, a name and the four corners of a box; it contains "
             f"{' / '.join(lines)[:80]!r}."
         ) from None
     return {"name": name.removeprefix("oxc1_"), "box": box}

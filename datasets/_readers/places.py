@@ -43,9 +43,9 @@ def find(root: Path, name: str, facts: Facts, *files: str) -> list[Path] | None:
 def missing(root: Path, name: str, wanted: str, facts: Facts) -> MissingDataError:
     """Return the error for a data set whose lists are not there."""
     return MissingDataError(
-        f"the lists of {name} are missing: neither {root / name} nor a folder beside it that may "
-        f"hold them has {wanted}. {facts.ask or f'`data get {name}` fetches them'}".rstrip(".")
-        + ". Or set RETRIEVAL_BENCH_DATA to the folder that holds the data set."
+        f"the lists of {name} are missing: looked in {root / name} and the folders beside it for "
+        f"{wanted}. {facts.ask or f'`data get {name}` downloads them'}".rstrip(".")
+        + ". Or set RETRIEVAL_BENCH_DATA to the folder that contains the data set."
     )
 
 
@@ -71,7 +71,7 @@ def dataset(  # noqa: PLR0913
     """
     for kind in ("database", "queries"):
         if not read[kind]:
-            raise BenchError(f"{name}: the list of {kind} is empty.")
+            raise BenchError(f"{name}: the list of {kind} is empty; check the folder.")
     known = {"positions": "queries_xy", "order": "order"}
     return {
         **{key: read[source] for key, source in known.items() if source in read},

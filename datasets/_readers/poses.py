@@ -51,7 +51,10 @@ class Protocol:
         rules = by_distance.rules(self.threshold_m, strict=self.strict)
         rules["pairing"] = "database-queries" if self.database else "session-pairs"
         if self.regions:
-            rules |= {"regions_xy": [list(one) for one in self.regions], "region_m": self.region_m}
+            rules |= {
+                "regions_xy": [list(region) for region in self.regions],
+                "region_m": self.region_m,
+            }
         if self.heading_degrees is not None:
             rules["heading_degrees"] = self.heading_degrees
         return rules
@@ -71,9 +74,9 @@ def completed(protocol: Protocol, name: str, path: Path) -> Protocol:
         text = raw.text(raw.read(path), path)
         threshold = float(reading.json_value(text)[name]["threshold_m"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BenchError(f"{path} must read like {wanted}: {error!r}.") from error
+        raise BenchError(f"{path} must have the form {wanted}: {error!r}.") from error
     if not 0 < threshold < np.inf:
-        raise BenchError(f"{path}: threshold_m must be above zero, but is {threshold}.")
+        raise BenchError(f"{path}: threshold_m is {threshold}; it must be above zero.")
     return dataclasses.replace(protocol, threshold_m=threshold)
 
 
@@ -85,7 +88,7 @@ def load(
     if protocol.database:
         for session in (*protocol.database, *protocol.queries):
             if not (table["session"] == session).any():
-                raise BenchError(f"{path} has no poses of the session {session}.")
+                raise BenchError(f"{path} lacks the poses of the session {session}.")
         chosen = table[table["session"].isin(protocol.database)]
         asking = _inside(table[table["session"].isin(protocol.queries)], protocol)
         parts = [(chosen, asking)]
@@ -93,10 +96,15 @@ def load(
         chosen = table.sort_values(["session", "timestamp"], kind="stable")
         sessions = chosen["session"].unique()
         if len(sessions) < 2:
-            raise BenchError(f"{path} has one session; sessions ask each other, so it takes two.")
+            raise BenchError(
+                f"{path} has one session; queries and database need two different sessions."
+            )
         parts = [
-            (chosen[chosen["session"] == one], _inside(chosen[chosen["session"] != one], protocol))
-            for one in sessions
+            (
+                chosen[chosen["session"] == session],
+                _inside(chosen[chosen["session"] != session], protocol),
+            )
+            for session in sessions
         ]
     every = table[["x", "y"]].to_numpy(dtype=np.float64)
     assert protocol.threshold_m is not None
@@ -125,8 +133,8 @@ def _positives(rows: Any, queries: Any, protocol: Protocol) -> list[NDArray[np.i
     of_rows, of_queries = (part["heading"].to_numpy(dtype=np.float64) for part in (rows, queries))
     most = protocol.heading_degrees
     return [
-        by_distance.within_angle(one, angle, of_rows, most)
-        for one, angle in zip(near, of_queries, strict=True)
+        by_distance.within_angle(position, angle, of_rows, most)
+        for position, angle in zip(near, of_queries, strict=True)
     ]
 
 
@@ -147,13 +155,15 @@ def _table(path: Path, protocol: Protocol) -> Any:
         text = {"session": str, "timestamp": str, "file": str}
         table = pd.read_csv(io.BytesIO(raw.read(path)), dtype=text)
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise BenchError(f"{path} cannot be read as a table: {numpy_files.said(error)}.") from error
+        raise BenchError(
+            f"{path} cannot be read as a table: {numpy_files.reason(error)}."
+        ) from error
     needed = COLUMNS if protocol.heading_degrees is None else (*COLUMNS, "heading")
     lacking = [column for column in needed if column not in table]
     if lacking:
         raise BenchError(f"{path} has no column {lacking[0]!r}; it needs {', '.join(needed)}.")
     if table[["session", "timestamp"]].isna().any().any():
-        raise BenchError(f"{path}: a row has no session or no timestamp.")
+        raise BenchError(f"{path}: a row lacks its session or its timestamp; complete it.")
     by_distance.checked(table[["x", "y"]].to_numpy(), len(table), path)
     table[["x", "y"]] = table[["x", "y"]].astype(np.float64)
     if "file" not in table:

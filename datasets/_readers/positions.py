@@ -65,7 +65,7 @@ def mat(content: bytes, where: Path, threshold: float) -> dict[str, Any]:
         variables = loadmat(file, variable_names=["dbStruct"])
     except Exception as error:  # a truncated file can raise anything
         raise BenchError(
-            f"{where} cannot be read as a MATLAB 5 file: {numpy_files.said(error)}."
+            f"{where} cannot be read as a MATLAB 5 file: {numpy_files.reason(error)}."
         ) from error
     try:
         struct = variables["dbStruct"].ravel()[0]
@@ -123,8 +123,8 @@ def _with_positives(
 ) -> dict[str, Any]:
     if stated.size != 1 or stated.dtype.kind not in "iuf" or float(stated[0]) != threshold:
         raise BenchError(
-            f"{where}: posDistThr is {stated.tolist()}, and positives of this data set are within "
-            f"{threshold:g}."
+            f"{where}: posDistThr is {stated.tolist()}, but positives of this data set are "
+            f"within {threshold:g}; use the published file."
         )
     xy = by_distance.checked(database_xy, len(database), f"{where}: utmDb")
     asked = by_distance.checked(queries_xy, len(queries), f"{where}: utmQ")

@@ -54,9 +54,10 @@ def _find(root: Path, name: str, others: tuple[str, ...]) -> Path:
     path = locate.find(locate.folders(root, name, others), file)
     if path is None:
         raise MissingDataError(
-            f"the ground truth {root / name / file} is missing. Put {file} there (it is published "
-            f"at http://cmp.felk.cvut.cz/revisitop/data/datasets/{name}/{file}; `data get {name}` "
-            "fetches it), or set RETRIEVAL_BENCH_DATA to the folder that holds it."
+            f"the ground truth {root / name / file} is missing. Put {file} there (it is "
+            f"published at http://cmp.felk.cvut.cz/revisitop/data/datasets/{name}/{file}; `data "
+            f"get {name}` downloads it), or set RETRIEVAL_BENCH_DATA to the folder that contains "
+            "it."
         )
     return path
 
@@ -65,7 +66,9 @@ def _read(content: bytes, path: Path) -> dict[str, Any]:
     """Return lists and protocols as a dataset.json has them."""
     truth = ground_truth.plain_pickle(content, path)
     if not isinstance(truth, dict):
-        raise BenchError(f"{path} holds a {type(truth).__name__}, not the ground truth's dict.")
+        raise BenchError(
+            f"{path} contains a {type(truth).__name__} instead of the ground truth's dict."
+        )
     try:
         database = [f"{image}.jpg" for image in ground_truth.names(truth["imlist"])]
         groups = {
@@ -94,6 +97,6 @@ def _read(content: bytes, path: Path) -> dict[str, Any]:
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise BenchError(
             f"{path} is not a revisited ground truth: {type(error).__name__}: "
-            f"{reading.line(error)}. It must "
-            "hold imlist, qimlist and gnd with bbx, easy, hard and junk per query."
+            f"{reading.line(error)}. It must contain imlist, qimlist and gnd with bbx, easy, "
+            "hard and junk per query."
         ) from error

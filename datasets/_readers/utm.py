@@ -102,7 +102,7 @@ def found(
 ) -> Path | None:
     """Return the folder that holds both folders of images: one of `splits`, at any depth.
 
-    A folder of another split, train or val, is none unless `splits` names it.
+    A folder of another split, train or val, is ignored unless `splits` names it.
     """
     choices = [[f"{split}/{kind}".lstrip("/") for kind in (database, queries)] for split in splits]
     base = listing.holding(there, *choices)
@@ -164,7 +164,7 @@ def of_folder(folder: Path, known: Sequence[str] = ()) -> dict[str, Any] | None:
     name = plain.own_name(folder, known, "places")
     for kind, inner in (("database", database), ("queries", queries)):
         if not read[kind]:
-            raise BenchError(f"{images / inner} holds no images ({', '.join(listing.IMAGES)}).")
+            raise BenchError(f"{images / inner} contains no images ({', '.join(listing.IMAGES)}).")
     others = sorted(
         path.name for path in images.glob("queries*") if path.is_dir() and path.name != queries
     )
@@ -228,8 +228,8 @@ def planes(read: Mapping[str, Any], name: str) -> tuple[zones.Planes | None, zon
     codes = [zones.plane_of(file.rsplit("/", 1)[-1].split("@")[3:5]) for file in files]
     if None in codes:
         raise BenchError(
-            f"{name}: {files[codes.index(None)]!r} states a zone of UTM that does not exist: zones "
-            f"are 1 to {zones.ZONES}, letters {zones.BANDS[0]} to {zones.BANDS[-1]}."
+            f"{name}: {files[codes.index(None)]!r} has a UTM zone that does not exist; zones are "
+            f"1 to {zones.ZONES}, letters {zones.BANDS[0]} to {zones.BANDS[-1]}."
         )
     stated = sorted({code for code in codes if code})
     if len(stated) < 2:
@@ -238,8 +238,8 @@ def planes(read: Mapping[str, Any], name: str) -> tuple[zones.Planes | None, zon
         bare = files[codes.index(zones.NOT_STATED)]
         examples = [files[codes.index(code)] for code in stated[:2]]
         raise BenchError(
-            f"{name}: {bare!r} states no zone of UTM, and others are in several: {examples[0]!r}, "
-            f"{examples[1]!r}; name the zone and its letter in every file."
+            f"{name}: {bare!r} lacks a UTM zone, but other files have several: {examples[0]!r}, "
+            f"{examples[1]!r}; write the zone and its letter in every file name."
         )
     of_all = np.array(codes, dtype=np.int64)
     return of_all[: len(read["database"])], of_all[len(read["database"]) :]
@@ -262,5 +262,5 @@ def position(file: str) -> tuple[float, float]:
         return float(fields[1]), float(fields[2])
     except (IndexError, ValueError):
         raise BenchError(
-            f"{file!r} does not say where it was taken: a name must begin @east@north@, in metres."
+            f"{file!r} has no position in its name; a name must begin with @east@north@, in metres."
         ) from None

@@ -47,19 +47,19 @@ PARIS_NOT_IMAGES = (
     "paris_triomphe_000863", "paris_triomphe_000867",
 )  # fmt: skip
 
-# Two photographs with clear faces, as they were before the archives were made anew in June 2022.
+# Two photographs with clear faces, as they were before the archives were made again in June 2022.
 PARIS_UNBLURRED = {
     "paris_louvre_000223": "91d7e847c3dc127cfd9a94632372f67091e778d457f2548b3ca6f14b2906c2c0",
     "paris_eiffel_000004": "b9312df83bbed17351e7af7c671c8bb5aba1e844317fca91aaaf67472f108671",
 }
 
 BLURRED = (
-    "in June 2022 the photographs were published anew with faces obscured, as archives called -v1; "
-    "numbers from before and after are on slightly different pixels"
+    "in June 2022 the photographs were republished with obscured faces, as archives called -v1; "
+    "earlier and later numbers are on slightly different pixels"
 )
 SHRUNK = (
-    "copies shrunk to 256 pixels (r-oxford-* and r-paris-* of mteb) are scored by another "
-    "protocol: their numbers cannot be compared"
+    "the 256-pixel copies (r-oxford-* and r-paris-* of mteb) have a different protocol: their "
+    "numbers cannot be compared"
 )
 NOTES = (BLURRED, SHRUNK)
 

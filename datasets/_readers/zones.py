@@ -62,8 +62,8 @@ class Plane(NamedTuple):
 def plane_of(fields: list[str]) -> int | None:
     """Return the code of the plane that the fields zone and letter of a name state.
 
-    NOT_STATED where there is no zone, and None for a zone that does not exist. A zone is one or two
-    digits before a letter of a band of latitude, or before an empty field.
+    NOT_STATED without a zone, and None for a zone that does not exist. A zone is one or two digits
+    before a letter of a band of latitude, or before an empty field.
     """
     zone, letter = (*fields, "", "")[:2]
     if not (zone.isascii() and zone.isdecimal() and len(zone) <= 2):

@@ -1,4 +1,4 @@
-"""DELG's TensorFlow models as converted files: what they say of themselves, and loading them.
+"""DELG's TensorFlow models as converted files: their stored facts, and loading.
 
 A converted file is a safetensors file with the state of `_delg_tf.DelgTf` and, as its metadata,
 where it comes from, the rule for its pixels, and whether it was shown to answer as the original.
@@ -51,7 +51,7 @@ def build(model: models.Model, feed: str, local_stride: int) -> tf.DelgTf:
 def metadata(
     variant: str, origin: tuple[str, str], sampling: str, feed: str, stride: int, proof: str
 ) -> dict[str, str]:
-    """Return what a converted file says of itself; `proof` begins with "proven" or "unproven".
+    """Return the facts stored in a converted file; `proof` begins with "proven" or "unproven".
 
     `origin` is the name and the sha256 of what was converted.
     """
@@ -108,7 +108,8 @@ def _training_set(model: models.Model) -> str:
 def _said(path: Path, variant: str, state: Mapping[str, Tensor]) -> dict[str, str]:
     """Return the metadata of a converted file; it must have been made for this variant.
 
-    For a file of no known family it is a stand-in, so that what is said is which keys do not fit.
+    For a file of no known family it is a stand-in, so that the error names the keys that do not
+    fit.
     """
     if families.family_of(state) is None:
         return metadata(variant, ("", ""), "", FEEDS[0], STRIDES[1], "")

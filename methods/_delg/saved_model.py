@@ -45,7 +45,7 @@ def apart() -> Iterator[Callable[..., Any]]:
         )
     with ProcessPoolExecutor(1, get_context("spawn"), _quiet) as pool:
         try:
-            yield lambda function, *given: pool.submit(function, *given).result()
+            yield lambda function, *request: pool.submit(function, *request).result()
         except BrokenProcessPool as error:
             raise BenchError(
                 "the process of TensorFlow ended without an answer; it may have run out of memory."
@@ -62,7 +62,7 @@ def library() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TensorFlow's remarks on its own parts
         import tensorflow
-    with contextlib.suppress(RuntimeError):  # somebody in this process has used it before
+    with contextlib.suppress(RuntimeError):  # this process has used it before
         tensorflow.config.set_visible_devices([], "GPU")
     return tensorflow
 
@@ -88,8 +88,8 @@ def prefix(source: Path) -> Path:
     if source.with_name(f"{source.name}.index").is_file():
         return source
     raise BenchError(
-        f"{source} is no TensorFlow model: that is a folder with {GRAPH}, or a FILE.index beside "
-        "its FILE.data-…; an archive is to be unpacked first."
+        f"{source} is not a TensorFlow model: give a folder with {GRAPH}, or a FILE.index beside "
+        "its FILE.data-…; unpack archives first."
     )
 
 
@@ -174,7 +174,7 @@ def half_pixel_centers(source: Path) -> bool:
 def answers(
     source: Path, images: Sequence[NDArray[np.uint8]], scales: Sequence[float]
 ) -> list[dict[str, NDArray[Any]]]:
-    """Return what the graph of a SavedModel says of images, uint8 (height, width, 3) in RGB.
+    """Return the output of the graph of a SavedModel for images, uint8 (height, width, 3) in RGB.
 
     Per image: "global" (scales, dim), and "boxes" (n, 4), "features" (n, d) and "scores" (n, 1) of
     local features at scale 1, at most 1000 with the highest scores. None of it is normalised.
@@ -210,14 +210,14 @@ def _function(model: Any, source: Path) -> Callable[..., Any]:
     """
     signature = dict(model.signatures.items()).get("serving_default")
     if signature is not None and set(FETCHES) <= set(signature.structured_outputs):
-        return lambda *given: signature(**dict(zip(FEEDS, given, strict=True)))
+        return lambda *inputs: signature(**dict(zip(FEEDS, inputs, strict=True)))
     try:
         pruned: Callable[..., Any] = model.prune(
             [f"{name}:0" for name in FEEDS], {name: f"{name}:0" for name in FETCHES}
         )
     except (AttributeError, KeyError, ValueError) as error:
         raise BenchError(
-            f"the graph of {source} is none of DELG: it lacks one of the tensors "
+            f"the graph of {source} is not DELG: it lacks one of the tensors "
             f"{', '.join(FEEDS + FETCHES)}."
         ) from error
     return pruned

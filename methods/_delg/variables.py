@@ -20,7 +20,7 @@ from bench.methods._delg import keras, slim
 
 Variables = Mapping[str, NDArray[np.float32]]
 FAMILIES: dict[str, Any] = {"delg-slim": slim, "delg-keras": keras}
-# The last part of a name by the last part of ours, for kernels and for normalisation.
+# The last part of a name in TensorFlow by that in PyTorch, for kernels and normalisation.
 _PLAIN = {"weight": ("weights", "kernel"), "bias": ("biases", "bias")}
 _NORM = {"weight": ("gamma",), "bias": ("beta",), "running_mean": ("moving_mean",),
          "running_var": ("moving_variance",)}  # fmt: skip
@@ -125,7 +125,7 @@ def _by_shape(
 
 
 def _known(name: str, family: str, depth: int) -> str | None:
-    """Return the name in the graph of one of ours, where it is known."""
+    """Return the name in the graph of a parameter of the network, if known."""
     if name.startswith("backbone."):
         graph: str = FAMILIES[family].name_in_graph(name.removeprefix("backbone."), depth)
         return graph
@@ -135,7 +135,7 @@ def _known(name: str, family: str, depth: int) -> str | None:
 
 
 def _leaves(name: str) -> tuple[str, ...]:
-    """Return the possible last parts of the graph's name for one of ours."""
+    """Return the possible last parts of the graph's name for a parameter of the network."""
     part, _, leaf = name.rpartition(".")
     return (_NORM if part.endswith("_bn") else _PLAIN)[leaf]
 
@@ -152,7 +152,7 @@ def _fits(name: str, value: NDArray[np.float32], ours: str, tensor: Tensor) -> b
 
 
 def _shapes(tensor: Tensor) -> list[tuple[int, ...]]:
-    """Return the shapes in TensorFlow of a parameter of ours, the usual one first."""
+    """Return the shapes in TensorFlow of a parameter of the network, the usual one first."""
     shape = tuple(tensor.shape)
     if len(shape) == 4:  # (out, in, height, width) is (height, width, in, out)
         return [(shape[2], shape[3], shape[1], shape[0])]

@@ -54,7 +54,7 @@ def load(method: str, variant: str, weights: str | None, device: str) -> SimpleN
 
 
 def _head(method: str, path: Path, state: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the head that a file is for, and what a record says of it."""
+    """Return the head that a file is for, and its facts for a record."""
     if method == "delg":
         return networks.DelgHead(), GEM
     if method == "token":

@@ -15,7 +15,7 @@ SCALE = ".scale"
 
 
 def pack(state: Mapping[str, Tensor], bits: int) -> dict[str, Tensor]:
-    """Return a state of float32 as it is written: matrices in half precision, or in 8 bits."""
+    """Return a state of float32 in its file format: matrices in half precision, or in 8 bits."""
     if bits == 16:
         return {name: t.half() if t.ndim >= 2 else t for name, t in state.items()}
     written: dict[str, Tensor] = {}

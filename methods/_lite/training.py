@@ -1,4 +1,4 @@
-"""Training of the lite heads: what is frozen, the papers' losses, and where training begins.
+"""Training of the lite heads: frozen parts, the papers' losses, and the initial weights.
 
 The trunk does not train, nor does the layer after it: a whitening, fitted at the beginning to
 regions of augmented photographs. A few hundred photographs do not determine a covariance in 1280
@@ -217,7 +217,7 @@ class Delg(Training):
     The map at stride 16 is frozen, so nothing local reaches the trunk. Of the global branch a layer
     after the whitening is trained, on unit vectors, where the rate of the class weights suits it as
     well; without a bias the two are one layer in the final file. The autoencoder only serves the
-    attention; what is shipped instead of it are the features of `_lite/local`.
+    attention; the shipped local features are those of `_lite/local`.
     """
 
     pairs = True

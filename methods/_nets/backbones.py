@@ -26,7 +26,7 @@ LITE0_PIXELS = {"mean": (127.0, 127.0, 127.0), "std": (128.0, 128.0, 128.0)}
 
 
 class TimmModel(nn.Module):
-    """What is used of a network of timm: a type, of which no object is made."""
+    """The interface of a network of timm: a type without objects."""
 
     num_features: int
     pretrained_cfg: Mapping[str, Any]

@@ -49,7 +49,7 @@ class Block(nn.Module):
         self.cross_attn, self.norm_out = CrossAttention(dim), nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return encoded positions (n, positions, dim) and what was found (n, 64, dim)."""
+        """Return encoded positions (n, positions, dim) and the pooled queries (n, 64, dim)."""
         x = self.encoder(x)
         queries = self.norm_q(self.queries + self.self_attn(self.queries))  # once for a batch
         return x, self.norm_out(self.cross_attn(queries, x))

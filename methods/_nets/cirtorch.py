@@ -92,7 +92,7 @@ def _components(state: dict[str, Tensor], release: families.Release, weights: st
         state[MEAN] = state[MEAN].flatten()
     components = state.get(SHIFT)
     if components is None or components.dim() != 2 or not len(components):
-        raise BenchError(f"{Path(weights).name}: {SHIFT} is missing, or is no matrix.")
+        raise BenchError(f"{Path(weights).name}: {SHIFT} is missing or not a matrix.")
     return len(components)
 
 

@@ -96,7 +96,7 @@ FAMILIES = {
     "dolg-lite0": Family("a file for dolg.lite0", ("fc.", "fc_t."), {}),
     "token-lite0": Family("a file for token.lite0", ("tr.", "whitening."), {}),
     "places": Family(
-        "a checkpoint of EigenPlaces or CosPlace, which cannot be told apart",
+        "a checkpoint of EigenPlaces or CosPlace, which have equal keys",
         ("aggregation.1.p", "aggregation.3."),
         {
             16: "eigenplaces.vgg16-… or cosplace.vgg16-…",
@@ -120,7 +120,7 @@ FAMILIES = {
         ("backbone.mask_token",),
     ),
     "salad": Family(
-        "a checkpoint of SALAD or CliqueMining, which cannot be told apart",
+        "a checkpoint of SALAD or CliqueMining, which have equal keys",
         ("backbone.model.blocks.", "aggregator.dust_bin"),
         {12: "salad.dinov2-8448 or cliquemining.dinov2-8448"},
         ("backbone.model.mask_token",),

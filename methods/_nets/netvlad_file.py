@@ -29,7 +29,7 @@ def read(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".mat":
         return read_state(path)
     if not path.is_file():
-        raise BenchError(f"the weights file {path} is no file; check the path.")
+        raise BenchError(f"the weights file {path} does not exist; check the path.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -40,7 +40,7 @@ def read(path: Path) -> dict[str, Tensor]:
         average = np.asarray(net.meta.normalization.averageImage)
     except Exception as error:  # a damaged file makes scipy raise nearly every type there is
         raise BenchError(
-            f"the weights file {path} is no network of NetVLAD's authors as MATLAB keeps it: "
+            f"the weights file {path} is not a MATLAB network of NetVLAD's authors: "
             f"{' '.join(str(error).split())}"
         ) from error
     made: dict[str, Any] = {MEAN: average.reshape(-1, 3)[0]}

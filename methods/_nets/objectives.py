@@ -50,7 +50,7 @@ class Classified:
 
 
 def options(overrides: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
-    """Return the defaults with what is given; an option that is none of them is refused."""
+    """Return the defaults with the given options; unknown options are refused."""
     defaults = {"init": None, **defaults}
     for key in overrides:
         if key not in defaults:
@@ -83,6 +83,6 @@ def begin(backbone: nn.Module, depth: int, init: str | None) -> None:
 def depth_of(variant: str, known: tuple[str, ...], method: str) -> int:
     """Return 50 or 101 for a variant that can be trained; refuse others."""
     if variant not in known:
-        names = " or ".join(f"{method}.{one}" for one in known)
+        names = " or ".join(f"{method}.{name}" for name in known)
         raise BenchError(f"{method}.{variant} cannot be trained from here; train {names}.")
     return int(variant.removeprefix("r"))

@@ -25,7 +25,7 @@ class Widths:
 
     size: str
     inner: int
-    one: int
+    pointwise: int
     narrow: int
     wide: int
     dim: int
@@ -61,7 +61,7 @@ class Adapter(nn.Module):
         """Build it."""
         super().__init__()
         self.D_fc1, self.D_fc2 = nn.Linear(width, w.inner), nn.Linear(w.inner, width)
-        self.branch1 = Convolution(w.inner, w.one, 1)
+        self.branch1 = Convolution(w.inner, w.pointwise, 1)
         self.branch2 = nn.Sequential(
             Convolution(w.inner, w.narrow, 1), Convolution(w.narrow, w.wide, 3)
         )

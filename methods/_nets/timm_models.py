@@ -41,8 +41,8 @@ class Pooled(nn.Module):
         self.patch = getattr(embed, "patch_size", None) if self.prefix or _tokens(model) else None
         self.dynamic = bool(getattr(model, "dynamic_img_size", False))
         config: Mapping[str, Any] = model.pretrained_cfg
-        one = config["input_size"][1:] if config.get("fixed_input_size") else None
-        self.fixed = tuple(getattr(embed, "img_size", None) or one or ())
+        kind = config["input_size"][1:] if config.get("fixed_input_size") else None
+        self.fixed = tuple(getattr(embed, "img_size", None) or kind or ())
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return (n, dim)."""

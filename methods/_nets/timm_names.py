@@ -31,8 +31,10 @@ def check(name: str, others: Sequence[str] = ()) -> None:
     if first != version or name in names:
         return
     if tag and architecture in names:
-        raise unknown(version, name, [one for one in names if one.startswith(f"{architecture}.")])
-    raise unknown(version, name, [*others, *(one for one in names if "." not in one)])
+        raise unknown(
+            version, name, [name for name in names if name.startswith(f"{architecture}.")]
+        )
+    raise unknown(version, name, [*others, *(name for name in names if "." not in name)])
 
 
 def unknown(version: str, name: str, known: Sequence[str]) -> BenchError:

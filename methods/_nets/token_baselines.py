@@ -1,4 +1,4 @@
-"""SOLAR and DELG as the authors of Token trained them anew: ResNet, GeM, whitening.
+"""SOLAR and DELG as retrained by the authors of Token: ResNet, GeM, whitening.
 
 Wu et al., "Learning Token-Based Representation for Image Retrieval", AAAI 2022, compares with
 these under one recipe (its table marks them with a dagger). They are not the models of the papers

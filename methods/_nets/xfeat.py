@@ -59,7 +59,7 @@ class XFeat(nn.Module):
         maps, logits, reliability = self.net(whole)
         maps = functional.normalize(maps, dim=1)
         heat = functional.pixel_shuffle(logits.softmax(dim=1)[:, :-1], CELL)
-        found = [_key_points(*one) for one in zip(maps, heat, reliability, strict=True)]
+        found = [_key_points(*image) for image in zip(maps, heat, reliability, strict=True)]
         most = max(len(attention) for _, attention, _ in found)
         size, seen = batch.shape[-2:], whole.shape[-2:]
         factor = torch.tensor([a / b for a, b in zip(size, seen, strict=True)], device=batch.device)

@@ -31,7 +31,7 @@ from bench.errors import BenchError
 
 LIST = Path(__file__).parent / "photographs.csv"
 LARGE_PX = 2000  # of the longer side: from here on a photograph is cut into quarters
-SIDE_PX = 1024  # most pixels of the longer side of what is written
+SIDE_PX = 1024  # most pixels of the longer side of a written photograph
 LICENCE = "CC0, CC BY, CC BY-SA, GPL-2+, Apache-2.0, MIT, BSD or public domain, file by file"
 
 
@@ -115,24 +115,28 @@ def resources(content: bytes) -> dict[str, bytes]:
 def contents(packages: Path, heads: str = "lite1") -> Iterator[tuple[Photograph, bytes]]:
     """Yield the photographs of the list with their files, package by package."""
     by_package = defaultdict(list)
-    for one in listed(heads=heads):
-        by_package[one.package, one.version].append(one)
+    for photograph in listed(heads=heads):
+        by_package[photograph.package, photograph.version].append(photograph)
     for (package, version), photographs in by_package.items():
         path = file_of(packages, package, version)
-        files = dict(members(path, {one.member.partition(":")[0] for one in photographs}))
+        files = dict(
+            members(path, {photograph.member.partition(":")[0] for photograph in photographs})
+        )
         inner = {name: resources(files[name]) for name in files if name.endswith(".rcc")}
-        for one in photographs:
-            name, _, within = one.member.partition(":")
+        for photograph in photographs:
+            name, _, within = photograph.member.partition(":")
             content = inner.get(name, {}).get(within) if within else files.get(name)
-            if content is None or hashlib.sha256(content).hexdigest() != one.sha256:
+            if content is None or hashlib.sha256(content).hexdigest() != photograph.sha256:
                 state = "is not in" if content is None else "is another file in"
-                raise BenchError(f"{one.member} {state} {path.name}; see {LIST.name}.")
-            yield one, content
+                raise BenchError(f"{photograph.member} {state} {path.name}; see {LIST.name}.")
+            yield photograph, content
 
 
 def collect(packages: Path, output: Path, heads: str = "lite1") -> int:
     """Write the photographs to `output`, a folder for each class; return how many classes."""
-    classes = sum(write(output, one.name, content) for one, content in contents(packages, heads))
+    classes = sum(
+        write(output, photograph.name, content) for photograph, content in contents(packages, heads)
+    )
     (output / "LICENCE.txt").write_text(f"{LICENCE}; see {LIST.name}\n", encoding="utf-8")
     return classes
 

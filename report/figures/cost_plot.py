@@ -70,9 +70,9 @@ def _rule_words(runs: Sequence[Run], rules: Sequence[str]) -> list[str]:
         + (", candidates by labels" if "labels" in classes.uses(run.card) else "")
         for rule, run in first.items()
     }
-    said = list(words.values())
+    phrases = list(words.values())
     return [
-        text if said.count(text) == 1 else f"{text} (as card {first[rule].card8})"
+        text if phrases.count(text) == 1 else f"{text} (as card {first[rule].card8})"
         for rule, text in words.items()
     ]
 
@@ -210,8 +210,8 @@ def phases(runs: Sequence[Run]) -> dict[str, bytes]:
                 start[have] += share
         for place, run in enumerate(shown):
             total = _total(run)
-            said = f"{total:,.0f} ms" if total >= 100 else f"{total:,.3g} ms"
-            axes.text(1.02, place, said, va="center", transform=axes.get_yaxis_transform())
+            suffix = f"{total:,.0f} ms" if total >= 100 else f"{total:,.3g} ms"
+            axes.text(1.02, place, suffix, va="center", transform=axes.get_yaxis_transform())
         axes.set_yticks(range(len(shown)), names)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_xlim(0, 100)

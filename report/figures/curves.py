@@ -64,9 +64,9 @@ def recall(curves: Sequence[tuple[str, Values]], protocol: str) -> dict[str, byt
 
 
 def differences(
-    one: Run, other: Run, protocol: str, mine: Values, theirs: Values
+    best: Run, other: Run, protocol: str, mine: Values, theirs: Values
 ) -> dict[str, bytes]:
-    """Return the headline metric of `one` minus that of `other`, query by query, sorted.
+    """Return the headline metric of `best` minus that of `other`, query by query, sorted.
 
     `mine` and `theirs` are the fractions of both, NaN where a query has no score.
     """
@@ -76,9 +76,9 @@ def differences(
         low, high = _differences(axes, mine, theirs)
         axes.set_ylim(low - 5, high + 5)
         axes.grid(axis="y")
-        label = metric_label(one.headline)
+        label = metric_label(best.headline)
         axes.set_ylabel(clean(f"{_of(protocol)}{label}, difference, points"))
-        first, second = named([one, other])
+        first, second = named([best, other])
         axes.set_title(f"{first}\nminus {second}")
         return encoded(figure)
 

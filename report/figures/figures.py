@@ -98,11 +98,11 @@ def _intervals(runs: Sequence[Run], dataset: str, stem: str) -> Picture:
     label = metric_label(runs[0].headline)
     caption = (
         f"{escape(label)} of every row on {escape(dataset)}, with its 95 % interval over "
-        f"{plot.drawn_from(runs)}. Rows under different rules are not to be compared; hollow: "
+        f"{plot.drawn_from(runs)}. Rows with different protocols must not be compared; hollow: "
         "partial. "
         + (
-            f"Drawn are {len(drawn)} of {len(runs):,} rows, the best under every rule in turn; "
-            "the tables have all."
+            f"The figure shows {len(drawn)} of {len(runs):,} rows, the best of every protocol in "
+            "turn; the tables show all."
             if len(drawn) < len(runs)
             else f"From all {len(runs)} records of the table above."
         )
@@ -111,7 +111,7 @@ def _intervals(runs: Sequence[Run], dataset: str, stem: str) -> Picture:
 
 
 def _serious(runs: Sequence[Run]) -> list[Run]:
-    """Return complete runs of trained networks; where there are none, all complete ones."""
+    """Return complete runs of trained networks; without any, all complete ones."""
     complete = [run for run in runs if not run.partial]
     return [run for run in complete if not run.marks] or complete
 
@@ -137,9 +137,9 @@ def _recall(results: Path, runs: Sequence[Run], dataset: str, stem: str) -> list
     left = f" Their ranks cannot be read: {_names(failed)}." if failed else ""
     caption = (
         f"The share of queries ({escape(protocol)}) with at least one positive image among the "
-        "first k, ignored images taken out, from the exact ranks stored with the records; equal "
-        f"rows share a line. The best {len(readable)} of {len(alike):,} trained and complete "
-        f"rows under the rules of the best.{left}"
+        "first k, without ignored images, from the exact ranks in the records; equal rows share "
+        f"a line. The best {len(readable)} of {len(alike):,} trained and complete rows with the "
+        f"protocol of the best.{left}"
     )
     drawn = list(zip(names, readable.values(), strict=True))
     picture = curves.recall(drawn, protocol)
@@ -153,11 +153,11 @@ def recall_curves(results: Path, run: Run) -> dict[str, NDArray[np.float64]]:
     be.
     """
     path = results / run.file
-    held = reading.json_file(path)
-    arrays = records.read_arrays(path, held)
-    stated = records.protocols_of(arrays, held["card"])
-    scored = replay.scored_ranks(arrays, held["card"], stated)
-    exact_to = _exact_to(held["card"])
+    stored = reading.json_file(path)
+    arrays = records.read_arrays(path, stored)
+    stated = records.protocols_of(arrays, stored["card"])
+    scored = replay.scored_ranks(arrays, stored["card"], stated)
+    exact_to = _exact_to(stored["card"])
     return {
         protocol.name: _recall_curve(ranks, protocol, exact_to)
         for protocol, ranks in zip(stated, scored, strict=True)
@@ -183,38 +183,38 @@ def _differences(results: Path, runs: Sequence[Run], stem: str) -> list[Picture]
     pair = _two_best(_serious(runs))
     if pair is None:
         return []
-    one, other = pair
-    name = main_protocol(protocols([one]))
-    held = [reading.json_file(results / run.file) for run in pair]
-    if not all(one.headline in each["scores"].get(name, {}) for each in held):
+    first, other = pair
+    name = main_protocol(protocols([first]))
+    arrays = [reading.json_file(results / run.file) for run in pair]
+    if not all(first.headline in each["scores"].get(name, {}) for each in arrays):
         return []
-    mine, theirs = (_per_query(results / one.file, each, name) for each in held)
+    mine, theirs = (_per_query(results / first.file, each, name) for each in arrays)
     if np.all(np.isnan(mine - theirs)):
         return []
     lines = what_differs(by_label(pair))
     cards = (
-        "Both have one card. "
-        if one.card_id == other.card_id
-        else f"**Their cards differ** ({code(one.card8)}, {code(other.card8)}): "
+        "Both have the same card. "
+        if first.card_id == other.card_id
+        else f"**Their cards differ** ({code(first.card8)}, {code(other.card8)}): "
         f"{'; '.join(lines)}. "
     )
-    together = _ranked_together(one) == _ranked_together(other)
+    together = _ranked_together(first) == _ranked_together(other)
     which = "under one heading of the table above" if together else "of the same queries and labels"
     caption = (
-        f"{escape(metric_label(one.headline))} ({escape(name)}) of {escape(one.name)} minus that "
-        f"of {escape(other.name)} for every query, the two best rows {which}; "
-        f"larger than 0 where the first is better. {cards}From the records "
-        f"{code(one.run_id)} and {code(other.run_id)}."
+        f"{escape(metric_label(first.headline))} ({escape(name)}) of {escape(first.name)} minus "
+        f"that of {escape(other.name)} for every query: the two best rows {which}; values above "
+        f"0: the first is better. {cards}From the records {code(first.run_id)} and "
+        f"{code(other.run_id)}."
     )
-    words = f"Differences between {one.name} and {other.name}, query by query"
-    picture = curves.differences(one, other, name, mine, theirs)
+    words = f"Differences between {first.name} and {other.name}, query by query"
+    picture = curves.differences(first, other, name, mine, theirs)
     return [Picture(stem, picture, words, caption)]
 
 
-def _per_query(path: Path, held: Mapping[str, Any], protocol: str) -> NDArray[np.float64]:
+def _per_query(path: Path, stored: Mapping[str, Any], protocol: str) -> NDArray[np.float64]:
     """Return the headline of every query as it counts in the mean; `path` has the same labels."""
-    metric, entry = held["card"]["metrics"][0], held["card"]["protocols"][protocol]
-    values = np.array(held["scores"][protocol][metric]["per_query"], dtype=np.float64)
+    metric, entry = stored["card"]["metrics"][0], stored["card"]["protocols"][protocol]
+    values = np.array(stored["scores"][protocol][metric]["per_query"], dtype=np.float64)
     asked = None
     if entry["empty"] == "miss" and "not_asked" in entry:
         with contextlib.suppress(BenchError, KeyError):
@@ -255,7 +255,7 @@ def _ranked_together(run: Run) -> str:
 
 
 def _asked(run: Run) -> str:
-    """Return what is asked of a method: lists, labels, metrics, distractors."""
+    """Return the task of a method: lists, labels, metrics, distractors."""
     card = run.card
     keys = ("dataset", "protocols", "distractors", "junk_rule", "tie_rule", "limit")
     stated = identity(card)
@@ -278,9 +278,13 @@ def _distractors(
     drawn = measured[:MOST_LINES]
     caption = (
         f"{escape(metric_label(drawn[0][0].headline))} against the number of images searched; "
-        "the records of a line have the same method and weights, and cards that differ in their "
-        "distractors alone. Every marker was measured. "
-        + (f"{len(drawn)} of {len(measured)} such methods." if len(drawn) < len(measured) else "")
+        "the records of a line have the same method and weights, and cards that differ only in "
+        "their distractors. Every marker is a measurement. "
+        + (
+            f"{len(drawn)} of {len(measured)} such methods are drawn."
+            if len(drawn) < len(measured)
+            else ""
+        )
     )
     picture = curves.distractors(drawn, main_protocol(protocols(drawn[0])))
     return [Picture(stem, picture, f"{dataset} with distractors", caption.strip())]

@@ -51,7 +51,7 @@ def pictures(
     try:
         key = sha256_json([_code(), mpl.__version__, [repr(run) for run in runs], about])
         path = cache_root() / KIND / f"{key[:32]}.zip"
-    except BenchError:  # nobody's home
+    except BenchError:  # no user's folder
         return list(make())
     kept = _read(path)
     if kept is None:
@@ -73,16 +73,18 @@ def _code() -> str:
 def _packed(made: Sequence[Picture]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        about = [[one.stem, one.alternative, one.caption, list(one.files)] for one in made]
+        about = [
+            [entry.stem, entry.alternative, entry.caption, list(entry.files)] for entry in made
+        ]
         archive.writestr(ABOUT, json.dumps(about))
-        for number, one in enumerate(made):
-            for kind, data in one.files.items():
+        for number, entry in enumerate(made):
+            for kind, data in entry.files.items():
                 archive.writestr(f"{number}.{kind}", data)
     return content.getvalue()
 
 
 def _read(path: Path) -> list[Picture] | None:
-    """Return what is kept in a file; None where there is none, or it is damaged."""
+    """Return the content of a file; None if it is absent or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:  # a reader checks the CRC of what it reads
             about = json.loads(archive.read(ABOUT))

@@ -74,6 +74,8 @@ def beside(
     return count
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+def _overlap(first: Box, other: Box) -> bool:
+    apart = (
+        first[2] <= other[0] or other[2] <= first[0] or first[3] <= other[1] or other[3] <= first[1]
+    )
     return not apart

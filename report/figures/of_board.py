@@ -21,26 +21,26 @@ BY_YEAR = ("map", "recall@1")  # a picture for each: landmarks, places
 def overviews(made: Sequence[Overview]) -> list[Picture]:
     """Return a picture for every overview of several methods on several data sets."""
     out = []
-    for number, one in enumerate(made, start=1):
-        if len(one.lines) < 2 or len(one.columns) < 2:
+    for number, board in enumerate(made, start=1):
+        if len(board.lines) < 2 or len(board.columns) < 2:
             continue
-        runs = [run for line in one.lines for run in line.runs if run is not None]
-        about = [number, one.metric, one.system, [line.name for line in one.lines],
-                 [[column.dataset, column.protocol] for column in one.columns]]  # fmt: skip
-        out += kept.pictures(runs, about, partial(_overview, number, one))
+        runs = [run for line in board.lines for run in line.runs if run is not None]
+        about = [number, board.metric, board.system, [line.name for line in board.lines],
+                 [[column.dataset, column.protocol] for column in board.columns]]  # fmt: skip
+        out += kept.pictures(runs, about, partial(_overview, number, board))
     return out
 
 
-def _overview(number: int, one: Overview) -> list[Picture]:
+def _overview(number: int, first: Overview) -> list[Picture]:
     stem = "overview" if number == 1 else f"overview-{number}"
     most = small_multiples.MOST_METHODS
     caption = (
-        f"{escape(one.metric)}, %, of the headline protocol with its 95 % interval, the best mean "
-        "rank first; orange: best of a data set."
-        + (f" The first {most} of {len(one.lines)} methods." if len(one.lines) > most else "")
+        f"{escape(first.metric)}, %, of the headline protocol with its 95 % interval, sorted by "
+        "mean rank; orange: best of a data set."
+        + (f" The first {most} of {len(first.lines)} methods." if len(first.lines) > most else "")
     )
-    words = f"{one.metric} of every method on every data set"
-    return [Picture(stem, small_multiples.overview(one), words, caption)]
+    words = f"{first.metric} of every method on every data set"
+    return [Picture(stem, small_multiples.overview(first), words, caption)]
 
 
 def years(rows: Sequence[PublishedRow]) -> list[Picture]:
@@ -63,9 +63,8 @@ def _years(metric: str, panels: Mapping[str, Sequence[Dated]]) -> list[Picture]:
     stem = f"years-{metric.replace('@', '')}"
     caption = (
         f"{escape(name)}, %, as published, by the year of the source; a line is the best so far. "
-        "Filled: one search by global descriptors; hollow: lists that were re-ranked. Protocols "
-        "that differ in more (crop, size, training set) share a panel: the pages of the data sets "
-        "have what is known of each row."
+        "Filled: one search by global descriptors; hollow: re-ranked lists. Rows of a panel may "
+        "differ in crop, size and training set; the pages of the data sets describe each row."
     )
     files = small_multiples.years(panels, f"{name}, %")
     return [Picture(stem, files, f"{name} over the years, as published", caption)]

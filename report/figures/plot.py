@@ -130,7 +130,7 @@ _STYLE = {
 
 
 def settle(figure: Figure) -> None:
-    """Lay a figure out, at the resolution at which it is drawn, and keep it so."""
+    """Lay out a figure, at the resolution at which it is drawn, and keep the layout."""
     engine = figure.get_layout_engine()
     if engine is not None:
         figure.set_dpi(DPI)  # at another one letters are narrower, and room for them is short

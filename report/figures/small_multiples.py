@@ -30,34 +30,34 @@ YEARS_ACROSS = 2
 Dated = tuple[int, float, str, bool]
 
 
-def overview(one: Overview) -> dict[str, bytes]:
+def overview(first: Overview) -> dict[str, bytes]:
     """Return a panel per data set: the score of every method with its interval, best rank first."""
-    lines = one.lines[:MOST_METHODS]
-    rows = -(-len(one.columns) // ACROSS)
-    across = min(ACROSS, len(one.columns))
+    lines = first.lines[:MOST_METHODS]
+    rows = -(-len(first.columns) // ACROSS)
+    across = min(ACROSS, len(first.columns))
     with style():
         height = rows * (0.42 + 0.13 * len(lines))
         width = min(WIDTH, 1.6 + 1.15 * across)
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.subplots(rows, across, sharey=True, squeeze=False)
         for place, axes in enumerate(grid.flat):
-            if place >= len(one.columns):
+            if place >= len(first.columns):
                 axes.set_visible(False)
                 continue
-            _column(axes, one, place)
+            _column(axes, first, place)
         names = [shortened(line.name, 28) for line in lines]
         for row in grid:
             row[0].set_yticks(range(len(lines)), names)
             row[0].set_ylim(len(lines) - 0.5, -0.5)
-        figure.supxlabel(clean(f"{one.metric}, %"), fontsize=SIZE)
+        figure.supxlabel(clean(f"{first.metric}, %"), fontsize=SIZE)
         return encoded(figure)
 
 
-def _column(axes: Axes, one: Overview, place: int) -> None:
-    column = one.columns[place]
-    best = max((mean_of(line.runs[place], column) for line in one.lines
+def _column(axes: Axes, first: Overview, place: int) -> None:
+    column = first.columns[place]
+    best = max((mean_of(line.runs[place], column) for line in first.lines
                 if line.runs[place] is not None), default=0.0)  # fmt: skip
-    for at, line in enumerate(one.lines[:MOST_METHODS]):
+    for at, line in enumerate(first.lines[:MOST_METHODS]):
         run = line.runs[place]
         if run is None:
             continue

@@ -193,7 +193,7 @@ function renderTable(groups, columns, column, total) {
   const place = $("rows");
   if (inView.length === 0) {
     place.replaceChildren(el("p", { class: "empty", id: "empty" },
-      total ? "No measured row fits these filters. " : `Nothing was measured on ${state.data || "any data set"}. `,
+      total ? "No measured row fits these filters. " : `No method was measured on ${state.data || "any data set"}. `,
       anyFilter() ? el("button", { type: "button", onclick: clear }, "Clear filters") : null));
     return;
   }
@@ -312,7 +312,7 @@ function renderPublished() {
 
 function renderLeftOut() {
   if (!DATA.left_out.length) return;
-  $("left-out").append(el("h2", {}, "Left out"), el("ul", {}, ...DATA.left_out.map(([file, reason]) => el("li", {}, el("code", {}, file), ` ${reason}`))));
+  $("left-out").append(el("h2", {}, "Not shown"), el("ul", {}, ...DATA.left_out.map(([file, reason]) => el("li", {}, el("code", {}, file), ` ${reason}`))));
 }
 
 document.addEventListener("keydown", (event) => {

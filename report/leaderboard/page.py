@@ -71,7 +71,7 @@ def page(results: Path, content: Content, left_out: Sequence[tuple[PurePosixPath
         **measured,
         "most_letters": ranking.MOST_LETTERS,
         "datasets": list(content.by_dataset),
-        "overviews": [_overview(one) for one in content.overviews],
+        "overviews": [_overview(overview) for overview in content.overviews],
         "sources": _sources(content.published),
         "published": [_published(row) for row in content.published if row.printable and row.values],
         "tags": TAGS,
@@ -130,7 +130,7 @@ def _measured(results: Path, shown: Sequence[Run]) -> dict[str, Any]:
 
 
 def _ranked(shown: Sequence[Run]) -> tuple[dict[Run, dict[str, Any]], list[dict[str, Any]]]:
-    """Return group, chain and places of every run, as in the report, and the groups in words.
+    """Return group, chain and places of every run, as in the report, and the groups as text.
 
     `places` has, per protocol, a place (1, 2 or 0) for each metric of the card.
     """
@@ -230,28 +230,28 @@ def _searched(run: Run) -> float | None:
     return float(f"{1e6 * timed.p50 / rows:.6g}")
 
 
-def _overview(one: Overview) -> dict[str, Any]:
+def _overview(first: Overview) -> dict[str, Any]:
     """Return an overview for the script: rows by id, means, and draws as unsigned 16-bit numbers.
 
     The same draws give the same ranks as in the report; the script ranks what is in view.
     """
     return {
-        "metric": one.metric,
-        "system": one.system,
-        "sets": [[clean(column.dataset), clean(column.protocol)] for column in one.columns],
+        "metric": first.metric,
+        "system": first.system,
+        "sets": [[clean(column.dataset), clean(column.protocol)] for column in first.columns],
         "lines": [
             {
                 "name": clean(line.name, 120),
                 "rows": [run and run.run_id for run in line.runs],
                 "means": [
                     None if run is None else float(f"{100 * mean_of(run, column):.6g}")
-                    for run, column in zip(line.runs, one.columns, strict=True)
+                    for run, column in zip(line.runs, first.columns, strict=True)
                 ],
                 "draws": [None if drawn is None else _packed(drawn) for drawn in line.drawn],
                 "query": line.query_ms and float(f"{line.query_ms:.6g}"),
                 "bytes": line.image_bytes,
             }
-            for line in one.lines
+            for line in first.lines
         ],
     }
 
@@ -302,7 +302,7 @@ def _facts(record: Mapping[str, Any]) -> Iterable[list[Any]]:
 
 
 def _words(path: str) -> str:
-    """Return a path of keys in words, the unit last.
+    """Return a path of keys as text, the unit last.
 
     >>> _words("latency.describe_ms.p50")
     'latency, describe, p50, ms'

@@ -134,7 +134,7 @@ function drawPlot(place, rows, column, state, open) {
   const cards = new Set(points.map((point) => point.row.card));
   const timed = state.x === "bytes" ? "" : " and timed on one machine";
   const note = fronts.length > 1
-    ? `${fronts.length} groups of rows in view were each scored under the same rules${timed}; a line is the Pareto front of one group, and rows of two groups are not to be compared.`
+    ? `${fronts.length} groups of rows in view were each scored under the same rules${timed}; a line is the Pareto front of one group, and rows of different groups must not be compared.`
     : "The line is the Pareto front.";
   const form = cards.size > 1 ? " Form and colour are those of the card." : " All points are of one card.";
   place.querySelector(".canvas").replaceChildren(drawing);

@@ -16,11 +16,11 @@ from bench.report.tables.main import printed
 
 TITLE = "## DOLG without its parts\n"
 ABOUT = """\
-As in the ablations of DOLG's paper, but not its networks and not its numbers: **demonstration
+The ablations of DOLG's paper with other networks and therefore other numbers: **demonstration
 weights**, heads on EfficientNet-Lite0 trained for minutes on a few hundred photographs, all from
 one recipe and seed, scored on data sets as small as `mini`. {metric}, percent, with its 95 %
-interval; differences well within it are noise. Made by `nox -s ablation -- PHOTOGRAPHS`, where the
-photographs are those of `methods/weights/README.md`.
+interval; differences well within it are noise. `nox -s ablation -- PHOTOGRAPHS` repeats the study
+with the photographs of `methods/weights/README.md`.
 """
 PARTS: Sequence[tuple[str, Mapping[str, Any]]] = (
     ("all parts", {"fusion": "orthogonal", "multi_atrous": True}),
@@ -30,13 +30,13 @@ PARTS: Sequence[tuple[str, Mapping[str, Any]]] = (
 )
 NONE = "–"
 EQUAL = """\
-Rows with the same numbers are of different networks, whose lists of so few images have every
+Rows with equal numbers belong to different networks; with so few images, their lists have every
 positive at the same place.
 """
 
 
 def load(results: Path) -> tuple[list[tuple[str, Run]], list[tuple[PurePosixPath, str]]]:
-    """Return (network in words, its newest run), and (file, reason) of what cannot be used."""
+    """Return (network, its newest run), and (file, reason) of unusable records."""
     folder = results / "ablation"
     found, left_out = rows.load(folder)
     shown = []
@@ -49,7 +49,7 @@ def load(results: Path) -> tuple[list[tuple[str, Run]], list[tuple[PurePosixPath
 
 
 def section(found: Sequence[tuple[str, Run]]) -> str:
-    """Return one table per card, a column per protocol; nothing where there are no runs."""
+    """Return one table per card, a column per protocol; nothing without runs."""
     if not found:
         return ""
     metric = ", ".join(sorted({metric_label(run.headline) for _, run in found}))
@@ -71,7 +71,7 @@ def section(found: Sequence[tuple[str, Run]]) -> str:
 
 
 def _part(record: Mapping[str, Any]) -> str:
-    """Return in words which network a record is of."""
+    """Return the network of a record as text."""
     config = record["method"]["config"]
     for part, wanted in PARTS:
         if all(config.get(key) == value for key, value in wanted.items()):

@@ -11,10 +11,10 @@ from bench.records.words import metric_label
 
 TITLE = "## Approximate search: mAP lost against exact\n"
 NOTE = """\
-Both scores are of the same descriptors in the same run, before any re-ranking. What an index does
-not retrieve has an infinite rank, and a positive among it is missed. "Recall" is the part of the
-exact shortlist, cut to the depth given, that is in the shortlist of the index. The index searches
-in one thread, the exact search in all of them.
+Both scores are of the same descriptors in the same run, before any re-ranking. Images that an index
+does not retrieve have an infinite rank, so positives among them count as missed. "Recall" is the
+fraction of the exact shortlist, cut to the stated depth, that the index also returns. The index
+uses one thread, the exact search all threads.
 """
 
 

@@ -22,34 +22,32 @@ SIZES = {10_000: "10⁴", 100_000: "10⁵", 1_000_000: "10⁶"}
 MORE = ("second network", "local features", "stages")  # parts of a query beyond the usual
 Cell = Callable[[Run], str]
 NOTE = """\
-Times are milliseconds of one image or query at batch 1: p50, small the interval in which the p50 of
-another round of measurements is in 95 of 100 cases, and p95. A query is all that it takes from
-its file to its list, added: decode, describe, search, every stage, a second network, local
-features. Describe is from decoded pixels to the descriptor, all scales. Images per second are of
-describe, at the batch that was best, small. Search is of the rows of the data set; at 10⁴, 10⁵ and
-10⁶ it is of drawn rows of the same dimension and codes. Memory is what a process of its own takes
-beyond an empty one, one image at a time: weights + activations, small; on a GPU it is the
-device's. "busy": other work ran on the machine, and the figure is not usable; the same command
-replaces it. Sizes are decimal (1 MB is 1,000,000 bytes). "–": not measured, or not known;
-[`README.md`](README.md#costs) defines each key.
+Times are milliseconds of one image or query at batch 1: p50, in small figures its 95 % prediction
+interval for another round of measurements, and p95. Query is the sum of all steps from the file to
+the list: decode, describe, search, every stage, a second network, local features. Describe is from
+decoded pixels to the descriptor, all scales. Images per second are for describe at the best batch,
+in small figures. Search is over the rows of the data set; at 10⁴, 10⁵ and 10⁶ it is over random
+rows of the same dimension and codes. Memory is the peak of a separate process that describes one
+image at a time, minus that of an empty process, in small figures as weights + activations; on a GPU
+it is the memory of the device. "busy": other programs ran during the measurement, so the figure is
+not usable; the same command replaces it. Sizes are decimal (1 MB is 1,000,000 bytes). "–": not
+measured, or not known; [`README.md`](README.md#costs) defines each key.
 """
 OLDER = f"""\
-"{costs.FIRST}": older records, whose figures are not comparable with those of others. Their
-query has neither the stages of a chain nor local features, and their memory, which is left out, was
-that of the process of a whole command.
+"{costs.FIRST}": older records with figures that cannot be compared with those of others. Their
+query includes neither stages nor local features, and their memory, which is not shown, was that of
+a process that ran a whole command.
 """
 FRONT = """\
 Every point is a complete run; grey: the 95 % intervals of its score and of its time. A line is the
-Pareto front of the rows that were scored under the same rules, in one colour: no row of them on
-this machine is both cheaper and better than one on the line. The time of a query has all its parts,
-p50 each, added. Bytes are those that the search needs of an image of the database: its descriptor,
-or its part of an approximate index, and its local features where lists are re-ranked. Untrained
-networks and chance are left out where trained ones are to be seen; a point without room for its
-name has none.
+Pareto front of the rows with the same protocol (one colour): on this machine, no such row is both
+cheaper and better than a row on the line. The time of a query is the sum of the p50 of all its
+parts. Bytes are what the search stores per database image: its descriptor or its share of an
+approximate index, and its local features if lists are re-ranked. Untrained networks and chance are
+not drawn beside trained networks; a point without room for its name has no name.
 """.strip()
 PHASES = """\
-What share of the time of a query goes into each phase, the fastest row first; the sum is at the
-right.
+Share of each phase in the time of a query, the fastest row first; the total time is at the right.
 """.strip()
 
 

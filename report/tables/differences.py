@@ -1,4 +1,4 @@
-"""In what a published row and the measured rows beside it differ, in words."""
+"""The differences between a published row and the measured rows, as text."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def differences(row: PublishedRow, runs: Sequence[Run]) -> str:
     if unknown := [name for name, value in stated.items() if value == NOT_STATED]:
         clauses.append(f"not stated in the source: {', '.join(unknown)}")
     if brought := _by_card(crop_of, against).get(NOT_STATED):
-        clauses.append(f"not known of the measured {', '.join(brought)}: {TREATMENT}")
+        clauses.append(f"not known for the measured {', '.join(brought)}: {TREATMENT}")
     return "<br>".join(clause for clause in clauses if clause) or NONE_KNOWN
 
 

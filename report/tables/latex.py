@@ -106,7 +106,7 @@ def _caption(board: Board, same: Mapping[str, str]) -> str:
             caption += r" and \underline{second best}"
         caption += " of a group."
     if len(board.groups) > 1:
-        caption += " Rows under different headings are not to be compared."
+        caption += " Rows under different headings must not be compared."
     return caption
 
 

@@ -14,7 +14,7 @@ from bench.report.tables.paper import Wanted
 
 
 def marked(results: Path, by_dataset: Mapping[str, Sequence[Run]], wanted: Wanted) -> Wanted:
-    """Return what is wanted with the letters of every column, among rows of one heading."""
+    """Return the request with the letters of every column, among rows of one heading."""
     made: dict[tuple[str, str, str], dict[Run, str]] = {}
     for column, runs in paper.compared(by_dataset, wanted):
         if len(runs) < 2:
@@ -24,7 +24,7 @@ def marked(results: Path, by_dataset: Mapping[str, Sequence[Run]], wanted: Wante
             pairs = compare.compare(entries, column.protocol, column.metric)
         except BenchError as error:
             raise BenchError(
-                f"{column.dataset}, {column.protocol}: rows cannot be compared: {error}"
+                f"{column.dataset}, {column.protocol}: these rows cannot be compared: {error}"
             ) from error
         letters = ranking.letters_of(pairs)
         of = made.setdefault((column.dataset, column.protocol, column.metric), {})

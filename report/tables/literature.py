@@ -26,7 +26,7 @@ def datasets(rows: Iterable[PublishedRow]) -> list[str]:
 
 
 def dataset_tables(rows: Sequence[PublishedRow], dataset: str, runs: Sequence[Run]) -> str:
-    """Return the published rows of a dataset, mAP per protocol, with what differs in words."""
+    """Return the published rows of a dataset, mAP per protocol, with the differences as text."""
     parts = []
     for part, heading in PARTS.items():
         chosen = [
@@ -79,10 +79,10 @@ def conflicts(listed: Sequence[Conflict], rows: Sequence[PublishedRow]) -> str:
     """Return the conflicts: numbers of several sources side by side, and what differs."""
     by_id = {row.id: row for row in rows}
     body = []
-    for one in listed:
-        shown = [(by_id[name], key) for name, key in one.entries if by_id[name].printable]
+    for conflict in listed:
+        shown = [(by_id[name], key) for name, key in conflict.entries if by_id[name].printable]
         numbers = [f"{row.values[key]} {_short_source(row)}" for row, key in shown]
-        body.append([escape(one.what), "<br>".join(numbers), escape(one.why)])
+        body.append([escape(conflict.what), "<br>".join(numbers), escape(conflict.why)])
     return table(["what", "as printed, %", "what differs"], body) if body else ""
 
 
@@ -141,7 +141,7 @@ def _columns(rows: Sequence[PublishedRow], dataset: str) -> list[tuple[str, str]
 
 
 def _about(row: PublishedRow) -> str:
-    """Return what a row says of its network, in words."""
+    """Return the network of a row as text."""
     year = "" if row.source.year is None else f", {row.source.year}"
     scales = "" if row.scales is None else f"; scales {', '.join(map(str, row.scales))}"
     kept = "" if row.compression in ("none", NOT_STATED) else f"; {row.compression}"

@@ -1,7 +1,7 @@
 """The main table of a dataset as data: groups that may be compared, rows, marked scores.
 
-Markdown, LaTeX, CSV and JSON are written from it, so that they agree. What may be compared, and
-what is ranked together, is that of `bench.records.classes` and `bench.records.groups`.
+Markdown, LaTeX, CSV and JSON are written from it, so that they agree. The rules for comparable and
+jointly ranked rows are those of `bench.records.classes` and `bench.records.groups`.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def printed(value: float | None, digits: int = 2) -> str:
 
 
 def treatment(run: Run) -> dict[str, str]:
-    """Return in words, in plain text, how a run treats images and descriptors."""
+    """Return the treatment of images and descriptors in a run as plain text."""
     leaves = run.leaves
     stated = "preprocess.scales" in leaves
     return {
@@ -225,9 +225,9 @@ def columns_of(runs: Sequence[Run], *, easy: bool) -> list[Metric]:
     for name in shown:
         for metric in heads:
             words = metric_label(metric)
-            one = len(names) == 1
+            column = len(names) == 1
             head = protocol_head(name, names)
-            whole = words if one else head if len(heads) == 1 else f"{head} {words}"
+            whole = words if column else head if len(heads) == 1 else f"{head} {words}"
             out.append(Metric(name, metric, whole))
     return out
 
@@ -258,9 +258,9 @@ def headings(groups: Sequence[Sequence[Run]]) -> list[str]:
         if reranking(card) != NO_RERANKING and classes.uses(card):
             parts.append(f"re-ranked, {say('candidates_rule', card['candidates_rule'], card)}")
         if card["limit"] is not None:
-            parts.append(f"partial: limited to {card['limit']:,}, comparable with nothing")
+            parts.append(f"partial: limited to {card['limit']:,}, not comparable")
         elif members[0].partial:
-            parts.append("partial: comparable with nothing")
+            parts.append("partial: not comparable")
         for path in differs:
             value = say(path, each[path], card) if path in each else "not on the card"
             parts.append(f"{label(path)}: {value[:8] if 'sha256' in label(path) else value}")

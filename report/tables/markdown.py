@@ -57,7 +57,7 @@ def head(board: Board, index: int) -> str:
 
 
 def constant(board: Board) -> tuple[dict[str, str], list[str]]:
-    """Return what all rows of a table share, in words, and the columns in which they differ."""
+    """Return the entries shared by all rows of a table, and the columns in which they differ."""
     every = [_about(row, board) for row in board.rows]
     keys = list(every[0]) if every else []
     same = {key: every[0][key] for key in keys if len({each[key] for each in every}) == 1}
@@ -98,9 +98,9 @@ def notes(board: Board, shared: dict[str, str]) -> str:
         out.append("**Best**" + (" and <ins>second best</ins>" if second else "") + " of a group")
         out[-1] += " and system." if len({row.chain for row in board.rows}) > 1 else "."
     if len(board.groups) > 1:
-        out.append("Rows under different headings are not to be compared.")
+        out.append("Rows under different headings must not be compared.")
     if any(score.interval for row in board.rows for score in row.scores):
-        out.append("Small: the 95 % interval" + _drawn(board) + ".")
+        out.append("Small figures: 95 % intervals" + _drawn(board) + ".")
     elif board.blocks:
         out.append(f"No intervals: {board.drawn}.")
     if len(board.columns) and board.columns[0].id.startswith("map"):
@@ -113,7 +113,7 @@ def _drawn(board: Board) -> str:
         return ""
     if min(count for _, count in board.blocks) >= FEW:
         return f", from {board.drawn}"
-    return f", from {board.drawn}: few, so that only large differences are more than chance"
+    return f", from {board.drawn}; with so few, only large differences are significant"
 
 
 def _row(

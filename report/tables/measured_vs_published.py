@@ -1,7 +1,7 @@
-"""Measured beside published: a line per pair that has the same weights, and what differs in words.
+"""Measured beside published: a line per pair with the same weights, and its differences.
 
-Which rows belong together is said in published.toml (`measured`), never guessed from names. Both
-numbers keep their own columns; the difference is measured minus published, in points.
+`measured` in published.toml defines the pairs; names are never guessed. Both numbers keep their own
+columns; the difference is measured minus published, in points.
 """
 
 from __future__ import annotations
@@ -82,15 +82,15 @@ def table(found: Sequence[Pair]) -> str:
         lines.setdefault((str(pair.run.file), pair.row.id), []).append(pair)
     rows, notes = [], dict[str, int]()
     for line in lines.values():
-        one = line[0]
-        cells = [name_link(one.run), _said(one.row)]
+        row = line[0]
+        cells = [name_link(row.run), _said(row.row)]
         for column in columns:
             same = next((p for p in line if (p.protocol, p.metric) == column), None)
             if same is None:
                 cells += ["–", "–", "–"]
             else:
                 cells += [_measured(same.score), same.digits, f"{same.difference:+}"]
-        number = notes.setdefault(one.differs, len(notes) + 1) if one.differs != NONE_KNOWN else 0
+        number = notes.setdefault(row.differs, len(notes) + 1) if row.differs != NONE_KNOWN else 0
         rows.append([*cells, f"({number})" if number else "–"])
     listed = [f"({number}) {words.replace('<br>', '; ')}" for words, number in notes.items()]
     shown = text.table(heads, rows, range(2, len(heads) - 1))

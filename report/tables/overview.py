@@ -1,9 +1,9 @@
 """The overview: methods × data sets, the mean rank with its interval, and what a query costs.
 
 A table per headline metric and system, for only these are ranked together. The mean rank is over
-the data sets that all methods have; where there is none, those methods are ranked that have all.
-A cell is the newest
-run of a method under the rules, and among those on the card, that most rows of its data set have.
+the data sets that all methods have; otherwise the methods with scores on all of them are ranked. A
+cell is the newest run of a method under the rules, and among those on the card, that most rows of
+its data set have.
 """
 
 from __future__ import annotations
@@ -91,8 +91,15 @@ def overviews(results: Path, by_dataset: Mapping[str, Sequence[Run]]) -> list[Ov
                 key = (metric_label(column.metric), chain.words)
                 cells.setdefault(key, {})[column] = chosen
     made = [_overview(results, *key, of, known) for key, of in cells.items()]
-    return sorted(made, key=lambda one: (one.metric != "mAP", one.metric, one.system != "plain",
-                                         one.system))  # fmt: skip
+    return sorted(
+        made,
+        key=lambda board: (
+            board.metric != "mAP",
+            board.metric,
+            board.system != "plain",
+            board.system,
+        ),
+    )
 
 
 def main_column(dataset: str, runs: Sequence[Run]) -> Column | None:
@@ -180,7 +187,7 @@ def _ranks(
     scores = np.array([[mean_of(runs[name][i], columns[i]) for i in common] for name in names])
     each = [[drawn[name][i] for name in names] for i in common]
     stacked = [
-        None if any(one is None for one in of) else np.array(of, dtype=np.float64) for of in each
+        None if any(line is None for line in of) else np.array(of, dtype=np.float64) for of in each
     ]
     return dict(zip(names, ranking.mean_ranks(scores, stacked), strict=True))
 
@@ -209,13 +216,13 @@ def _largest(found: object) -> float | None:
 
 
 def section(made: Sequence[Overview], page_of: Mapping[str, str]) -> str:
-    """Return the tables of the overviews, each with the sentence that says what is ranked."""
+    """Return the tables of the overviews, each with a sentence on the ranking."""
     blocks = []
-    for one in made:
-        plain = "" if one.system == "plain" else f", {escape(one.system)}"
-        blocks.append(f"### {escape(one.metric)}{plain}\n")
-        blocks += _tables(one, page_of)
-        blocks.append(_words(one))
+    for overview in made:
+        plain = "" if overview.system == "plain" else f", {escape(overview.system)}"
+        blocks.append(f"### {escape(overview.metric)}{plain}\n")
+        blocks += _tables(overview, page_of)
+        blocks.append(_words(overview))
     return "\n".join(blocks)
 
 
@@ -289,18 +296,21 @@ def _words(overview: Overview) -> str:
     if len(overview.lines) > 1 and sets:
         ranked = [line for line in overview.lines if line.rank is not None]
         if len(ranked) < len(overview.lines):
-            over = f"all {len(sets)} data sets of the {len(ranked)} methods that have them"
+            over = (
+                f"all {len(sets)} data sets, of the {len(ranked)} methods with scores on all of "
+                "them"
+            )
         elif len(sets) > 1:
-            over = f"the {len(sets)} data sets that all these methods have"
+            over = f"the {len(sets)} data sets on which all these methods have scores"
         else:
-            over = "the one data set that all these methods have"
+            over = "the only data set on which all these methods have scores"
         out.append(
-            f"Mean rank over {over}, with its 95 % interval over landmarks or blocks; methods that "
-            "share a letter are not told apart."
+            f"Mean rank over {over}, with its 95 % interval over landmarks or blocks; methods "
+            "that share a letter do not differ significantly."
         )
     elif len(overview.lines) > 1:
-        out.append("No two methods have all data sets, so that there is no mean rank.")
-    out.append("Time of a query and bytes of an image: the largest of its data sets.")
+        out.append("No two methods have scores on all data sets, so no mean rank is shown.")
+    out.append("Time of a query and bytes of an image: the largest over the data sets.")
     return "\n" + " ".join(out) + "\n"
 
 

@@ -146,7 +146,7 @@ def _check(
         if name not in known:
             raise unknown("method with results", name, sorted(known))
     if not 0 <= wanted.digits <= 4:
-        raise BenchError(f"--digits is {wanted.digits}; allowed are 0 to 4.")
+        raise BenchError(f"--digits is {wanted.digits}; use 0 to 4.")
 
 
 def _asked(run: Run, methods: Sequence[str]) -> bool:
@@ -315,8 +315,10 @@ def _notes(made: Sequence[tuple[str, tuple[Line, ...]]], wanted: Wanted) -> list
     if wanted.intervals and any(cell.interval for line in measured for cell in line.cells):
         out.append("small: 95 % interval")
     if wanted.letters:
-        out.append("rows that share a letter in a column are not told apart at 0.05 (paired "
-                   "permutation test, Holm)")  # fmt: skip
+        out.append(
+            "rows that share a letter in a column do not differ significantly at 0.05 (paired "
+            "permutation test, Holm)"
+        )
     if any(heading == "published" for heading, _ in made):
-        out.append("published rows have the digits of their source and were not measured here")
+        out.append("published rows have the digits of their source; they were not measured here")
     return out

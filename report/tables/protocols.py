@@ -49,11 +49,11 @@ def protocol_table(runs: Sequence[Run], protocol: str) -> str:
     cells = [[column.cell(run) for run in runs] for column in columns]
     same = [not c.score and len(set(of)) == 1 and len(runs) > 1
             for c, of in zip(columns, cells, strict=True)]  # fmt: skip
-    shown = [column for column, one in zip(columns, same, strict=True) if not one]
+    shown = [column for column, alike in zip(columns, same, strict=True) if not alike]
     heads = ["method", *(column.head for column in shown)]
     rows = [[name_link(run), *(column.cell(run) for column in shown)] for run in _ordered(runs)]
-    shared = [f"{column.head} {of[0]}" for column, of, one in
-              zip(columns, cells, same, strict=True) if one]  # fmt: skip
+    shared = [f"{column.head} {of[0]}" for column, of, alike in
+              zip(columns, cells, same, strict=True) if alike]  # fmt: skip
     above = f"All rows: {'; '.join(shared)}.\n\n" if shared else ""
     right = [i for i, column in enumerate(shown, start=1) if column.score]
     return above + text.table(heads, rows, right)
@@ -67,7 +67,11 @@ def cards_of(runs: Sequence[Run]) -> str:
     blocks = [full(cards[usual], usual)]
     if len(cards) == 1:
         return blocks[0]
-    heads = ["card", "rows", f"what differs from {code(usual[:8])}, the usual card: here / there"]
+    heads = [
+        "card",
+        "rows",
+        f"differences from {code(usual[:8])}, the most common card: this card / that card",
+    ]
     rows = [
         [code(sha256[:8]), f"{counts[sha256]:,}", _differs(card, cards[usual])]
         for sha256, card in cards.items()
@@ -96,10 +100,10 @@ def _differs(card: Card, usual: Card) -> str:
     for path in dict.fromkeys([*there, *here]):
         if canonical_json(here.get(path)) == canonical_json(there.get(path)):
             continue
-        one = say(path, here[path], card) if path in here else ABSENT
+        single = say(path, here[path], card) if path in here else ABSENT
         other = say(path, there[path], usual) if path in there else ABSENT
-        parts.append(f"{escape(label(path))}: {escape(_short(one))} / {escape(_short(other))}")
-    return "<br>".join(parts) or "only the way it is written"
+        parts.append(f"{escape(label(path))}: {escape(_short(single))} / {escape(_short(other))}")
+    return "<br>".join(parts) or "only the notation"
 
 
 def _leaves(card: Card) -> Mapping[str, Any]:

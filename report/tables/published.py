@@ -15,12 +15,12 @@ from bench.system import reading
 TAGS = {
     "code": "read in the official source",
     "readme": "README or instructions of the official repository",
-    "img": "read from a table image or a paper's table held in a repository",
+    "img": "read from a table image or a paper's table stored in a repository",
     "issue": "statement in an issue thread",
     "3rd": "third party",
     "calc": "computed by arithmetic",
     "inf": "inferred",
-    "mem": "recalled, not confirmed: never printed",
+    "mem": "not confirmed by a source: never printed",
 }
 NOT_STATED = "not stated"
 CROPS = ("box", "whole", NOT_STATED)
@@ -43,7 +43,7 @@ _NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 @dataclass(frozen=True)
 class Source:
-    """Where a number was printed: in words, and its address where that is certain.
+    """The source of a number: a reference, and its address if that is certain.
 
     `year` is that of the paper, the thread or the stored version; `read` is how often the numbers
     were read there.
@@ -66,7 +66,7 @@ class Conflict:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One row of somebody's table, as printed there; `measured` names variants of these weights.
+    """One row of a published table, as printed there; `measured` names variants of these weights.
 
     `values` maps (dataset, protocol, metric) to the printed digits of a percentage, `costs` maps
     a name that ends in its unit to the printed digits. `dim`, `scales` and `size_cap` are None
@@ -113,7 +113,7 @@ class PublishedRow:
 
     @property
     def treatment(self) -> dict[str, str]:
-        """Return in words how the images were treated, "not stated" where the source is silent."""
+        """Return the treatment of the images as text, "not stated" where the source is silent."""
         return {
             "query crop": {"whole": "whole image"}.get(self.crop, self.crop),
             "scales": NOT_STATED if self.scales is None else ", ".join(map(str, self.scales)),
@@ -132,7 +132,7 @@ class PublishedRow:
 
     @property
     def dim_text(self) -> str:
-        """Return the dimension in words."""
+        """Return the dimension as text."""
         return NOT_STATED if self.dim is None else f"{self.dim:,}"
 
 
@@ -147,13 +147,13 @@ def load(path: Path) -> list[PublishedRow]:
         raise BenchError(f"{path.name} cannot be read: {reading.line(error)}.") from error
     if data.get("schema") != 1 or set(data) - {"schema", "source", "row", "conflict"}:
         raise BenchError(
-            f"{path.name} holds {first_few(sorted(data))} at the top;"
-            " allowed are schema = 1, [source.NAME], [[row]] and [[conflict]]."
+            f"{path.name} has {first_few(sorted(data))} at the top level; only schema = 1, "
+            "[source.NAME], [[row]] and [[conflict]] are allowed."
         )
     sources = data.get("source", {})
     rows = data.get("row", [])
     if not isinstance(sources, dict) or not isinstance(rows, list):
-        raise BenchError(f"{path.name}: sources are written [source.NAME], rows [[row]].")
+        raise BenchError(f"{path.name}: write sources as [source.NAME] and rows as [[row]].")
     known = {name: _source(path.name, name, entry) for name, entry in sources.items()}
     loaded: list[PublishedRow] = []
     for number, entry in enumerate(rows, start=1):
@@ -175,11 +175,13 @@ def _source(file: str, name: str, entry: Any) -> Source:
         or any(type(value) is not kinds.get(key) for key, value in entry.items())
     ):
         raise BenchError(
-            f"{file}, source {name}: it has text and perhaps url, both strings, and perhaps year "
-            "and read, whole numbers."
+            f"{file}, source {name}: give text and optionally url, both strings, and optionally "
+            "year and read, integers."
         )
     if not entry.get("url", "https://").startswith("https://"):
-        raise BenchError(f"{file}, source {name}: url is {entry['url']!r}, not https://….")
+        raise BenchError(
+            f"{file}, source {name}: url is {entry['url']!r}; it must begin with https://."
+        )
     return Source(**entry)
 
 
@@ -197,7 +199,7 @@ def _row(entry: Any, sources: Mapping[str, Source]) -> PublishedRow:
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{key} is {text!r}, not a text")
     if not _ID.fullmatch(entry["id"]):
-        raise ValueError(f"id is {entry['id']!r}; it is made of a-z, 0-9 and single hyphens")
+        raise ValueError(f"id is {entry['id']!r}; use a-z, 0-9 and single hyphens")
     part = entry.get("part", "main")
     allowed = {"part": PARTS, "crop": CROPS, "tag": tuple(TAGS), "source": tuple(sources)}
     for key, names in allowed.items():
@@ -210,11 +212,11 @@ def _row(entry: Any, sources: Mapping[str, Source]) -> PublishedRow:
         )
     dim = entry.get("dim")
     if dim is not None and (type(dim) is not int or dim < 1):
-        raise ValueError(f"dim is {dim!r}, not a whole number from 1")
+        raise ValueError(f"dim is {dim!r}; it must be an integer of at least 1")
     values = {_value_key(k): _digits(k, v, 100) for k, v in _table(entry, "values").items()}
     costs = {_cost_key(k): _digits(k, v, None) for k, v in _table(entry, "costs").items()}
     if not values and not costs:
-        raise ValueError("it has neither values nor costs")
+        raise ValueError("it lacks values and costs; give one of them")
     return PublishedRow(
         **{key: entry[key] for key in _TEXTS if key != "source"},
         part=part,

@@ -28,9 +28,9 @@ FACTORS = {
 NEUTRAL = {"stages": "none", "resize": "native"}
 CROPS = {"crop": "box, own cap", "crop-relative": "box, relative cap", "whole": "whole image"}
 HINT = """\
-One choice changed at a time, everything else as the method and the data set have it. Every choice
-has a record of its own below `sensitivity/`. Few queries make such differences rough. The same for
-another data set takes its photographs and weights:
+One choice is changed at a time; all others keep the defaults of the method and the data set. Every
+choice has its own record below `sensitivity/`. With few queries the differences are imprecise. The
+commands for other data sets, which need their photographs and weights:
 
 ```
 python -m bench sensitivity --method delg.r101-gldv2clean --dataset roxford5k --grid
@@ -41,7 +41,7 @@ python -m bench sensitivity --method dolg.r101 --dataset rparis6k --grid
 
 @dataclass(frozen=True)
 class Point:
-    """One choice of a factor: in words, and the score per protocol, a fraction or None."""
+    """One choice of a factor: its name, and the score per protocol, a fraction or None."""
 
     choice: str
     scores: Mapping[str, float | None]
@@ -74,25 +74,25 @@ def load(results: Path) -> tuple[list[Study], list[tuple[PurePosixPath, str]]]:
         try:
             studies.append(parse(_read(path), file))
         except (BenchError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            left_out.append((file, f"is not a study of sensitivity: {clean(error)}"))
+            left_out.append((file, f"is not a sensitivity study: {clean(error)}"))
     return studies, left_out
 
 
 def parse(study: Mapping[str, Any], file: PurePosixPath) -> Study:
     """Return a study from its JSON."""
     if study["study"] != 1:
-        raise BenchError(f"its version is {study['study']}, and 1 is read")
+        raise BenchError(f"its version is {study['study']}, but only version 1 can be read")
     every, formulas = study["configurations"], study["formulas"]
     _check(every, formulas)
     default, headline = every[0], formulas[0]
     changed = [name for name in FACTORS if name != "formula"]
     factors: dict[str, list[Point]] = {name: [] for name in FACTORS}
-    for one in every:
-        one = NEUTRAL | one  # which studies without any do not state
-        differs = [name for name in changed if one[name] != (NEUTRAL | default)[name]]
+    for entry in every:
+        entry = NEUTRAL | entry  # which studies without any do not state
+        differs = [name for name in changed if entry[name] != (NEUTRAL | default)[name]]
         for name in changed:
             if set(differs) <= {name}:
-                factors[name].append(Point(_words(name, one[name]), _of(one, headline)))
+                factors[name].append(Point(_words(name, entry[name]), _of(entry, headline)))
     factors["formula"] = [Point(metric_label(name), _of(default, name)) for name in formulas]
     method = study["method"]
     untrained = " (untrained)" if method["trained"] is False else ""
@@ -105,7 +105,7 @@ def parse(study: Mapping[str, Any], file: PurePosixPath) -> Study:
         default=Point("default", _of(default, headline)),
         factors={name: tuple(points) for name, points in factors.items() if len(points) > 1},
         grid=tuple(
-            Point(_together(one, name), _of(one, name)) for one in every for name in formulas
+            Point(_together(entry, name), _of(entry, name)) for entry in every for name in formulas
         ),
     )
 
@@ -146,7 +146,7 @@ def section(study: Study, figure: str) -> list[str]:
 
 
 def extremes(study: Study) -> list[str]:
-    """Return per protocol the least and the greatest score over all configurations, in words."""
+    """Return per protocol the least and the greatest score over all configurations, as text."""
     out = []
     for name in shown(study):
         scored = [(p.scores[name], p.choice) for p in study.grid if p.scores[name] is not None]
@@ -155,9 +155,9 @@ def extremes(study: Study) -> list[str]:
             continue
         (low, worst), (high, best) = min(scored), max(scored)
         out.append(
-            f"{escape(name)}: all {len(study.grid)} combinations that were scored are between "
-            f"{_percent(low)} ({escape(worst)}) and {_percent(high)} ({escape(best)}); the default "
-            f"is {_percent(default)}"
+            f"{escape(name)}: the scores of all {len(study.grid)} measured combinations are "
+            f"between {_percent(low)} ({escape(worst)}) and {_percent(high)} ({escape(best)}); "
+            f"the default has {_percent(default)}"
         )
     return out
 
@@ -183,23 +183,23 @@ def _read(path: Path) -> dict[str, Any]:
     study: dict[str, Any] = reading.json_file(path)
     rest = {key: value for key, value in study.items() if key != "sha256"}
     if sha256_json(rest) != study["sha256"]:
-        raise BenchError("it was changed after it was written, its sha256 does not fit")
+        raise BenchError("it was changed after it was written: its sha256 differs")
     return study
 
 
 def _check(every: Sequence[Mapping[str, Any]], formulas: Sequence[str]) -> None:
     """Refuse a study without scores, or with scores that are not fractions."""
-    for one in every:
-        for scores in one["scores"].values():
+    for entry in every:
+        for scores in entry["scores"].values():
             for value in (scores[name] for name in formulas):
                 if value is not None and not (type(value) in (int, float) and 0 <= value <= 1):
-                    raise BenchError(f"a score is {value!r}, not a fraction")
+                    raise BenchError(f"a score is {value!r} instead of a fraction")
     if not every[0]["scores"] or not formulas:
         raise BenchError("it has no scores")
 
 
-def _of(one: Mapping[str, Any], formula: str) -> dict[str, float | None]:
-    return {name: scores[formula] for name, scores in one["scores"].items()}
+def _of(study: Mapping[str, Any], formula: str) -> dict[str, float | None]:
+    return {name: scores[formula] for name, scores in study["scores"].items()}
 
 
 def _words(factor: str, value: Any) -> str:
@@ -216,15 +216,15 @@ def _words(factor: str, value: Any) -> str:
     return {"none": "none", "deployable": "first 100", "official": "first 100, labels used"}[value]
 
 
-def _together(one: Mapping[str, Any], formula: str) -> str:
-    words = [_words(name, one[name]) for name in ("query_crop", "max_side_px")]
-    words += [f"scales {_words('scales', one['scales'])}", metric_label(formula)]
-    if one.get("resize", "native") != "native":
-        words.append(f"resized: {resized(one['resize'])}")
-    if one["candidates"] != "none":
-        words.append(f"re-ranked: {_words('candidates', one['candidates'])}")
-    if one.get("stages", "none") != "none":
-        words.append(str(one["stages"]))
+def _together(study: Mapping[str, Any], formula: str) -> str:
+    words = [_words(name, study[name]) for name in ("query_crop", "max_side_px")]
+    words += [f"scales {_words('scales', study['scales'])}", metric_label(formula)]
+    if study.get("resize", "native") != "native":
+        words.append(f"resized: {resized(study['resize'])}")
+    if study["candidates"] != "none":
+        words.append(f"re-ranked: {_words('candidates', study['candidates'])}")
+    if study.get("stages", "none") != "none":
+        words.append(str(study["stages"]))
     return "; ".join(words)
 
 

@@ -18,17 +18,17 @@ from bench.scoring.card import is_compressed, name_of
 FOLDER = "stages"
 TITLE = "## What stages add\n"
 ABOUT = """\
-Every row is one stage, or a chain of them, against the same method without: the difference of
-{metric} in points, paired over queries, with its 95 % interval. "Nothing can be shown" where the
-paired test gives no p below 0.05, which on a data set of few landmarks is all but the largest
-differences; it does not say that there is none. Parameters are made for so small a data set.
+Every row compares one stage, or a chain of stages, with the same method without it: the difference
+of {metric} in points, paired over queries, with its 95 % interval. "Not significant": the p of the
+paired test is not below 0.05; with few landmarks this holds for all but the largest differences,
+and does not show that the difference is zero. Parameters are chosen for this small data set.
 """
 PLAIN = "–"
 LEVEL = 0.05
 
 
 def load(results: Path) -> tuple[list[tuple[Run, list[dict[str, Any]]]], list[Any]]:
-    """Return (run, its pairs with the run without stages), and (file, reason) of what is unused."""
+    """Return (run, its pairs with the run without stages), and (file, reason) of unused records."""
     folder = results / FOLDER
     found, left_out = rows.load(folder)
     kept, out = rows.newest(found)[0], []
@@ -36,7 +36,7 @@ def load(results: Path) -> tuple[list[tuple[Run, list[dict[str, Any]]]], list[An
     for run in sorted(kept, key=lambda r: (r.dataset, r.method, r.variant, r.created, r.run_id)):
         plain = bare.get((run.dataset, run.method, run.variant))
         if plain is None:
-            left_out.append((run.file, "no record of its method without stages is there"))
+            left_out.append((run.file, "its method has no record without stages"))
             continue
         try:
             out.append((run, [] if run is plain else _pairs(folder, plain, run)))
@@ -46,16 +46,18 @@ def load(results: Path) -> tuple[list[tuple[Run, list[dict[str, Any]]]], list[An
 
 
 def section(found: Sequence[tuple[Run, list[dict[str, Any]]]]) -> str:
-    """Return a table per data set and method; nothing where there are no records."""
+    """Return a table per data set and method; nothing without records."""
     if not found:
         return ""
     metric = ", ".join(sorted({metric_label(run.headline) for run, _ in found}))
     blocks = [TITLE, ABOUT.format(metric=metric)]
     for dataset, name in dict.fromkeys((run.dataset, _method(run)) for run, _ in found):
-        same = [one for one in found if (one[0].dataset, _method(one[0])) == (dataset, name)]
+        same = [
+            entry for entry in found if (entry[0].dataset, _method(entry[0])) == (dataset, name)
+        ]
         names = rows.protocols(run for run, _ in same)
         head = [f"{escape(name)} on {escape(dataset)}", "bytes, memory + disk"]
-        head += [word for one in names for word in (escape(one), "difference")]
+        head += [word for entry in names for word in (escape(entry), "difference")]
         cells = [_row(run, pairs, names) for run, pairs in same]
         blocks += [table(head, cells, range(1, len(head))), ""]
     return "\n".join(blocks)
@@ -66,7 +68,7 @@ def _row(run: Run, pairs: Sequence[dict[str, Any]], names: Sequence[str]) -> lis
     out = [f"[{words}]({FOLDER}/{run.file})", _bytes(run)]
     for name in names:
         mean = run.score(name, run.headline).mean
-        pair = next((one for one in pairs if one["protocol"] == name), None)
+        pair = next((pair for pair in pairs if pair["protocol"] == name), None)
         out += [PLAIN if mean is None else printed(mean), PLAIN if pair is None else _shown(pair)]
     return out
 
@@ -76,7 +78,7 @@ def _shown(pair: dict[str, Any]) -> str:
     if pair["difference"] is None:
         return PLAIN
     around = "".join(f" [{100 * low:+.1f}, {100 * high:+.1f}]" for low, high in _ends(pair))
-    verdict = f"p = {pair['p']:.3f}" if pair["p"] < LEVEL else "nothing can be shown"
+    verdict = f"p = {pair['p']:.3f}" if pair["p"] < LEVEL else "not significant"
     return f"{100 * pair['difference']:+.1f}{around}<br>{verdict}"
 
 
@@ -94,7 +96,7 @@ def _bytes(run: Run) -> str:
 
 
 def _words(run: Run) -> str:
-    """Return codes and stages in words, in the order of application."""
+    """Return codes and stages as text, in the order of application."""
     codes = [name_of(run.card["compression"])] if is_compressed(run.card) else []
     return "; ".join([*codes, *filter(None, [stages.words(run.card["stages"])])])
 

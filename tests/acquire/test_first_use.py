@@ -38,6 +38,6 @@ def test_a_contributed_hash_must_hold(
         assert about["sha256"] == digest
         assert ("first use" in capsys.readouterr().err) == (known is None)
     else:
-        with pytest.raises(downloads.BenchError, match="should have 0000"):
+        with pytest.raises(downloads.BenchError, match="instead of 0000"):
             downloads._accepted(place, wanted, part, wanted.urls[0], "town: a.tgz")
         assert not part.exists()

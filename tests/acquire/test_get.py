@@ -31,17 +31,17 @@ PAGE = b"<!DOCTYPE html><html><body>Sign in</body></html>"
 
 
 def test_the_first_host_is_enough(streets: Streets) -> None:
-    said = streets.get()
-    assert said.status == 0, said.err
+    text = streets.get()
+    assert text.status == 0, text.err
     assert streets.images() == ALL
     assert (streets.folder / "jpg" / "p2.jpg").read_bytes() == PHOTOS[2][1]
-    assert "free for research (http://example.org/terms)" in said.out
-    assert "complete, 4 images" in said.out
+    assert "free for research (http://example.org/terms)" in text.out
+    assert "complete, 4 images" in text.out
     assert streets.left() == []
-    held = streets.state()
-    assert held["sha256"] == hashlib.sha256(GOOD).hexdigest()
-    assert held["source"] == f"{streets.hosts[0].url}/photos.tgz"
-    assert held["unpacked"] == {"files": 4, "bytes": sum(len(c) for _, c in PHOTOS), "empty": []}
+    content = streets.state()
+    assert content["sha256"] == hashlib.sha256(GOOD).hexdigest()
+    assert content["source"] == f"{streets.hosts[0].url}/photos.tgz"
+    assert content["unpacked"] == {"files": 4, "bytes": sum(len(c) for _, c in PHOTOS), "empty": []}
     assert streets.hosts[1].pages["/photos.tgz"].asked == []
     assert streets.get().status == 0
     assert len(streets.hosts[0].pages["/photos.tgz"].asked) == 1  # nothing is fetched again
@@ -67,19 +67,19 @@ def test_another_host_is_tried(streets: Streets, fault: str) -> None:
     else:
         first["/photos.tgz"] = Page(GOOD[:-1])
         streets.write(size_bytes=len(GOOD))
-    said = streets.get()
-    assert said.status == 0, said.err
+    text = streets.get()
+    assert text.status == 0, text.err
     assert streets.images() == ALL
     assert streets.state()["source"] == f"{streets.hosts[1].url}/photos.tgz"
     assert streets.left() == []
 
 
 def test_a_host_that_moved_to_another_host(streets: Streets) -> None:
-    one, other = streets.hosts
-    one.pages["/photos.tgz"] = Page(moved=f"{other.url}/new/photos.tgz")
+    first, other = streets.hosts
+    first.pages["/photos.tgz"] = Page(moved=f"{other.url}/new/photos.tgz")
     other.pages["/new/photos.tgz"] = Page(faults=[len(GOOD) // 2])
-    said = streets.get()
-    assert said.status == 0, said.err
+    text = streets.get()
+    assert text.status == 0, text.err
     assert streets.images() == ALL
     assert other.pages["/new/photos.tgz"].asked == [None, f"bytes={len(GOOD) // 2}-"]
 
@@ -95,9 +95,9 @@ def test_a_body_that_is_cut_is_continued_or_fetched_anew(streets: Streets, range
 
 def test_a_broken_download_goes_on_in_the_next_call(streets: Streets, monkeypatch, refused) -> None:
     monkeypatch.setattr(download, "TRIES", 1)
-    for one in streets.hosts:
-        one.pages["/photos.tgz"].faults = [1500]
-    assert "broke off after 1500" in refused(streets.get())
+    for host in streets.hosts:
+        host.pages["/photos.tgz"].faults = [1500]
+    assert "ended after 1500" in refused(streets.get())
     assert streets.images() == []
     assert len([name for name in streets.left() if name.endswith(".part")]) == 2
     assert streets.get().status == 0
@@ -111,9 +111,9 @@ def test_a_slow_drip_is_given_up(streets: Streets, monkeypatch) -> None:
     monkeypatch.setattr(download, "TRIES", 2)
     streets.hosts[0].pages["/photos.tgz"] = Page(pause_s=0.05, block=10)
     start = time.monotonic()
-    said = streets.get()
-    assert said.status == 0
-    assert re.search(r"sent \d+ bytes in 0 s; trying again", said.err)
+    text = streets.get()
+    assert text.status == 0
+    assert re.search(r"sent \d+ bytes in 0 s; trying again", text.err)
     assert time.monotonic() - start < 20
     assert streets.state()["source"].startswith(streets.hosts[1].url)
 
@@ -128,7 +128,7 @@ def test_a_slow_but_honest_host_is_not_given_up(streets: Streets, monkeypatch) -
 @pytest.mark.parametrize("value", ["soon", "0", "-3", "nan"])
 def test_a_time_limit_that_is_none(streets: Streets, monkeypatch, refused, value: str) -> None:
     monkeypatch.setenv("RETRIEVAL_BENCH_TIMEOUT_S", value)
-    assert "is not a number of seconds above 0" in refused(streets.get())
+    assert "must be a number of seconds above 0" in refused(streets.get())
 
 
 def test_much_progress_gives_new_tries(streets: Streets, monkeypatch) -> None:
@@ -146,11 +146,11 @@ def test_terms_are_asked_for_once(streets: Streets, cli, monkeypatch, refused) -
     get = ("data", "get", streets.path)
     monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
     text = refused(cli(*get))  # not a terminal
-    assert "http://example.org/terms, then give --accept-licence" in text
+    assert "http://example.org/terms, then add --accept-licence" in text
     answers = io.StringIO("no\nyes\n")
     answers.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr("sys.stdin", answers)
-    assert "were not agreed to; nothing was fetched" in refused(cli(*get))
+    assert "were not accepted; nothing was downloaded" in refused(cli(*get))
     assert streets.hosts[0].pages["/photos.tgz"].asked == []
     assert cli(*get).status == 0
     monkeypatch.setattr("sys.stdin", io.StringIO())
@@ -160,14 +160,14 @@ def test_terms_are_asked_for_once(streets: Streets, cli, monkeypatch, refused) -
 
     for name in [name for name in plugins.sys.modules if name.startswith("_bench_data set_")]:
         del plugins.sys.modules[name]
-    assert "were not agreed to" in refused(cli(*get, "--force"))  # other terms
+    assert "were not accepted" in refused(cli(*get, "--force"))  # other terms
 
 
 def test_what_no_program_may_fetch(streets: Streets, cli, workspace, refused) -> None:
     streets.write(ask="Write to street@example.org and say what for.")
-    said = streets.get()
-    assert "cannot be downloaded by a program" in refused(said)
-    assert "Write to street@example.org" in said.out
+    text = streets.get()
+    assert "cannot be downloaded by a program" in refused(text)
+    assert "Write to street@example.org" in text.out
     own = workspace.folder / "mine" / "deep"
     own.mkdir(parents=True)
     for name, content in PHOTOS:
@@ -184,18 +184,18 @@ def test_what_no_program_may_fetch(streets: Streets, cli, workspace, refused) ->
 def test_a_copy_in_an_archive_of_another_name(streets: Streets, workspace) -> None:
     archive = workspace.folder / "from-a-friend.tar"
     archive.write_bytes(tar_of([(f"some/{name}", content) for name, content in PHOTOS], "w"))
-    said = streets.get("--from", archive)
-    assert said.status == 0
-    assert "complete, 4 images" in said.out
+    text = streets.get("--from", archive)
+    assert text.status == 0
+    assert "complete, 4 images" in text.out
     assert archive.is_file()
     assert streets.images() == [f"some/{name}" for name in NAMES]
 
 
 def test_copies_that_are_none(streets: Streets, workspace, refused) -> None:
-    assert "no such file or folder" in refused(streets.get("--from", workspace.folder / "x"))
+    assert "does not exist" in refused(streets.get("--from", workspace.folder / "x"))
     other = workspace.folder / "notes.doc"
     other.write_text("x")
-    assert "a folder or an archive" in refused(streets.get("--from", other))
+    assert "give a folder, an archive" in refused(streets.get("--from", other))
     text = workspace.folder / "list.txt"
     text.write_text("x")
     assert streets.get("--from", text).status == 0
@@ -205,21 +205,21 @@ def test_copies_that_are_none(streets: Streets, workspace, refused) -> None:
 
 def many(streets: Streets) -> dict[str, Page]:
     """Give the data set an archive per photograph, and a list that only the second host has."""
-    one, other = streets.hosts
-    files = [Download("list.txt", (f"{one.url}/l", f"{other.url}/l"), kind="ground truth")]
+    first, other = streets.hosts
+    files = [Download("list.txt", (f"{first.url}/l", f"{other.url}/l"), kind="ground truth")]
     other.pages["/l"] = Page(b"the list")
     for i, photo in enumerate(PHOTOS, 1):
-        one.pages[f"/{i}.tar"] = Page(tar_of([photo], "w"))
-        files.append(Download(f"{i}.tar", (f"{one.url}/{i}.tar",), into="jpg"))
+        first.pages[f"/{i}.tar"] = Page(tar_of([photo], "w"))
+        files.append(Download(f"{i}.tar", (f"{first.url}/{i}.tar",), into="jpg"))
     streets.write_all(files)
-    return one.pages
+    return first.pages
 
 
 def test_one_archive_that_fails_does_not_stop_the_others(streets: Streets, cli, refused) -> None:
     pages = many(streets)
     pages["/2.tar"].faults = [503] * 10
     text = refused(streets.get())
-    assert "1 of 5 files could not be had, the others are there" in text
+    assert "1 of 5 downloads failed, the others are complete" in text
     assert "503" in text
     assert streets.images() == ["jpg/p0.jpg", "jpg/p2.jpg", "jpg/p3.jpg", "list.txt"]
     assert len(pages["/2.tar"].asked) == download.TRIES
@@ -233,13 +233,13 @@ def test_one_archive_that_fails_does_not_stop_the_others(streets: Streets, cli, 
 
 
 def test_a_file_that_is_not_needed_may_fail(streets: Streets) -> None:
-    one, _ = streets.hosts
-    extra = Download("extra.zip", (f"{one.url}/extra.zip",), kind="ground truth", optional=True)
-    streets.write_all([extra, Download("photos.tgz", (f"{one.url}/photos.tgz",), into="jpg")])
-    said = streets.get()
-    assert said.status == 0
-    assert "404" in said.err
-    assert "It is not needed. Going on" in said.err
+    first, _ = streets.hosts
+    extra = Download("extra.zip", (f"{first.url}/extra.zip",), kind="ground truth", optional=True)
+    streets.write_all([extra, Download("photos.tgz", (f"{first.url}/photos.tgz",), into="jpg")])
+    text = streets.get()
+    assert text.status == 0
+    assert "404" in text.err
+    assert "This file is optional. Continuing" in text.err
     assert streets.images() == ALL
 
 
@@ -256,13 +256,13 @@ def test_everything_comes_anew_if_one_wants(streets: Streets) -> None:
 
 def test_a_part_of_the_archives(streets: Streets, refused) -> None:
     pages = many(streets)
-    said = streets.get("--archives", "2-3")
-    assert said.status == 0
+    text = streets.get("--archives", "2-3")
+    assert text.status == 0
     assert streets.images() == ["jpg/p1.jpg", "jpg/p2.jpg", "list.txt"]
-    assert "partial, 2 of 4 images" in said.out
+    assert "partial, 2 of 4 images" in text.out
     assert pages["/1.tar"].asked == []
-    assert "are 1 to 4" in refused(streets.get("--archives", "2-5"))
-    assert "is not FIRST-LAST" in refused(streets.get("--archives", "x"))
+    assert "numbered 1 to 4" in refused(streets.get("--archives", "2-5"))
+    assert "FIRST-LAST" in refused(streets.get("--archives", "x"))
 
 
 def test_photographs_that_are_there_are_not_fetched(streets: Streets) -> None:
@@ -312,10 +312,10 @@ def test_distractors_archive_by_archive(host, cli, workspace, monkeypatch) -> No
     assert "complete, 8 images" in cli(*get, "4").out
     assert all(page.asked == [None] for page in mirror.pages.values())  # nothing came twice
     assert (workspace.data / "revisitop1m" / "jpg" / names[5]).is_file()
-    said = cli("data", "verify", "revisitop1m", "--quick")
-    assert "all 8 images are there" in said.out
-    assert said.status == 0
-    assert "note  96 of 100 archives not unpacked: revisitop1m.5.tar.gz" in said.out
+    result = cli("data", "verify", "revisitop1m", "--quick")
+    assert "all 8 images are present" in result.out
+    assert result.status == 0
+    assert "note  96 of 100 archives not unpacked: revisitop1m.5.tar.gz" in result.out
     assert cli("data", "get", "revisitop1m", "--accept-licence").status == 0  # all are there
 
 

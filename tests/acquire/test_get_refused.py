@@ -48,41 +48,41 @@ HOSTILE = {
     "many": tar_of([(f"{i}.jpg", b"") for i in range(6000)]),
     "cut": GOOD[:-100],
     "checksum": GOOD[:-6] + bytes([GOOD[-6] ^ 1]) + GOOD[-5:],
-    "no archive": b"nothing of the kind" * 100,
+    "not an archive": b"nothing of the kind" * 100,
 }
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_or_damaged_archive_leaves_nothing(streets: Streets, refused, kind: str) -> None:
-    for one in streets.hosts:
-        one.pages["/photos.tgz"] = Page(HOSTILE[kind])
+    for host in streets.hosts:
+        host.pages["/photos.tgz"] = Page(HOSTILE[kind])
     says = {
         "symbolic link": "is a link", "hard link": "is a link", "device": "is a device",
         "pipe": "is a device or special file", "bomb": "unpacks to more than 6",
         "many": "unpacks to more than 2", "cut": "is damaged", "checksum": "is damaged",
-        "no archive": "is damaged or no archive",
+        "not an archive": "is damaged or not an archive",
     }  # fmt: skip
     text = refused(streets.get())
-    assert says.get(kind, "leads outside the folder or has an odd name") in text
-    assert "nothing of it was kept" in text
+    assert says.get(kind, "points outside the folder or has an invalid name") in text
+    assert "no file was unpacked" in text
     assert streets.images() == []
     assert not list(streets.folder.rglob("*evil*"))
     assert not list(streets.folder.parent.glob("*evil*"))
     assert streets.left() == []
-    for one in streets.hosts:
-        one.pages["/photos.tgz"] = Page()
+    for host in streets.hosts:
+        host.pages["/photos.tgz"] = Page()
     assert streets.get().status == 0  # the hash of the bad one does not hold
     assert streets.images() == ALL
 
 
 def zip_of(names: list[tuple[str, bytes, int]]) -> bytes:
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as held:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as record:
         for name, content, mode in names:
             info = zipfile.ZipInfo(name)
             info.external_attr = mode << 16
             info.compress_type = zipfile.ZIP_DEFLATED
-            held.writestr(info, content)
+            record.writestr(info, content)
     return out.getvalue()
 
 
@@ -90,8 +90,8 @@ def zip_of(names: list[tuple[str, bytes, int]]) -> bytes:
     ("members", "says"),
     [
         ([("a/p.jpg", b"x", 0o100644), ("b/", b"", 0o040755)], None),
-        ([("../p.jpg", b"x", 0o100644)], "leads outside"),
-        ([("/p.jpg", b"x", 0)], "leads outside"),
+        ([("../p.jpg", b"x", 0o100644)], "points outside"),
+        ([("/p.jpg", b"x", 0)], "points outside"),
         ([("p.jpg", b"/etc/passwd", 0o120777)], "is a link"),
         ([("p.jpg", b"", 0o010644)], "is a device"),
         ([("p.jpg", bytes(80_000_000), 0)], "unpacks to more than"),
@@ -120,16 +120,16 @@ def test_a_zip_whose_checksum_is_wrong(tmp_path: Path) -> None:
 
 def test_empty_members_are_counted(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(tar_of([("a.jpg", b""), ("b.jpg", b"1")], "w"))
-    held = archives.unpack(tmp_path / "x.tar", tmp_path / "out")
-    assert held == archives.Unpacked(2, 1, ("a.jpg",))
+    content = archives.unpack(tmp_path / "x.tar", tmp_path / "out")
+    assert content == archives.Unpacked(2, 1, ("a.jpg",))
 
 
 def test_no_host_has_it(streets: Streets, refused) -> None:
-    for one in streets.hosts:
-        one.pages.clear()
+    for host in streets.hosts:
+        host.pages.clear()
     text = refused(streets.get())
-    assert "none of 2 addresses gave it: (1) " in text
-    assert all(one.url in text for one in streets.hosts)
+    assert "failed at all 2 addresses: (1) " in text
+    assert all(host.url in text for host in streets.hosts)
     assert "404" in text
     assert "--from PATH" in text
     assert streets.images() == []
@@ -137,13 +137,13 @@ def test_no_host_has_it(streets: Streets, refused) -> None:
 
 def test_the_hash_of_the_first_download_holds(streets: Streets, refused) -> None:
     assert streets.get().status == 0
-    for one in streets.hosts:
-        one.pages["/photos.tgz"] = Page(tar_of([*PHOTOS, ("p9.jpg", b"new")]))
+    for host in streets.hosts:
+        host.pages["/photos.tgz"] = Page(tar_of([*PHOTOS, ("p9.jpg", b"new")]))
     (streets.folder / "jpg" / "p1.jpg").unlink()
     note = streets.folder / ".get" / "photos.tgz.json"
-    held = json.loads(note.read_text())
-    note.write_text(json.dumps(held | {"unpacked": None}))
-    assert "as at its first download; to accept the new file, delete" in refused(streets.get())
+    content = json.loads(note.read_text())
+    note.write_text(json.dumps(content | {"unpacked": None}))
+    assert "that of its first download; to accept the new file, delete" in refused(streets.get())
     assert streets.images() == [name for name in ALL if name != "jpg/p1.jpg"]
     assert streets.get("--force").status == 0
     assert "jpg/p9.jpg" in streets.images()
@@ -185,7 +185,7 @@ def test_a_disk_that_fills_while_unpacking(streets: Streets, monkeypatch, refuse
         real(path, *more)
 
     monkeypatch.setattr(archives, "_write", full)
-    assert "has no room for what photos.tgz holds" in refused(streets.get())
+    assert "has no room for the files of photos.tgz" in refused(streets.get())
     assert streets.images() == []
     assert streets.left() == ["photos.tgz"]  # kept: it need not be fetched again
     assert streets.get().status == 0

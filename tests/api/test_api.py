@@ -54,10 +54,10 @@ KINDS: dict[str, Any] = {
 @pytest.mark.parametrize("form", ["arrays", "tensors", "files"])
 def test_scores_are_those_of_the_command_line(cli, town, tmp_path, kind: str, form: str) -> None:
     more, options = KINDS[kind]
-    given = town(3, **more)
+    arguments = town(3, **more)
     words = [word for stage in options.get("stages", ()) for word in ("--stage", stage)]
     words += [w for k in ("search", "shortlist") if k in options for w in (f"--{k}", options[k])]
-    written = record.read(path_of(cli(*given, *words)))
+    written = record.read(path_of(cli(*arguments, *words)))
     files = tmp_path / "db.npy", tmp_path / "q.npy"
     rows: Any = files
     if form != "files":
@@ -71,11 +71,11 @@ def test_scores_are_those_of_the_command_line(cli, town, tmp_path, kind: str, fo
 
 
 def test_distractors_and_other_types_of_numbers(cli, town, tmp_path: Path) -> None:
-    given = town(4)
+    arguments = town(4)
     extra = np.load(tmp_path / "db.npy")[:30] * np.float32(1)
     extra[:, 0] += 0.1
     np.save(tmp_path / "more.npy", extra.astype(np.float64))
-    written = record.read(path_of(cli(*given, "--distractors", tmp_path / "more.npy")))
+    written = record.read(path_of(cli(*arguments, "--distractors", tmp_path / "more.npy")))
     database, queries = (np.load(tmp_path / f"{n}.npy") for n in ("db", "q"))
     result = bench.evaluate(tmp_path / "town.json", database=database, queries=queries,
                             distractors=[extra.astype(np.float64)])  # fmt: skip
@@ -90,11 +90,11 @@ def test_a_result_has_views_with_the_ids_of_images(town, tmp_path: Path) -> None
     town(5)
     result = bench.evaluate(tmp_path / "town.json", database=tmp_path / "db.npy",
                             queries=tmp_path / "q.npy")  # fmt: skip
-    one = result["all"]
-    assert one.scores.index[0] == "map.trapezoid.junk-removed"
-    assert one["mAP"] == one.map == pytest.approx(one.per_query("mAP").mean())
-    assert list(one.per_query().index) == [f"q{i}" for i in range(6)] == result.queries
-    assert list(one.intervals.columns) == ["low", "high"]
+    item = result["all"]
+    assert item.scores.index[0] == "map.trapezoid.junk-removed"
+    assert item["mAP"] == item.map == pytest.approx(item.per_query("mAP").mean())
+    assert list(item.per_query().index) == [f"q{i}" for i in range(6)] == result.queries
+    assert list(item.intervals.columns) == ["low", "high"]
     listed = result.shortlist("q3", "all")
     assert listed.equals(result.shortlist(3))
     assert list(listed.columns) == ["row", "image", "score", "label"]
@@ -104,7 +104,7 @@ def test_a_result_has_views_with_the_ids_of_images(town, tmp_path: Path) -> None
     assert listed["score"].is_monotonic_decreasing
     assert "mAP" in repr(result)
     assert result.card_id[:8] in repr(result)
-    assert result.scores.loc["all", "map.trapezoid.junk-removed"] == one.map
+    assert result.scores.loc["all", "map.trapezoid.junk-removed"] == item.map
 
     path = result.save(tmp_path / "kept")
     assert bench.verify(path) == []
@@ -120,10 +120,10 @@ def test_a_result_has_views_with_the_ids_of_images(town, tmp_path: Path) -> None
 def test_results_are_compared_written_or_not(town, tmp_path: Path) -> None:
     town(6)
     rows = {"database": tmp_path / "db.npy", "queries": tmp_path / "q.npy"}
-    one = bench.evaluate(tmp_path / "town.json", **rows, name="one")
+    item = bench.evaluate(tmp_path / "town.json", **rows, name="one")
     two = bench.evaluate(tmp_path / "town.json", **rows, name="two", stages=["aqe:4,alpha=1"])
-    table = bench.compare(one, two.save(tmp_path / "kept"))
-    assert table.loc[0, "mean_a"] == pytest.approx(one["all"].map)
+    table = bench.compare(item, two.save(tmp_path / "kept"))
+    assert table.loc[0, "mean_a"] == pytest.approx(item["all"].map)
     assert {"p", "p_holm"} <= set(table.columns)
 
 
@@ -143,9 +143,9 @@ def test_a_method_describes_what_a_run_describes(cli, tmp_path: Path, workspace)
     assert np.abs(rows - rows[0]).max() < 1e-6
     assert np.linalg.norm(rows[0]) == pytest.approx(1, abs=1e-5)
     data = bench.load_dataset("mini")
-    said = cli("extract", "--dataset", "mini", "--which", "queries", "--method", "gem.untrained",
+    ran = cli("extract", "--dataset", "mini", "--which", "queries", "--method", "gem.untrained",
                "--device", "cpu", "--output", tmp_path / "q.npz")  # fmt: skip
-    assert said.status == 0, said.err
+    assert ran.status == 0, ran.err
     queries = method.describe(data.queries, data=data)
     assert np.abs(queries - np.load(tmp_path / "q.npz")["vectors"]).max() < 1e-6
     kept = bench.run("gem.untrained", "mini", limit=6, device="cpu", results=tmp_path / "kept")
@@ -189,12 +189,12 @@ def test_nothing_global_differs_after_calls(town, tmp_path: Path, capfd) -> None
 
 
 def test_similarity_and_whole_numbers_are_as_in_the_command(cli, town, tmp_path: Path) -> None:
-    given = town(11)
+    arguments = town(11)
     rows = [(100 * np.load(tmp_path / f"{name}.npy")).astype(np.int16) for name in ("db", "q")]
-    for name, held in zip(("db", "q"), rows, strict=True):
-        np.save(tmp_path / f"{name}.npy", held)
+    for name, row in zip(("db", "q"), rows, strict=True):
+        np.save(tmp_path / f"{name}.npy", row)
     for similarity in ("dot", "cosine", "euclidean"):
-        written = record.read(path_of(cli(*given, "--similarity", similarity)))
+        written = record.read(path_of(cli(*arguments, "--similarity", similarity)))
         found = evaluated(tmp_path, database=rows[0], queries=rows[1], similarity=similarity)
         assert found.content["scores"] == written["scores"]
         assert found.card_id == card_id(written["card"])
@@ -208,9 +208,9 @@ def test_rows_may_be_lists_of_tensors_or_numbers(town, tmp_path: Path) -> None:
                  np.ndarray.tolist):  # fmt: skip
         found = evaluated(tmp_path, database=form(rows[0]), queries=form(rows[1]))
         assert found.content["scores"] == expected
-    eight = [torch.from_numpy(held).to(torch.float8_e4m3fn) for held in rows]
+    eight = [torch.from_numpy(row).to(torch.float8_e4m3fn) for row in rows]
     found = evaluated(tmp_path, database=eight[0], queries=eight[1]).content["scores"]
-    wide = [held.float() for held in eight]
+    wide = [item.float() for item in eight]
     assert found == evaluated(tmp_path, database=wide[0], queries=wide[1]).content["scores"]
 
 
@@ -302,8 +302,8 @@ def validated(folder: Path, model: Any, **changed: Any) -> Any:
 
 
 def evaluated(folder: Path, **changed: Any) -> Any:
-    given = {"database": folder / "db.npy", "queries": folder / "q.npy"}
-    return bench.evaluate(folder / "town.json", **given | changed)
+    options = {"database": folder / "db.npy", "queries": folder / "q.npy"}
+    return bench.evaluate(folder / "town.json", **options | changed)
 
 
 def test_a_data_set_that_is_not_the_records_gives_no_ids(town, tmp_path: Path) -> None:

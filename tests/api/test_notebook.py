@@ -14,7 +14,7 @@ from PIL import Image
 from tests.support.checkout import ROOT
 
 NOTEBOOK = json.loads((ROOT / "bench" / "from_python.ipynb").read_text(encoding="utf-8"))
-CODE = ["".join(one["source"]) for one in NOTEBOOK["cells"] if one["cell_type"] == "code"]
+CODE = ["".join(item["source"]) for item in NOTEBOOK["cells"] if item["cell_type"] == "code"]
 
 
 def shown(code: str, names: dict[str, Any]) -> Any:
@@ -73,9 +73,9 @@ def test_what_a_sheet_cannot_show_is_one_sentence(town, tmp_path: Path) -> None:
         ({"worst": 0}, "worst"), ({"top": "x"}, "top"), ({"protocol": "easy"}, "easy"),
         ({"against": 5}, "int"), ({}, "images of town are not"),
     ]  # fmt: skip
-    for given, value in calls:
+    for item, value in calls:
         with pytest.raises(bench.BenchError, match=value):
-            found.sheet(**{"output": tmp_path / "a.png", **given})
+            found.sheet(**{"output": tmp_path / "a.png", **item})
     kept = bench.read_record(found.save(tmp_path / "kept"))
     with pytest.raises(bench.BenchError, match="data="):
         kept.sheet(tmp_path / "a.png")

@@ -122,7 +122,7 @@ def test_devices_share_the_shards_and_what_fails_costs_one_sentence(
     assert sum(node["shards"] for node in nodes) == 7
     assert "describe database (2 devices)" in err
     assert f"{IMAGES} images in" in err
-    assert "takes no part" not in err
+    assert "is not used" not in err
     processes = {process for process, _ in clusters.described(place)}
     assert len(processes) == 2
 
@@ -130,7 +130,7 @@ def test_devices_share_the_shards_and_what_fails_costs_one_sentence(
         (place / name).touch()
     (place / "begun").unlink()
     left, again, err = run(place, "cpu,cpu,cpu", monkeypatch, capsys)
-    sentences = [line for line in err.splitlines() if "takes no part any more" in line]
+    sentences = [line for line in err.splitlines() if "is no longer used" in line]
     assert len(sentences) == 2, err
     assert sum("too little memory" in line for line in sentences) == 1
     assert sum(f"signal {signal.SIGKILL.value}" in line for line in sentences) == 1
@@ -145,9 +145,9 @@ def test_devices_share_the_shards_and_what_fails_costs_one_sentence(
 def test_ctrl_c_ends_every_process(place: Path) -> None:
     (place / "slow").write_text("0.2", encoding="utf-8")
     environment = os.environ | {"RETRIEVAL_BENCH_CACHE": str(place / "cache")}
-    given = command(place, "--device", "cpu,cpu", "--results", str(place / "results"))
+    arguments = command(place, "--device", "cpu,cpu", "--results", str(place / "results"))
     running = subprocess.Popen(
-        [sys.executable, "-m", "bench", *given], cwd=ROOT, env=environment,
+        [sys.executable, "-m", "bench", *arguments], cwd=ROOT, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     while not (place / "begun").exists():
@@ -184,6 +184,6 @@ def test_devices_that_cannot_fill_one_store_are_refused(monkeypatch: pytest.Monk
 
 
 def test_several_devices_and_a_cluster_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["run", "--method", "delg.lite0", "--device", "cpu,cpu", "--engine", "ray"]
-    assert main(given) == 1
+    arguments = ["run", "--method", "delg.lite0", "--device", "cpu,cpu", "--engine", "ray"]
+    assert main(arguments) == 1
     assert "--device cpu,cpu" in capsys.readouterr().err

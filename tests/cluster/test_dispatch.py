@@ -41,12 +41,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def local(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     """Return where the local engine has described everything."""
     place = tmp_path_factory.mktemp("local")
-    clusters.ended(clusters.start(place, *given(pictures)))
+    clusters.ended(clusters.start(place, *command(pictures)))
     clusters.described(pictures)
     return place
 
 
-def given(pictures: Path) -> list[object]:
+def command(pictures: Path) -> list[object]:
     return ["run", "--method", pictures / "halves.py", "--dataset", pictures, "--dataset", "mini"]
 
 
@@ -58,12 +58,12 @@ def on(raylets: clusters.Raylets) -> list[str]:
 def test_bytes_ranks_and_scores_are_those_of_the_local_engine(
     raylets: clusters.Raylets, pictures: Path, local: Path, tmp_path: Path
 ) -> None:
-    out, err = clusters.ended(clusters.start(tmp_path, *given(pictures), *on(raylets)))
+    out, err = clusters.ended(clusters.start(tmp_path, *command(pictures), *on(raylets)))
     assert clusters.stored(tmp_path) == clusters.stored(local)
     assert clusters.results(tmp_path) == clusters.results(local)
     assert len(clusters.results(local)) == 2
     assert sum(images for _, images in clusters.described(pictures)) >= IMAGES
-    usual = ("describe ", "search: ", "to describe: ", "pictures: 5 queries are in the database")
+    usual = ("describe ", "search: ", "to describe: ", "pictures: 5 queries are also in ")
     lines = [line for line in err.splitlines() if not line.startswith(usual)]
     assert lines == [], "as quiet as the local engine"
     assert out.count(">> pictures: ") == 2
@@ -102,7 +102,7 @@ def test_workers_nodes_and_the_driver_may_die_at_any_time(
     draw = random.Random(seed)
     moments = sorted(draw.sample(range(1, 55), 4))
     (pictures / "slow").write_text("0.2")
-    running = clusters.start(tmp_path, *given(pictures)[:5], *on(raylets))
+    running = clusters.start(tmp_path, *command(pictures)[:5], *on(raylets))
 
     def wait(count: int) -> None:
         clusters.until(lambda: len(clusters.shards(tmp_path)) >= count, running, 300)
@@ -128,7 +128,7 @@ def test_workers_nodes_and_the_driver_may_die_at_any_time(
     assert 0 < len(finished) < SHARDS
     (pictures / "slow").unlink()
     clusters.described(pictures)
-    clusters.ended(clusters.start(tmp_path, *given(pictures)[:5], *on(raylets)))
+    clusters.ended(clusters.start(tmp_path, *command(pictures)[:5], *on(raylets)))
     assert all(path.read_bytes() == content for path, content in finished.items())
     assert len(clusters.shards(tmp_path)) == SHARDS
     assert clusters.stored(tmp_path).items() <= clusters.stored(local).items()
@@ -141,7 +141,7 @@ def test_a_slow_worker_does_not_hold_up_the_end(
 ) -> None:
     (pictures / "slow").write_text("0.05")
     clusters.described(pictures)
-    running = clusters.start(tmp_path, *given(pictures)[:5], *on(raylets))
+    running = clusters.start(tmp_path, *command(pictures)[:5], *on(raylets))
     seen: set[int] = set()
 
     def both() -> bool:
@@ -164,15 +164,15 @@ def test_what_is_wrong_with_images_is_said_as_by_the_local_engine(
     cut = broken / "jpg" / "00040.png"
     cut.write_bytes(cut.read_bytes()[:90])
     (broken / "jpg" / "00069.png").write_bytes(b"no picture")
-    said = []
+    lines = []
     for place, engine in (("local", []), ("ray", on(raylets))):
         arguments = ["run", "--method", broken / "halves.py", "--dataset", broken, *engine]
         _, err = clusters.ended(clusters.start(tmp_path / place, *arguments), status=1)
-        said.append([line for line in err.splitlines() if line.startswith("error: ")])
+        lines.append([line for line in err.splitlines() if line.startswith("error: ")])
         clusters.ended(clusters.start(tmp_path / place, *arguments, "--allow-missing"))
-    assert said[0] == said[1]
-    assert len(said[0]) == 1
-    assert "00040.png" in said[0][0]
+    assert lines[0] == lines[1]
+    assert len(lines[0]) == 1
+    assert "00040.png" in lines[0][0]
     assert clusters.stored(tmp_path / "ray") == clusters.stored(tmp_path / "local")
     assert clusters.results(tmp_path / "ray") == clusters.results(tmp_path / "local")
 
@@ -191,14 +191,14 @@ def test_workers_that_would_not_compute_the_same_are_refused(
     raylets: clusters.Raylets, pictures: Path, tmp_path: Path
 ) -> None:
     running = clusters.start(
-        tmp_path, *given(pictures)[:5], *on(raylets), program=("-c", OTHER)
+        tmp_path, *command(pictures)[:5], *on(raylets), program=("-c", OTHER)
     )  # the driver alone believes that its packages are older
     _, err = clusters.ended(running, status=1)
-    (said,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert "no machine of the cluster can do this work" in said
-    assert "torch is 2." in said
-    assert "and not 0.1" in said
-    assert "so it would not compute the same" in said
+    (lines,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "no machine of the cluster can run this command" in lines
+    assert "torch is 2." in lines
+    assert "and not 0.1" in lines
+    assert "so its results would differ" in lines
     assert not clusters.shards(tmp_path)
     assert "Traceback" not in err
 
@@ -214,7 +214,7 @@ def test_an_error_of_a_method_is_one_sentence_with_the_host(
     line = text[: text.index("1 / 0")].count("\n") + 1
     arguments = ["run", "--method", method, "--dataset", failing, *on(raylets)]
     _, err = clusters.ended(clusters.start(tmp_path, *arguments), status=1)
-    (said,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert said.endswith(f"ZeroDivisionError: division by zero (halves.py, line {line}).")
-    assert "the method halves.plain failed on a batch" in said
+    (lines,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert lines.endswith(f"ZeroDivisionError: division by zero (halves.py, line {line}).")
+    assert "the method halves.plain failed on a batch" in lines
     assert "Traceback" not in err

@@ -45,13 +45,13 @@ def called(words: str) -> list[int]:
     return found
 
 
-def goes_on_as_if_nothing_had_happened(place: Path, given: list[object], finished: int) -> None:
+def goes_on_as_if_nothing_had_happened(place: Path, arguments: list[object], finished: int) -> None:
     """Fail unless the local engine takes what is there, makes the rest, and finds the same."""
     before = {path: path.read_bytes() for path in clusters.shards(place)}
     assert finished <= len(before) < 16
-    clusters.ended(clusters.start(place, *given))
+    clusters.ended(clusters.start(place, *arguments))
     assert all(path.read_bytes() == content for path, content in before.items())
-    clusters.ended(clusters.start(place.with_name("local"), *given))
+    clusters.ended(clusters.start(place.with_name("local"), *arguments))
     assert clusters.stored(place) == clusters.stored(place.with_name("local"))
     assert clusters.results(place) == clusters.results(place.with_name("local"))
 
@@ -60,10 +60,10 @@ def goes_on_as_if_nothing_had_happened(place: Path, given: list[object], finishe
 def test_ctrl_c_ends_a_run_and_its_cluster(
     pictures: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    given = ["run", "--method", pictures / "halves.py", "--dataset", pictures]
+    arguments = ["run", "--method", pictures / "halves.py", "--dataset", pictures]
     place = tmp_path / "ray"
     (pictures / "slow").write_text("0.5")
-    running = clusters.start(place, *given, "--engine", "ray")
+    running = clusters.start(place, *arguments, "--engine", "ray")
     clusters.until(lambda: len(clusters.shards(place)) >= 2, running, 300)
     (pictures / "slow").write_text("900")  # for the next shard of each worker
     own = f"bench-ray-{running.pid}-"
@@ -71,40 +71,42 @@ def test_ctrl_c_ends_a_run_and_its_cluster(
     running.send_signal(number)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "stopped; run the same command again to go on from here:" in err
+    assert "stopped; run the same command again to continue:" in err
     assert "Traceback" not in err
     for pid in called(own):
         clusters.gone(pid)
     (pictures / "slow").unlink()
-    goes_on_as_if_nothing_had_happened(place, given, 2)
+    goes_on_as_if_nothing_had_happened(place, arguments, 2)
 
 
 def test_a_head_that_is_lost_is_said(
     raylets: clusters.Raylets, pictures: Path, tmp_path: Path
 ) -> None:
-    given = ["run", "--method", pictures / "halves.py", "--dataset", pictures]
+    arguments = ["run", "--method", pictures / "halves.py", "--dataset", pictures]
     place = tmp_path / "ray"
     (pictures / "slow").write_text("10")
     on = ["--engine", "ray", "--ray-address", raylets.address]
-    running = clusters.start(place, *given, *on)
+    running = clusters.start(place, *arguments, *on)
     clusters.until(lambda: clusters.shards(place), running, 300)
     os.kill(raylets.ask("head 0"), signal.SIGKILL)
     _, err = clusters.ended(running, status=1)
-    (said,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert said.startswith(f"error: the head of the cluster at {raylets.address} does not answer")
-    assert said.endswith("start the cluster, and run the same command again.")
+    (lines,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert lines.startswith(
+        f"error: the head of the cluster at {raylets.address} no longer answers"
+    )
+    assert lines.endswith("start the cluster, then run the same command again.")
     assert "Traceback" not in err
     (pictures / "slow").unlink()
-    goes_on_as_if_nothing_had_happened(place, given, 1)
+    goes_on_as_if_nothing_had_happened(place, arguments, 1)
 
 
 def test_local_features_are_those_of_the_local_engine(
     raylets: clusters.Raylets, tmp_path: Path
 ) -> None:
-    given = ["run", "--method", "delg.lite0", "--rerank", "--max-side", 160]
-    clusters.ended(clusters.start(tmp_path / "local", *given))
+    arguments = ["run", "--method", "delg.lite0", "--rerank", "--max-side", 160]
+    clusters.ended(clusters.start(tmp_path / "local", *arguments))
     on = ["--engine", "ray", "--ray-address", raylets.address]
-    clusters.ended(clusters.start(tmp_path / "ray", *given, *on))
+    clusters.ended(clusters.start(tmp_path / "ray", *arguments, *on))
     stores = clusters.stored(tmp_path / "local")
     assert any(name.startswith("cache/local/") for name in stores)
     assert clusters.stored(tmp_path / "ray") == stores

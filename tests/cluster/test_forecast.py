@@ -23,36 +23,36 @@ def test_shards_go_to_the_device_that_is_free_first() -> None:
 
 def test_hours_and_cost_worked_by_hand() -> None:
     # 720,000 images in 720 shards on 2 x 4 devices at 25 images/s: 90 shards each, an hour.
-    said = lines([Kind(2, 4, 25.0, 3.0)], [[1000] * 720], None)
-    assert said == [
-        "cluster: 2 nodes with 4 devices of 25 images/s each, 3 a node and hour",
+    text = lines([Kind(2, 4, 25.0, 3.0)], [[1000] * 720], None)
+    assert text == [
+        "cluster: 2 nodes with 4 devices of 25 images/s each, 3 per node and hour",
         "expected time on the cluster: about 60 min (1 hours) for 720000 images, "
-        + "200 images/s; start and search come besides",
-        "expected cost: about 6.00 (6 an hour for 2 nodes, all kept to the end)",
+        + "200 images/s, without start and search",
+        "expected cost: about 6.00 (6 per hour for 2 nodes, all rented until the end)",
     ]
 
 
 def test_lists_are_done_one_after_another_and_few_shards_leave_devices_idle() -> None:
-    said = lines([Kind(4, 1, 10.0)], [[100] * 4, [100]], None)
-    assert "about 20 s" in said[1], "10 s for the first list, 10 s for the second"
-    assert not any("cost" in line for line in said)
-    assert said[2].startswith("the 4 devices would take 12 s if all were busy to the end;")
-    assert "4 shards" in said[2]
+    text = lines([Kind(4, 1, 10.0)], [[100] * 4, [100]], None)
+    assert "about 20 s" in text[1], "10 s for the first list, 10 s for the second"
+    assert not any("cost" in line for line in text)
+    assert text[2].startswith("the 4 devices could take 12 s if all stayed busy;")
+    assert "4 shards" in text[2]
 
 
 def test_nodes_of_several_kinds_and_a_speed_measured_here() -> None:
-    said = lines([Kind(1, 1, None, 1.0), Kind(1, 2, 30.0, 2.0)], [[100] * 70], 10.0)
-    assert "10 images/s each, as measured here, 1 a node" in said[0]
-    assert "30 images/s each, 2 a node" in said[1]
-    assert "70 images/s" in said[2]
-    assert "about 100 s" in said[2] or "about 2 min" in said[2]
-    assert "(3 an hour for 2 nodes" in said[-1]
+    text = lines([Kind(1, 1, None, 1.0), Kind(1, 2, 30.0, 2.0)], [[100] * 70], 10.0)
+    assert "10 images/s each, as measured here, 1 per node" in text[0]
+    assert "30 images/s each, 2 per node" in text[1]
+    assert "70 images/s" in text[2]
+    assert "about 100 s" in text[2] or "about 2 min" in text[2]
+    assert "(3 per hour for 2 nodes" in text[-1]
 
 
 def test_without_a_speed_nothing_is_said_of_time() -> None:
-    said = lines([Kind(3)], [[10]], None)
-    assert said[-1] == "expected time on the cluster: not known; give images_per_s"
-    assert lines([Kind(3)], [[]], 1.0)[-1].endswith("nothing is to be described")
+    text = lines([Kind(3)], [[10]], None)
+    assert text[-1] == "expected time on the cluster: not known; give images_per_s"
+    assert lines([Kind(3)], [[]], 1.0)[-1].endswith("no image is left to describe")
 
 
 def test_the_form_of_the_option() -> None:
@@ -87,20 +87,20 @@ def test_the_nodes_of_a_cluster_that_is_there() -> None:
 
 def test_the_command(workspace, cli, refused, tiny: Path) -> None:
     run = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu")
-    said = cli(*run, "--dry-run", "--engine", "ray",
+    result = cli(*run, "--dry-run", "--engine", "ray",
                "--cluster", "nodes=4,images_per_s=0.5,price=2.5")  # fmt: skip
-    assert said.status == 0, said.err
+    assert result.status == 0, result.err
     # 600 images are 19 shards of 32 (the last of 24) on 4 devices: 5 rounds of 64 s, and 10 s
     # more for the 5 queries.
-    assert "about 6 min (0.0917 hours) for 605 images" in said.out
-    assert "expected cost: about 0.92 (10 an hour for 4 nodes" in said.out
+    assert "about 6 min (0.0917 hours) for 605 images" in result.out
+    assert "expected cost: about 0.92 (10 per hour for 4 nodes" in result.out
     assert not (workspace.cache / "descriptors").exists()
 
-    said = cli(*run, "--dry-run", "--engine", "ray", "--cluster", "nodes=2")
-    assert re.search(r"[\d.,]+ images/s each, as measured here$", said.out, re.MULTILINE)
+    result = cli(*run, "--dry-run", "--engine", "ray", "--cluster", "nodes=2")
+    assert re.search(r"[\d.,]+ images/s each, as measured here$", result.out, re.MULTILINE)
 
     for wrong in (("--dry-run",), ("--engine", "ray"),
                   ("--dry-run", "--engine", "ray", "--ray-address", "auto")):  # fmt: skip
         sentence = refused(cli(*run, *wrong, "--cluster", "nodes=2"))
-        assert sentence == "--cluster is for --dry-run --engine ray, without --ray-address."
+        assert sentence == "--cluster needs --dry-run --engine ray, and excludes --ray-address."
     assert "nodes=N" in refused(cli(*run, "--dry-run", "--engine", "ray", "--cluster", "4"))

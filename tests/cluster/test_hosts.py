@@ -136,18 +136,18 @@ def test_a_host_without_a_shared_folder_that_leaves_and_returns(hosts: Hosts) ->
     pictures = clusters.pictures(hosts.folder / "pictures", 1500)
     method = pictures / "halves.py"
     method.write_text(method.read_text().replace(f'"{pictures}"', f'"{hosts.base}"'))
-    given = ["run", "--method", method, "--dataset", pictures]
+    arguments = ["run", "--method", method, "--dataset", pictures]
     local, place = hosts.folder / "local", hosts.folder / "run"
-    clusters.ended(clusters.start(local, *given))
+    clusters.ended(clusters.start(local, *arguments))
     clusters.described(hosts.base)
     hosts.near()
     hosts.far()
     (hosts.base / "slow").write_text("0.5")
     log = hosts.base / "log"
-    with log.open("w") as said:
+    with log.open("w") as text:
         running = clusters.start(
-            place, *given, "--engine", "ray", "--ray-address", f"{NEAR}:{PORT}",
-            before=("ip", "netns", "exec", NAMES[0]), log=said,
+            place, *arguments, "--engine", "ray", "--ray-address", f"{NEAR}:{PORT}",
+            before=("ip", "netns", "exec", NAMES[0]), log=text,
         )  # fmt: skip
 
         def far_works() -> None:
@@ -191,14 +191,14 @@ def test_images_by_url_and_weights_from_the_driver(hosts: Hosts) -> None:
     torch.manual_seed(3)
     weights = hosts.folder / "small.safetensors"
     save_file(small_net.Net().state_dict(), weights)
-    given = ["run", "--method", method, "--weights", weights, "--dataset", pictures]
+    arguments = ["run", "--method", method, "--weights", weights, "--dataset", pictures]
     local, place = hosts.folder / "local", hosts.folder / "run"
-    clusters.ended(clusters.start(local, *given))
+    clusters.ended(clusters.start(local, *arguments))
     hosts.near()
     hosts.far()
     on = ["--engine", "ray", "--ray-address", f"{NEAR}:{PORT}", "--image-url", f"file://{bucket}"]
     enter = "ip", "netns", "exec", NAMES[0]
-    clusters.ended(clusters.start(place, *given, *on, before=enter))
+    clusters.ended(clusters.start(place, *arguments, *on, before=enter))
     assert clusters.stored(place) == clusters.stored(local)
     assert clusters.results(place) == clusters.results(local)
     near, far = clusters.nodes(place)

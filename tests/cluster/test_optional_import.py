@@ -51,8 +51,16 @@ def test_no_module_imports_ray_and_no_help_does() -> None:
 def test_without_ray_the_sentence_names_what_installs_it(
     workspace, tiny: Path, verb: str, refused
 ) -> None:
-    given = [verb, "--method", str(tiny / "halves.py"), "--dataset", str(tiny), "--engine", "ray"]
-    done = python(WITHOUT, *given, "--output", str(workspace.folder / "out.npz"))
+    arguments = [
+        verb,
+        "--method",
+        str(tiny / "halves.py"),
+        "--dataset",
+        str(tiny),
+        "--engine",
+        "ray",
+    ]
+    done = python(WITHOUT, *arguments, "--output", str(workspace.folder / "out.npz"))
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("error: --engine ray needs the package ray")
@@ -60,8 +68,8 @@ def test_without_ray_the_sentence_names_what_installs_it(
 
 
 def test_the_local_engine_works_without_ray(workspace, tiny: Path) -> None:
-    given = ["extract", "--method", str(tiny / "halves.py"), "--dataset", str(tiny)]
-    done = python(WITHOUT, *given, "--output", str(workspace.folder / "out.npz"))
+    arguments = ["extract", "--method", str(tiny / "halves.py"), "--dataset", str(tiny)]
+    done = python(WITHOUT, *arguments, "--output", str(workspace.folder / "out.npz"))
     assert done.returncode == 0, done.stderr
 
 
@@ -78,13 +86,13 @@ def test_the_extra_installs_what_the_sentence_says() -> None:
 
 @pytest.mark.parametrize("text", ["nowhere", "host:", ":6379", "host:0", "host:70000", "ray://h:1"])
 def test_an_address_is_auto_or_a_host_and_a_port(cli, refused, text: str) -> None:
-    said = refused(cli("run", "--method", "gem", "--engine", "ray", "--ray-address", text))
-    assert "neither auto nor HOST:PORT" in said
+    message = refused(cli("run", "--method", "gem", "--engine", "ray", "--ray-address", text))
+    assert "neither auto nor HOST:PORT" in message
 
 
 def test_an_address_without_the_engine_is_refused(cli, refused) -> None:
-    said = refused(cli("run", "--method", "gem", "--ray-address", "auto"))
-    assert said == "--ray-address is for --engine ray; leave it out, or add that."
+    message = refused(cli("run", "--method", "gem", "--ray-address", "auto"))
+    assert message == "--ray-address needs --engine ray; add --engine ray, or remove --ray-address."
 
 
 def test_where_nothing_answers_the_sentence_says_so_at_once() -> None:

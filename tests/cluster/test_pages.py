@@ -73,13 +73,13 @@ def test_the_commands_of_the_laptop_page(process: Callable[..., Any], tmp_path: 
             continue
         words = [str(tmp_path / word) if word.endswith(".npz") else word for word in words]
         words += ["--results", str(tmp_path)] if words[0] == "run" else []
-        said = process(*words)
-        assert said.status == 0, said.err
+        text = process(*words)
+        assert text.status == 0, text.err
         ran += 1
         if "--dry-run" in words:
-            assert "expected time on the cluster: " in said.out
+            assert "expected time on the cluster: " in text.out
         elif words[0] == "run":
-            assert ">> mini: " in said.out
+            assert ">> mini: " in text.out
     assert ran == 3
     assert (tmp_path / "queries.npz").is_file()
 
@@ -156,9 +156,9 @@ def test_the_script_for_slurm_is_one(tmp_path: Path) -> None:
     file.write_text(script)
     subprocess.run(["bash", "-n", str(file)], check=True)
     assert script.startswith("#!/bin/bash\n#SBATCH ")
-    (given,) = re.findall(r"ray symmetric-run(.*?) -- ", script)
+    (process,) = re.findall(r"ray symmetric-run(.*?) -- ", script)
     every_node = {"--address", "--min-nodes", "--num-cpus", "--num-gpus"}
-    assert set(re.findall(r"--[a-z-]+", given)) <= every_node, "options of the head alone"
+    assert set(re.findall(r"--[a-z-]+", process)) <= every_node, "options of the head alone"
 
 
 def test_the_resources_for_kubernetes_are_whole() -> None:
@@ -173,6 +173,6 @@ def test_the_resources_for_kubernetes_are_whole() -> None:
         (container,) = pod["containers"]
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]}
-        assert {one["name"] for one in container["env"]} >= {"RETRIEVAL_BENCH_CACHE"}
+        assert {item["name"] for item in container["env"]} >= {"RETRIEVAL_BENCH_CACHE"}
     assert policy["kind"] == "NetworkPolicy"
     assert policy["spec"]["podSelector"] == {"matchLabels": {"ray.io/is-ray-node": "yes"}}

@@ -28,17 +28,17 @@ from bench.store.matrix import Matrix, check_all, count_rows, from_array
 DIM = 6
 
 
-def same(one: exact.Found, other: exact.Found) -> None:
+def same(first: exact.Found, other: exact.Found) -> None:
     """Fail unless two searches found the same to the last bit."""
     for part, fields in (
         ("ranks", ("offsets", "row", "rank", "score", "tied")),
         ("shortlist", ("row", "score")),
     ):
         for name in fields:
-            a, b = (getattr(getattr(found, part), name) for found in (one, other))
+            a, b = (getattr(getattr(found, part), name) for found in (first, other))
             assert a.dtype == b.dtype
             assert a.tobytes() == b.tobytes(), f"{part}.{name}"
-    assert one.norms == other.norms
+    assert first.norms == other.norms
 
 
 def in_pieces(rows: int, order: random.Random, *, carry: bool = False) -> exact.HandOut:
@@ -201,12 +201,12 @@ def test_a_bad_row_is_named_as_one_machine_names_it(tmp_path: Path) -> None:
 def test_a_lost_piece_is_noticed() -> None:
     database, queries, labels = drawn(7, 90, 2, 9)
 
-    def lossy(*given: Any) -> Iterator[Counted]:
-        for number, counted in enumerate(in_pieces(10, random.Random(0))(*given)):
+    def lossy(*arguments: Any) -> Iterator[Counted]:
+        for number, counted in enumerate(in_pieces(10, random.Random(0))(*arguments)):
             if number != 4:
                 yield counted
 
-    with pytest.raises(BenchError, match="80 rows were counted of 90"):
+    with pytest.raises(BenchError, match="80 of 90 rows were counted"):
         exact.search([from_array(database, "a")], queries, labels, 5, hand_out=lossy)
 
 
@@ -218,8 +218,8 @@ def test_later_pieces_list_only_what_may_enter_the_list() -> None:
     database = database[np.argsort(-(database @ query))]
     lengths = []
 
-    def watched(*given: Any) -> Iterator[Counted]:
-        parts, asked, lasts, _ = given
+    def watched(*arguments: Any) -> Iterator[Counted]:
+        parts, asked, lasts, _ = arguments
         for low in range(0, 2000, 100):
             counted = cluster._count((asked, []), cluster.cut(parts, low, low + 100), lasts())
             assert isinstance(counted, Counted)

@@ -38,7 +38,7 @@ def start(place: Path, raylets: clusters.Raylets, *scenarios: str) -> subprocess
         )
 
 
-def said(running: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
+def outcome(running: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
     out, err = clusters.ended(running)
     ours = [line for line in out.splitlines() if line.startswith("{")]  # Ray prints there too
     lines = [json.loads(line) for line in ours]
@@ -49,7 +49,7 @@ def test_the_cluster_finds_what_one_process_finds(
     raylets: clusters.Raylets, tmp_path: Path
 ) -> None:
     """Ties across pieces, distractors, rows in memory, files, codes, and a worker that dies."""
-    found, err = said(start(tmp_path, raylets, "memory", "files", "hidden", "codes", "worker"))
+    found, err = outcome(start(tmp_path, raylets, "memory", "files", "hidden", "codes", "worker"))
     assert set(found) == {"memory", "files", "hidden", "codes", "worker"}
     for line in found.values():
         assert line["different"] == []
@@ -70,7 +70,7 @@ def test_a_node_that_dies_and_one_that_comes(raylets: clusters.Raylets, tmp_path
         (tmp_path / "wanted").write_text(str(raylets.nodes[-1]), encoding="ascii")
     finally:
         (tmp_path / "go").touch()
-    found, _ = said(running)
+    found, _ = outcome(running)
     for line in found.values():
         assert line["different"] == []
         assert line["rows"] == 12_000
@@ -87,7 +87,7 @@ def test_a_search_ends_where_the_head_is_lost(tmp_path: Path) -> None:
         _, err = clusters.ended(running, status=1)
     finally:
         own.close()
-    assert f"error: the head of the cluster at {own.address} does not answer any more" in err
+    assert f"error: the head of the cluster at {own.address} no longer answers" in err
 
 
 def test_a_run_with_distractors_scores_alike(raylets: clusters.Raylets, tmp_path: Path) -> None:

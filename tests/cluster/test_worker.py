@@ -102,7 +102,7 @@ def test_another_image_at_the_url_is_refused_and_an_absent_one_named(
     (there / part.images[3].file).write_bytes((there / part.images[4].file).read_bytes())
     changed = worker.describe(order, 1, 1, part).error
     file = listed.folder / part.images[3].file
-    assert changed == f"{file} changed while the run went on; run it again."
+    assert changed == f"{file} changed during the run; run the same command again."
     (there / part.images[3].file).unlink()
     absent = worker.describe(order, 2, 1, part).error
     assert absent is not None
@@ -115,8 +115,8 @@ def test_other_weights_than_the_drivers_are_refused(listed: extract.Listed, weig
     hide()
     away = weights.with_name("away.safetensors")
     away.write_bytes(away.read_bytes() + b" ")
-    said = f"the weights {weights} changed while the run went on; run it again."
-    assert worker.hello().error == said
+    text = f"the weights {weights} changed during the run; run the same command again."
+    assert worker.hello().error == text
 
 
 def test_a_shard_is_written_only_into_the_folder_that_the_driver_writes_in(
@@ -146,9 +146,9 @@ def test_a_worker_with_other_packages_or_other_code_is_refused(
     with monkeypatch.context() as there:
         there.setattr(recipes, "_release", lambda name: "0.1")
         there.setattr(recipes, "_code", lambda: "5" * 64)
-        said = worker.hello().error
-    assert said is not None
-    assert "the code of bench/ and methods/ is 555555555555… and not " in said
-    assert "; torch is 0.1 and not 2." in said
-    assert said.endswith(", so it would not compute the same.")
+        text = worker.hello().error
+    assert text is not None
+    assert "the code of bench/ and methods/ is 555555555555… instead of " in text
+    assert "; torch is 0.1 instead of 2." in text
+    assert text.endswith(", so its results would differ.")
     assert worker.hello().error is None

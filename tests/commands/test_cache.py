@@ -33,7 +33,7 @@ def key_of(lines: list[str], **changes: Any) -> dict[str, Any]:
 
 
 def listed(*changed: int, count: int = 70) -> list[str]:
-    """Return the list of images of a store; those `changed` have another content."""
+    """Return the list of images of a store; those `changed` have different content."""
     return [
         json.dumps([f"{i}.jpg", None, f"{'new' if i in changed else 'old'}{i}"])
         for i in range(count)
@@ -72,17 +72,17 @@ def names(workspace) -> set[str]:
 
 
 def test_list_has_a_line_per_store(workspace, cli, three) -> None:
-    said = cli("cache", "list")
-    assert said.status == 0
-    *lines, last = said.out.splitlines()
+    result = cli("cache", "list")
+    assert result.status == 0
+    *lines, last = result.out.splitlines()
     text = {line.split()[0]: line for line in lines}
-    one = re.fullmatch(
+    item = re.fullmatch(
         r"\w{8}  descriptors  delg\.r50  70 images from 0\.jpg  3/3 shards  (\d\.\d) kB  "
         r"used 20\d\d-\d\d-\d\d \d\d:\d\d", text[three[0].folder.name[:8]]
     )  # fmt: skip
-    assert one is not None, said.out
+    assert item is not None, result.out
     size = sum(path.stat().st_size for path in three[0].folder.iterdir())
-    assert one[1] == f"{size / 1000:.1f}"
+    assert item[1] == f"{size / 1000:.1f}"
     assert "gem.r50  70 images from 0.jpg  1/3 shards" in text[three[2].folder.name[:8]]
     assert re.fullmatch(rf"3 stores, \d+\.\d kB, in {workspace.cache}", last)
     os.utime(three[1].folder / "used", (0, 0))
@@ -99,14 +99,15 @@ def test_list_of_nothing(workspace, cli) -> None:
 
 
 def test_why_says_in_what_a_store_differs_from_the_nearest(workspace, cli, three) -> None:
-    said = cli("cache", "why", three[0].folder.name[:8])
-    assert said.status == 0
-    lines = said.out.splitlines()
+    result = cli("cache", "why", three[0].folder.name[:8])
+    assert result.status == 0
+    lines = result.out.splitlines()
     assert lines[0] == f"{three[0].folder}: descriptors, 3/3 shards"
     assert "  method.name: delg" in lines
     assert "  images.count: 70" in lines
     assert lines[-2:] == [
-        f"the store most like it is {three[1].folder.name[:8]}; this one / that one:",
+        f"the most similar store is {three[1].folder.name[:8]}; values of this store / of that "
+        "store:",
         "  method.weights_sha256: aa / bb",
     ]
 
@@ -117,33 +118,33 @@ def test_why_counts_the_images_that_differ(workspace, cli) -> None:
     new[5] = json.dumps(["5.jpg", [1, 2, 3, 4], "old5"])
     first = made(workspace, key_of(old), old)
     second = made(workspace, key_of(new), new)
-    said = cli("cache", "why", second.folder.name)
-    assert said.out.splitlines()[-5:] == [
-        f"the store most like it is {first.folder.name[:8]}; this one / that one:",
-        "  images: 2 of 70 have another content: 3.jpg, 60.jpg",
-        "  images: 1 of 70 have another box: 5.jpg",
-        "  images: 1 of 70 in this list are not in that one: 0-new.jpg",
-        "  images: 1 of 70 in that list are not in this one: 69.jpg",
+    result = cli("cache", "why", second.folder.name)
+    assert result.out.splitlines()[-5:] == [
+        f"the most similar store is {first.folder.name[:8]}; values of this store / of that store:",
+        "  images: 2 of 70 have different content: 3.jpg, 60.jpg",
+        "  images: 1 of 70 have a different box: 5.jpg",
+        "  images: 1 of 70 in this list are absent from the other: 0-new.jpg",
+        "  images: 1 of 70 in the other list are absent from this one: 69.jpg",
     ]
     turned = old[::-1]
     third = made(workspace, key_of(turned), turned)
-    said = cli("cache", "why", third.folder.name[:12])
-    assert said.out.splitlines()[-1] == "  images: the same, in another order"
+    result = cli("cache", "why", third.folder.name[:12])
+    assert result.out.splitlines()[-1] == "  images: the same, in another order"
     (third.folder / "images.jsonl").write_text("\n".join(old))
     assert "a list is damaged" in cli("cache", "why", third.folder.name[:12]).out
 
 
 def test_why_of_a_real_change(workspace, cli, tiny: Path) -> None:
     """Somebody replaces a photograph, and asks why all was computed again."""
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu",
+    arguments = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu",
              "--limit", "40")  # fmt: skip
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
     before = names(workspace)
     shutil.copy(tiny / "jpg" / "500.png", tiny / "jpg" / "017.png")
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
     (new,) = names(workspace) - before
-    said = cli("cache", "why", new[:8])
-    assert said.out.splitlines()[-1] == "  images: 1 of 40 have another content: 017.png"
+    result = cli("cache", "why", new[:8])
+    assert result.out.splitlines()[-1] == "  images: 1 of 40 have different content: 017.png"
     assert "halves.plain  40 images from 000.png  2/2 shards" in cli("cache", "list").out
 
 
@@ -154,7 +155,7 @@ def test_why_of_a_key_that_is_not_there(workspace, cli, refused, three) -> None:
     assert f"no store is called '{near}'; did you mean {name[:8]}" in text
     for kept in three:
         assert kept.folder.name[:8] in text
-    assert "begins the keys" in refused(cli("cache", "why", ""))
+    assert "is the beginning of several keys" in refused(cli("cache", "why", ""))
 
 
 def test_why_of_the_only_store(workspace, cli) -> None:
@@ -166,21 +167,21 @@ def test_why_of_the_only_store(workspace, cli) -> None:
 
 
 def test_verify_names_what_is_damaged(workspace, cli, three) -> None:
-    said = cli("cache", "verify")
-    assert (said.status, said.out) == (0, "7 shards of 3 stores are as they were written\n")
+    result = cli("cache", "verify")
+    assert (result.status, result.out) == (0, "7 shards of 3 stores match their checksums\n")
     content = bytearray(three[0].path(1).read_bytes())
     content[-1] ^= 1
     three[0].path(1).write_bytes(content)
     three[1].path(2).with_suffix(".json").unlink()
     (three[2].folder / "key.json").write_text("{}")
-    said = cli("cache", "verify")
-    assert said.status == 1
-    assert f"a damaged shard: {three[0].path(1)}" in said.out
-    assert f"a damaged shard: {three[1].path(2)}" in said.out
-    assert f"no store, its key.json does not describe it: {three[2].folder}" in said.out
-    assert said.out.splitlines()[-1].startswith("3 damaged; ")
+    result = cli("cache", "verify")
+    assert result.status == 1
+    assert f"a damaged shard: {three[0].path(1)}" in result.out
+    assert f"a damaged shard: {three[1].path(2)}" in result.out
+    assert f"not a store: its key.json does not match it: {three[2].folder}" in result.out
+    assert result.out.splitlines()[-1].startswith("3 damaged; ")
     (three[1].folder / "images.jsonl").write_text("other")
-    assert "the list of images is not that of the key" in cli("cache", "verify").out
+    assert "the list of images does not match the key" in cli("cache", "verify").out
 
 
 # --- prune --------------------------------------------------------------------------------------
@@ -188,9 +189,9 @@ def test_verify_names_what_is_damaged(workspace, cli, three) -> None:
 
 def test_prune_alone_removes_what_is_of_no_use(workspace, cli, three) -> None:
     """Leftovers, damaged shards, rows without a manifest, a manifest without rows, no store."""
-    one, two, three_ = three
-    before = {path: path.read_bytes() for path in one.folder.iterdir()}
-    leftover = one.folder / ".shard-00001.npy.0123abcd.tmp"
+    first, two, three_ = three
+    before = {path: path.read_bytes() for path in first.folder.iterdir()}
+    leftover = first.folder / ".shard-00001.npy.0123abcd.tmp"
     leftover.write_bytes(b"half" * 1000)
     two.path(0).write_bytes(b"damaged")
     two.path(1).with_suffix(".json").unlink()
@@ -200,12 +201,12 @@ def test_prune_alone_removes_what_is_of_no_use(workspace, cli, three) -> None:
     assert dry.status == 0
     assert leftover.exists()
     assert len(names(workspace)) == 3
-    said = cli("cache", "prune")
-    assert said.out == dry.out.replace("would be removed", "removed")
-    assert f"{one.folder.name[:8]} delg.r50: what is of no use in the store, 1 files, 4.0 kB" in (
-        said.out.splitlines()
+    result = cli("cache", "prune")
+    assert result.out == dry.out.replace("would be removed", "removed")
+    assert f"{first.folder.name[:8]} delg.r50: unusable files of the store, 1 files, 4.0 kB" in (
+        result.out.splitlines()
     )
-    assert {path: path.read_bytes() for path in one.folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in first.folder.iterdir()} == before
     left = {path.name for path in two.folder.iterdir() if path.suffix != ".lock"}
     assert left == {"images.jsonl", "key.json", "used"}
     assert not three_.folder.exists()
@@ -234,9 +235,9 @@ def test_prune_removes_the_stores_that_are_selected(
     os.utime(three[0].folder / "used", (ten_days_ago, ten_days_ago))
     dry = cli("cache", "prune", "--dry-run", *options)
     assert len(names(workspace)) == 3
-    said = cli("cache", "prune", *options)
-    assert said.status == 0
-    assert said.out == dry.out.replace("would be removed", "removed")
+    result = cli("cache", "prune", *options)
+    assert result.status == 0
+    assert result.out == dry.out.replace("would be removed", "removed")
     assert names(workspace) == {three[i].folder.name for i in left}
     assert weights.read_bytes() == b"weights"
 
@@ -248,8 +249,8 @@ def test_prune_leaves_files_that_no_store_writes(workspace, cli, three) -> None:
     shutil.copytree(three[1].folder, elsewhere)
     link = workspace.cache / "descriptors" / ("0" * 32)
     link.symlink_to(elsewhere)
-    said = cli("cache", "prune", "--all")
-    assert f"  left, no store writes such a file: {mine}" in said.out
+    result = cli("cache", "prune", "--all")
+    assert f"  not removed, as no store writes such a file: {mine}" in result.out
     assert [path.name for path in three[0].folder.iterdir()] == ["notes.txt"]
     assert link.is_symlink()
     assert (elsewhere / "key.json").exists()
@@ -267,8 +268,8 @@ def test_prune_leaves_a_store_in_use(workspace, cli, three) -> None:
     assert using.stdout is not None
     assert using.stdout.readline() == "held\n"
     before = sorted(path.name for path in three[0].folder.iterdir())
-    said = cli("cache", "prune", "--all")
-    assert f"{three[0].folder.name[:8]} delg.r50: in use, left as it is" in said.out
+    result = cli("cache", "prune", "--all")
+    assert f"{three[0].folder.name[:8]} delg.r50: in use, not removed" in result.out
     assert names(workspace) == {three[0].folder.name}
     assert sorted(path.name for path in three[0].folder.iterdir()) == before
     using.kill()
@@ -290,19 +291,19 @@ def test_a_store_may_be_pruned_between_two_uses(workspace, cli, three) -> None:
 
 
 def test_a_run_lets_go_of_its_stores(workspace, cli, tiny: Path) -> None:
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--limit", "3")
-    assert cli(*given).status == 0
+    arguments = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--limit", "3")
+    assert cli(*arguments).status == 0
     (tiny / "jpg" / "001.png").write_bytes(b"")
-    assert cli(*given).status == 1
+    assert cli(*arguments).status == 1
     assert "in use" not in cli("cache", "prune", "--all").out
     assert not names(workspace)
     shutil.copy(tiny / "jpg" / "002.png", tiny / "jpg" / "001.png")
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
 
 
 def test_what_prune_took_is_made_again(workspace, cli, tiny: Path, described) -> None:
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--limit", "40")
-    assert cli(*given).status == 0
+    arguments = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--limit", "40")
+    assert cli(*arguments).status == 0
     (listed_,) = [p for p in workspace.cache.rglob("images.jsonl") if "034" in p.read_text()]
     whole = {p.name: p.read_bytes() for p in listed_.parent.iterdir()}
     listed_.write_text("spoilt")
@@ -310,7 +311,7 @@ def test_what_prune_took_is_made_again(workspace, cli, tiny: Path, described) ->
     assert cli("cache", "prune").status == 0
     assert not listed_.exists()
     described()
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
     assert described() == 8
     assert {p.name: p.read_bytes() for p in listed_.parent.iterdir()} == whole
     assert cli("cache", "verify").status == 0

@@ -19,8 +19,8 @@ from tests.support.checkout import ROOT
 @pytest.fixture
 def codes(workspace, cli, tiny: Path) -> Path:
     """Run with compression; return the folder of the codes."""
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--limit", "40")
-    assert cli(*given, "--compression", "pq3x4").status == 0
+    arguments = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--limit", "40")
+    assert cli(*arguments, "--compression", "pq3x4").status == 0
     (folder,) = (workspace.cache / "compressed").iterdir()
     return folder
 
@@ -36,18 +36,18 @@ def test_codes_are_listed_explained_and_verified(workspace, cli, codes: Path) ->
     why = cli("cache", "why", name).out
     assert why.startswith(f"{codes}: compressed, 2/2 files\n")
     assert "  compression: pq3x4" in why
-    assert cli("cache", "verify").out == "5 shards of 3 stores are as they were written\n"
+    assert cli("cache", "verify").out == "5 shards of 3 stores match their checksums\n"
     part = codes / "part-00000.npy"
     content = bytearray(part.read_bytes())
     content[-1] ^= 1
     part.write_bytes(content)
     (codes / "centroids.npy").unlink()
-    said = cli("cache", "verify")
-    assert said.status == 1
-    assert f"{name}: damaged codes: {part}" in said.out
-    assert f"{name}: damaged codes: {codes / 'centroids.npy'}" in said.out
-    said = cli("cache", "prune")
-    assert f"{name} halves.plain: what is of no use in the store, 3 files" in said.out
+    result = cli("cache", "verify")
+    assert result.status == 1
+    assert f"{name}: damaged codes: {part}" in result.out
+    assert f"{name}: damaged codes: {codes / 'centroids.npy'}" in result.out
+    result = cli("cache", "prune")
+    assert f"{name} halves.plain: unusable files of the store, 3 files" in result.out
     left = {path.name for path in codes.iterdir()}
     assert left == {"key.json", "lock", "used"}
 
@@ -72,7 +72,10 @@ def test_codes_without_their_store_and_folders_without_a_key(workspace, cli, cod
     (codes / "mine.txt").write_text("mine")
     assert f"{codes.name[:8]}  compressed  not a store" in cli("cache", "list").out
     assert cli("cache", "verify").status == 1
-    assert f"left, no store writes such a file: {codes / 'mine.txt'}" in cli("cache", "prune").out
+    assert (
+        f"not removed, as no store writes such a file: {codes / 'mine.txt'}"
+        in cli("cache", "prune").out
+    )
     assert [path.name for path in codes.iterdir()] == ["mine.txt"]
 
 
@@ -94,8 +97,8 @@ def test_codes_in_use_are_left(workspace, cli, codes: Path) -> None:
 
 def test_brought_descriptors_are_let_go_of(workspace, cli, small_file: Path, brought) -> None:
     database, queries = brought
-    given = ("--dataset", small_file, "--database", database, "--queries", queries)
-    assert cli("evaluate", *given, "--compression", "float16").status == 0
+    arguments = ("--dataset", small_file, "--database", database, "--queries", queries)
+    assert cli("evaluate", *arguments, "--compression", "float16").status == 0
     assert "compressed  not.known  float16 of 8 rows  1/1 files" in cli("cache", "list").out
     assert "in use" not in cli("cache", "prune", "--all").out
     assert not list((workspace.cache / "compressed").iterdir())
@@ -113,22 +116,22 @@ def test_all_else_is_listed_and_verified(workspace, cli, codes: Path, tmp_path: 
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"x" * 2000)
     (workspace.cache / "holiday").mkdir()
-    said = cli("cache", "list").out
-    lines = {line.split("  ")[0]: line for line in said.splitlines()}
+    result = cli("cache", "list").out
+    lines = {line.split("  ")[0]: line for line in result.splitlines()}
     size = (workspace.cache / "fingerprints.sqlite").stat().st_size
     assert lines["weights"] == f"weights  {cache_inventory.REST['weights']}  1 files  2.0 kB"
     assert lines["truth"].startswith(f"truth  {cache_inventory.REST['truth']}  1 files  ")
     assert lines["fingerprints.sqlite"].endswith(f"1 files  {size / 1000:.1f} kB")
-    assert lines["holiday"] == "holiday  nothing that is written here  0 files  0 bytes"
+    assert lines["holiday"] == "holiday  not written by this program  0 files  0 bytes"
     total = sum(path.stat().st_size for path in workspace.cache.rglob("*") if path.is_file())
-    assert f"3 stores, {total / 1000:.1f} kB, in" in said
+    assert f"3 stores, {total / 1000:.1f} kB, in" in result
     assert cli("cache", "verify").status == 0
     kept.write_text(kept.read_text().replace('"a":1', '"a":2'))
     (workspace.cache / "fingerprints.sqlite").write_bytes(b"no table" * 100)
-    said = cli("cache", "verify")
-    assert said.status == 1
-    assert f"damaged ground truth: {kept}" in said.out
-    assert f"a damaged table: {workspace.cache / 'fingerprints.sqlite'}" in said.out
+    result = cli("cache", "verify")
+    assert result.status == 1
+    assert f"damaged ground truth: {kept}" in result.out
+    assert f"a damaged table: {workspace.cache / 'fingerprints.sqlite'}" in result.out
     cli("cache", "prune")
     assert not kept.exists()
     assert not (workspace.cache / "fingerprints.sqlite").exists()
@@ -178,8 +181,8 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_no
     writer.communicate()
     assert cli("cache", "prune", "--dry-run").out.endswith("2.0 kB would be removed\n")
     assert temporary.exists()
-    said = cli("cache", "prune").out
-    assert said == f"{temporary.relative_to(workspace.cache)}: 2.0 kB\n2.0 kB removed\n"
+    result = cli("cache", "prune").out
+    assert result == f"{temporary.relative_to(workspace.cache)}: 2.0 kB\n2.0 kB removed\n"
     assert not temporary.exists()
 
 

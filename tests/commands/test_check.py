@@ -38,13 +38,13 @@ def asked(cli, folder: Path, body: str):
 
 
 def test_a_good_method_keeps_the_contract(workspace, cli) -> None:
-    said = asked(cli, workspace.folder, f"return {PLAIN}")
-    assert said.status == 0, said.err
-    assert "FAILS" not in said.out
-    assert "bfloat16 instead of float32" in said.out
-    assert said.out.splitlines()[-1] == "tried.only: keeps the contract"
+    text = asked(cli, workspace.folder, f"return {PLAIN}")
+    assert text.status == 0, text.err
+    assert "FAILS" not in text.out
+    assert "bfloat16 instead of float32" in text.out
+    assert text.out.splitlines()[-1] == "tried.only: keeps the contract"
     for name in ("1-row.png", "huge.jpg", "cmyk.jpg", "palette.gif", "16-bit.png", "animated.gif"):
-        assert f"   ok  {name}" in said.out
+        assert f"   ok  {name}" in text.out
 
 
 @pytest.mark.parametrize(
@@ -52,21 +52,21 @@ def test_a_good_method_keeps_the_contract(workspace, cli) -> None:
     [
         (f"return {PLAIN} - {PLAIN}.mean(0) + 0.1", "batch of 1 = batch of 8"),
         (f"rows = {PLAIN}; rows[0] += 1; return rows", "batch in another order"),
-        (f"rows = {PLAIN}; batch.mul_(2); return rows", "describe changes its input"),
+        (f"rows = {PLAIN}; batch.mul_(2); return rows", "describe modifies its input"),
         (f"import torch; return {PLAIN} + torch.rand(1)", "run twice"),
         (f"assert batch.shape[-1] != 64; return {PLAIN}", "is refused"),
     ],
 )
 def test_a_broken_promise_is_named(workspace, cli, body: str, broken: str) -> None:
-    said = asked(cli, workspace.folder, body)
-    assert said.status == 1
-    assert any("FAILS" in line and broken in line for line in said.out.splitlines()), said.out
-    assert said.out.splitlines()[-1].endswith("fail")
-    assert "Traceback" not in said.err
+    text = asked(cli, workspace.folder, body)
+    assert text.status == 1
+    assert any("FAILS" in line and broken in line for line in text.out.splitlines()), text.out
+    assert text.out.splitlines()[-1].endswith("fail")
+    assert "Traceback" not in text.err
 
 
 def test_a_small_image_may_be_refused(workspace, cli) -> None:
     body = f"assert min(batch.shape[-2:]) > 3; return {PLAIN}"
-    said = asked(cli, workspace.folder, body)
-    assert said.status == 0
-    assert " note  tiny.png is refused: " in said.out
+    text = asked(cli, workspace.folder, body)
+    assert text.status == 0
+    assert " note  tiny.png is refused: " in text.out

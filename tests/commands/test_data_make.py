@@ -33,10 +33,10 @@ def photographs(tmp_path: Path) -> Path:
 
 def made(cli: Any, photographs: Path, *words: Any) -> tuple[Any, Any]:
     output = photographs.parent / "town.json"
-    said = cli("data", "make", photographs, "--output", output, *words)
-    assert said.status == 0, said.err
+    result = cli("data", "make", photographs, "--output", output, *words)
+    assert result.status == 0, result.err
     assert (photographs.parent / "town.png").is_file()
-    return said, json.loads(output.read_text(encoding="utf-8"))
+    return result, json.loads(output.read_text(encoding="utf-8"))
 
 
 def written(path: Path, *rows: str) -> Path:
@@ -45,7 +45,7 @@ def written(path: Path, *rows: str) -> Path:
 
 
 def test_a_folder_per_class_gives_scores(cli, photographs: Path, workspace) -> None:
-    said, data = made(cli, photographs)
+    text, data = made(cli, photographs)
     assert [query["file"] for query in data["queries"]] == [
         "arch/9.jpg",
         "bridge/9.jpg",
@@ -53,8 +53,8 @@ def test_a_folder_per_class_gives_scores(cli, photographs: Path, workspace) -> N
     ]
     assert len(data["database"]) == sum(CLASSES.values()) - 3
     assert data["protocols"]["all"][0]["positive"] == ["arch/10.jpg", "arch/11.jpg", "arch/12.jpg"]
-    assert "7 database images, 3 queries with 1 to 3 positives" in said.out
-    assert "1 classes have too few images" in said.out
+    assert "7 database images, 3 queries with 1 to 3 positives" in text.out
+    assert "1 classes have too few images" in text.out
     run = cli("run", "--dataset", photographs.parent / "town.json", "--method", "random-unit",
               "--measure", "none")  # fmt: skip
     assert run.status == 0, run.err
@@ -67,10 +67,10 @@ def test_a_folder_per_class_gives_scores(cli, photographs: Path, workspace) -> N
 def test_names_of_one_number_are_in_the_order_of_names(cli, photographs: Path) -> None:
     for name in ("arch/009.jpg", "arch/9.png"):
         Image.open(photographs / "arch" / "10.jpg").rotate(90).save(photographs / name)
-    said, data = made(cli, photographs)
+    text, data = made(cli, photographs)
     assert data["queries"][0]["file"] == "arch/009.jpg"
     assert data["database"][:3] == ["arch/9.jpg", "arch/9.png", "arch/10.jpg"]
-    assert "copies of others" not in said.out
+    assert "copies of others" not in text.out
 
 
 def test_tables_of_groups_and_of_pairs(cli, photographs: Path, tmp_path: Path) -> None:
@@ -82,8 +82,10 @@ def test_tables_of_groups_and_of_pairs(cli, photographs: Path, tmp_path: Path) -
     assert data["database"] == ["dome/9.jpg", "arch/10.jpg"]
     pairs = written(tmp_path / "p.csv", "query,positive", "arch/9.jpg,arch/10.jpg",
                     "arch/9.jpg,arch/11.jpg", "arch/10.jpg,arch/11.jpg")  # fmt: skip
-    said, data = made(cli, photographs, "--pairs", pairs)
-    assert "1 queries are in the database; each is ignored for itself" in said.out
+    text, data = made(cli, photographs, "--pairs", pairs)
+    assert (
+        "1 queries are also in the database; each of them is ignored for its own query" in text.out
+    )
     assert data["protocols"]["all"] == [
         {"positive": ["arch/10.jpg", "arch/11.jpg"]},
         {"positive": ["arch/11.jpg"], "ignored": ["arch/10.jpg"]},
@@ -96,12 +98,12 @@ def test_positions_of_a_table_and_boxes(cli, photographs: Path, tmp_path: Path) 
             "bridge/9.jpg,1040,2000", "dome/9.jpg,5000,2000")  # fmt: skip
     table = written(tmp_path / "xy.csv", *rows)
     box = written(tmp_path / "b.csv", "file,left,top,right,bottom", "arch/9.jpg,1,2,30,30.5")
-    said, data = made(cli, photographs, "--positions", table, "--within", 20, "--boxes", box)
+    text, data = made(cli, photographs, "--positions", table, "--within", 20, "--boxes", box)
     truth = {q["file"]: e for q, e in zip(data["queries"], data["protocols"]["all"], strict=True)}
     assert truth["arch/10.jpg"] == {"positive": ["arch/9.jpg", "bridge/9.jpg"],
                                     "ignored": ["arch/10.jpg"]}  # fmt: skip
     assert truth["dome/9.jpg"]["positive"] == []
-    assert "1 queries have no image within 20 m" in said.out
+    assert "1 queries have no image within 20 m" in text.out
     assert data["rules"]["threshold_m"] == 20
     assert next(q for q in data["queries"] if "box" in q)["box"] == [1, 2, 30, 30.5]
 
@@ -138,9 +140,9 @@ def test_copies_are_warned_of(cli, photographs: Path) -> None:
     content = (photographs / "arch" / "9.jpg").read_bytes()
     for name in ("arch/12.jpg", "bridge/11.jpg", "dome/10.jpg"):
         (photographs / name).write_bytes(content)
-    said, _ = made(cli, photographs)
-    assert "2 database images are copies of others" in said.out
-    assert "queries are in the database" in said.out
+    text, _ = made(cli, photographs)
+    assert "2 database images are copies of others" in text.out
+    assert "queries are also in the database" in text.out
 
 
 @pytest.mark.parametrize(
@@ -167,8 +169,8 @@ def test_what_cannot_be_made_is_one_sentence(
     written(tmp_path / "out.csv", "file,group", "../x.jpg,x")
     written(tmp_path / "degrees.csv", "file,x,y", "arch/9.jpg,48.85,2.35", "dome/9.jpg,48.86,2.3")
     written(tmp_path / "box.csv", "file,left,top,right,bottom", "dome/10.jpg,1,2,3,4")
-    said = cli("data", "make", photographs, "--output", tmp_path / "town.json", *words)
-    assert value in refused(said)
+    result = cli("data", "make", photographs, "--output", tmp_path / "town.json", *words)
+    assert value in refused(result)
     assert not (tmp_path / "town.json").exists()
 
 
@@ -187,8 +189,8 @@ def test_the_order_of_lists_is_printed(cli, photographs: Path, tmp_path: Path) -
     _, data = made(cli, photographs, "--boxes", box)
     path = photographs.parent / "town.json"
     assert cli("data", "names", path).out.splitlines() == data["database"]
-    said = cli("data", "names", path, "--which", "queries", "--csv")
-    rows = list(csv.DictReader(io.StringIO(said.out)))
+    result = cli("data", "names", path, "--which", "queries", "--csv")
+    rows = list(csv.DictReader(io.StringIO(result.out)))
     assert list(rows[0].values()) == [
         "arch/9",
         "arch/9.jpg",

@@ -23,20 +23,20 @@ def test_descriptors_extracted_and_brought_score_as_in_a_run(workspace, cli) -> 
     """The way through files and the way through the store are one."""
     assert cli(*RANDOM).status == 0
     for which in ("database", "queries"):
-        said = cli("extract", "--method", "random-unit", "--dataset", "mini", "--device", "cpu",
+        result = cli("extract", "--method", "random-unit", "--dataset", "mini", "--device", "cpu",
                    "--which", which, "--output", workspace.folder / f"{which}.npz")  # fmt: skip
-        assert said.status == 0, said.err
-    said = cli("evaluate", "--dataset", "mini", "--database", workspace.folder / "database.npz",
+        assert result.status == 0, result.err
+    result = cli("evaluate", "--dataset", "mini", "--database", workspace.folder / "database.npz",
                "--queries", workspace.folder / "queries.npz", "--name", "mine")  # fmt: skip
-    assert said.status == 0, said.err
+    assert result.status == 0, result.err
     by_run, by_file = sorted(
         workspace.records(), key=lambda p: p.parent.name != "random-unit.seed0"
     )
-    one, two = (json.loads(p.read_text()) for p in (by_run, by_file))
+    first, two = (json.loads(p.read_text()) for p in (by_run, by_file))
     assert by_file.parent.name == "brought.mine"
-    assert one["scores"] == two["scores"]
-    assert one["ranks"]["sha256"] == two["ranks"]["sha256"]
-    assert one["card_sha256"] != two["card_sha256"], "nobody knows how these were made"
+    assert first["scores"] == two["scores"]
+    assert first["ranks"]["sha256"] == two["ranks"]["sha256"]
+    assert first["card_sha256"] != two["card_sha256"], "nobody knows how these were made"
 
 
 def bring(folder: Path, small_file: Path, suffix: str) -> list[str]:
@@ -66,17 +66,17 @@ def test_every_format_gives_what_the_oracle_says(
     extra = workspace.folder / "extra.npy"
     added = np.random.default_rng(6).standard_normal((40, 6)).astype(np.float32)
     np.save(extra, added)
-    given = bring(workspace.folder, small_file, suffix)
-    said = cli(*given, "--distractors", extra, extra)
-    assert said.status == 0, said.err
-    _, held = only(workspace.records())
-    assert held["card"]["distractors"] == {"count": 80, "sources": ["extra", "extra"]}
-    assert held["card"]["descriptors"] == "as-given"
+    arguments = bring(workspace.folder, small_file, suffix)
+    result = cli(*arguments, "--distractors", extra, extra)
+    assert result.status == 0, result.err
+    _, content = only(workspace.records())
+    assert content["card"]["distractors"] == {"count": 80, "sources": ["extra", "extra"]}
+    assert content["card"]["descriptors"] == "as-given"
     draw = np.random.default_rng(5)
     database, queries = (draw.standard_normal((n, 6)).astype(np.float32) for n in (8, 3))
     whole = np.concatenate([database, added, added])
     for name, entries in small["protocols"].items():
-        for metric_id, got in held["scores"][name].items():
+        for metric_id, got in content["scores"][name].items():
             values = []
             for query, entry in zip(queries, entries, strict=True):
                 listed = oracle.ranking(oracle.scores(whole, query))
@@ -96,20 +96,20 @@ def test_the_official_answers_through_files_and_the_public_command(
     entries = json.loads(shared("parity/revisitop_map.json").read_text(encoding="utf-8"))
     entry = next(e for e in entries if e["distractors"])
     name = entry["dataset"]
-    held = oracle.ground_truth(shared(f"data/{name}/gnd_{name}.pkl"))
+    content = oracle.ground_truth(shared(f"data/{name}/gnd_{name}.pkl"))
     rows = dict(
-        zip(("db", "q", "more"), oracle.parity_descriptors(held["gnd"], entry), strict=True)
+        zip(("db", "q", "more"), oracle.parity_descriptors(content["gnd"], entry), strict=True)
     )
     for key, array in rows.items():
         np.save(workspace.folder / f"{key}.npy", array)
-    said = process(
+    text = process(
         "evaluate", "--dataset", name, "--database", workspace.folder / "db.npy",
         "--queries", workspace.folder / "q.npy", "--distractors", workspace.folder / "more.npy",
         "--memory-budget", "8", "--results", workspace.results,
         env={"RETRIEVAL_BENCH_DATA": str(shared("data"))},
     )  # fmt: skip
-    assert said.status == 0, said.err
-    assert said.errors == []
+    assert text.status == 0, text.err
+    assert text.errors == []
     _, got = only(workspace.records())
     assert got["card"]["descriptors"] == "unit-norm"
     assert got["card"]["distractors"]["count"] == entry["distractors"]
@@ -122,7 +122,7 @@ def test_the_official_answers_through_files_and_the_public_command(
         for k, value in known["mP"].items():
             assert table[f"mp@{k}.clipped.junk-removed"]["mean"] == pytest.approx(value, abs=1e-9)
     means = [f"{100 * entry['levels'][level]['mAP']:.2f}" for level in ("easy", "medium", "hard")]
-    assert said.out.splitlines()[0] == (
+    assert text.out.splitlines()[0] == (
         f">> {name}: mAP E: {means[0]}, M: {means[1]}, H: {means[2]}"
     )
 
@@ -141,12 +141,12 @@ def test_a_bad_row_is_named_by_file_and_row(
     rows = np.load(brought[which])
     rows[2] = value
     np.save(brought[which], rows)
-    said = cli("evaluate", "--dataset", small_file, "--database", brought[0], "--queries",
+    result = cli("evaluate", "--dataset", small_file, "--database", brought[0], "--queries",
                brought[1])  # fmt: skip
-    text = refused(said)
+    text = refused(result)
     assert text.startswith("row 2 (")
     assert f".png) of {brought[which]} {what}; " in text
-    assert "Warning" not in said.err
+    assert "Warning" not in result.err
     assert workspace.records() == []
 
 
@@ -160,15 +160,15 @@ def test_a_bad_distractor_is_named_by_its_own_row(
             rows[17 + n] = np.nan
         paths.append(workspace.folder / f"more{n}.npy")
         np.save(paths[-1], rows)
-    said = cli("evaluate", "--dataset", small_file, "--database", brought[0], "--queries",
+    result = cli("evaluate", "--dataset", small_file, "--database", brought[0], "--queries",
                brought[1], "--distractors", *paths)  # fmt: skip
-    assert refused(said).startswith(f"row 18 of {paths[1]} contains NaN; ")
+    assert refused(result).startswith(f"row 18 of {paths[1]} contains NaN; ")
 
 
 def test_descriptors_that_do_not_fit(workspace, cli, refused, small_file: Path, brought) -> None:
     def told(**changed: Any) -> str:
-        given = {"dataset": small_file, "database": brought[0], "queries": brought[1], **changed}
-        flat = [x for key, value in given.items() for x in (f"--{key}", value)]
+        options = {"dataset": small_file, "database": brought[0], "queries": brought[1], **changed}
+        flat = [x for key, value in options.items() for x in (f"--{key}", value)]
         return refused(cli("evaluate", *flat))
 
     np.save(workspace.folder / "wide.npy", np.ones((5, 7), np.float32))
@@ -177,14 +177,14 @@ def test_descriptors_that_do_not_fit(workspace, cli, refused, small_file: Path, 
     assert "q.npy has 3 rows, but the data set has 8 database" in told(database=brought[1])
     assert "It looks transposed" in told(database=workspace.folder / "turned.npy")
     assert "has no row named q1" in told(queries=workspace.folder / "other.npz")
-    assert "wide.npy has 7 numbers per row" in told(distractors=workspace.folder / "wide.npy")
-    assert "there is no file" in told(queries=workspace.folder / "absent.npy")
+    assert "wide.npy has 7 dimensions" in told(distractors=workspace.folder / "wide.npy")
+    assert "absent.npy does not exist" in told(queries=workspace.folder / "absent.npy")
     assert "descriptors are read from .npy, .npz, .mat" in told(queries=small_file)
     assert "no data set is called 'smal'" in told(dataset="smal")
-    assert "there is no file" in told(dataset=workspace.folder / "absent.json")
-    assert "--name 'a/b' may hold letters" in told(name="a/b")
-    assert "--name '.a' may hold letters" in told(name=".a")
-    assert "--name '' may hold letters" in told(name="")
+    assert "absent.json does not exist" in told(dataset=workspace.folder / "absent.json")
+    assert "--name 'a/b': use letters" in told(name="a/b")
+    assert "--name '.a': use letters" in told(name=".a")
+    assert "--name '': use letters" in told(name="")
     assert workspace.records() == []
 
 
@@ -195,8 +195,14 @@ def test_descriptors_that_do_not_fit(workspace, cli, refused, small_file: Path, 
         (["run", "--method", "random_unit"], "no method is called 'random_unit'; did you mean ran"),
         (["run", "--method", "absent.py"], "the method file absent.py does not exist."),
         (["run", "--method", "random-unit", "--dataset", "a/b"], "the data set file a/b does not"),
-        (["run", "--method", "random-unit", "--device", "tpu"], "there is no device 'tpu'"),
-        (["run", "--method", "random-unit", "--device", "meta"], "there is no device 'meta' for"),
+        (
+            ["run", "--method", "random-unit", "--device", "tpu"],
+            "the device 'tpu' is not supported",
+        ),
+        (
+            ["run", "--method", "random-unit", "--device", "meta"],
+            "the device 'meta' is not supported",
+        ),
         (
             ["run", "--method", "random-unit", "--weights", "x"],
             "random-unit.seed0 cannot be loaded",
@@ -205,7 +211,7 @@ def test_descriptors_that_do_not_fit(workspace, cli, refused, small_file: Path, 
             ["run", "--method", "random-unit", "--dataset", "roxford5k"],
             "gnd_roxford5k.pkl is missi",
         ),
-        (["verify", "absent.json"], "there is no record absent.json."),
+        (["verify", "absent.json"], "the record absent.json does not exist; check the path."),
         (["verify", str(ROOT / "pyproject.toml")], "is not a record: "),
         (["verify", str(ROOT / "datasets")], "is not a record: "),
     ],
@@ -228,27 +234,27 @@ def test_wrong_arguments(workspace, cli, refused, arguments: list[str], expected
     ],
 )  # fmt: skip
 def test_wrong_usage_shows_the_usage(workspace, cli, arguments: list[str]) -> None:
-    said = cli(*arguments)
-    assert said.status in (1, 2)
-    assert said.err
-    assert "Traceback" not in said.err
-    assert said.out == ""
+    result = cli(*arguments)
+    assert result.status in (1, 2)
+    assert result.err
+    assert "Traceback" not in result.err
+    assert result.out == ""
 
 
 def test_photographs_that_are_not_there(workspace, cli, refused, small_file: Path) -> None:
-    given = ("run", "--method", "random-unit", "--dataset", small_file)
-    text = refused(cli(*given))
+    arguments = ("run", "--method", "random-unit", "--dataset", small_file)
+    text = refused(cli(*arguments))
     assert text.startswith(f"the image folder {small_file.parent / 'jpg'} does not exist.")
     shutil.copytree(ROOT / "datasets" / "mini-data" / "jpg", small_file.parent / "jpg")
-    text = refused(cli(*given))
+    text = refused(cli(*arguments))
     assert text.startswith("11 of 11 images are missing in ")
     assert "d0.png, d1.png, d2.png, d3.png, d4.png and 6 more." in text
 
 
 def test_the_output_cannot_be_a_file(workspace, cli, refused) -> None:
     (workspace.folder / "file").touch()
-    said = cli(*RANDOM, "--limit", "2", "--results", workspace.folder / "file")
-    assert str(workspace.folder / "file") in refused(said)
+    result = cli(*RANDOM, "--limit", "2", "--results", workspace.folder / "file")
+    assert str(workspace.folder / "file") in refused(result)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -267,7 +273,7 @@ def test_the_traceback_is_there_for_those_who_ask(
     workspace, cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RETRIEVAL_BENCH_TRACEBACK", "1")
-    said = cli("run", "--method", "no-such")
-    assert said.status == 1
-    assert "Traceback" in said.err
-    assert len(said.errors) == 1
+    result = cli("run", "--method", "no-such")
+    assert result.status == 1
+    assert "Traceback" in result.err
+    assert len(result.errors) == 1

@@ -29,9 +29,9 @@ STUMBLES = re.compile(
 
 @pytest.mark.parametrize("call", [(), *calls()], ids=" ".join)
 def test_every_help_is_printed_in_plain_english(cli, call: tuple[str, ...]) -> None:
-    said = cli(*call, "--help")
-    assert said.status == 0, said.err
-    assert said.out.startswith("usage: ")
-    assert "%(" not in said.out
-    assert "%%" not in said.out
-    assert STUMBLES.findall(said.out) == []
+    result = cli(*call, "--help")
+    assert result.status == 0, result.err
+    assert result.out.startswith("usage: ")
+    assert "%(" not in result.out
+    assert "%%" not in result.out
+    assert STUMBLES.findall(result.out) == []

@@ -33,11 +33,11 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_run_on_the_bundled_photographs_from_end_to_end(workspace, cli) -> None:
-    said = cli(*RANDOM, "--measure", "sample")
-    assert said.status == 0, said.err
-    path, held = only(workspace.records())
-    means = {p: 100 * t[HEADLINE]["mean"] for p, t in held["scores"].items()}
-    lines = said.out.splitlines()
+    result = cli(*RANDOM, "--measure", "sample")
+    assert result.status == 0, result.err
+    path, content = only(workspace.records())
+    means = {p: 100 * t[HEADLINE]["mean"] for p, t in content["scores"].items()}
+    lines = result.out.splitlines()
     assert lines[-1] == str(path)
     assert lines[-3] == (
         f">> mini: mAP E: {means['easy']:.2f}, M: {means['medium']:.2f}, "
@@ -49,24 +49,24 @@ def test_a_run_on_the_bundled_photographs_from_end_to_end(workspace, cli) -> Non
         rf">> mini: mP@k\[1, 5, 10\] E: {three}, M: {three}, H: {three} \(chance\)", lines[-2]
     )
     assert path.is_relative_to(workspace.results / "runs" / "mini" / "random-unit.seed0")
-    assert held["command"] == (
+    assert content["command"] == (
         "python -m bench run --method random-unit --device cpu --measure sample --results "
         f"{workspace.results}"
     )
-    assert held["method"]["weights"]["trained"] is False
-    assert held["partial"] is False
-    assert held["machine"]["device"] == "cpu"
-    assert set(held["timing"]["phases_s"]) == {
+    assert content["method"]["weights"]["trained"] is False
+    assert content["partial"] is False
+    assert content["machine"]["device"] == "cpu"
+    assert set(content["timing"]["phases_s"]) == {
         "describe database", "describe queries", "latency", "search", "score",
     }  # fmt: skip
-    assert held["timing"]["images_from_store"] == 0
-    assert held["card"]["crop_rule"] == "box"
+    assert content["timing"]["images_from_store"] == 0
+    assert content["card"]["crop_rule"] == "box"
     verified = cli("verify", path)
     assert verified.status == 0
     count = 3 * len(REVISITED_METRICS)
     assert verified.out.splitlines() == [
         f"{path}: {count} scores over 3 protocols recomputed from stored ranks",
-        f"{path}: lists and ground truth are those of mini here",
+        f"{path}: lists and ground truth are those of mini on this machine",
         f"{path}: {measured.AS_STATED}",
         f"{path}: match",
     ]
@@ -83,18 +83,18 @@ def test_a_second_run_takes_everything_from_the_store_and_scores_the_same(worksp
 
 
 def test_variants_and_data_sets_are_repeatable(workspace, cli) -> None:
-    said = cli("run", "--method", "random-unit.seed1", "--method", "random-unit.seed2",
+    result = cli("run", "--method", "random-unit.seed1", "--method", "random-unit.seed2",
                "--dataset", "mini", "--limit", "6", "--device", "cpu")  # fmt: skip
-    assert said.status == 0
+    assert result.status == 0
     assert [p.parent.name for p in workspace.records()] == [
         "random-unit.seed1",
         "random-unit.seed2",
     ]
-    assert said.out.count("(chance) (partial: first 6 queries)") == 4
+    assert result.out.count("(chance) (partial: first 6 queries)") == 4
     for path in workspace.records():
-        held = json.loads(path.read_text())
-        assert held["partial"] is True
-        assert held["card"]["limit"] == held["card"]["dataset"]["queries"] == 6
+        content = json.loads(path.read_text())
+        assert content["partial"] is True
+        assert content["card"]["limit"] == content["card"]["dataset"]["queries"] == 6
         assert cli("verify", path).status == 0
 
 
@@ -112,9 +112,9 @@ def test_the_crop_of_the_query_is_another_card(workspace, cli) -> None:
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(workspace, cli) -> None:
-    said = cli(*RANDOM, "--dry-run")
-    assert said.status == 0
-    assert re.search(r"database: 49 images, 49 to describe, [0-9.]+ kB in the store", said.out)
+    result = cli(*RANDOM, "--dry-run")
+    assert result.status == 0
+    assert re.search(r"database: 49 images, 49 to describe, [0-9.]+ kB stored", result.out)
     assert workspace.records() == []
     assert not workspace.results.exists()
     assert not list(workspace.cache.rglob("*.npy"))
@@ -128,33 +128,33 @@ def test_the_length_of_the_shortlist_changes_no_score(workspace, cli, depth: int
     assert cli(*RANDOM, "--limit", "20", "--shortlist", depth).status == 0
     records = [json.loads(p.read_text()) for p in workspace.records()]
     assert records[0]["scores"] == records[1]["scores"]
-    for path, held in zip(workspace.records(), records, strict=True):
-        rows = held["card"]["dataset"]["database"]
-        with np.load(path.with_name(held["ranks"]["file"])) as arrays:
+    for path, record in zip(workspace.records(), records, strict=True):
+        rows = record["card"]["dataset"]["database"]
+        with np.load(path.with_name(record["ranks"]["file"])) as arrays:
             assert arrays["shortlist_row"].shape[1] in (rows, min(depth, rows))
         assert cli("verify", path).status == 0
 
 
 def test_nothing_begins_where_one_of_the_runs_is_refused(workspace, cli) -> None:
-    given = (*RANDOM, "--method", "random-unit.seed9", "--method", "no-such",
+    arguments = (*RANDOM, "--method", "random-unit.seed9", "--method", "no-such",
              "--dataset", "mini", "--dataset", "minny", "--limit", "3")  # fmt: skip
     for more in ((), ("--dry-run",)):
-        said = cli(*given, *more)
-        assert said.status == 1
-        assert said.out == ""
+        result = cli(*arguments, *more)
+        assert result.status == 1
+        assert result.out == ""
         assert workspace.records() == []
-        names = [re.search(r"'([^']+)'", line)[1] for line in said.errors]
+        names = [re.search(r"'([^']+)'", line)[1] for line in result.errors]
         assert names == ["minny", "seed9", "no-such"], "each once, though six runs are refused"
         assert not list(workspace.cache.rglob("*.npy"))
 
 
 def test_runs_that_are_planned_go_on_where_one_of_them_fails(workspace, cli, tiny: Path) -> None:
     (tiny / "jpg" / "003.png").write_bytes(b"no image")
-    said = cli("run", "--method", tiny / "halves.py", "--method", "random-unit",
+    result = cli("run", "--method", tiny / "halves.py", "--method", "random-unit",
                "--dataset", tiny / "dataset.json", "--dataset", "mini")  # fmt: skip
-    assert said.status == 1
-    assert len(said.errors) == 2
-    assert all("003.png" in line for line in said.errors)
+    assert result.status == 1
+    assert len(result.errors) == 2
+    assert all("003.png" in line for line in result.errors)
     assert [p.parent.parent.name for p in workspace.records()] == ["mini", "mini"]
 
 
@@ -198,9 +198,9 @@ def test_a_run_writes_nothing_into_the_checkout_or_the_home(workspace, process) 
         return {str(p) for p in (ROOT / "results").rglob("*")}
 
     before = listed()
-    said = process(*RANDOM, "--results", workspace.results, env={"HOME": str(home)})
-    assert said.status == 0, said.err
-    assert "Warning" not in said.err
+    text = process(*RANDOM, "--results", workspace.results, env={"HOME": str(home)})
+    assert text.status == 0, text.err
+    assert "Warning" not in text.err
     assert len(workspace.records()) == 1
     assert [p.name for p in home.iterdir()] == []
     assert listed() == before
@@ -214,11 +214,11 @@ def test_verify_of_several_records_tells_all_and_fails_if_one_does(workspace, cl
     path, _ = only(workspace.records())
     changed = workspace.folder / "changed.json"
     changed.write_text(path.read_text().replace('"mean": 0.', '"mean": 0.9', 1))
-    said = cli("verify", path, changed, workspace.folder / "absent.json", path)
-    assert said.status == 1
-    assert said.out.count(": match") == 2
-    assert len(said.errors) == 2
-    assert "was changed after it was written" in said.errors[0]
+    result = cli("verify", path, changed, workspace.folder / "absent.json", path)
+    assert result.status == 1
+    assert result.out.count(": match") == 2
+    assert len(result.errors) == 2
+    assert "was changed after it was written" in result.errors[0]
     assert cli("verify", path).status == 0
 
 
@@ -226,17 +226,17 @@ def test_verify_of_several_records_tells_all_and_fails_if_one_does(workspace, cl
 
 
 def test_help_and_list_name_everything(cli) -> None:
-    said = cli("--help")
-    assert said.status == 0
+    result = cli("--help")
+    assert result.status == 0
     for verb in ("run", "list", "evaluate", "verify", "report", "doctor", "extract"):
-        assert verb in said.out
+        assert verb in result.out
         assert cli(verb, "--help").status == 0
-    said = cli("list")
-    assert said.status == 0
-    assert {"random-unit", "mini"} < {line.split()[0] for line in said.out.splitlines() if line}
-    said = cli("list", "random-unit", "mini")
-    assert "random-unit.seed0: seed 0" in said.out
-    assert re.search(r"^mini: Real photographs", said.out, re.MULTILINE)
+    result = cli("list")
+    assert result.status == 0
+    assert {"random-unit", "mini"} < {line.split()[0] for line in result.out.splitlines() if line}
+    result = cli("list", "random-unit", "mini")
+    assert "random-unit.seed0: seed 0" in result.out
+    assert re.search(r"^mini: Real photographs", result.out, re.MULTILINE)
 
 
 def test_a_reader_that_stops_early_is_no_error(process, workspace) -> None:
@@ -271,14 +271,14 @@ def test_ctrl_c_says_how_to_go_on(workspace, tmp_path: Path) -> None:
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "stopped; run the same command again to go on from here:\n  python -m bench run" in err
+    assert "stopped; run the same command again to continue:\n  python -m bench run" in err
     assert "Traceback" not in err
 
 
 def test_what_cannot_happen_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only errors of ours are sentences; a fault in the program shows where it is."""
 
-    def fails(given: Any) -> int:
+    def fails(arguments: Any) -> int:
         raise ZeroDivisionError
 
     monkeypatch.setattr(listing, "COMMAND", Command(Nothing, fails))
@@ -309,7 +309,7 @@ def record_of(metrics: list[str], protocols: dict[str, list[float | None]], **mo
 
 
 @pytest.mark.parametrize(
-    ("held", "expected"),
+    ("content", "expected"),
     [
         (
             record_of(
@@ -339,7 +339,7 @@ def record_of(metrics: list[str], protocols: dict[str, list[float | None]], **mo
         ),
         (
             record_of([HEADLINE], {"p": [None]}),
-            [">> x: nothing is scored, as no query has a positive"],
+            [">> x: not scored, because no query has a positive"],
         ),
         (
             record_of([HEADLINE], {"p": [0.1]}, trained=False, source="untrained", limit=5),
@@ -347,8 +347,8 @@ def record_of(metrics: list[str], protocols: dict[str, list[float | None]], **mo
         ),
     ],
 )
-def test_the_last_lines(held, expected: list[str]) -> None:
-    assert summary.lines(held) == expected
+def test_the_last_lines(content, expected: list[str]) -> None:
+    assert summary.lines(content) == expected
 
 
 def test_wrong_options_are_one_sentence(cli, refused) -> None:
@@ -362,11 +362,11 @@ def test_ties_are_said_before_the_scores(workspace, cli, small_file: Path) -> No
     rows = np.ones((len(data["database"]), 4), dtype=np.float32)
     np.save(workspace.folder / "same.npy", rows)
     np.save(workspace.folder / "q.npy", rows[: len(data["queries"])])
-    said = cli(
+    result = cli(
         "evaluate", "--dataset", small_file, "--database", workspace.folder / "same.npy",
         "--queries", workspace.folder / "q.npy", "--results", workspace.folder / "out",
     )  # fmt: skip
-    assert said.status == 0, said.err
-    first, second = said.out.splitlines()[:2]
+    assert result.status == 0, result.err
+    first, second = result.out.splitlines()[:2]
     assert re.match(rf"ties: \d+ labelled images .* at most {len(rows)} have the same", first)
     assert second.startswith(">> ")

@@ -30,8 +30,8 @@ sys.exit(main(sys.argv[1:]))
 
 def without(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a process that cannot import what takes long."""
-    given = [sys.executable, "-c", WITHOUT, *arguments]
-    return subprocess.run(given, cwd=ROOT, capture_output=True, text=True, check=False)
+    inputs = [sys.executable, "-c", WITHOUT, *arguments]
+    return subprocess.run(inputs, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(

@@ -37,26 +37,26 @@ def test_names_of_files_reach_no_terminal_raw(
     small["database"][3] = name
     (tmp_path / "dataset.json").write_text(json.dumps(small), encoding="utf-8")
     (tmp_path / "jpg").mkdir()
-    for given in (("run", "--method", "random-unit", "--dataset", tmp_path),
+    for arguments in (("run", "--method", "random-unit", "--dataset", tmp_path),
                   ("run", "--method", name, "--dataset", tmp_path / name),
                   ("data", "verify", tmp_path),
                   ("sheet", tmp_path / name, "--output", "x.html"),
                   ("verify", tmp_path / name),
                   (name,)):  # fmt: skip
-        said = cli(*given)
-        assert said.status == 1
-        assert control(said.out + said.err) == []
-        assert not any(line.startswith("error: forged") for line in said.err.splitlines())
-        assert not any(line.startswith(">> y") for line in said.out.splitlines())
+        result = cli(*arguments)
+        assert result.status == 1
+        assert control(result.out + result.err) == []
+        assert not any(line.startswith("error: forged") for line in result.err.splitlines())
+        assert not any(line.startswith(">> y") for line in result.out.splitlines())
 
 
 def test_photographs_and_plug_ins_of_odd_names(cli, tmp_path: Path) -> None:
     (tmp_path / "photographs" / "x\x1b[2J").mkdir(parents=True)
     (tmp_path / "photographs" / "x\x1b[2J" / ODD).write_bytes(b"no image")
-    said = cli("extract", "--method", "random-unit", "--images", tmp_path / "photographs",
+    result = cli("extract", "--method", "random-unit", "--images", tmp_path / "photographs",
                "--output", tmp_path / "o.npz")  # fmt: skip
-    assert said.status == 1
-    assert control(said.out + said.err) == []
+    assert result.status == 1
+    assert control(result.out + result.err) == []
 
 
 # --- closed, full, gone -------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def shell(workspace) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("$B data list > /dev/full", "No space left on device"),
         ("$B data list >&-", "closed"),
@@ -84,13 +84,13 @@ def shell(workspace) -> Callable[..., subprocess.CompletedProcess[str]]:
         ("$B --help > /dev/full", "No space left on device"),
     ],
 )
-def test_output_that_nobody_can_read_is_one_sentence(shell, line: str, said: str) -> None:
+def test_output_that_nobody_can_read_is_one_sentence(shell, line: str, message: str) -> None:
     done = shell(line)
     assert done.returncode == 1
     errors = done.stderr.splitlines()
     assert len(errors) == 1, done.stderr
     assert errors[0].startswith("error: standard output cannot be written")
-    assert said in errors[0]
+    assert message in errors[0]
 
 
 @pytest.mark.slow
@@ -125,9 +125,9 @@ def test_a_user_without_a_home_is_told_of_the_two_variables(
         with pytest.raises(BenchError, match=r"RETRIEVAL_BENCH_CACHE.*RETRIEVAL_BENCH_DATA"):
             root()
     assert "RETRIEVAL_BENCH_CACHE" in refused(cli("run", "--method", "random-unit"))
-    said = cli("doctor")
-    assert said.status == 1
-    assert "RETRIEVAL_BENCH_CACHE" in said.out + said.err
+    result = cli("doctor")
+    assert result.status == 1
+    assert "RETRIEVAL_BENCH_CACHE" in result.out + result.err
 
 
 @pytest.mark.parametrize("name", ["RETRIEVAL_BENCH_CACHE", "RETRIEVAL_BENCH_DATA"])
@@ -135,11 +135,11 @@ def test_the_home_of_nobody_is_one_sentence(
     cli, refused, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "~nobody-of-this-name/x")
-    given = ("cache", "list") if name.endswith("CACHE") else ("data", "get", "amstertime")
-    assert "~nobody-of-this-name/x" in refused(cli(*given))
+    text = ("cache", "list") if name.endswith("CACHE") else ("data", "get", "amstertime")
+    assert "~nobody-of-this-name/x" in refused(cli(*text))
     assert cli("doctor").status == 1
-    given = ("--dataset", "~nobody-of-this-name/d.json", "--database", "a.npy", "--queries", "b")
-    assert "~nobody-of-this-name" in refused(cli("evaluate", *given))
+    text = ("--dataset", "~nobody-of-this-name/d.json", "--database", "a.npy", "--queries", "b")
+    assert "~nobody-of-this-name" in refused(cli("evaluate", *text))
 
 
 def test_little_memory_is_one_sentence(shell, workspace) -> None:

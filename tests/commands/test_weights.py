@@ -30,20 +30,20 @@ pytestmark = pytest.mark.usefixtures("quick")
 def test_a_run_uses_the_file_of_the_cache(
     workspace, cli, refused, own: Path, remote: Remote
 ) -> None:
-    given = ("run", "--method", own, "--limit", "2", "--device", "cpu")
-    text = refused(cli(*given))
+    arguments = ("run", "--method", own, "--limit", "2", "--device", "cpu")
+    text = refused(cli(*arguments))
     assert f"`python -m bench weights get {own}` downloads it from {remote.url}; or" in text
     assert cli("weights", "get", own).status == 0
     path = workspace.cache / "weights" / "own" / "a" / "net.pth"
     for variant in (own, f"{own}:b"):
-        said = cli("run", "--method", variant, "--limit", "2", "--dry-run")
-        assert f", {path}, 1500000 bytes\n" in said.out
-    assert cli(*given).status == 0
+        result = cli("run", "--method", variant, "--limit", "2", "--dry-run")
+        assert f", {path}, 1500000 bytes\n" in result.out
+    assert cli(*arguments).status == 0
 
     mine = workspace.folder / "mine.pth"
     mine.write_bytes(b"x")
-    said = cli(*given, "--weights", mine, "--dry-run")
-    assert f", {mine}, 1 bytes\n" in said.out
+    result = cli(*arguments, "--weights", mine, "--dry-run")
+    assert f", {mine}, 1 bytes\n" in result.out
     assert ", none\n" in cli("run", "--method", f"{own}:plain", "--dry-run").out
     output = workspace.folder / "x.npz"
     images = ROOT / "datasets" / "mini-data" / "jpg"
@@ -51,27 +51,31 @@ def test_a_run_uses_the_file_of_the_cache(
     assert cli(*extract).status == 0
 
     path.write_bytes(OTHER)
-    assert "is not the file that was downloaded" in refused(cli(*given))
-    assert "is not the file that was downloaded" in refused(cli(*extract, "--force"))
-    assert "is not the file that was downloaded" in refused(cli("weights", "get", own))
+    assert "differs from the downloaded file" in refused(cli(*arguments))
+    assert "differs from the downloaded file" in refused(cli(*extract, "--force"))
+    assert "differs from the downloaded file" in refused(cli("weights", "get", own))
     path.unlink()
     assert cli("weights", "get", own).status == 0
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
 
 
 def test_a_file_saved_by_hand_is_used_after_its_hash_is_recorded(workspace, cli, refused) -> None:
     own = write_method(workspace.folder, manual="Baidu, code abcd", size_bytes=len(CONTENT))
     text = refused(cli("run", "--method", own))
     assert text.endswith(
-        "no program can download it, so get it from Baidu, code abcd, and give --weights PATH."
+        "it cannot be downloaded by a program: download it in a browser from Baidu, code abcd, "
+        "and give --weights PATH."
     )
     path = workspace.cache / "weights" / "own" / "a" / "net.pth"
     text = refused(cli("weights", "get", own))
-    assert f"get it from Baidu, code abcd, then save it as {path} and run this again" in text
+    assert (
+        f"download it in a browser from Baidu, code abcd, save it as {path} and run the same "
+        "command again"
+    ) in text
     path.write_bytes(PAGE)
-    assert "is a web page and not the file" in refused(cli("weights", "get", own))
+    assert "is a web page instead of the file" in refused(cli("weights", "get", own))
     path.write_bytes(CONTENT[:-1])
-    assert "has 1499999 bytes and should have 1500000" in refused(cli("weights", "get", own))
+    assert "has 1499999 bytes instead of 1500000" in refused(cli("weights", "get", own))
     path.write_bytes(CONTENT)
     assert "has no recorded hash yet" in refused(cli("run", "--method", own))
     assert (
@@ -84,9 +88,9 @@ def test_a_file_saved_by_hand_is_used_after_its_hash_is_recorded(workspace, cli,
 
 
 def test_several_are_fetched_though_one_fails(workspace, cli, own: Path, remote: Remote) -> None:
-    said = cli("weights", "get", f"{own}:plain", "gem", own)
-    assert said.status == 1
-    assert said.errors == [
+    result = cli("weights", "get", f"{own}:plain", "gem", own)
+    assert result.status == 1
+    assert result.errors == [
         "error: own.plain needs no published file; variants of own that do: own.a, own.b.",
         "error: gem.lite0 needs no published file; variants of gem that do: none.",
     ]
@@ -98,45 +102,45 @@ def test_several_are_fetched_though_one_fails(workspace, cli, own: Path, remote:
 
 def test_verify_says_what_became_of_the_files(workspace, cli, own: Path, remote: Remote) -> None:
     path = workspace.cache / "weights" / "own" / "a" / "net.pth"
-    said = cli("weights", "verify", own)
-    assert (said.status, said.out) == (1, f"{own}: missing\n")
+    result = cli("weights", "verify", own)
+    assert (result.status, result.out) == (1, f"{own}: missing\n")
     assert cli("weights", "get", own).status == 0
-    said = cli("weights", "verify", own)
-    assert (said.status, said.out) == (0, f"{own}: ok\n")
+    result = cli("weights", "verify", own)
+    assert (result.status, result.out) == (0, f"{own}: ok\n")
     path.write_bytes(CONTENT[:-1] + b"x")
-    said = cli("weights", "verify", own, f"{own}:b", "gem")
-    assert said.status == 1
-    changed = "CHANGED: not the bytes that were downloaded"
-    assert said.out == f"{own}: {changed}\n{own}:b: {changed}\n"
-    assert len(said.errors) == 1
+    result = cli("weights", "verify", own, f"{own}:b", "gem")
+    assert result.status == 1
+    changed = "CHANGED: differs from the downloaded file"
+    assert result.out == f"{own}: {changed}\n{own}:b: {changed}\n"
+    assert len(result.errors) == 1
     path.with_name("net.pth.json").write_text("{}")
-    said = cli("weights", "verify", own)
-    assert said.status == 1
-    assert said.errors == [
+    result = cli("weights", "verify", own)
+    assert result.status == 1
+    assert result.errors == [
         f"error: {path}.json is damaged; delete it to have the hash recorded again."
     ]
 
 
 def test_verify_without_names_takes_what_is_in_the_cache(workspace, cli) -> None:
-    said = cli("weights", "verify")
-    assert (said.status, said.out) == (0, "no weights are in the cache\n")
+    result = cli("weights", "verify")
+    assert (result.status, result.out) == (0, "no weights are in the cache\n")
     file = methods.published("dolg.r101-storedp")
     path = published_weights.path_of(file)
     assert path == workspace.cache / "weights" / "dolg" / "r101" / "r101_dolg_512.pt"
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
     published_weights.get(file)
-    said = cli("weights", "verify")
-    assert (said.status, said.out) == (0, "dolg.r101: ok\n")
+    result = cli("weights", "verify")
+    assert (result.status, result.out) == (0, "dolg.r101: ok\n")
     path.unlink()
-    said = cli("weights", "verify")
-    assert (said.status, said.out) == (1, "dolg.r101: missing\n")
+    result = cli("weights", "verify")
+    assert (result.status, result.out) == (1, "dolg.r101: missing\n")
 
 
 def test_the_listing_of_what_is_published(workspace, cli) -> None:
-    said = cli("weights", "list")
-    assert said.status == 0
-    blocks = dict(re.findall(r"^(\S+)\n((?:  .*\n)+)", said.out, flags=re.MULTILINE))
+    result = cli("weights", "list")
+    assert result.status == 0
+    blocks = dict(re.findall(r"^(\S+)\n((?:  .*\n)+)", result.out, flags=re.MULTILINE))
     assert set(blocks) == {
         f"{entry.name}.{variant}" for entry in methods.entries() for variant in entry.files
     }
@@ -152,9 +156,9 @@ def test_the_listing_of_what_is_published(workspace, cli) -> None:
     assert f"  in the cache: {path}\n" in listed
     assert f"  sha256: {hashlib.sha256(CONTENT).hexdigest()}, of the first download\n" in listed
     path.with_name(f"{path.name}.json").write_text("[")
-    said = cli("weights", "list")
-    assert said.status == 0
-    assert "is damaged" in said.out
+    result = cli("weights", "list")
+    assert result.status == 0
+    assert "is damaged" in result.out
 
 
 @pytest.mark.parametrize("arguments", [[], ["nope"], ["get"], ["list", "x"]])
@@ -184,7 +188,7 @@ FACTS = {"file": "a.pth", "licence": "MIT", "training_set": "x", "url": "https:/
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("arguments", "says"),
     [
         (["a"], r'WEIGHTS: must be a mapping, but is \["a"\]'),
         ({"b": FACTS}, "WEIGHTS: no variant is called 'b'"),
@@ -205,9 +209,9 @@ FACTS = {"file": "a.pth", "licence": "MIT", "training_set": "x", "url": "https:/
         ({"../a": FACTS}, 'WEIGHTS: must be the name of a folder, but is "../a"'),
     ],
 )
-def test_wrong_facts_are_one_sentence(given: Any, says: str) -> None:
+def test_wrong_facts_are_one_sentence(arguments: Any, says: str) -> None:
     with pytest.raises(BenchError, match=says) as caught:
-        contract.checkpoints(given, "own", ["a", "../a"])
+        contract.checkpoints(arguments, "own", ["a", "../a"])
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("the method 'own'")
 
@@ -218,8 +222,8 @@ def test_a_method_with_wrong_facts_is_named_in_the_listing(
     from bench.methods import token
 
     monkeypatch.setattr(token, "WEIGHTS", {"r101": {}})
-    said = cli("weights", "list")
-    assert said.status == 0
-    assert "token: the method 'token': WEIGHTS.r101: the key 'file' is missing" in said.out
-    assert "dolg.r101\n" in said.out
+    result = cli("weights", "list")
+    assert result.status == 0
+    assert "token: the method 'token': WEIGHTS.r101: the key 'file' is missing" in result.out
+    assert "dolg.r101\n" in result.out
     assert re.search("token +broken .*the method 'token': WEIGHTS", cli("list").out)

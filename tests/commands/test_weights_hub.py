@@ -19,9 +19,9 @@ REPOSITORY = "owner/net"
 
 
 def answer(commit: str) -> Page:
-    said = {"id": REPOSITORY, "modelId": REPOSITORY, "sha": commit, "siblings": [],
+    texts = {"id": REPOSITORY, "modelId": REPOSITORY, "sha": commit, "siblings": [],
             "private": False, "downloads": 0, "tags": []}  # fmt: skip
-    return Page(json.dumps(said).encode(), kind="application/json")
+    return Page(json.dumps(texts).encode(), kind="application/json")
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def environment(site: Any) -> dict[str, str]:
 
 def test_the_first_download_pins_the_commit(site: Any, workspace: Any, process: Any) -> None:
     own = write_method(workspace.folder, hub=REPOSITORY)
-    said = process("weights", "get", own, env=environment(site))
-    assert said.status == 0, said
+    text = process("weights", "get", own, env=environment(site))
+    assert text.status == 0, text
     path = workspace.cache / "weights" / "own" / "a" / "net.pth"
     assert path.read_bytes() == b"first" * 99
     kept = json.loads(path.with_name("net.pth.json").read_text())

@@ -54,23 +54,25 @@ def test_a_query_that_is_in_the_database(case: str, folder: Path, cli: Callable)
     path = write(folder, {"all": truth}, ROWS)
     dataset = datasets.load(str(path))
     found = copies.queries_in_database(dataset, copies.prints_of(dataset))
-    assert [one.query for one in found if not one.labelled] == wrong
-    assert [one.query for one in found if one.labelled and one.positive] == right
-    assert all(one.row == "d3.png" for one in found)
-    said = cli("run", "--method", "random-unit", "--dataset", path)
-    assert said.status == 0, said.err
-    assert ("1 queries are in the database (by file name or by content)" in said.err) == bool(wrong)
-    assert ("positives of themselves: q0.png is d3.png" in said.err) == bool(right)
-    said = cli("data", "verify", path)
-    assert said.status == (1 if wrong else 0)
-    assert "1 database images are copies of others: d4.png is d1.png" in said.out
+    assert [item.query for item in found if not item.labelled] == wrong
+    assert [item.query for item in found if item.labelled and item.positive] == right
+    assert all(item.row == "d3.png" for item in found)
+    result = cli("run", "--method", "random-unit", "--dataset", path)
+    assert result.status == 0, result.err
+    assert ("1 queries are also in the database (by file name or content)" in result.err) == bool(
+        wrong
+    )
+    assert ("positives of themselves: q0.png is d3.png" in result.err) == bool(right)
+    result = cli("data", "verify", path)
+    assert result.status == (1 if wrong else 0)
+    assert "1 database images are copies of others: d4.png is d1.png" in result.out
 
 
 def test_one_protocol_of_two_is_enough(folder: Path) -> None:
     truth = {"easy": CASES["ignored"][0], "hard": CASES["neither"][0]}
     dataset = datasets.load(str(write(folder, truth, ROWS)))
     found = copies.queries_in_database(dataset, copies.prints_of(dataset))
-    assert [one.labelled for one in found] == [False]
+    assert [item.labelled for item in found] == [False]
 
 
 def test_by_name_without_an_image(folder: Path) -> None:
@@ -78,7 +80,7 @@ def test_by_name_without_an_image(folder: Path) -> None:
     dataset = datasets.load(str(write(folder, {"all": CASES["neither"][0]}, rows)))
     shutil.rmtree(folder / "jpg")
     found = copies.queries_in_database(dataset, copies.prints_of(dataset))
-    assert [(one.query, one.row) for one in found] == [("q2.png", "q2.png")]
+    assert [(item.query, item.row) for item in found] == [("q2.png", "q2.png")]
 
 
 def test_another_area_is_not_searched(folder: Path) -> None:
@@ -106,9 +108,9 @@ def test_a_distractor_that_is_a_copy_is_refused(original: str, folder: Path, cli
     truth: Truth = [{"positive": [0], "ignored": [2, 3]}, {"positive": [1, 4]}, {"positive": [1]}]
     path = write(folder, {"all": truth}, ROWS)
     more = distractors(folder, {"x.png": folder / "jpg" / original})
-    said = cli("run", "--method", "random-unit", "--dataset", path, "--distractors", more)
-    assert said.status == 1
-    assert f"x.png is {original}" in said.err
+    result = cli("run", "--method", "random-unit", "--dataset", path, "--distractors", more)
+    assert result.status == 1
+    assert f"x.png is {original}" in result.err
     assert not list((folder.parent / "results").rglob("*.json"))
 
 
@@ -116,7 +118,9 @@ def test_a_copy_of_a_negative_is_said_and_taken(folder: Path, cli: Callable, wor
     truth: Truth = [{"positive": [0], "ignored": [3]}, {"positive": [0]}, {"positive": [0]}]
     path = write(folder, {"all": truth}, ROWS)
     more = distractors(folder, {"x.png": folder / "jpg" / "d2.png", "y.png": folder / "jpg/d2.png"})
-    said = cli("run", "--method", "random-unit", "--dataset", path, "--distractors", more)
-    assert said.status == 0, said.err
-    assert "more: 2 distractors have the content of a negative of own: x.png is d2.png" in said.err
+    result = cli("run", "--method", "random-unit", "--dataset", path, "--distractors", more)
+    assert result.status == 0, result.err
+    assert (
+        "more: 2 distractors have the content of a negative of own: x.png is d2.png" in result.err
+    )
     assert len(workspace.records()) == 1

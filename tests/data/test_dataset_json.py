@@ -96,7 +96,7 @@ DEFECTS: dict[str, tuple[Callable[[Data], Any], str]] = {
     "no images": (lambda d: d.update(database=[]), "f: database: must not be empty."),
     "database image twice": (
         lambda d: d["database"].append("d1.png"),
-        "f: database[8] repeats 'd1.png' of database[1]; every row must be another image.",
+        "f: database[8] repeats 'd1.png' of database[1]; every row must be a different image.",
     ),
     "image outside": (
         lambda d: d["database"].__setitem__(2, "../../etc/passwd"),
@@ -129,11 +129,11 @@ DEFECTS: dict[str, tuple[Callable[[Data], Any], str]] = {
     ),
     "box as width and height": (
         lambda d: d["queries"][2].update(box=[50, 60, 20, 30]),
-        "f: queries[2].box: [50, 60, 20, 30] has no area; the order is left, top, right, bottom",
+        "f: queries[2].box: the box [50, 60, 20, 30] is empty; write left, top, right, bottom",
     ),
     "box without width": (
         lambda d: d["queries"][0].update(box=[5, 1, 5, 9]),
-        "f: queries[0].box: [5, 1, 5, 9] has no area",
+        "f: queries[0].box: the box [5, 1, 5, 9] is empty",
     ),
     "box beyond floats": (
         lambda d: d["queries"][0].update(box=[1, 2, 10**400, 4]),
@@ -182,11 +182,12 @@ DEFECTS: dict[str, tuple[Callable[[Data], Any], str]] = {
     ),
     "a row twice": (
         lambda d: d["protocols"]["easy"][0]["positive"].append(3),
-        "f: protocols.easy[0].positive: row 3 stands twice.",
+        "f: protocols.easy[0].positive: row 3 is listed twice; remove one.",
     ),
     "positive and ignored": (
         lambda d: d["protocols"]["easy"][0]["ignored"].append(4),
-        "f: protocols.easy[0]: row 4 is both positive and ignored.",
+        "f: protocols.easy[0]: row 4 is both positive and ignored; remove it from one of the "
+        "lists.",
     ),
     "unknown metric": (
         lambda d: d.update(metrics=["map.trapezoid.junk-remove"]),
@@ -194,7 +195,7 @@ DEFECTS: dict[str, tuple[Callable[[Data], Any], str]] = {
     ),
     "metric of a family": (
         lambda d: d.update(metrics=["mp@{k}.clipped.junk-removed"]),
-        "f: metrics: mp@{k}.clipped.junk-removed has {k} where a number goes: write mp@1.clipped",
+        "f: metrics: mp@{k}.clipped.junk-removed has {k} in place of a number: write mp@1.clipped",
     ),
     "no metrics": (lambda d: d.update(metrics=[]), "f: metrics: must not be empty."),
     "metric twice": (
@@ -234,10 +235,10 @@ def test_what_is_not_an_object_is_refused(data) -> None:
         (b"", "is empty (0 bytes)"),
         (b" ", "is not JSON: Expecting value at line 1, column 2."),
         (b'{\n "a": }', "is not JSON: Expecting value at line 2, column 7."),
-        (b'{"a": 1, "a": 2}', "the key 'a' stands twice in one object."),
-        (b'{"b": {"c": 1, "c": 1}}', "the key 'c' stands twice in one object."),
-        (b'{"a": NaN}', "NaN is not a number that JSON knows."),
-        (b'{"a": -Infinity}', "-Infinity is not a number that JSON knows."),
+        (b'{"a": 1, "a": 2}', "the key 'a' occurs twice in one object."),
+        (b'{"b": {"c": 1, "c": 1}}', "the key 'c' occurs twice in one object."),
+        (b'{"a": NaN}', "NaN is not a JSON number."),
+        (b'{"a": -Infinity}', "-Infinity is not a JSON number."),
         (b"\xff{}", "is not UTF-8 text: "),
         (b"\xff\xfe{", "is not UTF-16 text: "),
         (b"\xef\xbb\xbf\xef\xbb\xbf{}", "is not JSON: "),
@@ -250,19 +251,17 @@ def test_what_is_not_an_object_is_refused(data) -> None:
 def test_files_that_are_no_json(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "dataset.json"
     path.write_bytes(content)
-    for given in (path, tmp_path):
+    for item in (path, tmp_path):
         with pytest.raises(BenchError) as caught:
-            dataset_json.read(given)
+            dataset_json.read(item)
         assert str(caught.value).startswith(str(path))
         assert expected in str(caught.value)
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"there is no file .*nowhere\.json\."):
+    with pytest.raises(BenchError, match=r"nowhere\.json does not exist"):
         dataset_json.read(tmp_path / "nowhere.json")
-    with pytest.raises(
-        BenchError, match=r"there is no file .*dataset\.json; .*`data make .* --output"
-    ):
+    with pytest.raises(BenchError, match=r"dataset\.json does not exist; `data make .* --output"):
         dataset_json.read(tmp_path)
 
 
@@ -301,9 +300,9 @@ def test_a_plug_in_file_outside_the_checkout(tmp_path: Path, small: Data) -> Non
     ("body", "expected"),
     [
         ("def load(root):\n    return 5\n", r"load\(\) returned int, not a mapping in the form"),
-        ("def load(root):\n    1 / 0\n", r"failed: ZeroDivisionError: .*\(mine.py, line 2\)\."),
+        ("def load(root):\n    1 / 0\n", r"loaded: ZeroDivisionError: .*\(mine.py, line 2\)\."),
         ("def load(root):\n    return {}\n", r"the key 'name' is missing\."),
-        ("x = 1\n", r"failed: AttributeError"),
+        ("x = 1\n", r"cannot be loaded: AttributeError"),
         ("def load(root:\n", r"cannot be imported: SyntaxError.*\(mine.py, line 1\)"),
     ],
 )

@@ -54,8 +54,8 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
     assert len(found.notes) == 4
     text = "\n".join(found.notes)
     assert "in: 2 hidden files" in text
-    assert "in: 2 image files are in formats that are not decoded: in/c.heic, in/d.avif" in text
-    assert "in: 1 files without an ending are taken for no images: in/IMG_1" in text
+    assert "in: 2 image files have formats that cannot be decoded: in/c.heic, in/d.avif" in text
+    assert "in: 1 files without a suffix are skipped: in/IMG_1" in text
     assert "in: 2 hidden or system folders" in text
 
 
@@ -72,7 +72,7 @@ def test_linked_folders_are_followed_once_and_never_upwards(tmp_path: Path) -> N
     found = listing.images(tmp_path / "set", "database")
     wanted = ("a.jpg", "more/c.jpg", "more/deep/d.jpg", "z/b.jpg")
     assert found.files == tuple(f"database/{name}" for name in wanted)
-    assert "database: 3 links lead to folders that are listed already" in "\n".join(found.notes)
+    assert "database: 3 links are skipped" in "\n".join(found.notes)
 
 
 def test_a_place_that_is_a_link_itself(tmp_path: Path) -> None:
@@ -137,11 +137,11 @@ def test_extract_and_train_list_folders_alike(folder: Path, tmp_path: Path, cli:
 
     from bench.training import photographs
 
-    said = cli("extract", "--method", "random-unit", "--images", folder, "--output",
+    result = cli("extract", "--method", "random-unit", "--images", folder, "--output",
                tmp_path / "out.npz")  # fmt: skip
-    assert said.status == 0, said.err
-    assert "1 hidden files" in said.err
-    assert "a/4.heic" in said.err
+    assert result.status == 0, result.err
+    assert "1 hidden files" in result.err
+    assert "a/4.heic" in result.err
     wanted = ["a/1.jpg", "b/2.png", "b/more/3.jpg"]
     with np.load(tmp_path / "out.npz") as made:
         assert made["ids"].tolist() == wanted

@@ -26,7 +26,7 @@ def test_they_are_read_and_in_no_revision() -> None:
     assert known.order is not None
     assert (known.positions.tolist(), known.order.tolist()) == (POSITIONS, ORDER)
     assert card.revision(known) == card.revision(bare)
-    cards = [card.make(one, None, unit_norm=True) for one in (bare, known)]
+    cards = [card.make(item, None, unit_norm=True) for item in (bare, known)]
     assert cards[0] == cards[1]
 
 
@@ -39,7 +39,7 @@ def test_a_part_of_the_queries_has_their_part() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"positions": POSITIONS[:2]}, "positions has 2 entries for 3 queries"),
         ({"order": [*ORDER, [1, 3]]}, "order has 4 entries for 3 queries"),
@@ -52,6 +52,6 @@ def test_a_part_of_the_queries_has_their_part() -> None:
         ({"order": "abc"}, "order"),
     ],
 )
-def test_wrong_ones_are_one_sentence(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(BenchError, match=said):
+def test_wrong_ones_are_one_sentence(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(BenchError, match=message):
         parse({**BARE, **change}, "x", Path())

@@ -67,15 +67,15 @@ def test_amstertime_without_its_archive_pictures(workspace, cli: Callable) -> No
     )
     assert missing == ["old/0000.jpg", "old/0001.jpg", "old/0003.jpg"]
     assert named == 3
-    said = cli("run", "--method", "random-unit", "--dataset", "amstertime.new-to-old")
-    assert said.status == 1
-    assert "3 of 6 images are missing" in said.err
-    assert "old/0000.jpg" in said.err
-    said = cli("run", "--method", "random-unit", "--dataset", "amstertime.new-to-old",
+    result = cli("run", "--method", "random-unit", "--dataset", "amstertime.new-to-old")
+    assert result.status == 1
+    assert "3 of 6 images are missing" in result.err
+    assert "old/0000.jpg" in result.err
+    result = cli("run", "--method", "random-unit", "--dataset", "amstertime.new-to-old",
                "--allow-partial")  # fmt: skip
-    assert "0 of 3 database images" in said.err
-    said = cli("data", "verify", "amstertime.new-to-old", "--quick")
-    assert "3 of 6 images are missing: old/0000.jpg" in said.out
+    assert "0 of 3 database images" in result.err
+    result = cli("data", "verify", "amstertime.new-to-old", "--quick")
+    assert "3 of 6 images are missing: old/0000.jpg" in result.out
     assert not workspace.records()
 
 
@@ -91,9 +91,9 @@ def test_a_single_file_of_nordland_and_a_copy_elsewhere(
     (folder / "summer" / names[0]).unlink()
     missing = datasets.placed(datasets.load("nordland.gmberton"))[1]
     assert missing == [f"summer/{names[0]}"]
-    said = cli("run", "--method", "random-unit", "--dataset", "nordland.gmberton", *limit)
-    assert said.status == 1
-    assert f"summer/{names[0]}" in said.err
+    result = cli("run", "--method", "random-unit", "--dataset", "nordland.gmberton", *limit)
+    assert result.status == 1
+    assert f"summer/{names[0]}" in result.err
 
 
 def own(folder: Path, database: list[str], queries: list[str]) -> Path:
@@ -120,18 +120,18 @@ def test_forms_of_letters_and_of_separators(form: str, workspace, cli: Callable)
     dataset, missing = datasets.placed(datasets.load(str(folder)))
     assert missing == []
     assert [image.file for image in dataset.database] == names
-    said = cli("run", "--method", "random-unit", "--dataset", folder)
-    assert said.status == 0, said.err
-    said = cli("data", "verify", folder)
-    assert "all 4 images are there" in said.out
+    result = cli("run", "--method", "random-unit", "--dataset", folder)
+    assert result.status == 0, result.err
+    result = cli("data", "verify", folder)
+    assert "all 4 images are present" in result.out
 
 
 def test_a_name_whose_letters_differ_in_case_is_named(workspace, cli: Callable) -> None:
     photographs(workspace.folder / "set" / "jpg", ["sub/House.png", "q.png", "three.png"])
     folder = own(workspace.folder / "set", ["sub/house.PNG", "three.png"], ["q.png"])
-    said = cli("run", "--method", "random-unit", "--dataset", folder)
-    assert said.status == 1
-    assert "sub/house.PNG is sub/House.png on the disk" in said.err
+    result = cli("run", "--method", "random-unit", "--dataset", folder)
+    assert result.status == 1
+    assert "sub/house.PNG is sub/House.png on the disk" in result.err
 
 
 def test_two_spellings_of_one_name_are_two_names(workspace) -> None:
@@ -188,7 +188,7 @@ def test_rows_beyond_a_folder_are_refused(workspace) -> None:
     from bench.errors import BenchError
 
     numbered(workspace.data, [f"r{i}.jpg" for i in range(4)], [f"q{i}.jpg" for i in range(5)], 5)
-    with pytest.raises(BenchError, match=r"counts 5 images of .*ref, which holds 4"):
+    with pytest.raises(BenchError, match=r"counts 5 images of .*ref, which contains 4"):
         datasets.load("sped")
 
 
@@ -205,8 +205,8 @@ def test_gldv2_in_part_lists_the_positives_that_are_absent(workspace, cli: Calla
     dataset, missing = datasets.placed(datasets.load("gldv2"))
     assert [image.file for image in dataset.database] == whole
     assert missing == [gone]
-    said = cli("run", "--method", "random-unit", "--dataset", "gldv2", "--allow-partial")
-    assert said.status == 0, said.err
-    assert f"{len(whole) - 1} database images" in said.out
+    result = cli("run", "--method", "random-unit", "--dataset", "gldv2", "--allow-partial")
+    assert result.status == 0, result.err
+    assert f"{len(whole) - 1} database images" in result.out
     cli("data", "verify", "gldv2", "--quick", "--list", workspace.folder / "F")
     assert (workspace.folder / "F").read_text().splitlines() == [f"missing {gone}"]

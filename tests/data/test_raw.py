@@ -33,11 +33,13 @@ def test_a_mark_is_skipped_and_utf_16_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(PAGE, "web page"), (POINTER, "Git LFS pointer"), (b"", "is empty")]
+    ("content", "message"), [(PAGE, "web page"), (POINTER, "Git LFS pointer"), (b"", "is empty")]
 )
-def test_something_else_in_the_place_of_a_file(content: bytes, said: str, tmp_path: Path) -> None:
+def test_something_else_in_the_place_of_a_file(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
     (tmp_path / "list.txt").write_bytes(content)
-    with pytest.raises(raw.ForeignFileError, match=said):
+    with pytest.raises(raw.ForeignFileError, match=message):
         raw.read(tmp_path / "list.txt")
 
 
@@ -78,16 +80,16 @@ def test_a_mark_changes_no_data_set(name: str, workspace) -> None:
 @pytest.mark.parametrize("name", list(TEXTS) + [f"{name} " for name in BINARY])
 @pytest.mark.parametrize("content", [PAGE, POINTER, b""])
 def test_what_is_in_the_place_of_truth_is_named(name: str, content: bytes, workspace) -> None:
-    ends = {**TEXTS, **{f"{one} ": end for one, end in BINARY.items()}}
+    ends = {**TEXTS, **{f"{item} ": end for item, end in BINARY.items()}}
     path = file_of(workspace.data, name.strip(), ends[name])
     path.write_bytes(content)
     with pytest.raises(BenchError) as caught:
         datasets.load(name.strip())
-    said = str(caught.value)
-    assert str(path) in said
-    assert f"`data get {name.strip().partition('.')[0]}`" in said
-    assert "allow_pickle" not in said
-    assert "unsafely" not in said
+    text = str(caught.value)
+    assert str(path) in text
+    assert f"`data get {name.strip().partition('.')[0]}`" in text
+    assert "allow_pickle" not in text
+    assert "unsafely" not in text
 
 
 def test_a_dataset_json_with_a_mark_has_the_same_card(workspace, cli: Callable) -> None:
@@ -112,7 +114,7 @@ def test_fields_of_any_length_leave_the_limit_as_it_was(tmp_path: Path) -> None:
     assert [line for line, _ in rows] == [2, 3]
     assert rows[0][1]["images"] == f"{long} {long}"
     assert csv.field_size_limit() == limit
-    with pytest.raises(BenchError, match="row 1 lacks one of the columns id, Usage"):
+    with pytest.raises(BenchError, match="row 1 lacks a column; it needs id, Usage"):
         raw.table(b"id,Usage\na,b\nc\n", "here", ("id", "Usage"))
 
 

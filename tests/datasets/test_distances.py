@@ -55,5 +55,5 @@ def test_view_directions_around_north() -> None:
 def test_positions_in_names() -> None:
     assert utm.position("a/@0543263.69@4179336.01@10@S@.jpg") == (543263.69, 4179336.01)
     for name in ("a.jpg", "@1@x@.jpg", "@@2@.jpg"):
-        with pytest.raises(BenchError, match="does not say where it was taken"):
+        with pytest.raises(BenchError, match="has no position in its name"):
             utm.position(name)

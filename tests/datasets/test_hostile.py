@@ -23,10 +23,10 @@ def sentence(name: str, root: Path) -> str:
     """Return what loading says, on one line and without this machine's folders."""
     with pytest.raises(BenchError) as caught:
         datasets.load(name)
-    said = str(caught.value)
-    assert "\n" not in said
-    assert said.endswith(".")
-    return said.replace(str(root), "")
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.endswith(".")
+    return text.replace(str(root), "")
 
 
 @pytest.mark.parametrize("name", list(WRITERS))
@@ -55,20 +55,20 @@ NAN = np.array([[np.nan, 0, 0], [0.0, 0, 0]])
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        ({"posDistThr": 10.0}, "posDistThr is [10.0], and positives of this data set are"),
+        ({"posDistThr": 10.0}, "posDistThr is [10.0], but positives of this data set are"),
         ({"posDistThr": "far"}, "posDistThr is ['far']"),
         ({"utmDb": NAN}, "utmDb: position 0 is [nan, 0.0], not finite."),
-        ({"utmDb": np.zeros((3, 3))}, "utmDb must be 3 pairs of numbers, but is (3, 3)."),
-        ({"utmQ": np.zeros((2, 5))}, "utmQ must be 1 pairs of numbers, but is (5, 2)."),
+        ({"utmDb": np.zeros((3, 3))}, "utmDb must contain 3 pairs of numbers, but has (3, 3)."),
+        ({"utmQ": np.zeros((2, 5))}, "utmQ must contain 1 pairs of numbers, but has (5, 2)."),
         ({"utmQ": np.full((2, 1), "x", dtype=object)}, "utmQ must be numbers"),
         ({"qImageFns": np.zeros((0, 0)), "utmQ": np.zeros((2, 0))}, "the list of queries is empty"),
     ],
 )  # fmt: skip
-def test_a_db_struct_with_a_wrong_field(change: dict, said: str, workspace) -> None:
+def test_a_db_struct_with_a_wrong_field(change: dict, message: str, workspace) -> None:
     change_mat(workspace.data / PITTS, **change)
-    assert said in sentence("pitts30k", workspace.data)
+    assert message in sentence("pitts30k", workspace.data)
 
 
 def test_a_db_struct_without_a_field_or_another_file(workspace) -> None:
@@ -77,8 +77,8 @@ def test_a_db_struct_without_a_field_or_another_file(workspace) -> None:
     path = workspace.data / PITTS
     path.parent.mkdir(parents=True)
     savemat(path, {"dbStruct": {"dbImageFns": 1.0}})
-    said = sentence("pitts30k", workspace.data)
-    assert said.startswith("/pitts30k/pitts30k_test.mat is not a dbStruct of NetVLAD: it must have")
+    text = sentence("pitts30k", workspace.data)
+    assert text.startswith("/pitts30k/pitts30k_test.mat is not a dbStruct of NetVLAD: it must have")
     savemat(path, {"other": 1.0})
     assert "is not a dbStruct of NetVLAD" in sentence("pitts30k", workspace.data)
 
@@ -89,8 +89,8 @@ def test_a_truncated_mat_at_every_length(workspace) -> None:
     whole = path.read_bytes()
     for length in (0, 1, 100, 128, 140, len(whole) // 2, len(whole) - 7):
         path.write_bytes(whole[:length])
-        said = sentence("pitts30k", workspace.data)
-        assert said.startswith("/pitts30k/pitts30k_test.mat "), length
+        text = sentence("pitts30k", workspace.data)
+        assert text.startswith("/pitts30k/pitts30k_test.mat "), length
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"MATLAB 7.3 MAT-file".ljust(600))
     assert "cannot be read as a MATLAB 5 file" in sentence("pitts30k", workspace.data)
 
@@ -109,14 +109,14 @@ def test_tokyo247_that_is_not_v2_or_not_panoramas(workspace) -> None:
     asked, places = ["00010.jpg", "00011.jpg", "00012.jpg"], np.zeros((12, 2))
     path = workspace.data / TOKYO
     db_struct(path, names, places, asked, np.array([[0.0, 0], [0, 0], [0, 1]]))
-    assert "so these are not the queries v2." in sentence("tokyo247", workspace.data)
+    assert "use the queries v2." in sentence("tokyo247", workspace.data)
     db_struct(path, names, places, asked[:2], np.zeros((2, 2)))
-    assert "its 2 queries are not threes" in sentence("tokyo247", workspace.data)
+    assert "its 2 queries are not triples" in sentence("tokyo247", workspace.data)
     places[4] = 1
     db_struct(path, names, places, asked, np.zeros((3, 2)))
     assert len(datasets.load("tokyo247.full").database) == 12
-    said = sentence("tokyo247.suppressed", workspace.data)
-    assert "its 12 database images are not panoramas of 12 cut-outs" in said
+    text = sentence("tokyo247.suppressed", workspace.data)
+    assert "its 12 database images are not panoramas of 12 cut-outs" in text
     db_struct(path, names[:11], np.zeros((11, 2)), asked, np.zeros((3, 2)))
     assert "its 11 database images are not" in sentence("tokyo247.suppressed", workspace.data)
 
@@ -144,11 +144,11 @@ def as_npy(content: bytes, shape: str = "(1,)") -> bytes:
 def test_code_in_an_array_of_objects_is_never_run(workspace) -> None:
     WRITERS["nordland"](workspace.data)
     marker = workspace.folder / "was-here"
-    held = np.empty(3, dtype=object)
-    held[:] = [np.array([0]), Hostile(marker), np.array([2])]
-    np.save(workspace.data / "nordland" / "Nordland_gt.npy", held, allow_pickle=True)
-    said = sentence("nordland.vpr-bench", workspace.data)
-    assert "posix.system, and data needs no code" in said
+    content = np.empty(3, dtype=object)
+    content[:] = [np.array([0]), Hostile(marker), np.array([2])]
+    np.save(workspace.data / "nordland" / "Nordland_gt.npy", content, allow_pickle=True)
+    text = sentence("nordland.vpr-bench", workspace.data)
+    assert "posix.system, but data must not need code" in text
     assert not marker.exists()
 
 
@@ -183,14 +183,14 @@ def test_a_type_that_turns_bytes_into_pointers_is_refused() -> None:
     """A record with a field of objects, said to hold none: numpy itself would follow the bytes."""
     kind = np.dtype([("x", object)])
     state = pickle.dumps(np.zeros(1, dtype=kind), protocol=2)
-    with pytest.raises(BenchError, match="no plain data"):
+    with pytest.raises(BenchError, match="not plain data"):
         numpy_files.rows(as_npy(state), "f.npy")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_arrays_of_every_protocol_are_read(protocol: int) -> None:
-    held = objects([[3, 1], [], [7]])
-    content = as_npy(pickle.dumps(held, protocol=protocol), "(3,)")
+    record = objects([[3, 1], [], [7]])
+    content = as_npy(pickle.dumps(record, protocol=protocol), "(3,)")
     assert numpy_files.rows(content, "f") == [[3, 1], [], [7]]
     pairs = np.empty((2, 2), dtype=object)
     pairs[0] = [0, [5, 6]]
@@ -206,28 +206,28 @@ def test_arrays_of_every_protocol_are_read(protocol: int) -> None:
     ]
     big = np.array([1, 258], dtype=">i4")
     assert numpy_files.rows(as_npy(pickle.dumps(objects([[1]]), protocol=protocol)), "f") == [[1]]
-    one = np.empty(1, dtype=object)
-    one[0] = big
-    assert numpy_files.rows(as_npy(pickle.dumps(one, protocol=protocol)), "f") == [[1, 258]]
+    item = np.empty(1, dtype=object)
+    item[0] = big
+    assert numpy_files.rows(as_npy(pickle.dumps(item, protocol=protocol)), "f") == [[1, 258]]
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "said"),
+    ("file", "content", "message"),
     [
         ("Nordland_gt.npy", objects([[0], [1]]), "Nordland_gt.npy has 2 lists for 3 queries."),
-        ("Nordland_gt.npy", objects([[0], [-1], [2]]), "must hold lists of whole numbers from 0"),
-        ("Nordland_gt.npy", np.full((3, 1), 0.5), "must hold lists of whole numbers from 0"),
-        ("Nordland_gt.npy", np.array("x"), "must hold lists of whole numbers from 0"),
-        ("Nordland_gt.npy", objects([[0], [1, 1], [2]]), "protocols.all[1].positive: row 1 stands"),
+        ("Nordland_gt.npy", objects([[0], [-1], [2]]), "must contain one list of integers from 0"),
+        ("Nordland_gt.npy", np.full((3, 1), 0.5), "must contain one list of integers from 0"),
+        ("Nordland_gt.npy", np.array("x"), "must contain one list of integers from 0"),
+        ("Nordland_gt.npy", objects([[0], [1, 1], [2]]), "all[1].positive: row 1 is listed twice"),
         ("Nordland_gt.npy", objects([[0], [99], [2]]), "row 99 is not in the database"),
-        ("Nordland_dbImages.npy", np.arange(3), "must hold a list of names, one string each."),
+        ("Nordland_dbImages.npy", np.arange(3), "must contain a list of names, one string each."),
         ("Nordland_qImages.npy", np.array([], dtype="U4"), "has 3 lists for 0 queries."),
     ],
 )
-def test_lists_that_are_wrong(file: str, content: np.ndarray, said: str, workspace) -> None:
+def test_lists_that_are_wrong(file: str, content: np.ndarray, message: str, workspace) -> None:
     WRITERS["nordland"](workspace.data)
     np.save(workspace.data / "nordland" / file, content, allow_pickle=True)
-    assert said in sentence("nordland.vpr-bench", workspace.data)
+    assert message in sentence("nordland.vpr-bench", workspace.data)
 
 
 def test_truncated_lists(workspace) -> None:
@@ -237,8 +237,8 @@ def test_truncated_lists(workspace) -> None:
         whole = path.read_bytes()
         for length in (5, 40, len(whole) - 3):
             path.write_bytes(whole[:length])
-            said = sentence("nordland.vpr-bench", workspace.data)
-            assert f"{file} cannot be read as a .npy file of plain data" in said
+            text = sentence("nordland.vpr-bench", workspace.data)
+            assert f"{file} cannot be read as a .npy file of plain data" in text
         path.write_bytes(whole)
 
 
@@ -253,7 +253,7 @@ def test_positions_of_patch_netvlad_that_are_wrong(workspace) -> None:
     np.savez(path, utmDb=objects([[1]] * 24), utmQ=place, posDistThr=10)
     assert "cannot be read as .npz" in sentence("nordland.patch-netvlad", workspace.data)
     np.savez(path, utmDb=place[:5], utmQ=place, posDistThr=10)
-    assert "utmDb must be 24 pairs of numbers, but is (5, 2)" in sentence(
+    assert "utmDb must contain 24 pairs of numbers, but has (5, 2)" in sentence(
         "nordland.patch-netvlad", workspace.data
     )
     path.write_bytes(b"PK\x03\x04 nothing")
@@ -262,7 +262,7 @@ def test_positions_of_patch_netvlad_that_are_wrong(workspace) -> None:
     names.write_bytes(b"\xff\x00")
     assert "is not UTF-8 text" in sentence("nordland.gmberton", workspace.data)
     names.write_text("\n")
-    assert "24 frames of summer and 0 of winter" in sentence("nordland.gmberton", workspace.data)
+    assert "24 frames of summer, but 0 of winter" in sentence("nordland.gmberton", workspace.data)
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def spoil(path: Path, column: str, row: int, value: object) -> None:
         rows = list(csv.reader(file))
     at = rows[0].index(column)
     if value is None:
-        rows = [one[:at] + one[at + 1 :] for one in rows]
+        rows = [row[:at] + row[at + 1 :] for row in rows]
     else:
         rows[row + 1][at] = str(value)
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -282,7 +282,7 @@ def spoil(path: Path, column: str, row: int, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "column", "value", "said"),
+    ("file", "column", "value", "message"),
     [
         ("database/raw.csv", "pano", None, "raw.csv has no column 'pano'; it has"),
         ("database/raw.csv", "pano", "maybe", "raw.csv: pano must be True or False in every row."),
@@ -294,11 +294,11 @@ def spoil(path: Path, column: str, row: int, value: object) -> None:
     ],
 )
 def test_tables_of_mapillary_that_are_wrong(
-    file: str, column: str, value: object, said: str, workspace
+    file: str, column: str, value: object, message: str, workspace
 ) -> None:
     WRITERS["msls"](workspace.data)
     spoil(workspace.data / MSLS / file, column, 0, value)
-    assert said in sentence("msls.val-official", workspace.data)
+    assert message in sentence("msls.val-official", workspace.data)
 
 
 def test_lists_of_msls_that_do_not_fit(workspace) -> None:
@@ -308,7 +308,7 @@ def test_lists_of_msls_that_do_not_fit(workspace) -> None:
     assert "msls_val_qIdx.npy does not fit" in sentence("msls.val-gsv-cities", workspace.data)
     names = folder / "mapillarysf_imageNames_query.txt"
     names.write_text("./x/train_val/sf/query/images/strange.jpg\n")
-    assert "strange.jpg is no query of the tables of sf" in sentence(
+    assert "strange.jpg is not a query in the tables of sf" in sentence(
         "msls.val-patch-netvlad", workspace.data
     )
     (folder / "mapillarysf_imageNames_index.txt").write_text("./x/a.jpg\n")
@@ -318,55 +318,55 @@ def test_lists_of_msls_that_do_not_fit(workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "said"),
+    ("column", "value", "message"),
     [
         ("x", None, "poses.csv has no column 'x'; it needs session, timestamp, x, y."),
         ("x", "inf", "position 0 is [inf, -650.0], not finite."),
         ("y", "south", "poses.csv must be numbers"),
-        ("session", "", "a row has no session or no timestamp."),
+        ("session", "", "a row lacks its session or its timestamp"),
     ],
 )
-def test_poses_that_are_wrong(column: str, value: object, said: str, workspace) -> None:
+def test_poses_that_are_wrong(column: str, value: object, message: str, workspace) -> None:
     WRITERS["nclt"](workspace.data)
     spoil(workspace.data / "nclt" / "poses.csv", column, 0, value)
-    assert said in sentence("nclt.bevplace", workspace.data)
+    assert message in sentence("nclt.bevplace", workspace.data)
 
 
 def test_sessions_and_thresholds_that_are_not_there(workspace) -> None:
     WRITERS["nclt"](workspace.data)
     folder = workspace.data / "nclt"
-    for text, said in (
-        ("{", "protocol.json must read like"),
-        ('{"adafusion": {"threshold_m": 0}}', "threshold_m must be above zero, but is 0.0."),
-        ('{"adafusion": {"threshold_m": "near"}}', "protocol.json must read like"),
-        ("[]", "protocol.json must read like"),
+    for text, item in (
+        ("{", "protocol.json must have the form"),
+        ('{"adafusion": {"threshold_m": 0}}', "threshold_m is 0.0; it must be above zero."),
+        ('{"adafusion": {"threshold_m": "near"}}', "protocol.json must have the form"),
+        ("[]", "protocol.json must have the form"),
     ):
         (folder / "protocol.json").write_text(text)
-        assert said in sentence("nclt.adafusion", workspace.data)
+        assert item in sentence("nclt.adafusion", workspace.data)
     (folder / "protocol.json").unlink()
     assert "the protocol adafusion states no threshold" in sentence(
         "nclt.adafusion", workspace.data
     )
     poses = (folder / "poses.csv").read_text().splitlines()
     (folder / "poses.csv").write_text("\n".join(poses[:4]))
-    assert "has no poses of the session 2012-02-04" in sentence("nclt.bevplace", workspace.data)
+    assert "lacks the poses of the session 2012-02-04" in sentence("nclt.bevplace", workspace.data)
     assert "has one session" in sentence("nclt.open-place-recognition", workspace.data)
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "said"),
+    ("column", "value", "message"),
     [
         ("Usage", "Secret", "is 'Secret'."),
-        ("Usage", None, "row 0 lacks one of the columns id, images, Usage."),
+        ("Usage", None, "row 0 lacks a column; it needs id, images, Usage."),
         ("id", "../../../etc", "must be a file name inside the folder"),
     ],
 )
 def test_a_solution_of_gldv2_that_is_wrong(
-    column: str, value: object, said: str, workspace
+    column: str, value: object, message: str, workspace
 ) -> None:
     WRITERS["gldv2"](workspace.data)
     spoil(workspace.data / "gldv2" / "retrieval_solution_v2.1.csv", column, 0, value)
-    assert said in sentence("gldv2", workspace.data)
+    assert message in sentence("gldv2", workspace.data)
 
 
 def test_pictures_without_a_counterpart_a_box_or_a_position(workspace) -> None:
@@ -374,25 +374,25 @@ def test_pictures_without_a_counterpart_a_box_or_a_position(workspace) -> None:
         WRITERS[name](workspace.data)
     tasks = workspace.data / "amstertime" / "retrieval.csv"
     tasks.write_text(tasks.read_text().replace("old/0001.jpg,new\n", "").replace("\r", ""))
-    said = sentence("amstertime.new-to-old", workspace.data)
+    message = sentence("amstertime.new-to-old", workspace.data)
     tasks.write_text("picture,side\nnew/0000.png,old\n")
-    assert "is no list of tasks" in sentence("amstertime.new-to-old", workspace.data)
-    assert said.endswith("of 1 places only one picture is listed: 0001.")
+    assert "is not a list of tasks" in sentence("amstertime.new-to-old", workspace.data)
+    assert message.endswith("1 places have only one photograph: 0001.")
     box = workspace.data / "ilias/ilias_core/bold_bimp_000/query/Q0_00.txt"
     for text in ("5 6 30", "a b c d"):
         box.write_text(text)
-        assert "must read x y w h, in pixels" in sentence("ilias", workspace.data)
+        assert "must have the form x y w h, in pixels" in sentence("ilias", workspace.data)
     box.write_text("5 6 0 20")
-    assert "has no area" in sentence("ilias", workspace.data)
+    assert "is empty; write left" in sentence("ilias", workspace.data)
     images = workspace.data / "eynsham/images/test"
     (images / "queries" / "plain.jpg").touch()
-    assert "'queries/plain.jpg' does not say where it was taken" in sentence(
-        "eynsham", workspace.data
-    )
+    assert "'queries/plain.jpg' has no position in its name" in sentence("eynsham", workspace.data)
     (images / "queries" / "plain.jpg").rename(images / "queries" / "@inf@0@.jpg")
     assert "not finite" in sentence("eynsham", workspace.data)
     for path in (images / "queries").iterdir():
         path.unlink()
-    assert "eynsham: the list of queries is empty." in sentence("eynsham", workspace.data)
+    assert "eynsham: the list of queries is empty; check the folder." in sentence(
+        "eynsham", workspace.data
+    )
     (workspace.data / "sped" / "query" / "0000003.jpg").touch()
-    assert "counts 3 images of /sped/query, which holds 4" in sentence("sped", workspace.data)
+    assert "counts 3 images of /sped/query, which contains 4" in sentence("sped", workspace.data)

@@ -73,14 +73,14 @@ def test_a_folder_of_ones_own_needs_no_plug_in(split: str, workspace, cli: Calla
     dataset = datasets.load(str(folder))
     assert dataset.name == "my-city-2024"
     assert [truth.positive.tolist() for truth in dataset.protocols[0].truth] == [[0], [1]]
-    said = cli("run", "--method", "random-unit", "--dataset", folder)
-    assert said.status == 0, said.err
+    result = cli("run", "--method", "random-unit", "--dataset", folder)
+    assert result.status == 0, result.err
     record = workspace.records()[0]
     assert json.loads(record.read_text())["card"]["dataset"]["rules"]["threshold_m"] == 25
     assert cli("verify", record, "--dataset", folder).status == 0
-    said = cli("data", "verify", folder)
-    assert f"{folder}: good" in said.out
-    assert "all 6 images are there" in said.out
+    result = cli("data", "verify", folder)
+    assert f"{folder}: good" in result.out
+    assert "all 6 images are present" in result.out
 
 
 @pytest.mark.parametrize(
@@ -156,25 +156,25 @@ def test_a_part_is_never_called_whole(workspace, cli: Callable) -> None:
     folder = workspace.folder / "copy"
     WRITERS["sped"](workspace.folder)
     (workspace.folder / "sped").rename(folder)
-    said = cli("data", "get", "sped", "--from", folder)
+    result = cli("data", "get", "sped", "--from", folder)
     assert (
-        "sped: partial, 6 images: not the published list: database: 3 images, and should be 607"
-        in said.out
+        "sped: partial, 6 images; not the published list: database: 3 images instead of 607"
+        in result.out
     )
     assert re.search(r"sped .*  6 of 6 images, not the published list$", cli("list").out, re.M)
     listed = cli("data", "list", "sped").out.split("here: ")[1].splitlines()[0]
-    assert listed.startswith("partial, 6 images: not the published list")
-    said = cli("run", "--method", "random-unit", "--dataset", "sped")
-    assert said.status == 0, said.err
-    assert "sped: not the published list: database: 3 images, and should be 607" in said.err
-    assert "(partial: not the published list; 3 database images and 3 queries)" in said.out
+    assert listed.startswith("partial, 6 images; not the published list")
+    result = cli("run", "--method", "random-unit", "--dataset", "sped")
+    assert result.status == 0, result.err
+    assert "sped: not the published list: database: 3 images instead of 607" in result.err
+    assert "(partial: not the published list; 3 database images and 3 queries)" in result.out
     path = workspace.records()[0]
     record = json.loads(path.read_text())
     assert record["partial"] is True
     assert record["card"]["dataset"]["list"] == "not-published"
     assert cli("verify", path).status == 0
-    said = cli("data", "verify", "sped", "--quick")
-    problems = [line for line in said.out.splitlines() if line.startswith("PROBLEM")]
+    result = cli("data", "verify", "sped", "--quick")
+    problems = [line for line in result.out.splitlines() if line.startswith("PROBLEM")]
     assert len(problems) == len(datasets.load("sped").unlike) == 5
 
 
@@ -189,6 +189,6 @@ def test_a_set_of_which_nothing_is_stated_is_compared_with_nothing(
 ) -> None:
     WRITERS["eynsham"](workspace.data)
     assert datasets.load("eynsham").unlike == ()
-    said = cli("run", "--method", "random-unit", "--dataset", "eynsham")
-    assert "published" not in said.out + said.err
+    result = cli("run", "--method", "random-unit", "--dataset", "eynsham")
+    assert "published" not in result.out + result.err
     assert "list" not in json.loads(workspace.records()[0].read_text())["card"]["dataset"]

@@ -115,7 +115,7 @@ def packed(folder: Path, positive: list[list[int]], count: int = 3) -> None:
     np.save(folder / "msls_val_dbImages.npy", np.array(database))
     np.save(folder / "msls_val_qImages.npy", np.array(queries))
     rows = np.empty(len(positive), dtype=object)
-    rows[:] = [np.array(one, dtype=np.int64) for one in positive]
+    rows[:] = [np.array(item, dtype=np.int64) for item in positive]
     np.save(folder / "msls_val_gt_25m.npy", rows, allow_pickle=True)
 
 
@@ -130,8 +130,8 @@ def test_the_packing_of_openvprlab_is_read(workspace) -> None:
 @pytest.mark.parametrize(
     ("positive", "says"),
     [
-        ([[0], [1]], "has 2 lists of positives, and .*qImages.npy 3 queries"),
-        ([[0], [1], [4]], "names rows beyond the 4 images"),
+        ([[0], [1]], "has 2 lists of positives, but .*qImages.npy has 3 queries"),
+        ([[0], [1], [4]], "has row numbers above the 4 images"),
     ],
 )
 def test_a_packing_that_does_not_fit_is_refused(

@@ -20,18 +20,18 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("name", miniatures.WRITERS)
 def test_from_files_to_a_record(cli, workspace, name: str) -> None:
     miniatures.WRITERS[name](workspace.data)
-    said = cli("run", "--dataset", name, "--method", "random-unit")
-    assert said.status == 0, said.err
+    result = cli("run", "--dataset", name, "--method", "random-unit")
+    assert result.status == 0, result.err
     (path,) = workspace.records()
-    held = json.loads(path.read_text())
+    content = json.loads(path.read_text())
     dataset = datasets.load(name)
     full = name if "." in name or name[0] == "r" else f"{name}.official"
-    assert dataset.name == held["card"]["dataset"]["name"] == full
-    assert held["partial"] is True, "a miniature has not the published lists"
+    assert dataset.name == content["card"]["dataset"]["name"] == full
+    assert content["partial"] is True, "a miniature has not the published lists"
     assert (len(dataset.database), len(dataset.queries)) == ((6, 2) if full == name[:9] else (8, 2))
-    assert f">> {full}: mAP " in said.out
-    assert f"lists and ground truth are those of {full} here" in cli("verify", path).out
-    listed = f"here: partial, {len(miniatures.OXFORD)} images: not the published list"
+    assert f">> {full}: mAP " in result.out
+    assert f"lists and ground truth are those of {full} on this machine" in cli("verify", path).out
+    listed = f"here: partial, {len(miniatures.OXFORD)} images; not the published list"
     assert listed in cli("data", "list", name.partition(".")[0]).out
 
 
@@ -57,11 +57,11 @@ def test_text_files_say_the_same_as_the_pickle(workspace) -> None:
     assert [image.id for image in both.database] == truth["imlist"]
     assert [image.id for image in texts.database] == sorted(truth["imlist"])
     assert texts.queries == both.queries
-    for one, other in zip(texts.protocols[0].truth, both.protocols[0].truth, strict=True):
+    for item, other in zip(texts.protocols[0].truth, both.protocols[0].truth, strict=True):
         for kind in ("positive", "ignored"):
             named = [
                 {dataset.database[row].id for row in getattr(entry, kind)}
-                for dataset, entry in ((texts, one), (both, other))
+                for dataset, entry in ((texts, item), (both, other))
             ]
             assert named[0] == named[1]
 
@@ -69,10 +69,10 @@ def test_text_files_say_the_same_as_the_pickle(workspace) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("all_souls_000000 1 2 3\n", "must hold one line: a name and the four corners"),
+        ("all_souls_000000 1 2 3\n", "must contain one line, a name and the four corners"),
         ("", "is empty"),
-        ("all_souls_000000 1 2 3 x\n", "must hold one line"),
-        ("all_souls_000000 9 2 3 4\n", "has no area"),
+        ("all_souls_000000 1 2 3 x\n", "must contain one line"),
+        ("all_souls_000000 9 2 3 4\n", "is empty; write left"),
         ("../evil 1 2 3 4\n", "must be a file name inside"),
     ],
 )
@@ -113,7 +113,7 @@ def test_hostile_pickles_of_the_original_sets_are_refused(workspace) -> None:
     path = workspace.data / "oxford5k" / "gnd_oxford5k.pkl"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"cos\nsystem\n(Vtouch " + str(target).encode() + b"\ntR.")
-    with pytest.raises(BenchError, match="data needs no code"):
+    with pytest.raises(BenchError, match="data must not need code"):
         datasets.load("oxford5k")
     assert not target.exists()
 
@@ -123,8 +123,8 @@ def test_distractors_have_no_queries_and_cannot_be_scored(cli, workspace, refuse
     dataset = datasets.load("revisitop1m")
     assert [image.file for image in dataset.database] == names
     assert dataset.queries == dataset.protocols == ()
-    said = cli("run", "--dataset", "revisitop1m", "--method", "random-unit")
-    assert "the data set revisitop1m has no queries and cannot be scored" in refused(said)
+    result = cli("run", "--dataset", "revisitop1m", "--method", "random-unit")
+    assert "the data set revisitop1m has no queries and cannot be scored" in refused(result)
     assert "revisitop1m: A million" in cli("data", "list", "revisitop1m").out
     out = workspace.folder / "r1m.npz"
     assert cli("extract", "--dataset", "revisitop1m", "--method", "random-unit",

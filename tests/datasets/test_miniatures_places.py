@@ -23,13 +23,13 @@ SAME_WAY = {"nclt.open-place-recognition", "amstertime.old-to-new", "msls.val-of
 def test_from_files_to_a_verified_record(name: str, cli: Callable, workspace) -> None:
     WRITERS[name.partition(".")[0]](workspace.data)
     method = "gem.untrained" if name == "st-lucia" else "random-unit"
-    said = cli("run", "--method", method, "--dataset", name)
-    assert said.status == 0, said.err
-    record = json.loads(Path(said.out.splitlines()[-1]).read_text(encoding="utf-8"))
-    held = record["card"]["dataset"]
-    assert held["name"] == name
-    assert (held["database"], held["queries"]) == VARIANTS[name]
-    assert held["rules"]
+    result = cli("run", "--method", method, "--dataset", name)
+    assert result.status == 0, result.err
+    record = json.loads(Path(result.out.splitlines()[-1]).read_text(encoding="utf-8"))
+    content = record["card"]["dataset"]
+    assert content["name"] == name
+    assert (content["database"], content["queries"]) == VARIANTS[name]
+    assert content["rules"]
     verified = cli("verify", workspace.records()[0])
     assert verified.status == 0, verified
     assert "match" in verified.out
@@ -80,9 +80,11 @@ def test_what_is_right_in_each_miniature(name: str, workspace) -> None:
     full, protocol = name.split()
     WRITERS[full.partition(".")[0]](workspace.data)
     dataset = datasets.load(full)
-    [held] = (p for p in dataset.protocols if p.name == protocol)
-    asked = scores.asked(held)
-    got = [t.positive.tolist() if one else None for t, one in zip(held.truth, asked, strict=True)]
+    [content] = (p for p in dataset.protocols if p.name == protocol)
+    asked = scores.asked(content)
+    got = [
+        t.positive.tolist() if item else None for t, item in zip(content.truth, asked, strict=True)
+    ]
     assert got == TRUTH[name]
 
 
@@ -131,12 +133,12 @@ def test_part_of_a_data_set_by_city_can_be_run(cli: Callable, workspace) -> None
         path.unlink()
     arguments = ("run", "--method", "random-unit", "--dataset", "msls.val-official")
     assert cli(*arguments).status == 1
-    said = cli(*arguments, "--allow-partial")
-    assert said.status == 0, said.err
-    held = json.loads(Path(said.out.splitlines()[-1]).read_text(encoding="utf-8"))
-    assert held["card"]["absent"] == {"database": 5, "queries": 2}, "their city has no images"
-    assert held["card"]["areas"]["count"] == 1
-    assert cli("verify", said.out.splitlines()[-1]).status == 0
+    result = cli(*arguments, "--allow-partial")
+    assert result.status == 0, result.err
+    content = json.loads(Path(result.out.splitlines()[-1]).read_text(encoding="utf-8"))
+    assert content["card"]["absent"] == {"database": 5, "queries": 2}, "their city has no images"
+    assert content["card"]["areas"]["count"] == 1
+    assert cli("verify", result.out.splitlines()[-1]).status == 0
 
 
 def test_a_data_set_with_positions_in_its_names_is_a_short_file() -> None:

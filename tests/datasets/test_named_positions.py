@@ -23,14 +23,14 @@ def test_amstertime_in_its_three_forms(lay: Callable) -> None:
     ids = [name.split("@")[7] for name in files(dataset.queries)]
     assert (len(ids), ids[0], ids[-1]) == (1231, "0000", "1367")
     assert int(ids[-1]) + 1 > len(ids), "with gaps"
-    for one, other in (("new", "old"), ("old", "new")):
-        task = datasets.load(f"amstertime.{one}-to-{other}")
+    for item, other in (("new", "old"), ("old", "new")):
+        task = datasets.load(f"amstertime.{item}-to-{other}")
         assert (len(task.database), len(task.queries)) == (1231, 1231)
         stems = [
             [Path(name).stem for name in files(images)] for images in (task.database, task.queries)
         ]
         assert stems[0] == stems[1] == ids
-        assert files(task.queries)[0].startswith(f"{one}/0000.")
+        assert files(task.queries)[0].startswith(f"{item}/0000.")
         assert [t.positive.tolist() for t in task.protocols[0].truth] == [[i] for i in range(1231)]
     assert [t.positive.tolist() for t in dataset.protocols[0].truth] == [[i] for i in range(1231)]
 

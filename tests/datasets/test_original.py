@@ -59,7 +59,7 @@ def facts_of(name: str) -> Facts:
 
 
 def sizes(lists: Any) -> tuple[int, int, int]:
-    lengths = [len(one) for one in lists]
+    lengths = [len(item) for item in lists]
     return sum(lengths), min(lengths), max(lengths)
 
 
@@ -96,9 +96,9 @@ def test_without_the_query_itself(genuine, name: str) -> None:
     official, without = genuine(name), genuine(f"{name}.query-ignored")
     row = {image.id: i for i, image in enumerate(official.database)}
     for i, query in enumerate(official.queries):
-        one, other = official.protocols[0].truth[i], without.protocols[0].truth[i]
-        assert set(one.positive) - set(other.positive) == {row[query.id]}
-        assert set(other.ignored) - set(one.ignored) == {row[query.id]}
+        first, other = official.protocols[0].truth[i], without.protocols[0].truth[i]
+        assert set(first.positive) - set(other.positive) == {row[query.id]}
+        assert set(other.ignored) - set(first.ignored) == {row[query.id]}
 
 
 def test_the_text_files_say_what_the_pickle_says(genuine, shared: Finder) -> None:
@@ -143,8 +143,8 @@ def test_the_text_form_is_read_like_the_pickle(genuine, shared: Finder, workspac
     assert sha256_lines(names) == FACTS["oxford5k"]["sorted sha256"]
     assert "not the published" not in texts.variant
     assert texts.queries == official.queries
-    for one, other in zip(texts.protocols[0].truth, official.protocols[0].truth, strict=True):
-        assert {names[row] for row in one.positive} == {
+    for item, other in zip(texts.protocols[0].truth, official.protocols[0].truth, strict=True):
+        assert {names[row] for row in item.positive} == {
             official.database[row].id for row in other.positive
         }
 

@@ -54,8 +54,8 @@ def test_the_lists_of_pitts30k_agree_and_nothing_lies_at_the_threshold(
     dataset = datasets.load("pitts30k")
     from bench.datasets._readers import by_distance
 
-    with np.load(shared("data/pitts30k/patchnetvlad_pitts30k_test.npz")) as held:
-        db, asked = held["utmDb"], held["utmQ"]
+    with np.load(shared("data/pitts30k/patchnetvlad_pitts30k_test.npz")) as content:
+        db, asked = content["utmDb"], content["utmQ"]
     for radius, strict in ((25.0, True), (25.001, False), (24.999, False)):
         near = by_distance.positives(db, asked, radius, strict=strict)
         pairs = zip(near, dataset.protocols[0].truth, strict=True)

@@ -51,7 +51,7 @@ def genuine(request, shared: Finder, monkeypatch: pytest.MonkeyPatch) -> Dataset
 
 def sizes(lists: Sequence[Any]) -> tuple[int, int, int]:
     """Return the sum, the least and the largest length."""
-    lengths = [len(one) for one in lists]
+    lengths = [len(item) for item in lists]
     return sum(lengths), min(lengths), max(lengths)
 
 
@@ -87,8 +87,8 @@ def test_labels_are_those_of_the_specification(genuine: Dataset) -> None:
 def test_what_is_ignored_in_each_protocol(
     genuine: Dataset, oracle: ModuleType, shared: Finder
 ) -> None:
-    held = oracle.ground_truth(shared(f"data/{genuine.name}/gnd_{genuine.name}.pkl"))
-    for i, entry in enumerate(held["gnd"]):
+    content = oracle.ground_truth(shared(f"data/{genuine.name}/gnd_{genuine.name}.pkl"))
+    for i, entry in enumerate(content["gnd"]):
         expected = {
             "easy": (entry["easy"], entry["junk"] + entry["hard"]),
             "medium": (entry["easy"] + entry["hard"], entry["junk"]),
@@ -217,7 +217,7 @@ def test_damaged_pickles_are_refused(write, content: bytes) -> None:
 @pytest.mark.parametrize("content", [[], None, 5, "x", ("gnd",)])
 def test_pickles_of_something_else_are_refused(write, content) -> None:
     write(content)
-    with pytest.raises(BenchError, match=r"holds a \w+, not the ground truth's dict"):
+    with pytest.raises(BenchError, match=r"contains a \w+ instead of the ground truth's dict"):
         datasets.load("roxford5k")
 
 
@@ -229,7 +229,10 @@ def changed(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ({}, "is not a revisited ground truth: KeyError: 'imlist'. It must hold imlist, qimlist"),
+        (
+            {},
+            "is not a revisited ground truth: KeyError: 'imlist'. It must contain imlist, qimlist",
+        ),
         ({**GOOD, "qimlist": ["q", "r"]}, "is not a revisited ground truth: ValueError"),
         ({**GOOD, "gnd": [[]]}, "is not a revisited ground truth: TypeError"),
         ({**GOOD, "imlist": None}, "is not a revisited ground truth: TypeError"),
@@ -238,12 +241,12 @@ def changed(**fields: Any) -> dict[str, Any]:
         (changed(bbx=["x"] * 4), "is not a revisited ground truth: ValueError"),
         (changed(bbx=[1, 2, 10**400, 4]), "more than 128 bits"),
         (changed(bbx=[1, 2, 3]), "queries[0].box: must be [left, top, right, bottom]"),
-        (changed(bbx=[9, 2, 3, 4]), "queries[0].box: [9, 2, 3, 4] has no area"),
+        (changed(bbx=[9, 2, 3, 4]), "queries[0].box: the box [9, 2, 3, 4] is empty"),
         (changed(bbx=[1, 2, float("nan"), 4]), "queries[0].box[2]: must be a finite number"),
         (changed(easy=[4]), "protocols.easy[0].positive: row 4 is not in the database"),
-        (changed(easy=[-1]), "-1 is not a row"),
+        (changed(easy=[-1]), "-1 is not a row number"),
         (changed(easy=[2]), "protocols.easy[0]: row 2 is both positive and ignored"),
-        (changed(junk=["a"]), "'a' is not a row"),
+        (changed(junk=["a"]), "'a' is not a row number"),
         ({**GOOD, "imlist": ["a", "a", "b", "c"]}, "database[1] repeats 'a.jpg' of database[0]"),
         ({**GOOD, "imlist": ["../a", "b", "c", "d"]}, "must be a file name inside"),
         ({"imlist": [], "qimlist": [], "gnd": []}, "database: must not be empty"),

@@ -64,7 +64,7 @@ def test_a_whitening_is_learned_from_the_pairs(cli: Any, workspace: Any) -> None
         ({"pidxs": [1, 2, 6]}, "outside the list"),
         ({"pidxs": [1, 2]}, "zip"),
         ({"qidxs": ["x", 0, 3]}, "ValueError"),
-        ({"cids": [*SFM[:5], "../x"]}, "is no name of an image"),
+        ({"cids": [*SFM[:5], "../x"]}, "is not the name of an image"),
         ({"cids": SFM[:5]}, "differ in length"),
     ],
 )
@@ -72,7 +72,7 @@ def test_lists_that_cannot_be_right(workspace: Any, change: dict[str, Any], says
     miniatures.sfm120k(workspace.data)
     path = workspace.data / "sfm120k" / "retrieval-SfM-120k.pkl"
     path.write_bytes(pickle.dumps({"val": SFM_LISTS | change}))
-    with pytest.raises(BenchError, match=r"retrieval-SfM-120k\.pkl is no list") as caught:
+    with pytest.raises(BenchError, match=r"retrieval-SfM-120k\.pkl is not a list") as caught:
         datasets.load("sfm120k.val")
     assert says in str(caught.value)
 
@@ -82,11 +82,11 @@ def test_code_in_a_list_is_not_run(workspace: Any) -> None:
     target = workspace.folder / "touched"
     path = workspace.data / "sfm120k" / "retrieval-SfM-120k-whiten.pkl"
     path.write_bytes(b"cos\nsystem\n(Vtouch " + str(target).encode() + b"\ntR.")
-    with pytest.raises(BenchError, match="data needs no code"):
+    with pytest.raises(BenchError, match="data must not need code"):
         datasets.load("sfm120k")
     assert not target.exists()
 
 
 def test_an_absent_list_names_the_command(workspace: Any) -> None:
-    with pytest.raises(BenchError, match="`data get sfm120k` fetches it"):
+    with pytest.raises(BenchError, match="`data get sfm120k` downloads it"):
         datasets.load("sfm120k.val")

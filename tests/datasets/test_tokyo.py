@@ -75,6 +75,6 @@ def test_the_names_of_tokyo247_that_carry_positions(shared: Finder) -> None:
     path = shared("data/tokyo247/gmberton_style_tokyo247_qImages.npy")
     names = numpy_files.strings(path.read_bytes(), path)
     assert len(names) == 315
-    with np.load(shared("data/tokyo247/patchnetvlad_tokyo247.npz")) as held:
-        known = np.unique(np.round(held["utmQ"], 2), axis=0)
+    with np.load(shared("data/tokyo247/patchnetvlad_tokyo247.npz")) as content:
+        known = np.unique(np.round(content["utmQ"], 2), axis=0)
     assert np.allclose(known, np.unique([utm.position(name) for name in names], axis=0), atol=0.02)

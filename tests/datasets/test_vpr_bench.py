@@ -17,14 +17,14 @@ from tests.support.truths import RECALLS, Finder, bounds, files, golden, hits, k
 @pytest.mark.slow
 def test_the_three_ground_truths_of_nordland(lay: Callable) -> None:
     lay("nordland", "nordland", patchnetvlad_nordland="nordland.npz")
-    ten, seven, one = (
+    ten, seven, first = (
         datasets.load(f"nordland.{v}") for v in ("gmberton", "patch-netvlad", "vpr-bench")
     )
     expected = datasets.entry_of("nordland").facts.expected
-    for name, dataset in (("gmberton", ten), ("patch-netvlad", seven), ("vpr-bench", one)):
+    for name, dataset in (("gmberton", ten), ("patch-netvlad", seven), ("vpr-bench", first)):
         sizes = len(dataset.database), len(dataset.queries)
         assert sizes == (expected[name].database, expected[name].queries)
-    assert (len(ten.queries), len(one.queries)) == (27592, 2760)
+    assert (len(ten.queries), len(first.queries)) == (27592, 2760)
     assert (files(ten.database)[0], files(ten.database)[-1]) == (
         "summer/images-00202.png", "summer/images-35582.png",
     )  # fmt: skip
@@ -34,14 +34,14 @@ def test_the_three_ground_truths_of_nordland(lay: Callable) -> None:
     wide = [t.positive for t in seven.protocols[0].truth]
     assert wide[100].tolist() == list(range(93, 108))
     assert ten.protocols[0].truth[100].positive.tolist() == list(range(90, 111))
-    assert files(one.database)[0] == "ref/0000000.jpg"
-    assert sha256_lines(files(one.database)) == expected["vpr-bench"].database_sha256
-    assert sha256_lines(files(one.queries)) == expected["vpr-bench"].queries_sha256
-    assert total(one) == expected["vpr-bench"].positives["all"] == 8279
-    assert bounds(one)[:2] == (2, 3)
-    assert one.protocols[0].truth[7].positive.tolist() == [69, 70, 71]
+    assert files(first.database)[0] == "ref/0000000.jpg"
+    assert sha256_lines(files(first.database)) == expected["vpr-bench"].database_sha256
+    assert sha256_lines(files(first.queries)) == expected["vpr-bench"].queries_sha256
+    assert total(first) == expected["vpr-bench"].positives["all"] == 8279
+    assert bounds(first)[:2] == (2, 3)
+    assert first.protocols[0].truth[7].positive.tolist() == [69, 70, 71]
     n = 27592
-    assert hits(one, golden(one, lambda rows, q: key(n, rows, q))) == [1, 3, 3, 7, 32]
+    assert hits(first, golden(first, lambda rows, q: key(n, rows, q))) == [1, 3, 3, 7, 32]
     every_tenth = tuple(i % 10 == 0 for i in range(n))
     part = replace(ten, protocols=(replace(ten.protocols[0], asked=every_tenth),))
     ranks = golden(ten, lambda rows, q: key(n, rows, q))

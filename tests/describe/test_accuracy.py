@@ -67,7 +67,7 @@ def test_the_figures_are_differences_from_float64() -> None:
     plain = loaded(network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     found = accuracy.measure(plain, plain, PIXELS)
-    rows = [engine.describe(plain, [one])[0] for one in PIXELS]
+    rows = [engine.describe(plain, [item])[0] for item in PIXELS]
     exact = by_formula(network, plain.rule)
     off = max(float(np.abs(a - b).max()) for a, b in zip(rows, exact, strict=True))
     assert found.plain == found.fast == pytest.approx(off, rel=0.05)

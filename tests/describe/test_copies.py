@@ -50,7 +50,7 @@ def edit(tiny: Path) -> Edit:
 
 
 @pytest.fixture
-def given(tiny: Path, edit: Edit) -> tuple[Any, ...]:
+def command(tiny: Path, edit: Edit) -> tuple[Any, ...]:
     """Return the command for the tiny data set whose queries are five of its images."""
     edit(queries=[{"file": f"{i:03}.png"} for i in (9, 3, 599, 3, 7)])
     return ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu")
@@ -67,8 +67,8 @@ def rows_in(folder: Path) -> np.ndarray:
     return np.concatenate([np.load(path) for path in sorted(folder.glob("shard-*.npy"))])
 
 
-def test_queries_of_a_leave_one_out_set_are_copied(workspace, cli, given, described) -> None:
-    assert "to describe: 600 images" in cli(*given, "--limit", "600").err
+def test_queries_of_a_leave_one_out_set_are_copied(workspace, cli, command, described) -> None:
+    assert "to describe: 600 images" in cli(*command, "--limit", "600").err
     assert described() == 600
     kept = stores(workspace.cache)
     (database, of_database), (queries, of_queries) = kept[600], kept[5]
@@ -79,54 +79,54 @@ def test_queries_of_a_leave_one_out_set_are_copied(workspace, cli, given, descri
     (path,) = workspace.records()
     assert record.read(path)["timing"]["images_from_store"] == 5
     assert verify.verify(path)[0] == []
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 0
 
 
 def test_what_the_cache_holds_decides_nothing(
-    workspace, cli, given, tiny: Path, edit: Edit, described
+    workspace, cli, command, tiny: Path, edit: Edit, described
 ) -> None:
     """Queries described before, as those of another data set, are not taken."""
     listed = json.loads((tiny / "dataset.json").read_text())["queries"]
     edit(
         database=[f"{i:03}.png" for i in range(100, 200)], protocols={"p": [{"positive": [0]}] * 5}
     )
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 105, "the queries are not among the database"
     edit(database=[f"{i:03}.png" for i in range(600)], queries=listed)
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 600
     keys = [json.loads(path.read_text()) for path in workspace.cache.rglob("key.json")]
     assert sorted("rows_of" in key for key in keys if key["images"]["count"] == 5) == [False, True]
 
 
 def test_one_query_that_is_no_image_of_the_database_has_all_described(
-    workspace, cli, given, tiny: Path, edit: Edit, described
+    workspace, cli, command, tiny: Path, edit: Edit, described
 ) -> None:
     edit(queries=[{"file": f"{i:03}.png"} for i in range(4)] + [{"file": "q000.png"}])
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 605
     assert not any("rows_of" in key for _, key in stores(workspace.cache).values())
     edit(queries=[{"file": "000.png", "box": [0, 0, 8, 8]}], protocols={"p": [{"positive": [0]}]})
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 1, "a box is not the whole image"
-    assert cli(*given, "--query-crop", "whole").status == 0
+    assert cli(*command, "--query-crop", "whole").status == 0
     assert described() == 0
 
 
 def test_another_copy_of_a_photograph_is_the_same_photograph(
-    workspace, cli, given, tiny: Path, edit: Edit, described
+    workspace, cli, command, tiny: Path, edit: Edit, described
 ) -> None:
     shutil.copyfile(tiny / "jpg" / "042.png", tiny / "jpg" / "copy.png")
     edit(queries=[{"file": "copy.png"}], protocols={"p": [{"positive": [42]}]})
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 600
 
 
 @pytest.mark.slow
-def test_rows_that_changed_since_are_copied_again(workspace, cli, given, described) -> None:
+def test_rows_that_changed_since_are_copied_again(workspace, cli, command, described) -> None:
     """The database is described again, to other bytes: so are its copies."""
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     described()
     (database, _), (queries, _) = stores(workspace.cache)[600], stores(workspace.cache)[5]
     before = rows_in(queries)
@@ -136,37 +136,37 @@ def test_rows_that_changed_since_are_copied_again(workspace, cli, given, describ
         manifest["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
         del manifest["manifest_sha256"]  # as of older versions
         path.with_suffix(".json").write_text(json.dumps(manifest))
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 0
     assert np.array_equal(rows_in(queries), -before)
     assert rows_in(queries).tobytes() == rows_in(database)[[9, 3, 599, 3, 7]].tobytes()
     (queries / "shard-00000.npy").write_bytes(b"damaged")
     described()
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 0
     assert rows_in(queries).tobytes() == rows_in(database)[[9, 3, 599, 3, 7]].tobytes()
-    assert cli(*given, "--force").status == 0
+    assert cli(*command, "--force").status == 0
     assert described() == 600
 
 
 def test_an_image_without_a_descriptor_is_none_as_a_query_either(
-    workspace, cli, refused, given, tiny: Path, described
+    workspace, cli, refused, command, tiny: Path, described
 ) -> None:
     whole = (tiny / "jpg" / "003.png").read_bytes()
     (tiny / "jpg" / "003.png").write_bytes(b"<html>")
-    assert refused(cli(*given)).startswith("3 of 605 images cannot be used: ")
+    assert refused(cli(*command)).startswith("3 of 605 images cannot be used: ")
     assert described() == 599
-    assert cli(*given, "--allow-missing").status == 0
+    assert cli(*command, "--allow-missing").status == 0
     assert described() == 0
     made = record.read(workspace.records()[-1])
     assert made["card"]["missing"]["database"] == [3]
     assert made["card"]["missing"]["queries"] == [1, 3]
     (tiny / "jpg" / "003.png").unlink()
-    assert cli(*given, "--allow-missing").status == 0
+    assert cli(*command, "--allow-missing").status == 0
     assert record.read(workspace.records()[-1])["card"]["missing"]["queries"] == [1, 3]
     (tiny / "jpg" / "003.png").write_bytes(whole)
     described()
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 32, "the shard of that image"
 
 
@@ -176,12 +176,12 @@ def test_the_two_directions_of_pairs_describe_every_picture_once(
     """One set's queries are the other's database, in one order: they share the store."""
     old, new = ([f"{i:03}.png" for i in range(low, low + 40)] for low in (0, 40))
     pairs = {"p": [{"positive": [i]} for i in range(40)]}
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu")
+    arguments = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu")
     edit(database=old, queries=[{"file": file} for file in new], protocols=pairs)
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
     assert described() == 80
     edit(database=new, queries=[{"file": file} for file in old], protocols=pairs)
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
     assert described() == 0
 
 

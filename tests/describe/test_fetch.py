@@ -65,31 +65,31 @@ def rows_of(of: engine.Loaded, photographs: tuple[Path, list[Image]]) -> np.ndar
 
 
 def test_an_item_is_taken_once_the_next_is_queued() -> None:
-    said: list[str] = []
+    lines: list[str] = []
 
     def queued() -> Iterator[int]:
         for number in range(3):
-            said.append(f"queue {number}")
+            lines.append(f"queue {number}")
             yield number
 
     for number in fetch.behind(queued()):
-        said.append(f"fetch {number}")
-    assert said == ["queue 0", "queue 1", "fetch 0", "queue 2", "fetch 1", "fetch 2"]
+        lines.append(f"fetch {number}")
+    assert lines == ["queue 0", "queue 1", "fetch 0", "queue 2", "fetch 1", "fetch 2"]
     assert list(fetch.behind([1, 2, 3], 5)) == [1, 2, 3]
     assert list(fetch.behind([])) == []
 
 
 def test_a_batch_is_fetched_once_the_next_is_described(photographs, monkeypatch) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     plain = fetch.started
 
     def started(rows: Any) -> Any:
-        later, number = plain(rows), sum(one.startswith("queue") for one in said)
-        said.append(f"queue {number}")
+        later, number = plain(rows), sum(item.startswith("queue") for item in lines)
+        lines.append(f"queue {number}")
 
         class Watched:
             def fetched(self) -> Any:
-                said.append(f"fetch {number}")
+                lines.append(f"fetch {number}")
                 return later.fetched()
 
         return Watched()
@@ -97,7 +97,7 @@ def test_a_batch_is_fetched_once_the_next_is_described(photographs, monkeypatch)
     wanted = rows_of(loaded(), photographs)
     monkeypatch.setattr(fetch, "started", started)
     assert np.array_equal(rows_of(loaded(), photographs), wanted)
-    assert said == ["queue 0", "queue 1", "fetch 0", "queue 2", "fetch 1", "fetch 2"]
+    assert lines == ["queue 0", "queue 1", "fetch 0", "queue 2", "fetch 1", "fetch 2"]
 
 
 @pytest.mark.parametrize(

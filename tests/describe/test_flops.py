@@ -154,7 +154,7 @@ def test_torch_script_and_compiled_parts_are_counted_as_what_they_do() -> None:
     network = nn.Sequential(nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten())
     network.append(nn.Linear(3 * 7 * 9, 5)).eval()
     wanted = 2 * (2 * 3 * 7 * 9) * (4 * 3 * 3) + 2 * 2 * (3 * 7 * 9) * 5
-    hiding = lambda graph, inputs: lambda *given: (torch.zeros(2, 5),)  # noqa: E731
+    hiding = lambda graph, inputs: lambda *arguments: (torch.zeros(2, 5),)  # noqa: E731
     compiled = torch.compile(network, backend=hiding)
     with torch.inference_mode():
         assert not compiled(IMAGE).any()
@@ -410,7 +410,7 @@ def test_an_operation_with_a_formula_in_torchs_registry_is_counted(ours: Any) ->
 
 
 def test_a_counter_that_fails_stops_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*given: Any, **named: Any) -> int:
+    def broken(*arguments: Any, **named: Any) -> int:
         raise AssertionError("the shapes are other ones")
 
     calls: list[Tensor] = []

@@ -40,14 +40,14 @@ def test_a_run_says_that_operations_were_not_counted(
     file = tiny / "doubles.py"
     file.write_text(METHOD)
     for variant, figure, words in (("plain", None, "FLOPs not counted; "), ("known", 36, "")):
-        said = cli("run", "--method", f"{file}:{variant}", "--dataset", tiny,
+        result = cli("run", "--method", f"{file}:{variant}", "--dataset", tiny,
                    "--device", "cpu", "--measure", "sample")  # fmt: skip
-        assert said.status == 0, said.err
+        assert result.status == 0, result.err
         _, record = only(
             [path for path in workspace.records() if f"doubles.{variant}" in str(path)]
         )
         assert record["timing"]["latency"]["flops_per_image"] == figure
-        (line,) = [line for line in said.out.splitlines() if line.startswith("latency: ")]
+        (line,) = [line for line in result.out.splitlines() if line.startswith("latency: ")]
         assert f"; {words}float32 on " in line
         assert ("not counted" in line) == bool(words)
         assert cli("verify", workspace.records()[0]).status == 0

@@ -55,12 +55,12 @@ def test_the_whitening_of_delg_is_counted_with_its_backbone() -> None:
 
 def test_what_the_harness_does_to_a_network_changes_no_count() -> None:
     info, method, rule = methods.load("gem.untrained")
-    held, pixels = footprint.parameters(method), np.ones((64, 96, 3), dtype=np.uint8)
+    content, pixels = footprint.parameters(method), np.ones((64, 96, 3), dtype=np.uint8)
     plain = engine.Loaded(method, info, rule, "cpu")
     counted = flops.count(lambda: engine.describe(plain, [pixels]))
     assert counted is not None
     fast = loading.ready(method, info, rule, "cpu", Settings())
-    assert fast.parameters == held
+    assert fast.parameters == content
     assert flops.count(lambda: engine.describe(fast, [pixels])) == counted
 
 
@@ -75,9 +75,9 @@ def test_peaks_of_a_phase_are_its_own_and_the_total_is_kept() -> None:
     assert large["device_reserved_bytes"] is None
     if small["resident_bytes"] == large["resident_bytes"]:
         pytest.skip("this system does not set the peak back")
-    held = memory.held_bytes("cpu")
+    content = memory.held_bytes("cpu")
     assert large["resident_bytes"] > small["resident_bytes"] + (150 << 20)
-    assert small["resident_bytes"] < held + (100 << 20)
+    assert small["resident_bytes"] < content + (100 << 20)
     assert peaks.total()["resident_bytes"] >= max(before, large["resident_bytes"])
 
 

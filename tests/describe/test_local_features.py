@@ -129,11 +129,14 @@ def test_an_image_may_be_too_small_for_features(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("returned", "says"),
     [
-        (torch.zeros(1, 2, 3, 3), "must return two float tensors"),
-        ((torch.zeros(1, 2, 3, 3), None), "must return two float tensors"),
-        ((torch.zeros(1, 2, 3, 3).long(), torch.zeros(1, 1, 3, 3)), "must return two float"),
-        ((torch.zeros(1, 3, 3, 3), torch.zeros(1, 1, 3, 3)), r"descriptors of .* not \(1, 2, h"),
-        ((torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3)), r"attention of .* not \(1, 1, h, w\)"),
+        (torch.zeros(1, 2, 3, 3), "must return two or three float tensors"),
+        ((torch.zeros(1, 2, 3, 3), None), "must return two or three float tensors"),
+        (
+            (torch.zeros(1, 2, 3, 3).long(), torch.zeros(1, 1, 3, 3)),
+            "must return two or three float",
+        ),
+        ((torch.zeros(1, 3, 3, 3), torch.zeros(1, 1, 3, 3)), r"descriptors of .* of \(1, 2, h"),
+        ((torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3)), r"attention of .* of \(1, 1, h, w\)"),
         ((torch.zeros(1, 2, 3, 3), torch.zeros(1, 1, 3, 4)), "attention of the shape"),
         ((torch.zeros(1, 2, 3, 3), torch.zeros(1, 1, 3, 3), torch.zeros(1, 3, 3, 3)), "places of"),
     ],
@@ -152,9 +155,9 @@ def test_an_image_of_nan_has_no_features_and_harms_no_other(value: float, channe
     batch = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     rule = changed(scales=(0.5, 1.0), max_features=5)
 
-    def local(given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        descriptors, attention = maps(given)
-        if given.shape[-1] == 96:
+    def local(arguments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        descriptors, attention = maps(arguments)
+        if arguments.shape[-1] == 96:
             (descriptors if channel < 2 else attention)[1, 0, 0, 0] = value
         return descriptors, attention
 
@@ -217,11 +220,11 @@ def test_a_broken_local_contract_is_one_sentence(attributes: dict[str, Any], say
 
 def test_local_features_are_optional() -> None:
     assert contract.local_rule(SimpleNamespace(), "m") is None
-    given = {"dim": 2, "stride_px": 16, "scales": [0.5, 1], "max_features": 3}
-    method = SimpleNamespace(local=len, local_rule=given)
+    options = {"dim": 2, "stride_px": 16, "scales": [0.5, 1], "max_features": 3}
+    method = SimpleNamespace(local=len, local_rule=options)
     assert contract.local_rule(method, "m") == RULE, "tidied, so that cards agree"
     info, without, _ = methods.load("random-unit")
-    with pytest.raises(BenchError, match=r"random-unit\.seed0 offers no local features"):
+    with pytest.raises(BenchError, match=r"random-unit\.seed0 has no local features"):
         methods.local_of(without, info)
 
 
@@ -311,8 +314,8 @@ def test_an_image_of_nan_is_named_and_a_run_may_go_on(
 
     def spoilt(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         descriptors, attention = maps(batch)
-        for image, one in enumerate(batch):
-            if torch.equal(one[0, 0, :16], mark):
+        for image, item in enumerate(batch):
+            if torch.equal(item[0, 0, :16], mark):
                 descriptors[image, 0] = torch.nan
         return descriptors, attention
 
@@ -359,9 +362,9 @@ def test_a_method_that_fails_is_named(loaded: engine.Loaded) -> None:
 @pytest.mark.parametrize("case", ["a", "c", "a@40.7x30.2x250.9x199.6"])
 def test_official_places_lie_on_our_grid(shared: Callable[[str], Path], case: str) -> None:
     """The extractor of DELG's TensorFlow program: stride 32, (y, x), order of attention."""
-    with np.load(shared("parity/delg_tf_r50.npz"), allow_pickle=False) as held:
-        points, inverse = held[f"locations@@{case}"], held[f"scales@@{case}"]
-        attention, rows = held[f"attention@@{case}"], held[f"descriptors@@{case}"]
+    with np.load(shared("parity/delg_tf_r50.npz"), allow_pickle=False) as content:
+        points, inverse = content[f"locations@@{case}"], content[f"scales@@{case}"]
+        attention, rows = content[f"attention@@{case}"], content[f"descriptors@@{case}"]
     scales = 1 / inverse
     places = np.rint(points * scales[:, None] / OFFICIAL.stride_px).astype(np.int64)
     ours = [
@@ -396,8 +399,8 @@ def test_maps_of_the_port_are_the_official_ones(
         dim=512, stride_px=16.0, scales=(0.25, 0.3535, 0.5, 0.7071, 1.0, 1.4142, 2.0),
         threshold=260.0, threshold_rule="halved", match_distance=0.99,
     )  # fmt: skip
-    with np.load(shared("parity/delg_torch_r50.npz"), allow_pickle=False) as held:
-        answers = dict(held)
+    with np.load(shared("parity/delg_torch_r50.npz"), allow_pickle=False) as content:
+        answers = dict(content)
     for case in ("a", "c"):
         pixels = decode.load(shared(f"parity/images/{case}.png"), None, rule)
         batch = pyramid.to_batch([pixels], rule, "cpu")
@@ -418,7 +421,7 @@ def test_a_disk_without_room_for_them_is_refused_at_once(
     bytes_of_most = 10 * RULE.max_features * (4 + 8 + 4 + 4 + 2 * 4)
     free = SimpleNamespace(free=bytes_of_most)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
-    with pytest.raises(BenchError, match=r"\(local, at most .*\). Nothing was begun"):
+    with pytest.raises(BenchError, match=r"\(local, at most .*\). Free some space"):
         kept_of(loaded, list(range(10)))
     free.free += 40_000
     kept_of(loaded, list(range(10)))

@@ -66,22 +66,22 @@ def test_they_are_named_after_all_others_are_described(
 ) -> None:
     folder = own(workspace.folder / "set")
     run = ("run", "--method", method, "--dataset", folder)
-    said = cli(*run)
-    assert said.status == 1
-    assert "2 of 6 images cannot be used" in said.err
+    result = cli(*run)
+    assert result.status == 1
+    assert "2 of 6 images cannot be used" in result.err
     for name in ("d2.png", "q1.png"):
-        assert f"{name} has no descriptor: the method spread" in said.err
-    said = cli(*run, "--allow-missing")
-    assert said.status == 0, said.err
+        assert f"{name} has no descriptor: the method spread" in result.err
+    result = cli(*run, "--allow-missing")
+    assert result.status == 0, result.err
     record = json.loads(workspace.records()[0].read_text())
     assert record["card"]["missing"] == {"rule": "last", "database": [2], "queries": [1]}
-    assert [one["file"] for one in record["missing"]] == ["d2.png", "q1.png"]
+    assert [item["file"] for item in record["missing"]] == ["d2.png", "q1.png"]
 
 
 def test_check_tries_an_image_of_one_colour(method: Path, workspace, cli: Callable) -> None:
-    said = cli("check", method)
-    assert said.status == 1
-    lines = [line for line in said.out.splitlines() if "FAILS" in line]
+    result = cli("check", method)
+    assert result.status == 1
+    lines = [line for line in result.out.splitlines() if "FAILS" in line]
     assert any("one-colour.png" in line for line in lines)
     assert any("black.png" in line for line in lines)
 

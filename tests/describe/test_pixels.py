@@ -187,7 +187,7 @@ def test_an_image_that_the_method_does_not_take_is_named_and_the_others_kept(
     assert np.linalg.norm(rows[0]) == pytest.approx(1, abs=1e-6)
     assert not rows[1:].any()
     assert sorted(faults) == [1, 2]
-    assert faults[1] == f"{tmp_path}/small.png is 14 x 14 pixels for the network: " \
+    assert faults[1] == f"{tmp_path}/small.png has 14 x 14 pixels at the network: " \
                         "it needs 16 pixels."  # fmt: skip
 
 
@@ -235,7 +235,7 @@ def test_options_replace_the_rule_of_the_method() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "part"),
+    ("arguments", "part"),
     [
         ({"resize": "bilinear:28x28", "max_side_px": 512}, "max_side_px"),
         ({"resize": "huge"}, "'huge'"),
@@ -245,9 +245,9 @@ def test_options_replace_the_rule_of_the_method() -> None:
         ({"combine": "power-mean", "combine_power": 0}, "combine_power"),
     ],
 )
-def test_a_rule_of_a_plug_in_that_contradicts_itself(given: dict[str, Any], part: str) -> None:
+def test_a_rule_of_a_plug_in_that_contradicts_itself(arguments: dict[str, Any], part: str) -> None:
     with pytest.raises(BenchError, match="preprocess") as raised:
-        contract.preprocess(given, "the method m.v")
+        contract.preprocess(arguments, "the method m.v")
     assert part in str(raised.value)
 
 

@@ -25,8 +25,8 @@ def test_normalisation_by_hand_and_batch_of_one_equals_batch_of_many() -> None:
     assert batch.is_contiguous()
     value = (int(pixels[4][2, 3, 1]) - 100) / 64
     assert batch[4, 1, 2, 3].item() == value
-    for index, one in enumerate(pixels):
-        assert torch.equal(pyramid.to_batch([one], rule, "cpu")[0], batch[index])
+    for index, pixel in enumerate(pixels):
+        assert torch.equal(pyramid.to_batch([pixel], rule, "cpu")[0], batch[index])
         for sampling in ("size-ratio", "scale-factor", "legacy-corner"):
             scaled = Preprocess(scale_sampling=sampling, scale_size="floor")
             many = pyramid.at_scale(batch, 1.4142135, scaled)[index]
@@ -132,10 +132,10 @@ def test_unit_norm_at_any_magnitude(size: float) -> None:
     ("answer", "says"),
     [
         (torch.zeros(2, 4), "2 of 2 descriptors are zero vectors at scale 1 of 8 x 6 pixels"),
-        (torch.ones(3, 4), r"shape \(3, 4\) .* not \(2, 4\)"),
-        (torch.ones(2, 5), r"shape \(2, 5\) .* not \(2, 4\)"),
+        (torch.ones(3, 4), r"shape \(3, 4\) .* instead of \(2, 4\)"),
+        (torch.ones(2, 5), r"shape \(2, 5\) .* instead of \(2, 4\)"),
         (torch.ones(2, 4, 1), r"shape \(2, 4, 1\)"),
-        (torch.ones(2, 4, dtype=torch.int64), "int64 .* not floats"),
+        (torch.ones(2, 4, dtype=torch.int64), "int64 .* instead of floats"),
         (torch.tensor([[1.0] * 4, [math.nan] * 4]), "NaN or infinity in 1 of 2"),
         ("text", "returned str"),
     ],

@@ -26,14 +26,14 @@ SIZES = ((97, 131), (64, 64), (33, 300))
 class Block(nn.Module):
     """A residual block with its activation after the sum."""
 
-    def __init__(self, given: int, made: int, stride: int) -> None:
+    def __init__(self, arguments: int, made: int, stride: int) -> None:
         """Take channels in and out, and the stride."""
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(given, made, 1, bias=False), nn.BatchNorm2d(made)
+        self.conv1, self.bn1 = nn.Conv2d(arguments, made, 1, bias=False), nn.BatchNorm2d(made)
         self.conv2 = nn.Conv2d(made, made, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(made)
         self.act = nn.ReLU(inplace=True)
-        self.down = nn.Conv2d(given, made, 1, stride) if stride > 1 else nn.Identity()
+        self.down = nn.Conv2d(arguments, made, 1, stride) if stride > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
@@ -105,13 +105,13 @@ def drawn(kind: Callable[[], nn.Module]) -> nn.Module:
     return made
 
 
-def difference(one: nn.Module, other: nn.Module) -> float:
+def difference(first: nn.Module, other: nn.Module) -> float:
     """Return the largest difference of unit rows over several sizes."""
     off = 0.0
     with torch.inference_mode():
         for height, width in SIZES:
             x = torch.randn(2, 3, height, width)
-            unit = [functional.normalize(net(x.clone())) for net in (one, other)]
+            unit = [functional.normalize(net(x.clone())) for net in (first, other)]
             off = max(off, float((unit[0] - unit[1]).abs().max()))
     return off
 
@@ -216,7 +216,7 @@ def test_convolutions_are_fused_in_half_precision_too(monkeypatch: pytest.Monkey
     assert 1e-5 < off < 2 * exact  # sums are rounded less often
     x = torch.randn(2, 3, *speedup.SAMPLE_SIZE)  # of a size for which weights were arranged before
     with torch.inference_mode():
-        rows, right = (functional.normalize(one(x)) for one in (net, before))
+        rows, right = (functional.normalize(item(x)) for item in (net, before))
     assert (rows - right).abs().max() < 0.05
     fused = [part for part in net.modules() if isinstance(part, fusion.Fused)]
     kept = [weight for part in fused for weight in part.by_size.values()]
@@ -317,21 +317,21 @@ def test_real_methods_are_made_fast() -> None:
 
 
 def test_fp16_is_refused_on_a_processor(cli: Any, refused: Any) -> None:
-    said = cli("run", "--method", "gem.untrained", "--precision", "fp16", "--device", "cpu")
-    assert "fp16 is for GPUs" in refused(said)
+    result = cli("run", "--method", "gem.untrained", "--precision", "fp16", "--device", "cpu")
+    assert "fp16 needs a GPU" in refused(result)
 
 
 def test_nothing_to_compile_is_one_sentence(cli: Any, refused: Any) -> None:
-    said = cli("run", "--method", "random-unit", "--compile", "--device", "cpu")
-    assert "names no `network`" in refused(said)
+    result = cli("run", "--method", "random-unit", "--compile", "--device", "cpu")
+    assert "has no attribute `network`" in refused(result)
 
 
 def test_a_compiler_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: Any, *given: Any, **how: Any) -> None:
-        def forward(*given: Any) -> Any:
+    def fail(self: Any, *arguments: Any, **how: Any) -> None:
+        def forward(*arguments: Any) -> Any:
             kind = torch._dynamo.exc.BackendCompilerFailed
-            given = (fail, RuntimeError("no g++"), None)  # older ones take no third
-            raise kind(*given[: len(inspect.signature(kind).parameters)])
+            arguments = (fail, RuntimeError("no g++"), None)  # older ones take no third
+            raise kind(*arguments[: len(inspect.signature(kind).parameters)])
 
         self.forward = forward
 
@@ -345,15 +345,15 @@ def test_precision_is_in_the_card_the_key_and_the_record(cli: Any, workspace: An
     from bench.records import record
 
     for precision in ("float32", "bf16"):
-        said = cli(
+        result = cli(
             "run", "--method", "random-unit", "--precision", precision, "--device", "cpu",
             "--limit", "3",
         )  # fmt: skip
-        assert said.status == 0, said.err
-    held = [record.read(path) for path in workspace.records()]
-    assert {one["card"]["precision"] for one in held} == {"float32", "bf16"}
-    assert {one["timing"]["extraction"]["precision"] for one in held} == {"float32", "bf16"}
-    assert len({one["card_sha256"] for one in held}) == 2
+        assert result.status == 0, result.err
+    contents = [record.read(path) for path in workspace.records()]
+    assert {item["card"]["precision"] for item in contents} == {"float32", "bf16"}
+    assert {item["timing"]["extraction"]["precision"] for item in contents} == {"float32", "bf16"}
+    assert len({item["card_sha256"] for item in contents}) == 2
     assert len(list((workspace.cache / "descriptors").iterdir())) == 4
 
 
@@ -375,7 +375,7 @@ def test_tf32_is_as_asked_while_describing_and_put_back(asked: bool) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
 def test_a_gpu_answers_as_the_processor_does(precision: Any) -> None:
     pixels = [np.random.default_rng(i).integers(0, 256, (96, 128, 3), np.uint8) for i in range(4)]

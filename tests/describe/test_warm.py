@@ -38,8 +38,8 @@ sys.exit(main(sys.argv[1:]))
 
 def without_torch(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a command in a process that cannot import torch."""
-    given = [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)]
-    return subprocess.run(given, cwd=ROOT, capture_output=True, text=True, check=False)
+    inputs = [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)]
+    return subprocess.run(inputs, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -61,10 +61,10 @@ def views(tmp_path: Path) -> Path:
 def test_a_warm_run_imports_no_torch_and_has_the_costs_of_the_first(
     workspace, cli, views: Path, quick_costs
 ) -> None:
-    given = ("run", "--method", "delg.untrained", "--dataset", views, "--rerank",
+    arguments = ("run", "--method", "delg.untrained", "--dataset", views, "--rerank",
              "--measure", "sample")  # fmt: skip
-    assert cli(*given).status == 0
-    done = without_torch(*given, "--output", workspace.results)
+    assert cli(*arguments).status == 0
+    done = without_torch(*arguments, "--output", workspace.results)
     assert done.returncode == 0, done.stderr
     assert "measured 20" in done.stdout
     first, again = (record.read(path) for path in workspace.records())
@@ -73,9 +73,9 @@ def test_a_warm_run_imports_no_torch_and_has_the_costs_of_the_first(
         assert day == first["created"][:10]
         assert again["timing"][part] == first["timing"][part]
     for part in ("card", "method", "scores", "ranks", "libraries"):
-        one, other = dict(first[part]), dict(again[part])
-        assert one.pop("file", None) is None or other.pop("file")
-        assert one == other, part
+        left, other = dict(first[part]), dict(again[part])
+        assert left.pop("file", None) is None or other.pop("file")
+        assert left == other, part
     assert first["timing"]["extraction"] == again["timing"]["extraction"]
     assert again["timing"]["images_from_store"] == 5
     assert [of.local for of in quick_costs] == ["too"]
@@ -89,14 +89,14 @@ def test_a_warm_run_imports_no_torch_and_has_the_costs_of_the_first(
 
 @pytest.mark.slow
 def test_what_is_not_in_the_store_is_described_by_the_network(workspace, cli, views: Path) -> None:
-    given = ("run", "--method", "delg.untrained", "--dataset", views)
-    assert cli(*given).status == 0
+    arguments = ("run", "--method", "delg.untrained", "--dataset", views)
+    assert cli(*arguments).status == 0
     before = {p: p.read_bytes() for p in workspace.cache.rglob("shard-*.npy")}
     for path in before:
         path.unlink()
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
     assert {p: p.read_bytes() for p in before} == before
-    done = without_torch(*given, "--force", "--measure", "none", "--output", workspace.results)
+    done = without_torch(*arguments, "--force", "--measure", "none", "--output", workspace.results)
     assert done.returncode != 0, "the test can fail"
 
 
@@ -251,7 +251,7 @@ def test_a_method_that_says_other_things_than_before_is_refused(
     (tmp_path / "day.txt").write_text("Tuesday")
     known = warm.load(str(plug_in), None, "cpu")
     assert known.info.config == {"day": "Monday"}
-    with pytest.raises(BenchError, match=r"counted\.a says other things of itself than on 20"):
+    with pytest.raises(BenchError, match=r"counted\.a describes itself differently than on 20"):
         known.method.describe(None)
     assert warm.load(str(plug_in), None, "cpu").info.config == {"day": "Tuesday"}
 

@@ -94,22 +94,24 @@ def own(folder: Path, wanted: list[list[float] | None]) -> Path:
 def test_verify_and_run_refuse_the_same_boxes(workspace, cli: Callable) -> None:
     good, beyond, outside = [5, 5, 30, 40], [5, 5, 60.4, 48.9], [50, 5, 70, 40]
     folder = own(workspace.folder / "set", [good, beyond, outside, None])
-    said = cli("data", "verify", folder)
-    problems = [line for line in said.out.splitlines() if line.startswith("PROBLEM")]
+    result = cli("data", "verify", folder)
+    problems = [line for line in result.out.splitlines() if line.startswith("PROBLEM")]
     assert len(problems) == 1
-    assert "query 2, q2.png: the box (50, 5, 70, 40) reaches out" in problems[0]
-    assert "1 boxes reach less than a pixel outside, and are cut: q1.png" in said.out
-    said = cli("run", "--method", "random-unit", "--dataset", folder)
-    assert said.status == 1
-    assert "query 2, q2.png" in said.err
-    assert "describe" not in said.err
+    assert "query 2, q2.png: the box (50, 5, 70, 40) extends beyond" in problems[0]
+    assert (
+        "1 boxes extend less than a pixel beyond the image, and are clipped: q1.png" in result.out
+    )
+    result = cli("run", "--method", "random-unit", "--dataset", folder)
+    assert result.status == 1
+    assert "query 2, q2.png" in result.err
+    assert "describe" not in result.err
     for option in (("--no-crop",), ("--allow-missing",)):
-        said = cli("run", "--method", "random-unit", "--dataset", folder, *option)
-        assert said.status == 0, said.err
+        result = cli("run", "--method", "random-unit", "--dataset", folder, *option)
+        assert result.status == 0, result.err
     folder = own(workspace.folder / "other", [good, beyond])
-    said = cli("run", "--method", "random-unit", "--dataset", folder)
-    assert said.status == 0, said.err
-    assert "own: 1 boxes reach less than a pixel outside" in said.err
+    result = cli("run", "--method", "random-unit", "--dataset", folder)
+    assert result.status == 0, result.err
+    assert "own: 1 boxes extend less than a pixel beyond the image" in result.err
 
 
 def test_only_lists_with_a_turned_box_have_another_key(tmp_path: Path) -> None:
@@ -120,7 +122,7 @@ def test_only_lists_with_a_turned_box_have_another_key(tmp_path: Path) -> None:
 
     def keys() -> list[bool]:
         listed = extract.look_at(dataset.folder, dataset.queries)
-        return ["pixels" in extract.key_of(one, listed) for one in (loaded, applied)]
+        return ["pixels" in extract.key_of(item, listed) for item in (loaded, applied)]
 
     assert keys() == [False, False]
     stored(dataset.folder / "q1.png", 6, (60, 48))  # the one without a box
@@ -135,7 +137,7 @@ def test_verify_counts_the_photographs_that_carry_an_orientation(workspace, cli:
     stored(folder / "jpg" / "q0.png", 8, (60, 48))
     stored(folder / "jpg" / "d1.png", 3, (60, 48))
     stored(folder / "jpg" / "d0.png", 1, (60, 48))
-    assert "2 of 4 photographs carry an EXIF orientation" in cli("data", "verify", folder).out
+    assert "2 of 4 photographs have an EXIF orientation" in cli("data", "verify", folder).out
 
 
 def kinds(folder: Path) -> list[Path]:

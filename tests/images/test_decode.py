@@ -108,7 +108,7 @@ def test_orientation_is_applied_only_where_asked_and_turns_the_box(tmp_path: Pat
     np.testing.assert_array_equal(decode.load(path, box, WHOLE), stored[2:9, 21:38])
     np.testing.assert_array_equal(decode.load(path, box, turn), upright[21:38, 11:18])
     for rule in (WHOLE, turn):  # inside the upright image only
-        with pytest.raises(BenchError, match=r"reaches out of .* 40 x 20 pixels without its EXIF"):
+        with pytest.raises(BenchError, match=r"extends beyond .* 40 x 20 pixels without its EXIF"):
             decode.load(path, (2.0, 21.0, 19.0, 38.0), rule)
     assert decode.header_size(path) == (40, 20)
 
@@ -137,12 +137,12 @@ def test_crop_by_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("box", "says"),
     [
-        ((-1, 0, 5, 5), "reaches out of"),
-        ((0, 0, 41, 5), "reaches out of"),
+        ((-1, 0, 5, 5), "extends beyond"),
+        ((0, 0, 41, 5), "extends beyond"),
         ((3, 3, 3.4, 9), "is empty"),
         ((9, 0, 3, 5), "is empty"),
-        ((math.nan, 0, 3, 5), "not four finite numbers"),
-        ((0, 0, math.inf, 5), "not four finite numbers"),
+        ((math.nan, 0, 3, 5), "must be four finite numbers"),
+        ((0, 0, math.inf, 5), "must be four finite numbers"),
     ],
 )
 def test_bad_boxes_are_refused(tmp_path: Path, box, says) -> None:
@@ -244,9 +244,9 @@ def half_a_jpeg(tmp_path: Path) -> bytes:
         (b"<html><body>404</body></html>", "is a web page"),
         (b'{"error": 404}', "text file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-        (b"\x00\x01\x02\x03 nothing known", "no image format known here .*00 01 02 03"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image format known here"),
-        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a.jpg (cannot be decoded|is in no image format)"),
+        (b"\x00\x01\x02\x03 nothing known", "unknown image format .*00 01 02 03"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unknown image format"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a.jpg (cannot be decoded|has an unknown image format)"),
         (half_a_jpeg, r"a\.jpg cannot be decoded \(.*truncated.*damaged or incomplete"),
         (bomb(), "too large to be decoded safely"),
     ],
@@ -294,13 +294,13 @@ def test_many_threads_load_alike_and_leave_the_warning_filters_alone(tmp_path: P
     damaged.write_bytes(damaged.read_bytes()[:-40])
     before = list(warnings.filters)
 
-    def one(index: int) -> bytes:
+    def item(index: int) -> bytes:
         if index % 3 == 0:
             with pytest.raises(BenchError):
                 decode.load(damaged, None, WHOLE)
         return decode.load(path, None, WHOLE).tobytes()
 
     with ThreadPoolExecutor(8) as pool:
-        results = set(pool.map(one, range(200)))
+        results = set(pool.map(item, range(200)))
     assert len(results) == 1
     assert warnings.filters == before

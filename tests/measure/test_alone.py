@@ -54,8 +54,8 @@ def measured(text: str, photograph: tuple[Path, Image]) -> Any:
     return alone.measure(alone.asked(text, None, loaded, *photograph))
 
 
-def total(held: dict[str, int]) -> int:
-    return held["weights_bytes"] + held["activations_bytes"]
+def total(content: dict[str, int]) -> int:
+    return content["weights_bytes"] + content["activations_bytes"]
 
 
 @pytest.mark.slow
@@ -71,14 +71,14 @@ def test_a_method_has_the_same_memory_alone_third_and_in_another_order(
     ballast = torch.ones(100 * MEGABYTE // 4)
     third = measured(of, photograph)
     del keep
-    held = [one["resident"] for one in (first, third)]
+    contents = [item["resident"] for item in (first, third)]
     assert first["device"] is None
-    for one in held:
-        assert one["weights_bytes"] == pytest.approx(40 * MEGABYTE, rel=0.1)
+    for item in contents:
+        assert item["weights_bytes"] == pytest.approx(40 * MEGABYTE, rel=0.1)
         # maps of 64 float32 a pixel, and an image of 3; both at once, and little else
         maps = 640 * 480 * (64 + 3) * 4
-        assert maps < one["activations_bytes"] < 1.2 * maps + 8 * MEGABYTE
-    assert total(held[0]) == pytest.approx(total(held[1]), rel=0.05)
+        assert maps < item["activations_bytes"] < 1.2 * maps + 8 * MEGABYTE
+    assert total(contents[0]) == pytest.approx(total(contents[1]), rel=0.05)
     assert ballast.sum() > 0
 
 

@@ -26,10 +26,10 @@ class Machine:
         self.threads = (0.0, 0.0)
         plain = Path.read_text
 
-        def read_text(path: Path, *given: Any, **named: Any) -> str:
+        def read_text(path: Path, *arguments: Any, **named: Any) -> str:
             if str(path) == "/proc/stat":
                 return STAT.format(*self.at)
-            return plain(path, *given, **named)
+            return plain(path, *arguments, **named)
 
         monkeypatch.setattr(Path, "read_text", read_text)
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)

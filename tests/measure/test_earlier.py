@@ -121,10 +121,10 @@ def test_figures_of_a_busy_machine_are_replaced_by_the_same_command(
 
 @pytest.mark.slow
 def test_a_run_measures_once(workspace, cli, tiny: Path, quick_costs) -> None:
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu",
+    arguments = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu",
              "--limit", "40", "--measure")  # fmt: skip
-    assert "measure:" in cli(*given, "sample").err
-    said = cli(*given, "sample")
-    assert "measure" not in said.err
-    assert "measured 20" in said.out
-    assert "measure:" in cli(*given, "latency").err
+    assert "measure:" in cli(*arguments, "sample").err
+    result = cli(*arguments, "sample")
+    assert "measure" not in result.err
+    assert "measured 20" in result.out
+    assert "measure:" in cli(*arguments, "latency").err

@@ -98,9 +98,9 @@ def test_every_phase_is_where_its_time_was_spent(
     def clocked(name: str, place: Any, seconds: float) -> None:
         true = getattr(place, name)
 
-        def slower(*given: Any, **named: Any) -> Any:
+        def slower(*arguments: Any, **named: Any) -> Any:
             now[0] += seconds
-            return true(*given, **named)
+            return true(*arguments, **named)
 
         monkeypatch.setattr(place, name, slower)
 
@@ -116,8 +116,8 @@ def test_every_phase_is_where_its_time_was_spent(
     clocked("to_batch", pyramid, 0.002)
     clocked("at_scale", pyramid, 0.003)
     monkeypatch.setattr(latency.time, "perf_counter", lambda: now[0])
-    one = latency._one(loaded(method), folder, listed[6])  # 200 x 100
-    assert one == pytest.approx(
+    item = latency._one(loaded(method), folder, listed[6])  # 200 x 100
+    assert item == pytest.approx(
         {
             "decode": 250.0,
             "preprocess": 2.0 + 3 * 3.0,
@@ -135,29 +135,29 @@ def test_what_is_measured_is_what_the_record_says(sizes: tuple[Path, list[Image]
     folder, listed = sizes
     method = Sleeper(ms=200.0)
     got = latency.measure(loaded(method), folder, listed, "sample")
-    said = got.latency
-    assert said["measure"] == "sample"
-    assert (said["images"], said["image_px"]) == (3, [200, 100])
-    assert said["describe_ms"]["n"] == said["images"] * said["describe_ms"]["rounds"]
-    assert said["warm_up"] == 2 + 3
+    text = got.latency
+    assert text["measure"] == "sample"
+    assert (text["images"], text["image_px"]) == (3, [200, 100])
+    assert text["describe_ms"]["n"] == text["images"] * text["describe_ms"]["rounds"]
+    assert text["warm_up"] == 2 + 3
     singles = [shape for shape in method.batches if shape[0] == 1]
-    assert len(singles) == len(SCALES) * (said["warm_up"] + said["describe_ms"]["n"])
+    assert len(singles) == len(SCALES) * (text["warm_up"] + text["describe_ms"]["n"])
     # 200 ms per megapixel: 200 x 100 at 0.25, 1 and 4 times the pixels.
-    assert [s["scale"] for s in said["scales"]] == list(SCALES)
-    for scale, least in zip(said["scales"], (1.0, 4.0, 16.0), strict=True):
+    assert [s["scale"] for s in text["scales"]] == list(SCALES)
+    for scale, least in zip(text["scales"], (1.0, 4.0, 16.0), strict=True):
         assert scale["network_ms"]["p50"] >= least
-    assert said["network_ms"]["p50"] >= 21.0
-    assert said["describe_ms"]["p50"] >= said["network_ms"]["p50"]
-    assert said["decode_ms"]["p50"] > 0
-    assert said["flops_per_image"] == len(SCALES) * 2 * 3 * 4
+    assert text["network_ms"]["p50"] >= 21.0
+    assert text["describe_ms"]["p50"] >= text["network_ms"]["p50"]
+    assert text["decode_ms"]["p50"] > 0
+    assert text["flops_per_image"] == len(SCALES) * 2 * 3 * 4
     assert method.keepers == {1}, "freed memory is kept, as where images are described in earnest"
     assert memory._keepers == 0
     assert got.memory["parameters"] == 16
-    assert set(said["busy"]) <= set(busy.MOST)
-    assert 0 <= said["waited_share"] <= 1
+    assert set(text["busy"]) <= set(busy.MOST)
+    assert 0 <= text["waited_share"] <= 1
     assert latency.middle(folder, listed).id == "200"
-    assert said["precision"] == "float32"
-    assert said["threads"] == torch.get_num_threads()
+    assert text["precision"] == "float32"
+    assert text["threads"] == torch.get_num_threads()
 
 
 @pytest.mark.usefixtures("quick")
@@ -170,12 +170,12 @@ def test_a_slow_method_is_run_as_rarely_as_can_be(
         timing, "EFFORTS", {"sample": Effort(things=9, rounds=10, budget_s=1e-6, round_s=0.0)}
     )
     method = Sleeper(scales=(1.0,))
-    said = latency.measure(loaded(method), folder, listed, "sample").latency
+    text = latency.measure(loaded(method), folder, listed, "sample").latency
     assert len(method.batches) == 1 + timing.LEAST_ROUNDS  # one of them is warm-up
-    assert (said["warm_up"], said["images"], said["describe_ms"]["n"]) == (1, 1, 3)
-    assert said["describe_ms"]["p50_interval"] is not None
-    assert said["throughput"]["stopped"] == "time"
-    assert said["throughput"]["batch"] == 1
+    assert (text["warm_up"], text["images"], text["describe_ms"]["n"]) == (1, 1, 3)
+    assert text["describe_ms"]["p50_interval"] is not None
+    assert text["throughput"]["stopped"] == "time"
+    assert text["throughput"]["batch"] == 1
 
 
 def test_descriptors_are_the_same_while_they_are_timed() -> None:
@@ -206,31 +206,31 @@ def test_the_best_batch_is_found_and_two_without_gain_end_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     timed_as(monkeypatch, {2: 0.01, 4: 0.021, 8: 0.02, 16: 0.04, 32: 0.0796})
-    said = tried(Sleeper())
-    assert said["tried"][:3] == [
+    text = tried(Sleeper())
+    assert text["tried"][:3] == [
         {"batch": 1, "images_per_s": 100.0},
         {"batch": 2, "images_per_s": 200.0},
         {"batch": 4, "images_per_s": 190.476},  # one that is worse does not end it
     ]
-    assert said["tried"][-1]["batch"] == 32
-    assert (said["batch"], said["images_per_s"], said["stopped"]) == (8, 400.0, "no gain")
+    assert text["tried"][-1]["batch"] == 32
+    assert (text["batch"], text["images_per_s"], text["stopped"]) == (8, 400.0, "no gain")
 
 
 def test_no_batch_is_tried_that_would_take_too_long_or_too_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     timed_as(monkeypatch, {2: 0.02, 4: 0.02})
-    said = tried(Sleeper(), budget_s=0.1)  # 4 runs of 2 at 100 images/s are 0.08 s
-    assert [one["batch"] for one in said["tried"]] == [1, 2]
-    assert said["stopped"] == "time"
+    text = tried(Sleeper(), budget_s=0.1)  # 4 runs of 2 at 100 images/s are 0.08 s
+    assert [item["batch"] for item in text["tried"]] == [1, 2]
+    assert text["stopped"] == "time"
     timed_as(monkeypatch, {2**i: 0.001 for i in range(1, 12)})
     assert tried(Sleeper())["batch"] == throughput.LARGEST
     assert tried(Sleeper())["stopped"] == "largest"
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1 << 30)
     monkeypatch.setattr(memory, "held_bytes", lambda device: -(300 << 20))
-    said = tried(Sleeper())
-    assert [one["batch"] for one in said["tried"]] == [1, 2]
-    assert said["stopped"] == "memory"
+    text = tried(Sleeper())
+    assert [item["batch"] for item in text["tried"]] == [1, 2]
+    assert text["stopped"] == "memory"
     monkeypatch.setattr(memory, "free_bytes", lambda device: None)
     assert tried(Sleeper())["tried"][-1]["batch"] == throughput.LARGEST_UNKNOWN
 
@@ -242,9 +242,9 @@ def test_a_batch_that_fails_is_said_and_costs_nothing_else(monkeypatch: pytest.M
                 raise RuntimeError("only two")
             return super().describe(batch)
 
-    said = tried(Two())
-    assert said["stopped"].startswith("batch 4 failed: the method sleeper.one failed on a batch of")
-    assert {one["batch"] for one in said["tried"]} == {1, 2}
+    text = tried(Two())
+    assert text["stopped"].startswith("batch 4 failed: the method sleeper.one failed on a batch of")
+    assert {item["batch"] for item in text["tried"]} == {1, 2}
     with pytest.raises(BenchError, match="only two"):
         engine.describe(loaded(Two()), [np.ones((5, 5, 3), dtype=np.uint8)] * 3)
 
@@ -257,10 +257,10 @@ def test_one_query_at_a_time_is_asked_and_the_rows_are_those_that_are_searched()
     rows = draw.standard_normal((7, 5)).astype(np.float32)
     queries = [matrix.from_array(rows[:4], "q"), matrix.from_array(rows[4:], "more")]
     asked: list[Any] = []
-    said = costs.searching(asked.append, queries, QUICK)
-    assert (said["queries"], said["warm_up"]) == (3, 1)
-    assert said["ms_per_query"]["n"] == len(asked) - 1 == 3 * said["ms_per_query"]["rounds"]
-    assert {one.shape for one in asked} == {(1, 5)}
+    text = costs.searching(asked.append, queries, QUICK)
+    assert (text["queries"], text["warm_up"]) == (3, 1)
+    assert text["ms_per_query"]["n"] == len(asked) - 1 == 3 * text["ms_per_query"]["rounds"]
+    assert {item.shape for item in asked} == {(1, 5)}
     assert np.array_equal(np.concatenate(asked[1:4]), rows[[0, 3, 6]].astype(np.float64))
 
 
@@ -275,10 +275,10 @@ def test_costs_count_distractors_and_local_features(workspace, quick_costs) -> N
     assert (kept["index_rows"], kept["index_bytes"]) == (9, 144)
     assert kept["local_features_bytes"] == 904
     assert kept["peak_device_bytes"] is kept["peak_device_reserved_bytes"] is None
-    said = content["timing"]["search"]
-    assert (said["rows"], said["dim"], said["shortlist"]) == (9, 4, 5)
-    assert [one["rows"] for one in said["at"]] == [10_000, 100_000, 1_000_000]
-    assert said["at"][0]["ms_per_query"]["p50"] > said["ms_per_query"]["p50"]
+    text = content["timing"]["search"]
+    assert (text["rows"], text["dim"], text["shortlist"]) == (9, 4, 5)
+    assert [item["rows"] for item in text["at"]] == [10_000, 100_000, 1_000_000]
+    assert text["at"][0]["ms_per_query"]["p50"] > text["ms_per_query"]["p50"]
     assert content["timing"]["definitions"] == costs.DEFINITIONS
     bare: dict[str, Any] = {"timing": {}, "memory": {}, "bytes_per_image": 16}
     costs.add(bare, [rows], [rows], 5, 1 << 20, None, "none")
@@ -294,15 +294,15 @@ def test_an_approximate_search_is_timed_as_it_was_done_and_its_index_weighed(
     content: dict[str, Any] = {"timing": {}, "memory": {}, "bytes_per_image": 16}
     costs.add(content, [rows], [rows], 5, 1 << 20, None, "sample", index=index)
     assert content["memory"]["index_bytes"] == 777
-    said = content["timing"]["search"]
-    assert (said["queries"], said["warm_up"]) == (5, 0)
-    assert said["ms_per_query"]["p50"] == 3.0
+    text = content["timing"]["search"]
+    assert (text["queries"], text["warm_up"]) == (5, 0)
+    assert text["ms_per_query"]["p50"] == 3.0
 
 
 def test_blocks_of_queries_make_the_spread_of_re_ranking() -> None:
-    said = timing.summarise(timing.in_blocks([float(i) for i in range(1, 26)]))
-    assert (said["p50"], said["n"], said["rounds"]) == (13.0, 25, 5)
-    assert said["p50_interval"][0] < 13 < said["p50_interval"][1]
+    text = timing.summarise(timing.in_blocks([float(i) for i in range(1, 26)]))
+    assert (text["p50"], text["n"], text["rounds"]) == (13.0, 25, 5)
+    assert text["p50_interval"][0] < 13 < text["p50_interval"][1]
 
 
 # --- on a GPU -----------------------------------------------------------------------------------
@@ -337,11 +337,11 @@ def test_on_a_gpu_its_own_events_are_read(sizes: tuple[Path, list[Image]]) -> No
         end.record()
     torch.cuda.synchronize()
     alone_ms = start.elapsed_time(end)
-    said = got.latency
-    assert said["scales"][2]["network_ms"]["p50"] == pytest.approx(alone_ms, rel=0.7)
-    parts = sum(s["network_ms"]["p50"] for s in said["scales"])
-    assert said["describe_ms"]["p50"] >= 0.9 * parts
-    assert said["preprocess_ms"]["p50"] > 0
+    text = got.latency
+    assert text["scales"][2]["network_ms"]["p50"] == pytest.approx(alone_ms, rel=0.7)
+    parts = sum(s["network_ms"]["p50"] for s in text["scales"])
+    assert text["describe_ms"]["p50"] >= 0.9 * parts
+    assert text["preprocess_ms"]["p50"] > 0
     for part in ("device_allocated_bytes", "device_reserved_bytes"):
         assert got.peaks.total()[part] > 64 * 200 * 400 * 4
     assert memory.free_bytes("cuda") > 0

@@ -40,12 +40,12 @@ def test_every_size_is_built_and_searched() -> None:
         built.append(parts[0].shape)
         return asked.append
 
-    said = measured(rows(4), build)
+    text = measured(rows(4), build)
     assert built == [(10, 4), (100, 4), (1000, 4)]
-    assert [one["rows"] for one in said] == [10, 100, 1000]
-    for one in said:
-        assert one["ms_per_query"]["rounds"] == 3
-        assert isinstance(one["busy"], list)
+    assert [item["rows"] for item in text] == [10, 100, 1000]
+    for item in text:
+        assert item["ms_per_query"]["rounds"] == 3
+        assert isinstance(item["busy"], list)
     assert {query.shape for query in asked} == {(1, 4)}
 
 
@@ -77,9 +77,9 @@ def test_codes_are_drawn_bytes_that_the_decoder_of_the_run_decodes() -> None:
 
 def test_what_takes_too_much_memory_has_a_reason(monkeypatch) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda device: 2 * 1600 + 1)
-    said = measured(rows(4), lambda parts: lambda query: None)
-    assert [one.get("reason") for one in said] == [None, None, "memory"]
-    assert said[2] == {"rows": 1000, "ms_per_query": None, "reason": "memory"}
+    text = measured(rows(4), lambda parts: lambda query: None)
+    assert [item.get("reason") for item in text] == [None, None, "memory"]
+    assert text[2] == {"rows": 1000, "ms_per_query": None, "reason": "memory"}
 
 
 def test_what_would_take_too_long_has_a_reason(monkeypatch) -> None:
@@ -89,13 +89,13 @@ def test_what_would_take_too_long_has_a_reason(monkeypatch) -> None:
         time.sleep(0.05)  # so ten times as many rows would take half a second
         return lambda query: None
 
-    said = measured(rows(4), build)
-    assert [one.get("reason") for one in said] == [None, "time", "time"]
+    text = measured(rows(4), build)
+    assert [item.get("reason") for item in text] == [None, "time", "time"]
 
 
 def test_what_an_index_refuses_is_the_reason() -> None:
     def build(parts: list[Matrix]) -> Any:
         raise BenchError("16 lists for 10 rows")
 
-    said = measured(rows(4), build)
-    assert {one["reason"] for one in said} == {"16 lists for 10 rows"}
+    text = measured(rows(4), build)
+    assert {item["reason"] for item in text} == {"16 lists for 10 rows"}

@@ -53,16 +53,16 @@ def test_the_number_of_things_is_odd_and_small_where_they_are_slow() -> None:
 
 
 def test_a_summary_worked_by_hand() -> None:
-    said = timing.summarise([[1.0, 2.0, 6.0], [4.0, 3.0, 5.0], [2.5, 7.0, 1.5], []])
-    assert said["n"] == 9
-    assert said["rounds"] == 3
-    assert said["p50"] == 3.0  # 1 1.5 2 2.5 [3] 4 5 6 7
-    assert said["p95"] == pytest.approx(6.6)  # position 0.95 * 8 = 7.6 between 6 and 7
+    text = timing.summarise([[1.0, 2.0, 6.0], [4.0, 3.0, 5.0], [2.5, 7.0, 1.5], []])
+    assert text["n"] == 9
+    assert text["rounds"] == 3
+    assert text["p50"] == 3.0  # 1 1.5 2 2.5 [3] 4 5 6 7
+    assert text["p95"] == pytest.approx(6.6)  # position 0.95 * 8 = 7.6 between 6 and 7
     logs = [math.log(m) for m in (2.0, 4.0, 2.5)]
     mean = sum(logs) / 3
     deviation = math.sqrt(sum((x - mean) ** 2 for x in logs) / 2)
     factor = math.exp(4.302653 * deviation * math.sqrt(4 / 3))  # t of 2 degrees of freedom
-    low, high = said["p50_interval"]
+    low, high = text["p50_interval"]
     assert low == pytest.approx(3.0 / factor, abs=0.002)
     assert high == pytest.approx(3.0 * factor, abs=0.002)
 
@@ -79,9 +79,9 @@ def test_p50_as_printed_lies_in_its_interval_and_wild_times_stay_finite() -> Non
     draw = np.random.default_rng(3)
     for scale in (1e-4, 0.3, 40.0, 1e5):
         for _ in range(50):
-            said = timing.summarise(scale * draw.lognormal(0, 0.01, (5, 3)))
-            low, high = said["p50_interval"]
-            assert low <= said["p50"] <= high
+            text = timing.summarise(scale * draw.lognormal(0, 0.01, (5, 3)))
+            low, high = text["p50_interval"]
+            assert low <= text["p50"] <= high
     low, high = timing.summarise([[1e-9], [1e9], [1.0], [1e5]])["p50_interval"]
     assert low >= 0
     assert math.isfinite(high)

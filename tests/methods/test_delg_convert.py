@@ -93,9 +93,9 @@ def test_another_family_or_depth_is_named() -> None:
         (["resnet_v1_50/conv1/weights"], "delg-keras", "TF-Slim on ResNet-50, for delg.r50-gld"),
         (["a/b"], "delg-slim", r"no model of DELG \(its variables are a/b\)"),
     ):
-        held = {name: np.zeros(1, np.float32) for name in names}
+        content = {name: np.zeros(1, np.float32) for name in names}
         with pytest.raises(BenchError, match=f"model is .*{says}.*; delg.x cannot be made from it"):
-            variables.check_family(held, family, 50, "delg.x", "model")
+            variables.check_family(content, family, 50, "delg.x", "model")
 
 
 # --- the proof ----------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def test_keys_that_do_not_fit(files: Any, tmp_path: Path) -> None:
         methods.load("delg.r50-gldv2clean", str(path))
     assert str(caught.value) == (
         "the weights odd.safetensors do not fit DelgTf: 1 missing: whitening.bias; 1 unexpected: "
-        "extra; 1 of another shape: encode.weight is (3,) and should be (128, 1024, 1, 1)."
+        "extra; 1 of another shape: encode.weight is (3,) instead of (128, 1024, 1, 1)."
     )
 
 
@@ -232,25 +232,25 @@ def test_commands_that_are_refused(
     cli: Any, refused: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def say(method: str, *more: str, source: Path = tmp_path, output: str = "a.safetensors") -> str:
-        given = ["--method", method, "--source", source, "--output", tmp_path / output]
-        return str(refused(cli("weights", "convert", *given, *more)))
+        arguments = ["--method", method, "--source", source, "--output", tmp_path / output]
+        return str(refused(cli("weights", "convert", *arguments, *more)))
 
     assert "no method is called 'delgg'; did you mean delg" in say("delgg.x")
-    assert "the method gem takes its weights as they are" in say("gem.lite0")
-    assert "say which variant the file is for" in say("delg")
+    assert "the method gem reads its published weights directly" in say("gem.lite0")
+    assert "name the variant that the file is for" in say("delg")
     assert "delg.lite0 is not made from a TensorFlow model" in say("delg.lite0")
-    assert "is to be a safetensors file" in say("delg.r50-gld", output="a.pth")
+    assert "must be a safetensors file" in say("delg.r50-gld", output="a.pth")
     assert "holds no checkpoint; one FILE.index is needed" in say("delg.r50-gld")
     assert "does not exist" in say("delg.r50-gld", source=tmp_path / "no")
     archive = tmp_path / "model.tar.gz"
     archive.write_bytes(b"")
-    assert "an archive is to be unpacked first" in say("delg.r50-gld", source=archive)
+    assert "unpack archives first" in say("delg.r50-gld", source=archive)
     (tmp_path / "variables.index").write_bytes(b"")
     assert "cannot be proven; give the folder of the SavedModel" in say("delg.r50-gld")
     monkeypatch.setattr(saved_model, "find_spec", lambda name: None)
     assert "needs TensorFlow, which is not installed" in say("delg.r50-gld", "--unproven")
-    said = cli("weights", "convert", "--methd", "delg.r50-gld")
-    assert "no option is called '--methd'; did you mean --method" in refused(said)
+    result = cli("weights", "convert", "--methd", "delg.r50-gld")
+    assert "no option is called '--methd'; did you mean --method" in refused(result)
 
 
 @pytest.fixture(scope="module")
@@ -266,8 +266,8 @@ def saved(
             values = {key.replace("/", "|"): value for key, value in variables(name).items()}
             np.savez(folder / "values.npz", **values)
             script = ROOT / "tests" / "support" / "delg_graph.py"
-            given = [sys.executable, script, kind, folder / "values.npz", folder / name]
-            subprocess.run(given, check=True, capture_output=True)
+            arguments = [sys.executable, script, kind, folder / "values.npz", folder / name]
+            subprocess.run(arguments, check=True, capture_output=True)
             (folder / "values.npz").unlink()
         return OFFICIAL[name][0], folder / name
 
@@ -282,8 +282,8 @@ def test_a_savedmodel_becomes_a_proven_file(
     """The same state as from the variables, and the graph tells the rest."""
     variant, source = saved(name)
     output = tmp_path / "out.safetensors"
-    given = ("--method", f"delg.{variant}", "--source", source, "--output", output)
-    done = cli("weights", "convert", *given)
+    arguments = ("--method", f"delg.{variant}", "--source", source, "--output", output)
+    done = cli("weights", "convert", *arguments)
     assert (done.status, done.out) == (0, f"{output}\n"), done.err
     info, _, rule = methods.load(f"delg.{variant}", str(output))
     assert "; proven on 3 images: unit vectors differ" in info.weights["source"]
@@ -300,8 +300,8 @@ def test_a_checkpoint_alone_and_damaged_models(
 ) -> None:
     variant, source = saved("delg_slim_r50")
     output = tmp_path / "out.safetensors"
-    given = ("--method", f"delg.{variant}", "--output", output, "--source")
-    assert cli("weights", "convert", *given, source / "variables", "--unproven").status == 0
+    arguments = ("--method", f"delg.{variant}", "--output", output, "--source")
+    assert cli("weights", "convert", *arguments, source / "variables", "--unproven").status == 0
     info, _, rule = methods.load(f"delg.{variant}", str(output))
     assert info.weights["source"].endswith(f"; {convert.UNPROVEN}")
     assert rule.scale_sampling == "legacy-corner"
@@ -309,12 +309,12 @@ def test_a_checkpoint_alone_and_damaged_models(
     damaged = tmp_path / "damaged"
     shutil.copytree(source, damaged)
     (damaged / "saved_model.pb").write_bytes(b"\xff\x01nonsense")
-    said = refused(cli("weights", "convert", *given, damaged))
-    assert "saved_model.pb cannot be read: it is truncated or damaged" in said
+    message = refused(cli("weights", "convert", *arguments, damaged))
+    assert "saved_model.pb cannot be read: it is truncated or damaged" in message
     data = next((damaged / "variables").glob("*.data-*"))
     data.write_bytes(data.read_bytes()[:1000])
-    said = refused(cli("weights", "convert", *given, damaged))
-    assert f"the variables of {damaged} cannot be read" in said
+    message = refused(cli("weights", "convert", *arguments, damaged))
+    assert f"the variables of {damaged} cannot be read" in message
     assert not output.exists()
 
 

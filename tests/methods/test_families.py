@@ -75,25 +75,25 @@ def family(method: str) -> str:
 def test_files_of_other_families_and_depths_are_refused(
     files: dict[str, Path], wanted: str
 ) -> None:
-    for given, path in files.items():
+    for item, path in files.items():
         with pytest.raises(BenchError) as caught:
             methods.load(wanted, str(path))
         says = str(caught.value)
-        title = f"{path.name} is {TITLES[family(given)]}"
-        if given == wanted:  # recognised; only the shapes are wrong, all of them
+        title = f"{path.name} is {TITLES[family(item)]}"
+        if item == wanted:  # recognised; only the shapes are wrong, all of them
             assert says.startswith(f"the weights {path.name} do not fit")
             assert "missing" not in says
             assert "unexpected" not in says
-        elif family(given) == family(wanted):
+        elif family(item) == family(wanted):
             has, needs = ("101", "50") if "r50" in wanted else ("50", "101")
             assert says == (
                 f"{title} of ResNet-{has}; {wanted} needs ResNet-{needs}. "
-                f"The method for this file is {given}."
+                f"The method for this file is {item}."
             )
         else:
             assert says.startswith(f"{title} (keys ")
             assert says.endswith(
-                f"…); {wanted} needs {TITLES[family(wanted)]}. The method for this file is {given}."
+                f"…); {wanted} needs {TITLES[family(wanted)]}. The method for this file is {item}."
             )
 
 
@@ -152,7 +152,10 @@ def test_without_weights_it_says_where_they_are(wanted: str) -> None:
     says = str(caught.value)
     assert says.endswith("give --weights PATH.")
     if wanted.endswith("-port"):
-        assert "no program can download it, so get it from Baidu (https://pan.baidu.com/" in says
+        assert (
+            "it cannot be downloaded by a program: download it in a browser from Baidu (https://pan.baidu.com/"
+            in says
+        )
     else:
         assert f"`python -m bench weights get {wanted}` downloads it from https://" in says
 
@@ -182,7 +185,7 @@ def dolg() -> State:
         (
             [],
             {"fc.weight": (512, 1024)},
-            "1 of another shape: fc.weight is (512, 1024) and should be (512, 2048).",
+            "1 of another shape: fc.weight is (512, 1024) instead of (512, 2048).",
         ),
         (
             [],
@@ -219,8 +222,8 @@ def test_the_stored_exponent_is_used_by_name_only(
     for variant, p in (("r50", 3.0), ("r50-storedp", 2.5)):
         info, method, _ = methods.load(f"dolg.{variant}", str(tmp_path / "w.pyth"))
         assert (info.config["p"], info.config["stored_p"]) == (p, 2.5)
-        said = f"dolg.{variant}: the checkpoint stores the GeM exponent 2.5; {p:g} is used\n"
-        assert capsys.readouterr().err == said
+        text = f"dolg.{variant}: the checkpoint stores the GeM exponent 2.5; {p:g} is used\n"
+        assert capsys.readouterr().err == text
         with torch.inference_mode():
             rows.append(functional.normalize(method.describe(batch)))
     assert (rows[0] - rows[1]).abs().max() > 1e-3

@@ -89,8 +89,8 @@ def test_the_contract(
     assert fine.quickened is not None
     assert fine.quickened.channels_last
     draw = np.random.default_rng(0).integers(0, 256, (320, 320, 3), dtype=np.uint8)
-    one, two = (engine.describe(loaded, [draw])[0] for loaded in (fine, rough))
-    assert 0.98 < float(one @ two) < 1.0 + 1e-6
+    first, two = (engine.describe(loaded, [draw])[0] for loaded in (fine, rough))
+    assert 0.98 < float(first @ two) < 1.0 + 1e-6
 
 
 class Done(Exception):  # noqa: N818

@@ -47,8 +47,8 @@ def state_of(build: Callable[[], nn.Module], name_in_file: Callable[[str], str])
         named = name_in_file(name)
         counts = named.endswith("num_batches_tracked")
         value = 3.0 if named.endswith(".p") or named == "p" else 0.5
-        one = torch.zeros(1, dtype=torch.int64) if counts else torch.tensor([value])
-        state[named] = one.expand(tensor.shape) if tensor.dim() else one[0]
+        item = torch.zeros(1, dtype=torch.int64) if counts else torch.tensor([value])
+        state[named] = item.expand(tensor.shape) if tensor.dim() else item[0]
     return state
 
 
@@ -282,9 +282,9 @@ def test_the_objects_of_scikit_learn_in_a_file_of_apgem(
     saved = official_apgem(flat, scikit)
     torch.save(saved, tmp_path / "w.pt", pickle_protocol=2, _use_new_zipfile_serialization=False)
     for variant in ("apgem.r50", "apgem.r50-512"):
-        one, two = (methods.load(variant, str(tmp_path / f)) for f in ("flat.pth", "w.pt"))
-        assert one[0].weights["sha256"] == two[0].weights["sha256"]
-        assert one[0].config == two[0].config
+        first, two = (methods.load(variant, str(tmp_path / f)) for f in ("flat.pth", "w.pt"))
+        assert first[0].weights["sha256"] == two[0].weights["sha256"]
+        assert first[0].config == two[0].config
         assert two[0].dim == (512 if variant.endswith("512") else 2048)
     saved["model_options"]["norm_features"] = True
     torch.save(saved, tmp_path / "unit.pt")
@@ -317,8 +317,8 @@ def test_the_arrays_of_numpy_in_a_file_of_cirtorch(
             "Lw": {"retrieval-SfM-120k": {"ss": single, "ms": several}}}  # fmt: skip
     torch.save({"meta": meta, "state_dict": network}, tmp_path / "w.pth", pickle_protocol=2,
                _use_new_zipfile_serialization=False)  # fmt: skip
-    one, two = (methods.load(method, str(tmp_path / f)) for f in ("flat.pth", "w.pth"))
-    assert one[0].weights["sha256"] == two[0].weights["sha256"]
+    first, two = (methods.load(method, str(tmp_path / f)) for f in ("flat.pth", "w.pth"))
+    assert first[0].weights["sha256"] == two[0].weights["sha256"]
     assert two[0].dim == 512
     assert two[2].combine == "power-mean"
     assert two[2].combine_power == 3.0
@@ -361,9 +361,9 @@ def test_a_matlab_file_of_netvlad(tmp_path: Path) -> None:
     average = np.full((2, 2, 3), [121.5, 110.25, 100.75], np.float32)
     net = {"layers": layers, "meta": {"normalization": {"averageImage": average}}}
     scipy.io.savemat(tmp_path / "w.mat", {"net": net})
-    one, two = (methods.load("netvlad", str(tmp_path / f)) for f in ("w.pth", "w.mat"))
-    assert one[0].weights["sha256"] == two[0].weights["sha256"]
-    assert one[2].mean == (123.68, 116.779, 103.939)
+    first, two = (methods.load("netvlad", str(tmp_path / f)) for f in ("w.pth", "w.mat"))
+    assert first[0].weights["sha256"] == two[0].weights["sha256"]
+    assert first[2].mean == (123.68, 116.779, 103.939)
     assert two[2].mean == (121.5, 110.25, 100.75)
     assert two[0].dim == 4
 
@@ -377,7 +377,7 @@ def pair(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
 
 def test_other_matlab_files_are_refused(tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "other.mat", {"x": np.ones(3)})
-    (tmp_path / "text.mat").write_text("no matrix")
+    (tmp_path / "text.mat").write_text("not a matrix")
     for name in ("other.mat", "text.mat", "absent.mat"):
         with pytest.raises(BenchError, match=name):
             methods.load("netvlad", str(tmp_path / name))

@@ -131,7 +131,7 @@ def test_a_head_begins_as_whitened_gem(name: str, small: Any) -> None:
     outputs = kept_outputs(trainable)
     middle, last = trainable.maps(outputs)
     direct = trainable.trunk(torch.randn(1, 3, 64, 96))
-    assert [tuple(one.shape) for one in direct] == [(1, 112, 4, 6), (1, 1280, 2, 3)]
+    assert [tuple(item.shape) for item in direct] == [(1, 112, 4, 6), (1, 1280, 2, 3)]
     trainable.begin([outputs[:6], outputs[6:]])
     network = trainable.network.eval()
     with torch.inference_mode():
@@ -321,16 +321,18 @@ def test_principal_components_are_divided_by_a_power_of_their_variance() -> None
 def test_the_list_of_photographs_is_well_formed_and_has_none_of_mini() -> None:
     listed = photographs.listed()
     assert len(photographs.listed(heads="lite0")) == 353 < len(listed)
-    assert len({one.name for one in listed}) == len({one.sha256 for one in listed}) == len(listed)
-    for one in listed:
-        assert re.fullmatch(r"[0-9a-f]{64}", one.sha256)
-        assert re.fullmatch(r"[a-z0-9_]+", one.name)
-        assert one.licence
-        assert one.version
+    assert (
+        len({item.name for item in listed}) == len({item.sha256 for item in listed}) == len(listed)
+    )
+    for item in listed:
+        assert re.fullmatch(r"[0-9a-f]{64}", item.sha256)
+        assert re.fullmatch(r"[a-z0-9_]+", item.name)
+        assert item.licence
+        assert item.version
     mini = json.loads((ROOT / "datasets" / "mini-data" / "dataset.json").read_text())
     used = {f"mvtbdata/{source}" for source in mini["sources"].values()}
     stems = {Path(source).stem for source in used}
-    ours = [one.member for one in listed if one.package == "mvtb-data"]
+    ours = [item.member for item in listed if item.package == "mvtb-data"]
     assert ours
     assert not used & set(ours)
     assert not stems & {Path(member).stem for member in ours}

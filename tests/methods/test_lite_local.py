@@ -64,11 +64,11 @@ def test_matches_are_where_the_augmented_pixels_say() -> None:
         where = augment.placing((250, 200), how, augment.generator(1, view, 0))
         placed.append(torch.from_numpy(where)[None])
     shared = 0
-    for one, other in ((0, 1), (2, 3), (4, 5), (1, 4), (0, 3)):
-        found = local.matches(placed[one], placed[other], 16)[0]
+    for item, other in ((0, 1), (2, 3), (4, 5), (1, 4), (0, 3)):
+        found = local.matches(placed[item], placed[other], 16)[0]
         for cell in torch.nonzero(found >= 0)[:, 0].tolist():
             at, there = divmod(cell, 16), divmod(int(found[cell]), 16)
-            a = views[one][at[0] * 4 : at[0] * 4 + 4, at[1] * 4 : at[1] * 4 + 4, :2].mean((0, 1))
+            a = views[item][at[0] * 4 : at[0] * 4 + 4, at[1] * 4 : at[1] * 4 + 4, :2].mean((0, 1))
             b = views[other][there[0] * 4 : there[0] * 4 + 4, there[1] * 4 : there[1] * 4 + 4, :2]
             assert np.abs(a - b.mean((0, 1))).max() < 16  # less than a cell of the photograph
             shared += 1
@@ -116,10 +116,10 @@ def test_matching_is_the_formula() -> None:
     close = torch.zeros(5, 5, dtype=torch.bool)
     close[1, 3] = close[0, 0] = close[4, 2] = True
     total = 0.0
-    for one, other, out in ((first, second, close), (second, first, close.T)):
+    for item, other, out in ((first, second, close), (second, first, close.T)):
         for i in range(5):
             powers = {
-                j: math.exp(float(one[i] @ other[j] / (one[i].norm() * other[j].norm())) / 0.1)
+                j: math.exp(float(item[i] @ other[j] / (item[i].norm() * other[j].norm())) / 0.1)
                 for j in range(5)
                 if i == j or not out[i, j]
             }
@@ -191,8 +191,8 @@ def test_what_is_shipped_finds_a_shifted_scene() -> None:
     views = [scene[:, :384].astype(np.uint8), scene[:, 64:].astype(np.uint8)]
     with torch.inference_mode():
         maps, _ = method.local(pyramid.to_batch(views, rule, "cpu"))  # type: ignore[attr-defined]
-        one, other = nn.functional.normalize(maps, dim=1)[:, :, 2:-2, 2:-2].unbind()
-        here, there = one[:, :, 4:].flatten(1), other[:, :, :-4].flatten(1)
+        first, other = nn.functional.normalize(maps, dim=1)[:, :, 2:-2, 2:-2].unbind()
+        here, there = first[:, :, 4:].flatten(1), other[:, :, :-4].flatten(1)
         right = (here.T @ there).argmax(dim=1) == torch.arange(here.shape[1])
     assert kept.mutual
     assert float(right.float().mean()) > 0.8

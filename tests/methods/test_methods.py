@@ -94,7 +94,7 @@ def test_a_small_file_is_a_method(tmp_path: Path) -> None:
         ("dim=3, ", "", "has no attribute 'dim'"),
         ('version="1", ', "", "has no attribute 'version'"),
         ('version="1"', "version=1", "version: must be a string such as '1', but is 1"),
-        ("config={}", "config={'x': {1, 2}}", "config goes into the record as JSON and cannot"),
+        ("config={}", "config={'x': {1, 2}}", "config must be JSON"),
         ("config={}", "config=[1]", r"config: must be a mapping, but is \[1\]"),
         (
             '"max_side_px": 64',
@@ -117,7 +117,7 @@ def test_a_small_file_is_a_method(tmp_path: Path) -> None:
             '"channels": "brg"',
             "channels: must be 'rgb' or 'bgr'",
         ),
-        ('"max_side_px": 64', '"scale_sampling": "scale-factor"', "scale_size 'floor'"),
+        ('"max_side_px": 64', '"scale_sampling": "scale-factor"', "set scale_size to 'floor'"),
         ("preprocess={", "preprocess=7, x={", "preprocess: must be a mapping, but is 7"),
         ('"licence": "none needed", ', "", "weights: the key 'licence' is missing"),
         ('"licence"', '"license"', "weights: no key is called 'license'; did you mean licence"),
@@ -133,13 +133,13 @@ def test_a_small_file_is_a_method(tmp_path: Path) -> None:
         ),
         ("describe=lambda", "described=lambda", "no function `describe"),
         ("describe=lambda batch: batch.mean(dim=(2, 3))", "describe=3", "no function `describe"),
-        ("VARIANTS =", "VARIANT =", "has no VARIANTS"),
+        ("VARIANTS =", "VARIANT =", "lacks VARIANTS"),
         (
             '"plain": "the mean of each channel"',
             '"plain": 1',
             "VARIANTS.plain: must be .* 1",
         ),
-        ("def load(", "def loads(", r"has no function load\(variant, weights, device\)"),
+        ("def load(", "def loads(", r"lacks a function load\(variant, weights, device\)"),
         ("    facts =", "    1 / 0\n    facts =", r"ZeroDivisionError.*\(m\.py, line 10\)"),
     ],
 )
@@ -152,8 +152,8 @@ def test_a_broken_contract_is_one_sentence(tmp_path: Path, old: str, new: str, s
 
 
 def test_numbers_are_tidied_so_that_cards_agree(tmp_path: Path) -> None:
-    given = '"mean": [1, 2, 3], "scales": [1, 0.5]'
-    (tmp_path / "tidy.py").write_text(SMALL.replace('"max_side_px": 64', given))
+    text = '"mean": [1, 2, 3], "scales": [1, 0.5]'
+    (tmp_path / "tidy.py").write_text(SMALL.replace('"max_side_px": 64', text))
     rule = methods.load(str(tmp_path / "tidy.py"))[2]
     assert rule.mean == (1.0, 2.0, 3.0)
     assert isinstance(rule.mean[0], float)
@@ -394,10 +394,10 @@ def test_weights_that_a_plug_in_does_not_hash_are_hashed(
         "    return SimpleNamespace(version='1', config={}, weights=about, dim=3, preprocess={},\n"
         "                           describe=lambda batch: batch.mean(dim=(2, 3)))\n"
     )
-    held = []
+    contents = []
     for content in (b"one", b"two"):
         (tmp_path / "w.bin").write_bytes(content)
         loaded = loading.load(f"{plug}:a", str(tmp_path / "w.bin"), "cpu")
-        held.append(loaded.info.weights["sha256"])
-    assert held == [hashlib.sha256(content).hexdigest() for content in (b"one", b"two")]
+        contents.append(loaded.info.weights["sha256"])
+    assert contents == [hashlib.sha256(content).hexdigest() for content in (b"one", b"two")]
     assert loading.load(f"{plug}:a", None, "cpu").info.weights["sha256"] is None

@@ -30,7 +30,7 @@ def image(seed: int, size: tuple[int, int] = (640, 480)) -> Image.Image:
 
 
 def test_every_photograph_of_the_list_has_a_source_and_groups_name_photographs() -> None:
-    names = [one.name for one in photographs.listed()]
+    names = [photograph.name for photograph in photographs.listed()]
     counts = dict.fromkeys(sources.SOURCES, 0)
     for name in names:
         counts[sources.source_of(name)] += 1

@@ -221,7 +221,7 @@ def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
 
     path = tmp_path / "code.pth"
     torch.save({"norm.bias": Code()}, path)
-    with pytest.raises(BenchError, match=r"code\.pth is no plain checkpoint"):
+    with pytest.raises(BenchError, match=r"code\.pth is not a plain checkpoint"):
         loading.load("dinov2.vits14", str(path), "cpu")
 
 
@@ -278,9 +278,9 @@ def test_a_method_whose_descriptor_depends_on_the_batch_is_refused(cli: Any, ref
 
 def test_what_is_absent_is_named_before_anything_slow_is_imported(process: Any) -> None:
     """The commands for weights and for data, without torch, scipy.stats or faiss."""
-    said = process("run", "--method", "megaloc", "--dataset", "pitts30k", "--limit", "2")
-    assert said.status == 1
-    data, weights = said.errors
+    text = process("run", "--method", "megaloc", "--dataset", "pitts30k", "--limit", "2")
+    assert text.status == 1
+    data, weights = text.errors
     assert "pitts30k_test.mat" in data
     assert "`python -m bench weights get megaloc`" in weights
     code = (
@@ -299,9 +299,9 @@ def test_the_smallest_keeps_the_contract(tmp_path: Path, cli: Any) -> None:
     """Batches, orders, odd images: small ones are refused by their size, kinds are not."""
     path = tmp_path / "small.pth"
     torch.save(state_of_small(), path)
-    said = cli("check", "dinov2.vits14", "--weights", path, "--resize", "bilinear:56x56")
-    assert said.status == 0, said.out
-    assert "FAILS" not in said.out
+    result = cli("check", "dinov2.vits14", "--weights", path, "--resize", "bilinear:56x56")
+    assert result.status == 0, result.out
+    assert "FAILS" not in result.out
     native = cli("check", "dinov2.vits14", "--weights", path, "--resize", "multiple-of-14",
                  "--max-side", "112")  # fmt: skip
     assert native.status == 0, native.out
@@ -325,9 +325,9 @@ def test_data_verify_names_what_a_method_does_not_take(
     data.write_text(json.dumps(described), encoding="utf-8")
     weights = tmp_path / "small.pth"
     torch.save(state_of_small(), weights)
-    said = cli("data", "verify", data, "--method", "dinov2.vits14", "--weights", weights)
-    assert said.status == 1
-    (line,) = [line for line in said.out.splitlines() if "narrow.png" in line]
+    result = cli("data", "verify", data, "--method", "dinov2.vits14", "--weights", weights)
+    assert result.status == 1
+    (line,) = [line for line in result.out.splitlines() if "narrow.png" in line]
     assert "PROBLEM" in line
     assert "60 x 4 pixels" in line
     common = ("--method", "dinov2.vits14", "--weights", weights, "--device", "cpu")

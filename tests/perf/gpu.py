@@ -55,7 +55,7 @@ PARTS = (
 )
 
 
-def arguments(given: list[str] | None = None) -> argparse.Namespace:
+def arguments(inputs: list[str] | None = None) -> argparse.Namespace:
     """Return the options; `--part`, `--folder` and `--lines` are for the processes of the parts."""
     parser = argparse.ArgumentParser(prog="python -m tests.perf.gpu", description=__doc__)
     parser.add_argument("--seconds", type=float, help="end after so many (480; --quick: 1200)")
@@ -64,7 +64,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", help="run this part alone; repeatable")
     for name in ("--part", "--folder", "--lines"):
         parser.add_argument(name, help=argparse.SUPPRESS)
-    options = parser.parse_args(given)
+    options = parser.parse_args(inputs)
     if options.seconds is None:  # a rehearsal may share its processors
         options.seconds = 1200.0 if options.quick else 480.0
     return options
@@ -130,7 +130,7 @@ class Stopped(Exception):  # noqa: N818
     """SIGTERM or Ctrl-C."""
 
 
-def main(given: argparse.Namespace) -> int:
+def main(inputs: argparse.Namespace) -> int:
     """Run all parts; return 0 if every part was done, 1 if not."""
 
     def stop(*_signal: object) -> None:
@@ -138,21 +138,21 @@ def main(given: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    end = time.monotonic() + given.seconds - RESERVE_S
-    out = given.out or Path(os.environ.get("OUT") or ROOT / "results" / "perf" / "gpu")
-    content = {**about(), "quick": given.quick, "parts": []}
+    end = time.monotonic() + inputs.seconds - RESERVE_S
+    out = inputs.out or Path(os.environ.get("OUT") or ROOT / "results" / "perf" / "gpu")
+    content = {**about(), "quick": inputs.quick, "parts": []}
     report = Report(out / "gpu.json", content)
     report.write()
     state, work = "stopped", tempfile.mkdtemp(prefix="gpu-")
     try:
         for part in PARTS:
-            if given.only and part.name not in (*given.only, "images"):
+            if inputs.only and part.name not in (*inputs.only, "images"):
                 continue
             left = end - time.monotonic()
             if left <= 1:
                 report.part(part.name, "not run: the time is over", 0.0, [])
             else:
-                _run(part, min(part.quick_s if given.quick else part.most_s, left), given, work,
+                _run(part, min(part.quick_s if inputs.quick else part.most_s, left), inputs, work,
                      report)  # fmt: skip
         state = "finished"
     except Stopped:
@@ -166,17 +166,17 @@ def main(given: argparse.Namespace) -> int:
     return 0 if state == "finished" and done else 1
 
 
-def _run(part: Part, limit: float, given: argparse.Namespace, work: str, report: Report) -> None:
+def _run(part: Part, limit: float, inputs: argparse.Namespace, work: str, report: Report) -> None:
     """Run a part in a process of its own, at most `limit` seconds; keep the figures it wrote."""
     lines, start = Path(work) / f"{part.name.replace(' ', '-')}.jsonl", time.monotonic()
     asked = [sys.executable, "-m", "tests.perf.gpu", "--part", part.name, "--folder", work,
              "--lines", str(lines), "--seconds", str(limit)]  # fmt: skip
-    asked += ["--quick"] if given.quick else []
+    asked += ["--quick"] if inputs.quick else []
     environment = {**os.environ, "RETRIEVAL_BENCH_CACHE": f"{work}/cache", "OMP_WAIT_POLICY":
                    "passive", "PYTHONPATH": str(ROOT)}  # fmt: skip
-    with (Path(work) / "said").open("w+b") as said:
+    with (Path(work) / "said").open("w+b") as text:
         child = subprocess.Popen(
-            asked, cwd=ROOT, env=environment, stdout=said, stderr=said, start_new_session=True
+            asked, cwd=ROOT, env=environment, stdout=text, stderr=text, start_new_session=True
         )
         try:
             status: int | None = child.wait(limit)
@@ -186,8 +186,8 @@ def _run(part: Part, limit: float, given: argparse.Namespace, work: str, report:
             if child.poll() is None:
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
-            said.seek(0)
-            words = said.read().decode(errors="replace").strip().splitlines()
+            text.seek(0)
+            words = text.read().decode(errors="replace").strip().splitlines()
             figures = _figures(lines)
             state = _state(status, words, limit)
             report.part(part.name, state, time.monotonic() - start, figures)

@@ -35,9 +35,9 @@ ROOT = Path(__file__).resolve().parents[2]
 class Work:
     """What a part has: the folder of its work, where figures go, how much, and until when."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
-        self.folder, self.lines = Path(given.folder), Path(given.lines)
-        self.quick, self.end = given.quick, time.monotonic() + given.seconds
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.folder, self.lines = Path(arguments.folder), Path(arguments.lines)
+        self.quick, self.end = arguments.quick, time.monotonic() + arguments.seconds
 
     def left(self) -> float:
         """Return the seconds that are left."""
@@ -322,9 +322,9 @@ PARTS: dict[str, Callable[[Work], None]] = {
 }
 
 
-def main(given: argparse.Namespace) -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Do one part."""
-    work, name = Work(given), given.part
+    work, name = Work(arguments), arguments.part
     found = re.fullmatch(r"extract (.+)", name)
     if found:
         extract(work, found.group(1))

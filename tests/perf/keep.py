@@ -30,11 +30,11 @@ themselves, in `tests/perf`. RETRIEVAL_BENCH_PERF_DIM=2048 makes the million row
 def kept(raw: dict[str, Any]) -> dict[str, Any]:
     """Return what is kept of a file of pytest-benchmark: machine, source, figures."""
     figures = []
-    for one in raw["benchmarks"]:
-        extra = one["extra_info"]
+    for item in raw["benchmarks"]:
+        extra = item["extra_info"]
         about = {word: extra[word] for word in WORDS if word in extra}
         numbers = {k: v for k, v in extra.items() if isinstance(v, int | float)}
-        figures.append({"test": one["fullname"].removeprefix("tests/perf/"), **about, **numbers})
+        figures.append({"test": item["fullname"].removeprefix("tests/perf/"), **about, **numbers})
     return {
         "date": raw["datetime"][:10],
         "machine": machine.describe(None),

@@ -55,7 +55,9 @@ def by_ray_data(ray: Any, recipe: recipes.Recipe) -> extract.Doer:
                 assert answer.content is not None
                 return {"shard": [shard], "content": [answer.content.tobytes()]}
 
-        rows = data.from_items([{"shard": one} for one in job.todo], override_num_blocks=len(parts))
+        rows = data.from_items(
+            [{"shard": item} for item in job.todo], override_num_blocks=len(parts)
+        )
         made = rows.map_batches(
             Describer, batch_size=1, num_cpus=1, compute=data.ActorPoolStrategy(size=2)
         )

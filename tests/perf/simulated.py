@@ -136,8 +136,8 @@ def main(address: str, n_rows: int, raylets: list[int]) -> None:
                 some, queries, labels, SHORTLIST, advance=advance, threads=1, hand_out=watched
             )
 
-        def watched(*given: Any) -> Iterator[Any]:
-            for counted in hand_out(*given):
+        def watched(*arguments: Any) -> Iterator[Any]:
+            for counted in hand_out(*arguments):
                 if ray is not None:
                     sent.append(len(ray.cloudpickle.dumps(counted)))
                 yield counted

@@ -75,8 +75,8 @@ def test_one_and_two_workers(raylets: clusters.Raylets, tmp_path: Path, benchmar
             raylets.nodes.append(raylets.add())
         for _ in range(ROUNDS):
             results.append(simulate(tmp_path, raylets.address, FEW, raylets.nodes))
-    for one in [*taken[1], *taken[2]]:
-        assert (one["ranks"], one["best"]) == (here[0]["ranks"], here[0]["best"])
+    for item in [*taken[1], *taken[2]]:
+        assert (item["ranks"], item["best"]) == (here[0]["ranks"], here[0]["best"])
     alone, first, second = (min(r["seconds"] for r in some) for some in (here, taken[1], taken[2]))
     pieces = taken[2][0]["pieces"]
     benchmark.extra_info |= {
@@ -130,9 +130,9 @@ def test_what_a_shard_costs_besides(
     for i in range(ROUNDS):
         alone = describing(tmp_path / f"here{i}", pictures)
         pairs.append((alone, describing(tmp_path / f"there{i}", pictures, *on)))
-    here = min(one["seconds"] for one, _ in pairs)
-    there = min(one["seconds"] for _, one in pairs)
-    sent = min(one["bytes"] for _, one in pairs)
+    here = min(item["seconds"] for item, _ in pairs)
+    there = min(item["seconds"] for _, item in pairs)
+    sent = min(item["bytes"] for _, item in pairs)
     per_shard = [1e3 * seconds / (SHARDS - 1) for seconds in (here, there)]
     benchmark.extra_info |= {
         "figure": f"describing {SHARDS} shards of {PER_SHARD} images of 8 x 8 pixels, engine ray",

@@ -57,9 +57,9 @@ WANTED = tuple(Image(str(i), f"{i}.jpg") for i in range(IMAGES))
 def official(name: str, weights: str, folder: Path) -> tuple[float, float, np.ndarray]:
     """Return seconds by the clock and of the processor, and the rows, of the official programs."""
     out = Path(weights).with_name("official.npy")
-    given = [name, weights, str(folder), str(IMAGES), str(out)]
+    arguments = [name, weights, str(folder), str(IMAGES), str(out)]
     done = subprocess.run(
-        [sys.executable, str(LOOP), *given], stdout=subprocess.PIPE, text=True, check=True,
+        [sys.executable, str(LOOP), *arguments], stdout=subprocess.PIPE, text=True, check=True,
         env=os.environ | {"PYTHONPATH": str(LOOP.parents[2])},
     )  # fmt: skip
     seconds, processor = json.loads(done.stdout)
@@ -95,8 +95,8 @@ def test_extraction_against_the_official_loop(
     path = str(drawn.weights(name, tmp_path))
     settings = Settings(precision=precision)
     loaded = loading.load(name, path, DEVICE, settings)
-    one = replace(loaded.rule, scales=loaded.rule.scales[:1])
-    ours(replace(loaded, rule=one), photographs)  # warm: what libraries prepare once
+    item = replace(loaded.rule, scales=loaded.rule.scales[:1])
+    ours(replace(loaded, rule=item), photographs)  # warm: what libraries prepare once
     pairs = []
     for _ in range(PAIRS):
         reference = official(name, path, photographs)

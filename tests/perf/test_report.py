@@ -79,8 +79,8 @@ def test_tables_of_four_times_the_records_take_about_four_times_as_long(
 ) -> None:
     every, left_out = rows.load(results)
     assert not left_out
-    one = seconds(lambda: report(every[:FEW]))
+    item = seconds(lambda: report(every[:FEW]))
     benchmark.pedantic(lambda: report(every), rounds=3)
     words = f"tables of {MANY} records", f"tables of {FEW} of them"
-    ratio = ratio_of(benchmark, one, *words, 10.0)
+    ratio = ratio_of(benchmark, item, *words, 10.0)
     assert ratio < 4 * 2.5, f"{MANY // FEW} times the records take {ratio:.1f} times as long"

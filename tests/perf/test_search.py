@@ -61,9 +61,11 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def least(one: Callable[[], Any], other: Callable[[], Any], rounds: int = 5) -> tuple[float, float]:
+def least(
+    item: Callable[[], Any], other: Callable[[], Any], rounds: int = 5
+) -> tuple[float, float]:
     """Return the least seconds of two functions, run in turns."""
-    pairs = [(timed(one), timed(other)) for _ in range(rounds)]
+    pairs = [(timed(item), timed(other)) for _ in range(rounds)]
     return min(first for first, _ in pairs), min(second for _, second in pairs)
 
 

@@ -26,9 +26,9 @@ def rows(tmp_path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_signs_are_compared_by_hamming_distance(cli, town, tmp_path: Path) -> None:
-    given = town(20, dim=19)
-    said = cli(*given, "--stage", "binary", "--export", tmp_path / "out.npz")
-    held = record.read(path_of(said))
+    arguments = town(20, dim=19)
+    result = cli(*arguments, "--stage", "binary", "--export", tmp_path / "out.npz")
+    content = record.read(path_of(result))
     database, queries = rows(tmp_path)
     mean = database.mean(axis=0, dtype=np.float64).astype(np.float32)
     distance = ((queries >= mean)[:, None] != (database >= mean)).sum(axis=2)
@@ -37,16 +37,16 @@ def test_signs_are_compared_by_hamming_distance(cli, town, tmp_path: Path) -> No
         order = sorted(range(120), key=lambda r: (distance[query, r], r))
         assert row.tolist() == order[:100]
         assert out["search_scores"][query].tolist() == [19 - 2 * distance[query, r] for r in row]
-    assert held["bytes_per_image"] == 3
-    assert held["card"]["compression"] == {"name": "binary", "bytes": 3, "rows": 120}
-    assert "stages" not in held["card"] or not held["card"]["stages"]
-    again = record.read(path_of(cli(*given, "--compression", "binary")))
-    assert again["card_id"] == held["card_id"]
+    assert content["bytes_per_image"] == 3
+    assert content["card"]["compression"] == {"name": "binary", "bytes": 3, "rows": 120}
+    assert "stages" not in content["card"] or not content["card"]["stages"]
+    again = record.read(path_of(cli(*arguments, "--compression", "binary")))
+    assert again["card_id"] == content["card_id"]
 
 
 def test_whole_numbers_are_near_the_rows(cli, town, tmp_path: Path) -> None:
-    given = town(21)
-    cli(*given, "--stage", "int8", "--export", tmp_path / "out.npz", "--shortlist", 120)
+    arguments = town(21)
+    cli(*arguments, "--stage", "int8", "--export", tmp_path / "out.npz", "--shortlist", 120)
     database, queries = rows(tmp_path)
     scale = np.abs(database).max(axis=0) / np.float32(127)
     coded = np.rint(database / scale) * scale
@@ -57,13 +57,13 @@ def test_whole_numbers_are_near_the_rows(cli, town, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("codes", ["binary", "int8", "pq4x4"])
 def test_full_rows_behind_codes_give_the_exact_list(cli, town, tmp_path, codes: str) -> None:
-    given = town(22)
-    said = cli(*given, "--compression", codes, "--stage", "rescore:120",
+    arguments = town(22)
+    result = cli(*arguments, "--compression", codes, "--stage", "rescore:120",
                "--export", tmp_path / "out.npz")  # fmt: skip
-    path = path_of(said)
+    path = path_of(result)
     assert verify(path)[0] == []
-    held = record.read(path)
-    assert held["stages"][0]["bytes_per_image"] == 48
+    content = record.read(path)
+    assert content["stages"][0]["bytes_per_image"] == 48
     database, queries = (part.astype(np.float64) for part in rows(tmp_path))
     order = np.argsort(-(queries @ database.T), axis=1, kind="stable")
     out = np.load(tmp_path / "out.npz")
@@ -77,10 +77,10 @@ def test_a_query_stays_in_its_area(cli, town, tmp_path: Path, stage: str, scope:
         pytest.skip("it has no scope")
     areas = {"database": [i // 60 for i in range(120)], "queries": [0, 0, 1, 1, 0, 1]}
     truth = [{"positive": [3 + 60 * area]} for area in areas["queries"]]
-    given = town(23, areas=areas, protocols={"all": truth})
+    arguments = town(23, areas=areas, protocols={"all": truth})
     text = f"{stage},scope={scope}" if stage in GRAPHS else stage
     out = tmp_path / "out.npz"
-    path = path_of(cli(*given, "--stage", text, "--export", out))
+    path = path_of(cli(*arguments, "--stage", text, "--export", out))
     assert verify(path)[0] == []
     whole = np.load(out)
     listed = whole["search_rows" if stage.startswith("dba") else "stage0_rows"]
@@ -96,7 +96,7 @@ def test_a_query_stays_in_its_area(cli, town, tmp_path: Path, stage: str, scope:
     data |= {"database": data["database"][:60], "queries": [data["queries"][i] for i in (0, 1, 4)],
              "protocols": {"all": [{"positive": [3]}] * 3}}  # fmt: skip
     (tmp_path / "town.json").write_text(json.dumps(data), encoding="utf-8")
-    path_of(cli(*given, "--stage", text, "--export", tmp_path / "alone.npz"))
+    path_of(cli(*arguments, "--stage", text, "--export", tmp_path / "alone.npz"))
     alone = np.load(tmp_path / "alone.npz")
     name = "search_rows" if stage.startswith("dba") else "stage0_rows"
     assert np.array_equal(alone[name], listed[[0, 1, 4]][:, : alone[name].shape[1]])
@@ -104,9 +104,9 @@ def test_a_query_stays_in_its_area(cli, town, tmp_path: Path, stage: str, scope:
 
 @pytest.mark.parametrize("stage", GRAPHS)
 def test_a_graph_of_the_list_alone_is_another_card(cli, town, tmp_path: Path, stage: str) -> None:
-    given = [*town(24), "--shortlist", 30]
+    arguments = [*town(24), "--shortlist", 30]
     whole, part = (
-        record.read(path_of(cli(*given, "--stage", f"{stage},scope={scope}")))
+        record.read(path_of(cli(*arguments, "--stage", f"{stage},scope={scope}")))
         for scope in ("all", "list")
     )
     assert whole["card_id"] != part["card_id"]
@@ -119,8 +119,8 @@ def test_a_chain_of_four_is_verified_and_a_forgery_found(cli, workspace, tmp_pat
                                 "superglobal:15,k=3") for word in ("--stage", stage)]  # fmt: skip
     path = path_of(cli("run", "--method", "random-unit", *chain))
     assert verify(path)[0] == []
-    said = cli("verify", "--descriptors", path)
-    assert said.status == 0, said.out + said.err
+    result = cli("verify", "--descriptors", path)
+    assert result.status == 0, result.out + result.err
     content = record.read(path)
     arrays = record.read_arrays(path, content)
     arrays["stage2_strength"][0, :15] = arrays["stage2_strength"][0, :15][::-1]
@@ -136,9 +136,9 @@ def test_a_chain_of_four_is_verified_and_a_forgery_found(cli, workspace, tmp_pat
 def test_missing_images_take_no_part(cli, tiny: Path, stage: str) -> None:
     (tiny / "jpg" / "007.png").write_bytes(b"no image")
     (tiny / "jpg" / "002.png").write_bytes(b"no image")  # a query as well
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--allow-missing")
+    arguments = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--allow-missing")
     text = stage.replace("n=40", "n=12").replace("k-reciprocal:8", "k-reciprocal:4")
-    path = path_of(cli(*given, "--stage", text))
+    path = path_of(cli(*arguments, "--stage", text))
     assert verify(path)[0] == []
     arrays = record.read_arrays(path, record.read(path))
     name = "stage0_shortlist_row" if stage in GRAPHS else "shortlist_row"
@@ -146,36 +146,36 @@ def test_missing_images_take_no_part(cli, tiny: Path, stage: str) -> None:
 
 
 def test_two_methods_are_fused(cli, town, tmp_path: Path) -> None:
-    given = town(25)
+    arguments = town(25)
     draw = np.random.default_rng(7)
     other = [unit(draw.standard_normal((n, 5))) for n in (120, 6)]
     for name, part in zip(("db2", "q2"), other, strict=True):
         np.save(tmp_path / f"{name}.npy", part)
     text = f"fuse:{tmp_path / 'db2.npy'}+{tmp_path / 'q2.npy'},weight=0.3"
-    said = cli(*given, "--stage", text, "--export", tmp_path / "out.npz", "--shortlist", 120)
-    held = record.read(path_of(said))
+    result = cli(*arguments, "--stage", text, "--export", tmp_path / "out.npz", "--shortlist", 120)
+    content = record.read(path_of(result))
     database, queries = rows(tmp_path)
     expected = 0.7 * queries @ database.T + 0.3 * other[1] @ other[0].T
     out = np.load(tmp_path / "out.npz")
     assert np.abs(
         np.take_along_axis(expected, out["search_rows"], axis=1) - out["search_scores"]
     ).max() < 1e-6  # fmt: skip
-    assert held["card"]["stages"][0]["second"]["dim"] == 5
-    assert held["bytes_per_image"] == 4 * 17
+    assert content["card"]["stages"][0]["second"]["dim"] == 5
+    assert content["bytes_per_image"] == 4 * 17
 
 
 def test_a_run_fuses_with_another_method(cli, workspace) -> None:
     path = path_of(cli("run", "--method", "random-unit", "--stage", "fuse:gem.untrained",
                        "--limit", 8))  # fmt: skip
-    held = record.read(path)
-    assert held["card"]["stages"][0]["second"]["method"].startswith("gem.")
-    assert held["stages"][0]["method"]["name"] == "gem"
-    said = cli("verify", "--descriptors", path)
-    assert said.status == 0, said.out + said.err
+    content = record.read(path)
+    assert content["card"]["stages"][0]["second"]["method"].startswith("gem.")
+    assert content["stages"][0]["method"]["name"] == "gem"
+    result = cli("verify", "--descriptors", path)
+    assert result.status == 0, result.out + result.err
 
 
 def test_local_features_of_another_method(cli, workspace) -> None:
-    given = (
+    arguments = (
         "run",
         "--method",
         "random-unit",
@@ -185,12 +185,12 @@ def test_local_features_of_another_method(cli, workspace) -> None:
         "--limit",
         8,
     )
-    path = path_of(cli(*given))
-    held = record.read(path)
-    assert held["card"]["rerank"]["by"]["method"] == "delg.untrained"
+    path = path_of(cli(*arguments))
+    content = record.read(path)
+    assert content["card"]["rerank"]["by"]["method"] == "delg.untrained"
     assert verify(path)[0] == []
-    said = cli("verify", "--descriptors", path)
-    assert said.status == 0, said.out + said.err
+    result = cli("verify", "--descriptors", path)
+    assert result.status == 0, result.out + result.err
 
 
 @pytest.mark.parametrize(
@@ -222,20 +222,20 @@ def test_local_features_of_another_method(cli, workspace) -> None:
 def test_what_does_not_fit_is_one_sentence(
     cli, refused, town, monkeypatch, tmp_path, words: list[str], value: str
 ) -> None:
-    given = town(26)
+    arguments = town(26)
     monkeypatch.chdir(tmp_path)
-    assert value in refused(cli(*given, *words))
+    assert value in refused(cli(*arguments, *words))
 
 
 def test_what_takes_too_much_is_refused_before_work(cli, refused, town, monkeypatch) -> None:
-    given = [*town(27), "--stage", "k-reciprocal:5"]
+    arguments = [*town(27), "--stage", "k-reciprocal:5"]
     monkeypatch.setattr(stage_costs.machine, "available_bytes", lambda: 1000)
-    assert "memory" in refused(cli(*given))
+    assert "memory" in refused(cli(*arguments))
     monkeypatch.undo()
     monkeypatch.setattr(stage_costs, "WORTH_A_LINE", 1.0)
     monkeypatch.setattr(stage_costs, "_rate", lambda: 1.0)
-    assert "--force" in refused(cli(*given))
-    path_of(cli(*given, "--force"))
+    assert "--force" in refused(cli(*arguments))
+    path_of(cli(*arguments, "--force"))
 
 
 def test_dense_ranks_are_those_of_a_sort() -> None:

@@ -53,18 +53,18 @@ def sets(workspace: Any) -> tuple[Path, Path, Path]:
     )
 
 
-def only(cli: Callable[..., Any], *given: Any) -> tuple[Path, dict[str, Any], Any]:
-    said = cli("run", "--method", "random-unit", *given)
-    assert said.status == 0, said.err
-    path = Path(said.out.splitlines()[-1])
-    return path, record.read(path), said
+def only(cli: Callable[..., Any], *arguments: Any) -> tuple[Path, dict[str, Any], Any]:
+    result = cli("run", "--method", "random-unit", *arguments)
+    assert result.status == 0, result.err
+    path = Path(result.out.splitlines()[-1])
+    return path, record.read(path), result
 
 
 def rows_of(cli: Callable[..., Any], folder: Path, name: str, which: str) -> np.ndarray:
     file = folder / f"{name}-{which}.npz"
-    said = cli("extract", "--method", "random-unit", "--dataset", folder / name / "dataset.json",
+    result = cli("extract", "--method", "random-unit", "--dataset", folder / name / "dataset.json",
                "--which", which, "--output", file)  # fmt: skip
-    assert said.status == 0, said.err
+    assert result.status == 0, result.err
     rows: np.ndarray = np.load(file)["vectors"]
     return rows
 
@@ -73,28 +73,28 @@ def test_the_rows_of_all_sets_are_searched_and_the_card_names_them(
     cli: Callable[..., Any], oracle: Any, workspace: Any, sets: tuple[Path, Path, Path]
 ) -> None:
     town, noise, city = sets
-    path, held, _ = only(cli, "--dataset", town, "--distractors", noise, city)
+    path, content, _ = only(cli, "--dataset", town, "--distractors", noise, city)
     whole = np.concatenate(
         [rows_of(cli, workspace.folder, name, "database") for name in ("town", "noise", "city")]
     )
     queries = rows_of(cli, workspace.folder, "town", "queries")
-    arrays = record.read_arrays(path, held)
+    arrays = record.read_arrays(path, content)
     truth = json.loads(town.read_text(encoding="utf-8"))["protocols"]["all"]
     for i, (query, entry) in enumerate(zip(queries, truth, strict=True)):
         listed = oracle.ranking(oracle.scores(whole, query))
         assert arrays["shortlist_row"][i].tolist() == listed
-        for metric_id, got in held["scores"]["all"].items():
+        for metric_id, got in content["scores"]["all"].items():
             wanted = oracle.value(metric_id, listed, entry["positive"], entry["ignored"])
             assert got["per_query"][i] == pytest.approx(wanted)
     names = [[f"d{i}.png" for i in range(n)] for n in (20, 15)]
-    assert held["card"]["distractors"] == {
+    assert content["card"]["distractors"] == {
         "count": 35,
         "sources": ["noise", "city"],
         "counts": [20, 15],
         "list_sha256": [sha256_lines(files) for files in names],
     }
-    assert held["card"]["dataset"]["database"] == 12
-    assert held["partial"] is False
+    assert content["card"]["dataset"]["database"] == 12
+    assert content["partial"] is False
     assert verify(path)[0] == []
 
 
@@ -113,12 +113,12 @@ def test_a_dry_run_counts_them(
     cli: Callable[..., Any], workspace: Any, sets: tuple[Path, Path, Path]
 ) -> None:
     town, noise, _ = sets
-    said = cli("run", "--method", "random-unit", "--dataset", town, "--distractors", noise,
+    result = cli("run", "--method", "random-unit", "--dataset", town, "--distractors", noise,
                "--compression", "pq4x4", "--search", "ivf4", "--dry-run")  # fmt: skip
-    assert "distractors noise: 20 images, 20 to describe" in said.out
-    assert "compression: pq4x4" in said.out
-    assert "trained on 32 of the 32 database rows" in said.out
-    assert "search: approximate: ivf4,flat,nprobe4,k1000" in said.out
+    assert "distractors noise: 20 images, 20 to describe" in result.out
+    assert "compression: pq4x4" in result.out
+    assert "trained on 32 of the 32 database rows" in result.out
+    assert "search: approximate: ivf4,flat,nprobe4,k1000" in result.out
     assert workspace.records() == []
 
 
@@ -127,11 +127,11 @@ def test_limit_cuts_them_too_and_marks_the_result(
 ) -> None:
     town, noise, _ = sets
     for limit, count, mark in ((5, 5, 5), (15, 15, 15), (20, 20, None), (99, 20, None)):
-        path, held, said = only(cli, "--dataset", town, "--distractors", noise, "--limit", limit)
-        assert held["card"]["distractors"]["count"] == count
-        assert held["card"]["limit"] == mark
-        assert held["partial"] == (mark is not None)
-        assert (f"(partial: first {mark} queries)" in said.out) == (mark is not None)
+        path, content, text = only(cli, "--dataset", town, "--distractors", noise, "--limit", limit)
+        assert content["card"]["distractors"]["count"] == count
+        assert content["card"]["limit"] == mark
+        assert content["partial"] == (mark is not None)
+        assert (f"(partial: first {mark} queries)" in text.out) == (mark is not None)
         assert verify(path)[0] == []
 
 
@@ -139,11 +139,11 @@ def test_compression_and_an_index_take_them_in(
     cli: Callable[..., Any], sets: tuple[Path, Path, Path]
 ) -> None:
     town, noise, _ = sets
-    path, held, _ = only(cli, "--dataset", town, "--distractors", noise, "--compression", "pq8x4",
-                         "--search", "ivf4,nprobe2")  # fmt: skip
-    assert held["bytes_per_image"] == 4
+    path, content, _ = only(cli, "--dataset", town, "--distractors", noise,
+                            "--compression", "pq8x4", "--search", "ivf4,nprobe2")  # fmt: skip
+    assert content["bytes_per_image"] == 4
     coded = {"name": "pq8x4", "bytes": 4, "trained_rows": 32, "rows": 32, "seed": 0}
-    assert held["card"]["compression"] == coded
+    assert content["card"]["compression"] == coded
     assert verify(path)[0] == []
 
 
@@ -156,8 +156,8 @@ def test_shared_files_are_refused(
     town, noise, _ = sets
 
     def told(*names: Path) -> str:
-        said = cli("run", "--method", "random-unit", "--dataset", town, "--distractors", *names)
-        return refused(said)
+        result = cli("run", "--method", "random-unit", "--dataset", town, "--distractors", *names)
+        return refused(result)
 
     words = "is the same file as one of"
     assert f"d0.png of the distractors town {words} town" in told(town)
@@ -195,10 +195,10 @@ def test_missing_images_and_wrong_names_are_refused(
     cli: Callable[..., Any], refused: Callable[..., str], sets: Any
 ) -> None:
     town, noise, _ = sets
-    given = ("run", "--method", "random-unit", "--dataset", town, "--distractors")
+    arguments = ("run", "--method", "random-unit", "--dataset", town, "--distractors")
     (noise.parent / "jpg" / "d7.png").unlink()
-    assert "1 of 20 images are missing" in refused(cli(*given, noise))
-    assert "no data set is called 'nosie'" in refused(cli(*given, "nosie"))
+    assert "1 of 20 images are missing" in refused(cli(*arguments, noise))
+    assert "no data set is called 'nosie'" in refused(cli(*arguments, "nosie"))
 
 
 @pytest.mark.parametrize(
@@ -217,14 +217,14 @@ def test_half_a_set_of_distractors_is_refused(
         "queries": queries, "protocols": protocols,
     }  # fmt: skip
     noise.write_text(json.dumps(data), encoding="utf-8")
-    said = cli("run", "--method", "random-unit", "--dataset", town, "--distractors", noise)
-    assert words in refused(said)
+    result = cli("run", "--method", "random-unit", "--dataset", town, "--distractors", noise)
+    assert words in refused(result)
 
 
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (("--compression", "pq5x4"), "cuts a descriptor into 5"),
+        (("--compression", "pq5x4"), "divides a descriptor into 5"),
         (("--compression", "pq4x8"), "needs at least 256 database rows"),
         (("--search", "ivf64"), "64"),
         (("--stage", "pca-whiten:4096"), "4096"),
@@ -239,8 +239,8 @@ def test_no_image_is_hashed_before_what_is_refused_without_it(
     """Of a million images on a disk far away that would take hours."""
     town, noise, _ = sets
     monkeypatch.setattr(copies, "prints_of", None)
-    given = ("run", "--method", "random-unit", "--dataset", town, "--distractors", noise)
-    assert words in refused(cli(*given, *more))
+    arguments = ("run", "--method", "random-unit", "--dataset", town, "--distractors", noise)
+    assert words in refused(cli(*arguments, *more))
 
 
 def test_copies_are_refused_for_every_method_and_data_set_at_once(

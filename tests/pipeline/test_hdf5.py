@@ -56,15 +56,15 @@ def test_a_dataset_per_image_and_one_for_all(tmp_path: Path) -> None:
 
 
 def test_one_file_of_both_lists_gives_the_scores_of_arrays(cli, town, tmp_path: Path) -> None:
-    given = town(21)
-    written = record.read(path_of(cli(*given)))
+    arguments = town(21)
+    written = record.read(path_of(cli(*arguments)))
     rows = np.concatenate([np.load(tmp_path / f"{name}.npy") for name in ("db", "q")])
     names = [*(f"d{i}.png" for i in range(120)), *(f"q{i}.png" for i in range(6))]
     file = of_hloc(tmp_path / "all.h5", rows, names, np.float32)
-    said = cli("evaluate", "--dataset", tmp_path / "town.json", "--database", file, "--queries",
+    result = cli("evaluate", "--dataset", tmp_path / "town.json", "--database", file, "--queries",
                file)  # fmt: skip
-    assert record.read(path_of(said))["scores"] == written["scores"]
-    assert f"{file}: 6 rows of other images are left out" in said.err
+    assert record.read(path_of(result))["scores"] == written["scores"]
+    assert f"{file}: 6 rows of other images are ignored" in result.err
     found = bench.evaluate(tmp_path / "town.json", database=file, queries=file)
     assert found.content["scores"] == written["scores"]
 

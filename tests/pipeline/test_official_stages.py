@@ -15,11 +15,11 @@ from tests.support.town import path_of
 @pytest.fixture
 def exported(cli, official, tmp_path: Path) -> Any:
     """Return a function from stages to what they export, and the answers."""
-    given, answers = official
+    arguments, answers = official
 
     def run(*stages: str) -> tuple[Any, Any]:
         words = [word for stage in stages for word in ("--stage", stage)]
-        path = path_of(cli(*given, *words, "--export", tmp_path / "out.npz"))
+        path = path_of(cli(*arguments, *words, "--export", tmp_path / "out.npz"))
         assert verify(path)[0] == []
         return np.load(tmp_path / "out.npz"), answers
 

@@ -15,12 +15,12 @@ from bench.records import costs, record
 
 
 def test_times_are_added_and_what_is_not_known_is_not() -> None:
-    one = {"p50": 1.0, "p95": 2.0, "p50_interval": [0.5, 2.0], "n": 3, "rounds": 3}
+    item = {"p50": 1.0, "p95": 2.0, "p50_interval": [0.5, 2.0], "n": 3, "rounds": 3}
     two = {"p50": 3.0, "p95": 3.5, "p50_interval": None}
-    assert query_cost.added([one, two]) == {
+    assert query_cost.added([item, two]) == {
         "p50": 4.0, "p95": 5.5, "p50_interval": [3.5, 5.0],
     }  # fmt: skip
-    assert query_cost.added([one, None]) is None
+    assert query_cost.added([item, None]) is None
     assert query_cost.added([]) is None
 
 
@@ -41,7 +41,7 @@ def views(tmp_path: Path) -> Path:
 
 
 def parts(content: dict[str, Any]) -> list[tuple[str, str | None]]:
-    return [(one["part"], one.get("of")) for one in content["timing"]["query"]["parts"]]
+    return [(item["part"], item.get("of")) for item in content["timing"]["query"]["parts"]]
 
 
 OWN = [("decode", None), ("describe", None)]
@@ -51,26 +51,26 @@ OWN = [("decode", None), ("describe", None)]
 def test_a_row_with_and_without_re_ranking_differs_by_the_stages_of_it(
     workspace, cli, views: Path, quick_costs
 ) -> None:
-    given = ("run", "--method", "delg.untrained", "--dataset", views, "--measure", "sample")
-    assert cli(*given).status == 0
-    assert cli(*given, "--rerank").status == 0
+    arguments = ("run", "--method", "delg.untrained", "--dataset", views, "--measure", "sample")
+    assert cli(*arguments).status == 0
+    assert cli(*arguments, "--rerank").status == 0
     assert [of.local for of in quick_costs] == ["none", "too"]
     contents = [record.read(path) for path in workspace.records()]
-    (plain,) = [one for one in contents if "rerank" not in one]
-    (more,) = [one for one in contents if "rerank" in one]
+    (plain,) = [content for content in contents if "rerank" not in content]
+    (more,) = [content for content in contents if "rerank" in content]
     assert parts(plain) == [*OWN, ("search", None)]
     assert parts(more) == [*OWN, ("search", None), ("local features", None), ("stage", "rerank")]
-    times = {place: one["ms"]["p50"] for place, one in
+    times = {place: item["ms"]["p50"] for place, item in
              zip(parts(more), more["timing"]["query"]["parts"], strict=True)}  # fmt: skip
     added = more["timing"]["query"]["ms"]["p50"] - plain["timing"]["query"]["ms"]["p50"]
     assert added == pytest.approx(times["local features", None] + times["stage", "rerank"])
     assert times["stage", "rerank"] == more["rerank"]["ms_per_query"]["p50"]
     assert times["local features", None] > 0
-    for one in (plain, more):
-        total = costs.of_record(one).query_ms
+    for item in (plain, more):
+        total = costs.of_record(item).query_ms
         assert total is not None
-        assert total.p50 == one["timing"]["query"]["ms"]["p50"]
-        (network,) = one["memory"]["networks"]
+        assert total.p50 == item["timing"]["query"]["ms"]["p50"]
+        (network,) = item["memory"]["networks"]
         assert network["method"] == "delg.untrained"
 
 
@@ -85,7 +85,7 @@ def test_local_features_of_another_method_are_its_own_network(
     other = "delg.untrained"
     assert parts(content) == [*OWN, ("search", None), ("local features", other),
                               ("stage", "rerank")]  # fmt: skip
-    networks = [one["method"] for one in content["memory"]["networks"]]
+    networks = [item["method"] for item in content["memory"]["networks"]]
     assert networks == ["random-unit.seed0", other]
     assert [(of.method, of.local) for of in quick_costs] == [
         ("random-unit", "none"), (other, "only"),
@@ -97,9 +97,9 @@ def test_a_chain_has_its_second_network_and_all_its_stages(
     workspace, cli, views: Path, quick_costs
 ) -> None:
     stages = ("fuse:random-unit,weight=0.5", "truncate:64", "binary", "rescore:3")
-    given = [word for stage in stages for word in ("--stage", stage)]
+    arguments = [word for stage in stages for word in ("--stage", stage)]
     done = cli("run", "--method", "gem.untrained", "--dataset", views, "--measure", "sample",
-               *given)  # fmt: skip
+               *arguments)  # fmt: skip
     assert done.status == 0, done.err
     content = record.read(workspace.records()[0])
     second = "random-unit.seed0"
@@ -108,7 +108,7 @@ def test_a_chain_has_its_second_network_and_all_its_stages(
         ("encode", None), ("search", None), ("stage", "rescore"),
     ]  # fmt: skip
     query = content["timing"]["query"]
-    assert all(one["ms"]["p50"] >= 0 for one in query["parts"])
-    assert query["ms"]["p50"] == pytest.approx(sum(one["ms"]["p50"] for one in query["parts"]))
-    assert [one["method"] for one in content["memory"]["networks"]] == ["gem.untrained", second]
+    assert all(item["ms"]["p50"] >= 0 for item in query["parts"])
+    assert query["ms"]["p50"] == pytest.approx(sum(item["ms"]["p50"] for item in query["parts"]))
+    assert [item["method"] for item in content["memory"]["networks"]] == ["gem.untrained", second]
     assert [of.method for of in quick_costs] == ["gem.untrained", "random-unit"]

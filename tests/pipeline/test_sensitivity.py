@@ -149,20 +149,20 @@ def study(workspace: Workspace, cli: Callable[..., Said]) -> SimpleNamespace:
         pixels = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
         Picture.fromarray(pixels).resize((160, 120)).save(folder / "jpg" / name)
     queries = [{"file": f"q{i}.png", "box": [20, 20, 120, 100]} for i in range(6)]
-    held = {
+    content = {
         "name": "set", "images": "jpg", "database": names[:6], "queries": queries,
         "protocols": {"all": [{"positive": [i, (i + 1) % 6]} for i in range(6)]},
     }  # fmt: skip
-    (folder / "dataset.json").write_text(json.dumps(held), encoding="utf-8")
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     (workspace.folder / "grid.py").write_text(METHOD, encoding="utf-8")
     method, dataset = str(workspace.folder / "grid.py"), str(folder / "dataset.json")
     line = ["sensitivity", "--method", method, "--dataset", dataset]
     line += ["--results", str(workspace.results)]
     dry = cli(*line, "--dry-run")
-    said = cli(*line)
-    assert said.status == 0, said.err
-    path = Path(said.out.splitlines()[-1])
-    return SimpleNamespace(line=line, dry=dry, said=said, path=path, cli=cli)
+    result = cli(*line)
+    assert result.status == 0, result.err
+    path = Path(result.out.splitlines()[-1])
+    return SimpleNamespace(line=line, dry=dry, result=result, path=path, cli=cli)
 
 
 def test_a_study_is_kept_resumed_verified_and_repeatable(
@@ -170,46 +170,46 @@ def test_a_study_is_kept_resumed_verified_and_repeatable(
 ) -> None:
     assert "7 configurations, 7 of them to run" in study.dry.out
     assert "6 to describe" in study.dry.out
-    held = sensitivity.read(study.path)
-    assert len(held["configurations"]) == 7
-    files = [study.path.parent.parent / each["record"] for each in held["configurations"]]
-    assert len({each["card_sha256"] for each in held["configurations"]}) == 7
+    content = sensitivity.read(study.path)
+    assert len(content["configurations"]) == 7
+    files = [study.path.parent.parent / each["record"] for each in content["configurations"]]
+    assert len({each["card_sha256"] for each in content["configurations"]}) == 7
     for file in files:
         assert verify_record(file)[0] == []
     assert study.cli("verify", study.path).out.rstrip().endswith("match")
 
-    one = held["configurations"][4]
+    item = content["configurations"][4]
     words = record.read(files[4])["command"].split()
     assert words[:4] == ["python", "-m", "bench", "run"]
     again = study.cli(*words[3:], "--results", workspace.folder / "again")
     assert again.status == 0, again.err
     other = record.read(Path(again.out.splitlines()[-1]))
-    assert other["card_sha256"] == one["card_sha256"]
-    headline = held["formulas"][0]
-    assert other["scores"]["all"][headline]["mean"] == one["scores"]["all"][headline]
+    assert other["card_sha256"] == item["card_sha256"]
+    headline = content["formulas"][0]
+    assert other["scores"]["all"][headline]["mean"] == item["scores"]["all"][headline]
 
     before = study.path.read_bytes()
     files[2].with_suffix(".npz").unlink()  # a broken one is run again, the others are not
-    said = study.cli(*study.line)
-    assert "7 configurations, 1 of them to run" in said.out
+    result = study.cli(*study.line)
+    assert "7 configurations, 1 of them to run" in result.out
     assert study.path.read_bytes() != before
     assert "7 configurations, 0 of them to run" in study.cli(*study.line).out
 
 
 def test_a_changed_study_is_refused(study: SimpleNamespace) -> None:
     text = study.path.read_text(encoding="utf-8")
-    held = json.loads(text)
-    held["configurations"][1]["scores"]["all"][held["formulas"][0]] = 0.999
-    study.path.write_text(json.dumps(held), encoding="utf-8")
+    content = json.loads(text)
+    content["configurations"][1]["scores"]["all"][content["formulas"][0]] = 0.999
+    study.path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(BenchError, match="changed after it was written"):
         sensitivity.read(study.path)
-    held["sha256"] = sha256_json({k: v for k, v in held.items() if k != "sha256"})
-    study.path.write_text(json.dumps(held), encoding="utf-8")
+    content["sha256"] = sha256_json({k: v for k, v in content.items() if k != "sha256"})
+    study.path.write_text(json.dumps(content), encoding="utf-8")
     faults, _ = sensitivity.verify(study.path)
     assert len(faults) == 1
-    assert "are not those of the study" in faults[0]
-    said = study.cli("verify", study.path)
-    assert (said.status, "differs" in said.out) == (1, True)
+    assert "differ from the study" in faults[0]
+    result = study.cli("verify", study.path)
+    assert (result.status, "differs" in result.out) == (1, True)
 
 
 # --- what is said of it -------------------------------------------------------------------------
@@ -219,19 +219,19 @@ def made(**names: str) -> dict[str, Any]:
     """Return a study of three protocols with numbers made by hand."""
     ids = ["map.trapezoid.junk-removed", "map.finite-sum.junk-removed"]
 
-    def one(crop: str, side: int | None, mean: float) -> dict[str, Any]:
+    def item(crop: str, side: int | None, mean: float) -> dict[str, Any]:
         scores = {p: {ids[0]: mean - d, ids[1]: mean - d + 0.01}
                   for p, d in (("easy", 0), ("medium", 0.1), ("hard", 0.3))}  # fmt: skip
         return {"query_crop": crop, "max_side_px": side, "scales": [1.0], "candidates": "none",
                 "card_sha256": "0" * 64, "record": "x.json", "scores": scores}  # fmt: skip
 
-    held: dict[str, Any] = {
+    content: dict[str, Any] = {
         "study": 1, "command": "c", "dataset": {"name": "mini"},
         "method": {"name": "gem", "variant": "lite0", "trained": True} | names, "formulas": ids,
-        "configurations": [one("crop", 480, 0.8), one("whole", 480, 0.85), one("crop", None, 0.78),
-                           one("whole", None, 0.7)],
+        "configurations": [item("crop", 480, 0.8), item("whole", 480, 0.85),
+                           item("crop", None, 0.78), item("whole", None, 0.7)],
     }  # fmt: skip
-    return held | {"sha256": sha256_json(held)}
+    return content | {"sha256": sha256_json(content)}
 
 
 def test_moves_are_differences_from_the_default_by_hand() -> None:
@@ -257,9 +257,9 @@ def test_moves_are_differences_from_the_default_by_hand() -> None:
 
 def test_the_picture_is_the_same_every_time_and_names_are_text() -> None:
     study = shown.parse(made(name="<b>$x$&", variant="_"), PurePosixPath("s.json"))
-    one, two = draw(study), draw(study)
-    assert one == two
-    svg = one["svg"].decode("utf-8")
+    first, two = draw(study), draw(study)
+    assert first == two
+    svg = first["svg"].decode("utf-8")
     assert "<b>" not in svg
     for words in ("whole image", "as it is", "medium: default 70.00", "+5.0", "-2.0"):
         assert words in svg.replace("−", "-"), words
@@ -268,12 +268,12 @@ def test_the_picture_is_the_same_every_time_and_names_are_text() -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda held: held.update(study=2),
-        lambda held: held["configurations"][0]["scores"].clear(),
-        lambda held: held["configurations"].clear(),
-        lambda held: held.pop("formulas"),
-        lambda held: held["configurations"][1]["scores"]["hard"].update({TRAPEZOID: 7}),
-        lambda held: held["configurations"][1].update(query_crop="sideways"),
+        lambda content: content.update(study=2),
+        lambda content: content["configurations"][0]["scores"].clear(),
+        lambda content: content["configurations"].clear(),
+        lambda content: content.pop("formulas"),
+        lambda content: content["configurations"][1]["scores"]["hard"].update({TRAPEZOID: 7}),
+        lambda content: content["configurations"][1].update(query_crop="sideways"),
     ],
 )
 def test_a_broken_study_is_left_out_with_a_reason(
@@ -281,10 +281,10 @@ def test_a_broken_study_is_left_out_with_a_reason(
 ) -> None:
     folder = tmp_path / "sensitivity" / "mini"
     folder.mkdir(parents=True)
-    held = made()
-    spoil(held)
-    held["sha256"] = sha256_json({k: v for k, v in held.items() if k != "sha256"})
-    (folder / "bad.json").write_text(json.dumps(held), encoding="utf-8")
+    content = made()
+    spoil(content)
+    content["sha256"] = sha256_json({k: v for k, v in content.items() if k != "sha256"})
+    (folder / "bad.json").write_text(json.dumps(content), encoding="utf-8")
     (folder / "torn.json").write_text("{", encoding="utf-8")
     (folder / "good.json").write_text(json.dumps(made()), encoding="utf-8")
     studies, left_out = shown.load(tmp_path)
@@ -302,13 +302,13 @@ def test_means_are_those_of_the_record_whatever_its_rules(
         "night": [None, {"positive": [5]}, {"positive": [2]}],
     }
     path = score_places(cli, workspace, brought, metrics=[second], protocols=protocols)
-    held = record.read(path)
-    means = {name: table[second]["mean"] for name, table in held["scores"].items()}
+    content = record.read(path)
+    means = {name: table[second]["mean"] for name, table in content["scores"].items()}
     assert means == {"all": 2 / 3, "night": 1.0}
     found = sensitivity._scores(path, [second])[1]
     assert found == {name: {second: mean} for name, mean in means.items()}
-    arrays = record.read_arrays(path, held)
-    bare = scores.score(record.ranks_of(arrays)[0], record.protocols_of(arrays, held["card"]), 8)
+    arrays = record.read_arrays(path, content)
+    bare = scores.score(record.ranks_of(arrays)[0], record.protocols_of(arrays, content["card"]), 8)
     assert bare["all"][second].mean == 1 / 3, "suppression matters here"
 
 
@@ -316,24 +316,24 @@ def test_the_command_of_a_configuration_has_the_options_of_the_study(tmp_path: P
     settings = Settings(batch_size=4, batch_pixels=500_000, precision="bf16", compiled=True)
     options = Options(weights="my weights.pth", device="cpu", settings=settings)
     words = sensitivity._shared(options)
-    given = run.COMMAND.read("run", ["--method", "gem", "--dataset", "mini", *words]).options
-    assert given == replace(options, measure="sample")
+    arguments = run.COMMAND.read("run", ["--method", "gem", "--dataset", "mini", *words]).options
+    assert arguments == replace(options, measure="sample")
     assert sensitivity._shared(Options()) == []
 
 
 def test_a_stage_is_a_factor_and_studies_without_one_are_as_before(cli, workspace) -> None:
-    given = ("sensitivity", "--method", "random-unit", "--results", workspace.results)
-    plain = cli(*given)
+    arguments = ("sensitivity", "--method", "random-unit", "--results", workspace.results)
+    plain = cli(*arguments)
     assert plain.status == 0, plain.err
     path = Path(plain.out.splitlines()[-1])
     before = sensitivity.read(path)
     assert all("stages" not in each for each in before["configurations"])
-    said = cli(*given, "--stage", "aqe:3,alpha=3", "--stage", "aqe:5,alpha=1")
-    assert "2 of them to run" in said.out
+    result = cli(*arguments, "--stage", "aqe:3,alpha=3", "--stage", "aqe:5,alpha=1")
+    assert "2 of them to run" in result.out
     after = sensitivity.read(path)
     assert after["configurations"][: len(before["configurations"])] == before["configurations"]
     assert [each.get("stages") for each in after["configurations"][-2:]] == [
         "aqe:3,alpha=3", "aqe:5,alpha=1",
     ]  # fmt: skip
-    assert re.search(r"stage +aqe:3,alpha=3", said.out)
+    assert re.search(r"stage +aqe:3,alpha=3", result.out)
     assert sensitivity.verify(path)[0] == []

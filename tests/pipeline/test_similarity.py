@@ -29,16 +29,16 @@ def scored(workspace, cli: Callable, db: np.ndarray, asked: np.ndarray, *more: s
     folder = own(workspace.folder / "set", len(db), len(asked), list(range(len(asked))))
     np.save(folder / "db.npy", db)
     np.save(folder / "q.npy", asked)
-    said = cli("evaluate", "--dataset", folder, "--database", folder / "db.npy", "--queries",
+    result = cli("evaluate", "--dataset", folder, "--database", folder / "db.npy", "--queries",
                folder / "q.npy", *more)  # fmt: skip
-    assert said.status == 0, said.err
-    path = Path(said.out.splitlines()[-1])
-    return said, json.loads(path.read_text()), path
+    assert result.status == 0, result.err
+    path = Path(result.out.splitlines()[-1])
+    return result, json.loads(path.read_text()), path
 
 
 @pytest.fixture
 def rows() -> tuple[np.ndarray, np.ndarray]:
-    """Return rows of lengths from 1 to 30, and queries near the first of them."""
+    """Return rows of norms from 1 to 30, and queries near the first of them."""
     draw = np.random.default_rng(11)
     db = draw.normal(size=(40, 8))
     db *= draw.uniform(1, 30, size=(40, 1)) / np.linalg.norm(db, axis=1, keepdims=True)
@@ -48,7 +48,7 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("similarity", ["dot", "cosine", "euclidean"])
 def test_ranks_are_those_of_the_similarity(similarity: str, rows, workspace, cli: Callable) -> None:
     db, asked = rows
-    said, record, path = scored(workspace, cli, db, asked, "--similarity", similarity)
+    text, record, path = scored(workspace, cli, db, asked, "--similarity", similarity)
     exact, other = db.astype(np.float64), asked.astype(np.float64)
     strength = {
         "dot": other @ exact.T,
@@ -59,7 +59,7 @@ def test_ranks_are_those_of_the_similarity(similarity: str, rows, workspace, cli
     order = np.argsort(-strength, axis=1, kind="stable")
     with np.load(path.with_suffix(".npz")) as arrays:
         assert arrays["shortlist_row"].tolist() == order.tolist()
-    assert ("lengths from 1" in said.err) == (similarity == "dot")
+    assert ("norms from 1" in text.err) == (similarity == "dot")
     code = {"dot": "as-given"}.get(similarity, similarity)
     assert record["card"]["descriptors"] == code
     assert record["scores"]["all"][R1]["mean"] == (1.0 if similarity != "dot" else pytest.approx(
@@ -69,9 +69,9 @@ def test_ranks_are_those_of_the_similarity(similarity: str, rows, workspace, cli
 
 
 def test_nothing_is_said_of_unit_rows(rows, workspace, cli: Callable) -> None:
-    unit = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in rows]
-    said, record, _ = scored(workspace, cli, *unit)
-    assert "lengths" not in said.err
+    unit = [row / np.linalg.norm(row, axis=1, keepdims=True) for row in rows]
+    text, record, _ = scored(workspace, cli, *unit)
+    assert "lengths" not in text.err
     assert record["card"]["descriptors"] == "unit-norm"
 
 
@@ -85,8 +85,8 @@ def test_whole_numbers_are_scored(kind: str, workspace, cli: Callable) -> None:
         workspace, cli, db.astype(np.float32), db[:4].astype(np.float32),
         "--similarity", "euclidean",
     )  # fmt: skip
-    with np.load(path.with_suffix(".npz")) as one, np.load(floats.with_suffix(".npz")) as other:
-        assert one["shortlist_row"].tolist() == other["shortlist_row"].tolist()
+    with np.load(path.with_suffix(".npz")) as item, np.load(floats.with_suffix(".npz")) as other:
+        assert item["shortlist_row"].tolist() == other["shortlist_row"].tolist()
 
 
 @pytest.mark.parametrize("kind", ["bool", "complex64", "int64"])
@@ -94,10 +94,10 @@ def test_what_cannot_be_compared_is_to_be_converted(kind: str, workspace, cli: C
     folder = own(workspace.folder / "set", 3, 1, [0])
     np.save(folder / "db.npy", np.full((3, 2), 1 << 40).astype(kind))
     np.save(folder / "q.npy", np.ones((1, 2), dtype=np.float32))
-    said = cli("evaluate", "--dataset", folder, "--database", folder / "db.npy", "--queries",
+    result = cli("evaluate", "--dataset", folder, "--database", folder / "db.npy", "--queries",
                folder / "q.npy")  # fmt: skip
-    assert said.status == 1
-    assert "convert" in said.err
+    assert result.status == 1
+    assert "convert" in result.err
 
 
 def test_a_bad_row_is_named_with_its_image(rows, workspace, cli: Callable) -> None:
@@ -106,11 +106,11 @@ def test_a_bad_row_is_named_with_its_image(rows, workspace, cli: Callable) -> No
     folder = own(workspace.folder / "set", len(db), len(asked), list(range(6)))
     np.save(folder / "db.npy", db)
     np.save(folder / "q.npy", asked)
-    said = cli("evaluate", "--dataset", folder, "--database", folder / "db.npy", "--queries",
+    result = cli("evaluate", "--dataset", folder, "--database", folder / "db.npy", "--queries",
                folder / "q.npy")  # fmt: skip
-    assert said.status == 1
-    assert "row 17 (d17.png) of" in said.err
-    assert "contains NaN" in said.err
+    assert result.status == 1
+    assert "row 17 (d17.png) of" in result.err
+    assert "contains NaN" in result.err
 
 
 def test_the_order_of_bytes_is_on_no_card(workspace, cli, rows) -> None:

@@ -28,12 +28,12 @@ def test_the_stage_of_the_readme_runs(cli, town, tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     file = tmp_path / "hubness.py"
     file.write_text(code, encoding="utf-8")
-    said = cli(*town(10), "--stage", f"{file}:7", "--export", tmp_path / "out.npz")
-    path = path_of(said)
+    result = cli(*town(10), "--stage", f"{file}:7", "--export", tmp_path / "out.npz")
+    path = path_of(result)
     faults, notes = verify(path)
     assert faults == []
-    assert "stage hubness: not known here, as stated" in notes
-    assert "(hubness, k 7, transductive)" in said.out
+    assert "stage hubness: unknown on this machine, taken as stated" in notes
+    assert "(hubness, k 7, transductive)" in result.out
     out = np.load(tmp_path / "out.npz")
     database, queries = (np.load(tmp_path / f"{n}.npy").astype(np.float64) for n in ("db", "q"))
     row = out["search_rows"][0]
@@ -57,12 +57,12 @@ def test_the_card_of_a_stage_file_has_the_hash_of_its_content(cli, town, tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(site))
         for name in ("hub", str(tmp_path / "own.py")):
-            held = record.read(path_of(cli(*town(10), "--stage", f"{name}:7")))
-            (entry,) = held["card"]["stages"]
+            content = record.read(path_of(cli(*town(10), "--stage", f"{name}:7")))
+            (entry,) = content["card"]["stages"]
             file = site / "outside_hubness.py" if name == "hub" else tmp_path / "own.py"
             assert entry["file_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
             assert entry["stage"] == "hubness"
-            ids.append(held["card_id"])
+            ids.append(content["card_id"])
         with pytest.raises(BenchError, match="did you mean hub"):
             stages.parse("hubb:7")
     assert ids[0] != ids[1]
@@ -84,12 +84,12 @@ def test_lists_of_an_index_that_are_too_short_are_refused_before_any_work(
     cli, town, refused, tmp_path: Path
 ) -> None:
     for stage in ("superglobal:20,k=3", "rescore:20"):
-        said = cli(*town(10), "--stage", stage, "--search", "ivf4,flat,nprobe4,k10",
+        result = cli(*town(10), "--stage", stage, "--search", "ivf4,flat,nprobe4,k10",
                    "--shortlist", "10")  # fmt: skip
-        text = refused(said)
+        text = refused(result)
         assert "needs lists of 20 images" in text
         assert "have 10" in text
-        assert "search" not in said.out
+        assert "search" not in result.out
 
 
 def test_a_stage_file_may_hold_a_dataclass(cli, town, tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_a_stage_file_may_hold_a_dataclass(cli, town, tmp_path: Path) -> None:
         "def make(first, options): return Turned(3)\n"
     )
     (tmp_path / "turned.py").write_text(code, encoding="utf-8")
-    said = cli(*town(14), "--stage", tmp_path / "turned.py", "--export", tmp_path / "out.npz")
-    assert verify(path_of(said))[0] == []
+    result = cli(*town(14), "--stage", tmp_path / "turned.py", "--export", tmp_path / "out.npz")
+    assert verify(path_of(result))[0] == []
     out = np.load(tmp_path / "out.npz")
     assert out["stage0_rows"].tolist() == out["search_rows"][:, ::-1].tolist()
 
@@ -123,7 +123,7 @@ OWN = (
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (OWN + "    def entry(self): return {}\ndef make(f, o): return S()", "must say"),
+        (OWN + "    def entry(self): return {}\ndef make(f, o): return S()", "must be {"),
         (OWN + "    def entry(self): return {'stage': 'aqe'}\ndef make(f, o): return S()", "say"),
         (
             OWN + "    def entry(self): return {'stage': float('nan')}\ndef make(f, o): return S()",
@@ -132,7 +132,7 @@ OWN = (
         (
             OWN.replace("'own'", "'aqe'")
             + "    def entry(self): return {}\ndef make(f, o): return S()",
-            "none of ours",
+            "built-in stage",
         ),
         ("x = 1", "AttributeError"),
         ("raise ValueError('broken')", "broken"),

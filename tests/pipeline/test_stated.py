@@ -23,10 +23,10 @@ time_ms = 12.5
 
 
 def test_facts_are_shown_as_stated_and_leave_the_card(cli, town, tmp_path: Path) -> None:
-    given, file = town(21), tmp_path / "model.toml"
+    arguments, file = town(21), tmp_path / "model.toml"
     file.write_text(FACTS, encoding="utf-8")
-    plain = record.read(path_of(cli(*given)))
-    path = path_of(cli(*given, "--facts", file))
+    plain = record.read(path_of(cli(*arguments)))
+    path = path_of(cli(*arguments, "--facts", file))
     told = record.read(path)
     assert (told["card_id"], told["scores"]) == (plain["card_id"], plain["scores"])
     assert plain["method"]["config"] == {}

@@ -33,12 +33,12 @@ def entry(name: str, values: list[float | None], **changes: Any) -> compare.Entr
         "preprocess": {"max_side_px": 480},
         **changes,
     }
-    held = {
+    content = {
         "card": card, "card_id": "0" * 64, "sha256": name, "run_id": name, "partial": False,
         "scores": {"p": {"map.trapezoid.junk-removed": {"per_query": values}}},
     }  # fmt: skip
     return compare.Entry(
-        Path(f"{name}.json"), name, held, Blocks(LANDMARKS, np.arange(len(values)))
+        Path(f"{name}.json"), name, content, Blocks(LANDMARKS, np.arange(len(values)))
     )
 
 
@@ -159,7 +159,7 @@ OTHER_DATA = {"name": "d", "variant": "v", "revision": "other", "queries": 2}
     ("changes", "says"),
     [
         ({"dataset": OTHER_DATA}, "revision of the lists"),
-        ({"dataset": OTHER_DATA | {"name": "e", "revision": "r"}}, r"another dataset \(d / e\)"),
+        ({"dataset": OTHER_DATA | {"name": "e", "revision": "r"}}, r"differ in dataset \(d / e\)"),
         ({"crop_rule": "whole"}, "cropped to its box / whole image"),
         ({"candidates_rule": "official"}, "re-ranking: not on the card / official"),
         ({"limit": 9}, "limit on the database images: not on the card / 9"),
@@ -190,15 +190,15 @@ def test_a_difference_of_the_system_is_said_and_allowed() -> None:
 def test_ground_truth_and_metrics_must_be_shared() -> None:
     a = entry("a", [1, 0])
     other = entry("b", [1, 0], protocols={"p": {"truth_sha256": "u", "empty": "skip"}})
-    with pytest.raises(BenchError, match="share no protocol"):
+    with pytest.raises(BenchError, match="no protocol with the same ground truth"):
         compare.compare([a, other])
-    with pytest.raises(BenchError, match="no protocol that all these results share is called 'q'"):
+    with pytest.raises(BenchError, match="no protocol of all these results is called 'q'"):
         compare.compare([a, a], protocol="q")
-    with pytest.raises(BenchError, match="metric that all these results have"):
+    with pytest.raises(BenchError, match="metric of all these results"):
         compare.compare([a, a], metric="R@1")
     bare = entry("d", [1, 0])
     bare.record["scores"]["p"].clear()
-    with pytest.raises(BenchError, match="metric that all these results have"):
+    with pytest.raises(BenchError, match="metric of all these results"):
         compare.compare([a, bare])
     with pytest.raises(BenchError, match="different headline metrics"):
         compare.compare([a, entry("c", [1, 0], metrics=["recall@1.any-hit.junk-removed"])])
@@ -211,18 +211,18 @@ def test_the_sentence_has_everything_and_claims_no_equality() -> None:
     a = entry("a", [0.5] * 10)
     b = entry("b", [0.9] * 8 + [0.4, 0.3])
     (pair,) = compare.compare([a, b])
-    said = sentence(pair)
+    text = sentence(pair)
     for part in ("On d (p), b reaches 79.00 mAP and a 50.00", "difference of +29.00 points",
                  "95 % interval", "better on 8, worse on 2 and equal on 0 of 10 queries",
                  "10 of 10 landmarks", "1,024 sign flips, all", "p = 0.0078: signi"):  # fmt: skip
-        assert part in said, part
+        assert part in text, part
     (none,) = compare.compare([a, entry("c", [0.5] * 10)])
     assert none["interval"] is None
-    assert "nothing to test" in sentence(none)
+    assert "no test is possible" in sentence(none)
     (noise,) = compare.compare([a, entry("d", [0.6, 0.4] * 5)])
     assert "does not show that they are equal" in sentence(noise)
     (few,) = compare.compare([entry("a", [0.1] * 4), entry("b", [0.9] * 4)])
-    assert "no p below 0.12" in sentence(few)
+    assert "smallest possible p is 0.12" in sentence(few)
     (empty,) = compare.compare([entry("a", [None, None]), entry("b", [None, None])])
     assert "nothing can be compared" in sentence(empty)
 
@@ -234,37 +234,39 @@ BY_NAME = ("compare", "gem.lite0", "delg.lite0", "--dataset", "mini")
 
 
 def test_methods_by_name_and_json(cli: Callable[..., Any]) -> None:
-    said = cli(*BY_NAME, "--json")
-    assert said.status == 0, said.err
-    held = json.loads(said.out)
-    assert [pair["protocol"] for pair in held["comparisons"]] == ["easy", "medium", "hard"]
-    assert held["cards_differ"] == [], "of several records those on a card that both have"
+    result = cli(*BY_NAME, "--json")
+    assert result.status == 0, result.err
+    content = json.loads(result.out)
+    assert [pair["protocol"] for pair in content["comparisons"]] == ["easy", "medium", "hard"]
+    assert content["cards_differ"] == [], "of several records those on a card that both have"
     text = cli(*BY_NAME, "--protocol", "hard")
-    pair = held["comparisons"][2]
+    pair = content["comparisons"][2]
     assert f"won {pair['won']}, lost {pair['lost']}, tied {pair['tied']}" in text.out
 
 
 def test_a_bare_name_is_the_first_variant_and_untrained_ones_are_marked(
     cli: Callable[..., Any],
 ) -> None:
-    held = json.loads(cli("compare", "gem", "delg", "--dataset", "mini", "--json").out)
-    assert {(pair["a"], pair["b"]) for pair in held["comparisons"]} == {("gem.lite0", "delg.lite1")}
-    said = cli("compare", "gem.untrained", "delg", "--dataset", "mini", "--protocol", "medium")
-    assert "gem.untrained (untrained)" in said.out
+    content = json.loads(cli("compare", "gem", "delg", "--dataset", "mini", "--json").out)
+    assert {(pair["a"], pair["b"]) for pair in content["comparisons"]} == {
+        ("gem.lite0", "delg.lite1")
+    }
+    result = cli("compare", "gem.untrained", "delg", "--dataset", "mini", "--protocol", "medium")
+    assert "gem.untrained (untrained)" in result.out
 
 
 def test_many_results_are_a_matrix_with_letters(cli: Callable[..., Any]) -> None:
     names = ("gem", "delg", "dolg", "token", "gem.untrained")
-    said = cli("compare", *names, "--dataset", "mini", "--protocol", "medium")
-    assert said.status == 0, said.err
-    rows = said.out.split("group")[1].splitlines()[1:6]
+    result = cli("compare", *names, "--dataset", "mini", "--protocol", "medium")
+    assert result.status == 0, result.err
+    rows = result.out.split("group")[1].splitlines()[1:6]
     assert [row.split()[0] for row in rows] == [
         "delg.lite1", "token.lite1", "dolg.lite1", "gem.lite0", "gem.untrained",
     ]  # fmt: skip
     assert rows[0].split()[2] == "a"
     assert "b" in rows[4].split("19.61")[1]
     assert "-71.36*" in rows[4], "delg against a network with random weights"
-    assert "On mini" not in said.out
+    assert "On mini" not in result.out
     words = cli("compare", *names, "--dataset", "mini", "--protocol", "medium", "--words")
     assert words.out.count("On mini (medium)") == 10
 
@@ -274,24 +276,24 @@ def test_many_results_are_a_matrix_with_letters(cli: Callable[..., Any]) -> None
     [
         (["gem.lite0", "delg"], "give --dataset NAME as well"),
         (["gem.lite0", "delg.lite", "--dataset", "mini"], "did you mean delg.lite"),
-        (["gem.lite0", "--dataset", "mini"], "two records or more"),
-        (["gem.lite0", "gem.lite0", "--dataset", "mini"], "not compared with itself"),
-        (["no.json", "gem.lite0", "--dataset", "mini"], "there is no record no.json"),
+        (["gem.lite0", "--dataset", "mini"], "at least two records"),
+        (["gem.lite0", "gem.lite0", "--dataset", "mini"], "cannot be compared with itself"),
+        (["no.json", "gem.lite0", "--dataset", "mini"], "the record no.json does not exist"),
     ],
 )
 def test_wrong_calls_are_one_sentence(
     arguments: list[str], says: str, cli: Callable[..., Any]
 ) -> None:
-    said = cli("compare", *arguments)
-    assert said.status == 1
-    assert len(said.errors) == 1
-    assert says in said.errors[0]
+    result = cli("compare", *arguments)
+    assert result.status == 1
+    assert len(result.errors) == 1
+    assert says in result.errors[0]
 
 
 def test_names_choose_the_newest_whole_record(tmp_path: Path) -> None:
     source = min((RUNS / "delg.lite0").glob("*.json"))
-    held = record.read(source)
-    arrays = record.read_arrays(source, held)
+    content = record.read(source)
+    arrays = record.read_arrays(source, content)
     for day, variant, crop, cap, partial in [
         (1, "a", "box", 480, False),
         (3, "a", "box", 480, False),
@@ -302,15 +304,15 @@ def test_names_choose_the_newest_whole_record(tmp_path: Path) -> None:
         (2, "b", "box", 480, False),
         (8, "c", "box", 320, False),
     ]:
-        new = {k: v for k, v in held.items() if k not in WRITTEN}
+        new = {k: v for k, v in content.items() if k not in WRITTEN}
         new = copy.deepcopy(new) | {"created": f"2026-01-0{day}T00:00:00Z", "partial": partial}
         new["run_id"] = f"2026010{day}T000000Z-00000{day}"
         new["card"]["crop_rule"], new["method"]["variant"] = crop, variant
         new["card"]["preprocess"]["max_side_px"] = cap
         record.write(tmp_path, new, arrays)
 
-    def days(*given: str) -> list[str]:
-        return [p.name.split("-")[1][7] for p in compare.find(given, "mini", tmp_path)]
+    def days(*value: str) -> list[str]:
+        return [p.name.split("-")[1][7] for p in compare.find(value, "mini", tmp_path)]
 
     assert days("delg.a") == ["7"], "the newest"
     assert days("delg.a", "delg.b") == ["3", "2"], "the newest on a card that both have"
@@ -329,10 +331,10 @@ def test_names_choose_the_newest_whole_record(tmp_path: Path) -> None:
 
 def test_the_landmarks_of_a_record_are_those_of_its_data_set() -> None:
     paths = [min((RUNS / name).glob("*.json")) for name in ("delg.lite0", "gem.lite0")]
-    one, other = compare.load(paths)
-    assert np.array_equal(one.blocks.of_query, other.blocks.of_query)
-    stored = record.read_arrays(one.path, dict(one.record))
-    protocols = record.protocols_of(stored, one.card)
-    groups = intervals.landmark_groups(protocols, one.card["dataset"]["database"])
-    assert one.blocks.count == len(np.unique(groups)) == 10
-    assert one.blocks.rule == LANDMARKS
+    first, other = compare.load(paths)
+    assert np.array_equal(first.blocks.of_query, other.blocks.of_query)
+    stored = record.read_arrays(first.path, dict(first.record))
+    protocols = record.protocols_of(stored, first.card)
+    groups = intervals.landmark_groups(protocols, first.card["dataset"]["database"])
+    assert first.blocks.count == len(np.unique(groups)) == 10
+    assert first.blocks.rule == LANDMARKS

@@ -57,30 +57,36 @@ def forged_unknown(content: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("forge", "said"),
+    ("forge", "message"),
     [
-        (forged_dim, "bytes_per_image is 64, and 2048 numbers"),
+        (forged_dim, "bytes_per_image is 64, but 2048 numbers"),
         (forged_bytes, "bytes_per_image is 1"),
         (forged_index, "index_bytes is 7"),
-        (forged_median, "a median of 3.0 and a 95th percentile of 1.0"),
-        (forged_query, "a query takes 2.5 ms, and its parts 3 ms"),
-        (forged_part, "timing.query.parts.ms has a median of 20.0 and a 95th percentile of 9.0"),
+        (forged_median, "a median of 3.0 above its 95th percentile of 1.0"),
+        (forged_query, "a query takes 2.5 ms, but its parts take 3 ms"),
+        (
+            forged_part,
+            "timing.query.parts.ms has a median of 20.0 above its 95th percentile of 9.0",
+        ),
         (forged_quiet, "the machine was busy (load)"),
-        (forged_unknown, "the time of a query is stated, and that of one of its parts is not"),
-        (forged_training, "trained, and from 'untrained: seed 0'"),
+        (
+            forged_unknown,
+            "the time of a query is stated, but the time of one of its parts is missing",
+        ),
+        (forged_training, "marked trained, but come from 'untrained: seed 0'"),
     ],
 )
 def test_what_contradicts_another_field_is_found(
-    held, tmp_path: Path, forge: Callable[[dict[str, Any]], None], said: str
+    specimen, tmp_path: Path, forge: Callable[[dict[str, Any]], None], message: str
 ) -> None:
-    content, _ = held
+    content, _ = specimen
     assert measured.faults(content) == []
     forge(content)
-    assert any(said in fault for fault in measured.faults(content)), measured.faults(content)
+    assert any(message in fault for fault in measured.faults(content)), measured.faults(content)
 
 
-def test_verify_says_what_is_as_stated(held, tmp_path: Path) -> None:
-    content, arrays = held
+def test_verify_says_what_is_as_stated(specimen, tmp_path: Path) -> None:
+    content, arrays = specimen
     assert measured.AS_STATED in verify(sign(content, arrays, tmp_path / "r.json"))[1]
     forged_dim(content)
     faults, _ = verify(sign(content, arrays, tmp_path / "forged.json"))

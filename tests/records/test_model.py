@@ -48,7 +48,7 @@ def short(value: dict[str, Any]) -> dict[str, Any]:
 def richest() -> dict[str, Any]:
     """Return the committed record with the most keys."""
     read = [json.loads(path.read_bytes()) for path in record.find(ROOT / "results")]
-    return max(map(short, read), key=lambda one: len(one["timing"]["latency"] or ()))
+    return max(map(short, read), key=lambda first: len(first["timing"]["latency"] or ()))
 
 
 def changed(value: Any, odd: Iterator[Any], top: Any = None) -> Iterator[tuple[str, Any]]:
@@ -113,8 +113,10 @@ def test_committed_records_of_every_version_are_read() -> None:
     ],
     ids=lambda value: ascii(value)[:20],
 )
-def test_hostile_values_are_one_short_sentence(held, place: str, value: Any, words: str) -> None:
-    content, _ = held
+def test_hostile_values_are_one_short_sentence(
+    specimen, place: str, value: Any, words: str
+) -> None:
+    content, _ = specimen
     *path, last = place.split(".")
     inner = content
     for key in path:

@@ -74,17 +74,17 @@ def test_a_record_that_names_a_file_as_its_method_is_refused_everywhere(
         shown,
         ("compare", forged, reranked),
     ):
-        assert "which is no name but a path" in refused(cli(*command)), command
+        assert "which is a path instead of a name" in refused(cli(*command)), command
     _, left_out = rows.load(tmp_path / "R")
-    assert "no name but a path" in left_out[0][1]
+    assert "a path instead of a name" in left_out[0][1]
     assert not evil()
 
 
 @pytest.mark.parametrize("name", ["mini./evil.py", "evil.py", "./mini", "mini.py:x", "~/mini"])
 def test_a_record_that_names_a_file_as_its_data_set_is_refused(
-    cli, refused, held, evil, tmp_path: Path, name: str
+    cli, refused, specimen, evil, tmp_path: Path, name: str
 ) -> None:
-    content, arrays = held
+    content, arrays = specimen
     content["card"]["dataset"]["name"] = name
     forged = sign(content, arrays, tmp_path / "forged.json")
     for command in (("verify", forged), ("sheet", forged, "--output", tmp_path / "s.html")):
@@ -93,15 +93,15 @@ def test_a_record_that_names_a_file_as_its_data_set_is_refused(
 
 
 def test_a_folder_with_the_name_of_a_data_set_is_not_read_for_a_record(
-    cli, held, evil, tmp_path: Path
+    cli, specimen, evil, tmp_path: Path
 ) -> None:
     (tmp_path / "mini.json").write_text("{}", encoding="ascii")
-    content, arrays = held
+    content, arrays = specimen
     content["card"]["dataset"]["name"] = "mini.json"
     forged = sign(content, arrays, tmp_path / "forged.json")
-    said = cli("verify", forged)
-    assert said.status == 0
-    assert "not compared: no variant of mini is called 'json'" in said.out
+    result = cli("verify", forged)
+    assert result.status == 0
+    assert "not compared: no variant of mini is called 'json'" in result.out
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_own_data_are_given_by_path_and_must_have_the_revision_of_the_record(
         cli("evaluate", "--dataset", small_file, "--database", brought[0],
             "--queries", brought[1], "--name", name)  # fmt: skip
     first, second = workspace.records()
-    said = cli("verify", first, "--dataset", small_file)
-    assert said.status == 0
-    assert "lists and ground truth are those of small here" in said.out
+    result = cli("verify", first, "--dataset", small_file)
+    assert result.status == 0
+    assert "lists and ground truth are those of small on this machine" in result.out
     assert cli("compare", first, second, "--dataset", small_file).status == 0
     by_name = cli("compare", "brought.one", "brought.two", "--dataset", small_file,
                   "--results", workspace.results)  # fmt: skip
@@ -162,10 +162,10 @@ def test_names_that_merely_look_like_code_are_names(name: str) -> None:
     assert plugins.is_name(name)
 
 
-def test_a_study_names_records_below_it_alone(cli, refused, held, tmp_path: Path) -> None:
+def test_a_study_names_records_below_it_alone(cli, refused, specimen, tmp_path: Path) -> None:
     from bench.system.hashing import sha256_json
 
-    content, arrays = held
+    content, arrays = specimen
     sign(content, arrays, tmp_path / "outside.json")
     study = {
         "study": 1,

@@ -20,14 +20,14 @@ def test_rules_stand_in_the_card_and_verify_follows_them(
     cli: Callable, workspace, brought: tuple[Path, Path]
 ) -> None:
     path = score_places(cli, workspace, brought)
-    held = record.read(path)
-    assert held["card"]["dataset"]["rules"] == PLACES["rules"]
-    assert held["card"]["areas"]["count"] == 2
-    assert held["card"]["suppression"]["groups"] == 4
-    assert held["card"]["protocols"]["night"]["not_asked"] == 1
-    said = cli("verify", path)
-    assert said.status == 0, said
-    shorts = {held["card_sha256"]}
+    content = record.read(path)
+    assert content["card"]["dataset"]["rules"] == PLACES["rules"]
+    assert content["card"]["areas"]["count"] == 2
+    assert content["card"]["suppression"]["groups"] == 4
+    assert content["card"]["protocols"]["night"]["not_asked"] == 1
+    result = cli("verify", path)
+    assert result.status == 0, result
+    shorts = {content["card_sha256"]}
     for change in (
         {"areas": {**PLACES["areas"], "queries": [0, 1, 1]}, "protocols": {
             "all": [{"positive": [1]}, {"positive": [5]}, {"positive": [6]}]}},
@@ -42,8 +42,8 @@ def test_rules_stand_in_the_card_and_verify_follows_them(
 @pytest.mark.parametrize("key", ["groups", "areas"])
 def test_groups_and_areas_are_in_the_revision(key: str) -> None:
     other = {k: v for k, v in PLACES.items() if k != key}
-    one, without = (parse(data, "x", Path()) for data in (PLACES, other))
-    assert card.revision(one) != card.revision(without)
+    first, without = (parse(data, "x", Path()) for data in (PLACES, other))
+    assert card.revision(first) != card.revision(without)
 
 
 def test_a_small_area_does_not_shorten_the_lists_of_the_others(
@@ -57,58 +57,66 @@ def test_a_small_area_does_not_shorten_the_lists_of_the_others(
         "metrics": [R5],
     }
     path = score_places(cli, workspace, brought, **change)
-    held = record.read(path)
-    rows = record.read_arrays(path, held)["shortlist_row"]
+    content = record.read(path)
+    rows = record.read_arrays(path, content)["shortlist_row"]
     assert rows.shape == (3, 7)
     assert rows[1].tolist() == [0, *[NO_ROW] * 6]
-    assert held["scores"]["all"][R5]["per_query"] == [1.0, 1.0, 1.0]
+    assert content["scores"]["all"][R5]["per_query"] == [1.0, 1.0, 1.0]
     assert cli("verify", path).status == 0
 
 
 @pytest.mark.parametrize(
-    ("array", "spoil", "said"),
+    ("array", "spoil", "message"),
     [
-        ("database_group", lambda a: a + 1, "the stored groups are not the card's"),
-        ("database_group", lambda a: a[1:], "the stored groups are of another number of images"),
+        ("database_group", lambda a: a + 1, "the stored groups differ from the card's"),
+        (
+            "database_group",
+            lambda a: a[1:],
+            "the stored groups and the card's have different numbers of images",
+        ),
         ("database_group", None, "the card names a suppression, but no groups are stored"),
-        ("database_area", lambda a: a[::-1].copy(), "the stored areas are not the card's"),
-        ("query_area", lambda a: 1 - a, "the stored areas are not the card's"),
-        ("query_area", None, "the card names areas, but they are not stored"),
-        ("truth_night_asked", lambda a: ~a, "the stored ground truth of night is not the card's"),
+        ("database_area", lambda a: a[::-1].copy(), "the stored areas differ from the card's"),
+        ("query_area", lambda a: 1 - a, "the stored areas differ from the card's"),
+        ("query_area", None, "the card names areas, but no areas are stored"),
+        (
+            "truth_night_asked",
+            lambda a: ~a,
+            "the stored ground truth of night differs from the card's",
+        ),
     ],
 )
 def test_a_record_that_breaks_its_rules_is_caught(
-    array: str, spoil: Callable | None, said: str, cli: Callable, workspace, brought
+    array: str, spoil: Callable | None, message: str, cli: Callable, workspace, brought
 ) -> None:
     path = score_places(cli, workspace, brought)
-    held = record.read(path)
-    arrays = record.read_arrays(path, held)
+    content = record.read(path)
+    arrays = record.read_arrays(path, content)
     if spoil is None:
         del arrays[array]
     else:
         arrays[array] = spoil(arrays[array])
     keys = ("schema", "card_sha256", "card_id", "ranks", "sha256")
-    rest = {key: value for key, value in held.items() if key not in keys}
+    rest = {key: value for key, value in content.items() if key not in keys}
     again = record.write(workspace.folder / "again", rest, arrays)
     got = cli("verify", again)
     assert got.status == 1
-    assert said in got.out + got.err
+    assert message in got.out + got.err
 
 
 def test_a_record_whose_list_leaves_its_area_or_is_too_short_is_caught(
     cli: Callable, workspace, brought: tuple[Path, Path]
 ) -> None:
     path = score_places(cli, workspace, brought)
-    held = record.read(path)
-    arrays = record.read_arrays(path, held)
+    content = record.read(path)
+    arrays = record.read_arrays(path, content)
     keys = ("schema", "card_sha256", "card_id", "ranks", "sha256")
-    rest = {key: value for key, value in held.items() if key not in keys}
+    rest = {key: value for key, value in content.items() if key not in keys}
     strange = {**arrays, "shortlist_row": arrays["shortlist_row"].copy()}
     labelled = set(arrays["labelled_row"][:1].tolist())
     at = next(i for i, row in enumerate(strange["shortlist_row"][0]) if row not in labelled)
     strange["shortlist_row"][0, at] = 7
     got = cli("verify", record.write(workspace.folder / "strange", rest, strange))
-    assert "the list of query 0 leaves its area" in got.out + got.err
+    assert "the list of query 0 has images outside its area" in got.out + got.err
     short = {
         **arrays,
         **{f"shortlist_{k}": arrays[f"shortlist_{k}"][:, :1] for k in ("row", "score")},
@@ -135,30 +143,30 @@ def along_a_route(
     }
     bare = {"areas": {"database": [0] * 8, "queries": [0] * 60}, "groups": [*range(8)]}
     path = score_places(cli, workspace, brought, **change, **bare)
-    held = record.read(path)
-    return path, held, record.read_arrays(path, held)
+    content = record.read(path)
+    return path, content, record.read_arrays(path, content)
 
 
 def test_a_record_names_its_blocks_and_verify_makes_them_again(
     along_a_route: Any, cli: Callable, workspace: Any
 ) -> None:
-    path, held, arrays = along_a_route
-    stated = held["intervals"]
+    path, stored, arrays = along_a_route
+    stated = stored["intervals"]
     assert stated["rule"] == "order"
     assert stated["blocks"] == len(np.unique(arrays["query_block"])) >= 6
     assert 0 < stated["seen"] <= 1
     own = workspace.folder / "places" / "dataset.json"
     assert cli("verify", path, "--dataset", own).status == 0
     keys = ("schema", "card_sha256", "card_id", "ranks", "sha256")
-    rest = {key: value for key, value in held.items() if key not in keys}
+    rest = {key: value for key, value in stored.items() if key not in keys}
     turned = {**arrays, "query_block": arrays["query_block"][::-1].copy()}
-    for content, of, said in (
+    for content, of, item in (
         (rest, {**arrays, "query_block": arrays["query_block"][1:]}, "query_block"),
         (rest | {"intervals": stated | {"blocks": 59}}, arrays, "the record states 59"),
         (rest | {"intervals": stated | {"seen": 0.5}}, arrays, "scores.all"),
     ):
         got = cli("verify", record.write(workspace.folder / "again", content, of))
         assert got.status == 1
-        assert said in got.out + got.err
+        assert item in got.out + got.err
     got = cli("verify", record.write(workspace.folder / "turned", rest, turned), "--dataset", own)
     assert got.status == 1

@@ -14,21 +14,21 @@ def test_ranks_by_hand() -> None:
     scores = np.array([[0.9, 0.5], [0.8, 0.5], [0.7, 0.9]])
     assert ranking.ranks(scores).tolist() == [[1.0, 2.5], [2.0, 2.5], [3.0, 1.0]]
     mean = ranking.mean_ranks(scores, [None, None])
-    assert [one.mean for one in mean] == [1.75, 2.25, 2.0]
-    assert {one.interval for one in mean} == {None}
+    assert [item.mean for item in mean] == [1.75, 2.25, 2.0]
+    assert {item.interval for item in mean} == {None}
 
 
 def test_draws_are_paired_and_of_landmarks() -> None:
     groups = np.repeat(np.arange(8), 3)
     values = np.random.default_rng(0).random(24)
-    one = ranking.draws(values, groups)
+    item = ranking.draws(values, groups)
     other = ranking.draws(values + 0.25, groups)
-    assert one is not None
+    assert item is not None
     assert other is not None
-    assert other - one == pytest.approx(0.25)
-    assert one.mean() == pytest.approx(values.mean(), abs=0.02)
+    assert other - item == pytest.approx(0.25)
+    assert item.mean() == pytest.approx(values.mean(), abs=0.02)
     means = values.reshape(8, 3).mean(axis=1)
-    assert one.std() == pytest.approx(means.std() / np.sqrt(8), rel=0.15)
+    assert item.std() == pytest.approx(means.std() / np.sqrt(8), rel=0.15)
     assert ranking.draws(values, np.zeros(24, dtype=np.int64)) is None
 
 
@@ -39,8 +39,8 @@ def test_a_method_that_is_always_better_is_told_apart_and_an_equal_one_is_not() 
     drawn, scores = [], []
     for values in base:
         of = [values + 0.5, values + 0.3 * draw.normal(size=40) / 9, values]
-        scores.append([one.mean() for one in of])
-        drawn.append(np.array([ranking.draws(one, groups) for one in of]))
+        scores.append([item.mean() for item in of])
+        drawn.append(np.array([ranking.draws(item, groups) for item in of]))
     made = ranking.mean_ranks(np.array(scores).T, drawn)
     assert made[0].mean == 1.0
     assert made[0].letters == "a"

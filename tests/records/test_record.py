@@ -26,8 +26,8 @@ from tests.support.signed import HEADLINE, sign
 # --- written and read ---------------------------------------------------------------------------
 
 
-def test_what_is_written_is_read_again(recorded: Path, held) -> None:
-    content, arrays = held
+def test_what_is_written_is_read_again(recorded: Path, specimen) -> None:
+    content, arrays = specimen
     assert re.fullmatch(r"[0-9a-f]{8}-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}\.json", recorded.name)
     assert recorded.parent.name == "brought.mine"
     assert recorded.parent.parent.name == "mini"
@@ -68,11 +68,11 @@ def test_the_same_descriptors_give_the_same_scores_and_ranks(
     folder = recorded.parents[4]
     options = Options(results=tmp_path, shortlist=20, memory_budget_mib=1)
     other = brought.score_brought("mini", folder / "db.npy", folder / "q.npy", [], "mine", options)
-    one, two = record.read(recorded), record.read(other)
-    assert one["run_id"] != two["run_id"]
-    assert one["card_sha256"] == two["card_sha256"]
-    assert record.same(one["scores"], two["scores"])
-    assert one["ranks"]["sha256"] == two["ranks"]["sha256"], "the arrays are equal to the byte"
+    first, two = record.read(recorded), record.read(other)
+    assert first["run_id"] != two["run_id"]
+    assert first["card_sha256"] == two["card_sha256"]
+    assert record.same(first["scores"], two["scores"])
+    assert first["ranks"]["sha256"] == two["ranks"]["sha256"], "the arrays are equal to the byte"
 
 
 def test_run_ids_sort_by_time_and_do_not_repeat() -> None:
@@ -80,8 +80,8 @@ def test_run_ids_sort_by_time_and_do_not_repeat() -> None:
     assert len(ids) == 200
 
 
-def test_a_record_that_does_not_fit_the_schema_is_not_written(held, tmp_path: Path) -> None:
-    content, arrays = held
+def test_a_record_that_does_not_fit_the_schema_is_not_written(specimen, tmp_path: Path) -> None:
+    content, arrays = specimen
     for key in ("schema", "card_sha256", "card_id", "ranks", "sha256"):
         del content[key]
     content["seed"] = "zero"
@@ -107,9 +107,9 @@ def test_nan_is_null_and_null_is_no_score(recorded: Path) -> None:
         (b"", "is not a record: "),
         (b"{", "is not a record: "),
         (b"\xff", "is not a record: "),
-        (b"[]", "has record schema None, and this version reads 1"),
-        (b"{}", "has record schema None, and this version reads 1"),
-        (b'{"schema": 2}', "has record schema 2, and this version reads 1; read it with the"),
+        (b"[]", "has record schema None, but this version reads 1"),
+        (b"{}", "has record schema None, but this version reads 1"),
+        (b'{"schema": 2}', "has record schema 2, but this version reads 1; use the version"),
         (b'{"schema": 1}', "does not fit results/record.schema.json: the key "),
     ],
 )
@@ -122,7 +122,7 @@ def test_files_that_are_no_record(tmp_path: Path, content: bytes, expected: str)
 
 
 def test_an_absent_record_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"there is no record .*r\.json\."):
+    with pytest.raises(BenchError, match=r"the record .*r\.json does not exist"):
         record.read(tmp_path / "r.json")
 
 
@@ -139,13 +139,13 @@ def test_every_changed_byte_is_seen(recorded: Path, tmp_path: Path, old: bytes) 
         record.read(path)
 
 
-def test_a_card_changed_with_the_sha256_of_the_record_is_seen(held, tmp_path: Path) -> None:
-    content, _ = held
+def test_a_card_changed_with_the_sha256_of_the_record_is_seen(specimen, tmp_path: Path) -> None:
+    content, _ = specimen
     content["card"]["crop_rule"] = "other"
     content.pop("sha256")
     content["sha256"] = sha256_json(content)
     (tmp_path / "r.json").write_text(json.dumps(content), encoding="ascii")
-    with pytest.raises(BenchError, match="its card has another sha256"):
+    with pytest.raises(BenchError, match="the sha256 of its card differs"):
         record.read(tmp_path / "r.json")
 
 
@@ -158,12 +158,14 @@ def test_the_arrays_are_those_the_record_was_written_with(recorded: Path, tmp_pa
     packed = bytearray(recorded.with_suffix(".npz").read_bytes())
     packed[len(packed) // 2] ^= 1
     path.with_suffix(".npz").write_bytes(packed)
-    with pytest.raises(BenchError, match=r"is not the file that .* was written with \(sha256\)"):
+    with pytest.raises(
+        BenchError, match=r"is not the file that was written with .*: its sha256 differs"
+    ):
         record.read_arrays(path, content)
 
 
-def test_a_record_cannot_name_arrays_elsewhere(held, tmp_path: Path) -> None:
-    content, _ = held
+def test_a_record_cannot_name_arrays_elsewhere(specimen, tmp_path: Path) -> None:
+    content, _ = specimen
     content["ranks"]["file"] = "../../x.npz"
     content.pop("sha256")
     content["sha256"] = sha256_json(content)
@@ -183,8 +185,8 @@ class Runs:
         return Path.touch, (self.target,)
 
 
-def test_arrays_are_never_unpickled(held, tmp_path: Path) -> None:
-    content, arrays = held
+def test_arrays_are_never_unpickled(specimen, tmp_path: Path) -> None:
+    content, arrays = specimen
     target = tmp_path / "touched"
     arrays["labelled_row"] = np.array([Runs(target)], dtype=object)
     path = sign(content, arrays, tmp_path / "r.json")
@@ -196,11 +198,11 @@ def test_arrays_are_never_unpickled(held, tmp_path: Path) -> None:
 # --- cards --------------------------------------------------------------------------------------
 
 
-def test_the_card_is_the_same_whatever_the_order_of_its_keys(held) -> None:
-    card = held[0]["card"]
+def test_the_card_is_the_same_whatever_the_order_of_its_keys(specimen) -> None:
+    card = specimen[0]["card"]
     turned = dict(reversed(card.items()))
-    assert cards.card_id(card) == cards.card_id(turned) == held[0]["card_id"]
-    assert cards.short(card) == held[0]["card_id"][:8]
+    assert cards.card_id(card) == cards.card_id(turned) == specimen[0]["card_id"]
+    assert cards.short(card) == specimen[0]["card_id"][:8]
 
 
 def test_whatever_can_move_a_score_moves_the_card(small: dict[str, Any]) -> None:
@@ -228,11 +230,11 @@ def test_whatever_can_move_a_score_moves_the_card(small: dict[str, Any]) -> None
 
 def test_what_differs_between_two_cards_is_named(small: dict[str, Any]) -> None:
     dataset = datasets.dataset_json.parse(small, "f", Path())
-    one = cards.make(dataset, Preprocess(), unit_norm=True)
+    item = cards.make(dataset, Preprocess(), unit_norm=True)
     other = cards.make(dataset, Preprocess(max_side_px=724), unit_norm=True,
                        distractors=[("r1m.npy", 5)])  # fmt: skip
-    assert cards.differences(one, one) == []
-    assert cards.differences(one, other) == [
+    assert cards.differences(item, item) == []
+    assert cards.differences(item, other) == [
         "distractors.count: 0 / 5",
         'distractors.sources: [] / ["r1m.npy"]',
         "preprocess.max_side_px: 1024 / 724",

@@ -13,9 +13,9 @@ def test_the_dimension_is_that_which_was_searched() -> None:
     """Four bytes a number, in every committed record that compresses nothing."""
     moved = 0
     for path in (ROOT / "results" / "stages" / "runs").rglob("*.json"):
-        held = json.loads(path.read_text(encoding="utf-8"))
-        dim = rows.parse(held, rows.PurePosixPath(path.name)).dim
-        if not is_compressed(held["card"]):
-            assert 4 * dim == held["bytes_per_image"], path
-        moved += dim != held["method"]["dim"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        dim = rows.parse(content, rows.PurePosixPath(path.name)).dim
+        if not is_compressed(content["card"]):
+            assert 4 * dim == content["bytes_per_image"], path
+        moved += dim != content["method"]["dim"]
     assert moved >= 6  # truncated, whitened and fused, of two methods

@@ -21,7 +21,7 @@ from bench.scoring.metrics import REVISITED_METRICS
 from bench.system.hashing import sha256_json
 from tests.support.signed import HEADLINE, Arrays, Record, sign
 
-NOT_HERE = "ground truth not compared: no data set small is known here"
+NOT_HERE = "ground truth not compared: the data set small is unknown"
 
 
 def rescore(content: Record, arrays: Arrays) -> None:
@@ -49,17 +49,17 @@ def test_a_genuine_record_matches(recorded: Path) -> None:
     assert faults == []
     assert notes == [
         f"{3 * len(REVISITED_METRICS)} scores over 3 protocols recomputed from stored ranks",
-        "lists and ground truth are those of mini here",
+        "lists and ground truth are those of mini on this machine",
         measured.AS_STATED,
     ]
 
 
-def test_signing_alone_changes_nothing(held, tmp_path: Path) -> None:
-    assert verify(sign(*held, tmp_path / "r.json"))[0] == []
+def test_signing_alone_changes_nothing(specimen, tmp_path: Path) -> None:
+    assert verify(sign(*specimen, tmp_path / "r.json"))[0] == []
 
 
-def test_the_last_digits_of_another_machine_are_allowed(held, tmp_path: Path) -> None:
-    content, arrays = held
+def test_the_last_digits_of_another_machine_are_allowed(specimen, tmp_path: Path) -> None:
+    content, arrays = specimen
     content["scores"]["hard"][HEADLINE]["mean"] += 1e-12
     assert verify(sign(content, arrays, tmp_path / "r.json"))[0] == []
 
@@ -229,32 +229,32 @@ FORGERIES: dict[Callable[[Record, Arrays], None], str] = {
     other_seed: r"scores\.easy\.map\.trapezoid\.junk-removed\.interval\[",
     protocol_left_out: "scores is ",
     metric_left_out: r"scores\.easy is ",
-    fewer_ties: r"ties\.largest_group is 2 in the record, but 1 from its ranks",
-    fewer_queries: "ranks are of 15 queries, the card says 14",
-    larger_database: "lists and ground truth are not those of mini here",
-    other_variant: "lists and ground truth are not those of mini here",
-    other_revision: "lists and ground truth are not those of mini here",
-    partial: "the record and its card disagree on whether it is partial",
-    limited: "lists and ground truth are not those of mini here",
-    misses: "the card miscounts the queries of easy",
+    fewer_ties: r"ties\.largest_group is 2 in the record, but its ranks give 1",
+    fewer_queries: "the ranks have 15 queries, but the card 14",
+    larger_database: "lists and ground truth differ from those of mini on this machine",
+    other_variant: "lists and ground truth differ from those of mini on this machine",
+    other_revision: "lists and ground truth differ from those of mini on this machine",
+    partial: "record and card disagree on whether the result is partial",
+    limited: "lists and ground truth differ from those of mini on this machine",
+    misses: "the card states a wrong number of queries of easy",
     first_place: r"the ranks of query 0 contradict its (scores|shortlist)",
     equal_places: "the ranks of query 0 contradict its scores",
     place_beyond: r"the ranks of query \d+ contradict its scores",
-    place_in_the_list: r"query \d+ (contradict its|holds labelled images ranked elsewhere)",
+    place_in_the_list: r"query \d+ (contradict its|contains labelled images that are)",
     other_scores: "the scores of query 0 contradict its shortlist",
     no_number: "the ranks of query 0 contradict its scores",
     negative_ties: "the ties of query 0 contradict its scores",
-    list_repeats: "query 0 (contradict its shortlist|holds labelled images ranked elsewhere)",
+    list_repeats: "query 0 (contradict its shortlist|contains labelled images that are)",
     list_swapped: r"the ranks of query \d+ contradict its shortlist",
     list_out_of_order: "the shortlist of query 0 is not in order of score",
-    labels_without_resigning: "the stored ground truth of hard is not the card's",
-    hard_positives_left_out: "lists and ground truth are not those of mini here",
+    labels_without_resigning: "the stored ground truth of hard differs from the card's",
+    hard_positives_left_out: "lists and ground truth differ from those of mini on this machine",
 }
 
 
 @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
-def test_a_forgery_with_right_checksums_differs(held, tmp_path: Path, forge) -> None:
-    content, arrays = held
+def test_a_forgery_with_right_checksums_differs(specimen, tmp_path: Path, forge) -> None:
+    content, arrays = specimen
     forge(content, arrays)
     faults, _ = verify(sign(content, arrays, tmp_path / "r.json"))
     assert any(re.search(FORGERIES[forge], fault) for fault in faults), faults
@@ -283,26 +283,26 @@ WRONG_FORM: dict[str, Callable[[Arrays], Any]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG_FORM)
-def test_arrays_of_another_form_are_one_sentence(held, tmp_path: Path, wrong: str) -> None:
-    content, arrays = held
+def test_arrays_of_another_form_are_one_sentence(specimen, tmp_path: Path, wrong: str) -> None:
+    content, arrays = specimen
     WRONG_FORM[wrong](arrays)
     path = sign(content, arrays, tmp_path / "r.json")
-    with pytest.raises(BenchError, match=r"the arrays of r\.json are not those of a record: "):
+    with pytest.raises(BenchError, match=r"the arrays of r\.json do not fit its record: "):
         verify(path)
 
 
 @pytest.mark.parametrize(
     ("count", "words"),
     [
-        (10**13, "are not those of a record"),
-        (2**62, "are not those of a record"),
+        (10**13, "do not fit its record"),
+        (2**62, "do not fit its record"),
         (2**70, "card.dataset.database: must not be above 9223372036854775807, but is a number"),
     ],
 )
 def test_a_database_beyond_all_memory_is_one_sentence(
-    held, tmp_path: Path, count: int, words: str
+    specimen, tmp_path: Path, count: int, words: str
 ) -> None:
-    content, arrays = held
+    content, arrays = specimen
     content["card"]["dataset"]["database"] = count
     path = sign(content, arrays, tmp_path / "r.json")
     told = None
@@ -313,8 +313,8 @@ def test_a_database_beyond_all_memory_is_one_sentence(
     assert faults if told is None else words in told
 
 
-def test_a_metric_that_is_not_in_the_table_is_one_sentence(held, tmp_path: Path) -> None:
-    content, arrays = held
+def test_a_metric_that_is_not_in_the_table_is_one_sentence(specimen, tmp_path: Path) -> None:
+    content, arrays = specimen
     content["card"]["metrics"][0] = "map.of-ours"
-    with pytest.raises(BenchError, match=r"are not those of a record: KeyError: 'map\.of-ours'"):
+    with pytest.raises(BenchError, match=r"do not fit its record: KeyError: 'map\.of-ours'"):
         verify(sign(content, arrays, tmp_path / "r.json"))

@@ -21,15 +21,15 @@ def written(
     results: Path, number: int, mean: float | None, weights: str | None = None, **config: Any
 ) -> None:
     source = min((RUNS / "dolg.lite0").glob("*.json"))
-    held = record.read(source)
-    new = copy.deepcopy({k: v for k, v in held.items() if k not in WRITTEN})
+    content = record.read(source)
+    new = copy.deepcopy({k: v for k, v in content.items() if k not in WRITTEN})
     new["run_id"] = f"20260101T00000{number}Z-00000{number}"
     new["created"] = f"2026-01-01T00:00:0{number}Z"
     new["method"]["config"] = new["method"]["config"] | config
     new["method"]["weights"]["sha256"] = weights or new["method"]["weights"]["sha256"]
-    score = new["scores"]["hard"][held["card"]["metrics"][0]]
+    score = new["scores"]["hard"][content["card"]["metrics"][0]]
     score["mean"], score["interval"] = mean, mean and [mean - 0.1, mean + 0.1]
-    record.write(results / "ablation", new, record.read_arrays(source, held))
+    record.write(results / "ablation", new, record.read_arrays(source, content))
 
 
 def test_a_row_per_network_in_the_order_of_the_parts(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_row_per_network_in_the_order_of_the_parts(tmp_path: Path) -> None:
         for line in text.splitlines()
         if line.startswith("| ") and "---" not in line
     ]
-    assert [row[0].strip("| ") for row in rows[1:]] == [said for said, _ in ablation.PARTS]
+    assert [row[0].strip("| ") for row in rows[1:]] == [item for item, _ in ablation.PARTS]
     assert [row[-1].strip(" |") for row in rows] == [
         "hard", "75.00 [65.00, 85.00]", "50.00 [40.00, 60.00]", "–", "–",
     ]  # fmt: skip
@@ -77,4 +77,4 @@ def test_the_report_has_it_where_there_are_such_records(
     assert "(report/ablation.md)" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert ablation.TITLE.strip() in text
     assert "| without local branch |" in text
-    assert "left out: ablation/runs/mini/dolg.lite0/broken.json" in capsys.readouterr().err
+    assert "not shown: ablation/runs/mini/dolg.lite0/broken.json" in capsys.readouterr().err

@@ -47,11 +47,15 @@ def measured(record: Record, describe: float = 100.0, **machine: Any) -> Record:
         "measure": "sample", "rows": 60, "dim": 256, "shortlist": 60, "queries": 9, "warm_up": 1,
         "ms_per_query": timed(2.0),
     }  # fmt: skip
-    held = {"empty_bytes": 5 * 10**8, "weights_bytes": 13 * 10**6, "activations_bytes": 5 * 10**7}
+    content = {
+        "empty_bytes": 5 * 10**8,
+        "weights_bytes": 13 * 10**6,
+        "activations_bytes": 5 * 10**7,
+    }
     full["memory"] = {
         "peak_resident_bytes": 9 * 10**8, "peak_device_bytes": None,
         "peak_device_reserved_bytes": None, "parameters": 3_371_000, "parameter_bytes": 13_484_000,
-        "networks": [{"method": "gem.lite0", "resident": held, "device": None}],
+        "networks": [{"method": "gem.lite0", "resident": content, "device": None}],
         "index_rows": 60, "index_bytes": 61440,
     }  # fmt: skip
     full["machine"] |= machine
@@ -91,7 +95,7 @@ def query_of(record: Record, *parts: dict[str, Any], busy: tuple[str, ...] = ())
     all_parts = [*own, {"part": "search", "ms": search["ms_per_query"]}, *parts]
     record["timing"]["query"] = {
         "parts": all_parts, "busy": list(busy),
-        "ms": {"p50": sum(one["ms"]["p50"] for one in all_parts), "p95": 1000.0,
+        "ms": {"p50": sum(all_part["ms"]["p50"] for all_part in all_parts), "p95": 1000.0,
                "p50_interval": [1.0, 2.0]},
     }  # fmt: skip
     return record
@@ -202,9 +206,9 @@ def test_on_a_gpu_the_memory_of_the_device_is_shown() -> None:
     ],
 )
 def test_timings_of_two_machines_are_never_in_one_table(other: dict[str, Any]) -> None:
-    one = run_of(measured(made.make_record(number=1), describe=11.1))
+    item = run_of(measured(made.make_record(number=1), describe=11.1))
     two = run_of(measured(made.make_record("delg", number=2), describe=77.7, **other))
-    blocks, drawn = cost.section([one, two], "mini")
+    blocks, drawn = cost.section([item, two], "mini")
     tables = [block for block in blocks if block.startswith("| method")]
     assert len(tables) == sum(block.startswith("## Costs") for block in blocks) == 2
     for table in tables:
@@ -299,18 +303,18 @@ def pictures(count: int, **changes: Any) -> dict[str, bytes]:
 
 
 def test_pictures_are_the_same_bytes_each_time_and_name_what_they_show() -> None:
-    one, two = pictures(5), pictures(5)
-    assert one == two
-    assert set(one) == {*plot.FORMATS, *(f"phases-{kind}" for kind in plot.FORMATS)}
-    assert one["png"].startswith(b"\x89PNG")
-    text = one["svg"].decode()
+    first, two = pictures(5), pictures(5)
+    assert first == two
+    assert set(first) == {*plot.FORMATS, *(f"phases-{kind}" for kind in plot.FORMATS)}
+    assert first["png"].startswith(b"\x89PNG")
+    text = first["svg"].decode()
     for words in ("time of a query, ms", "bytes per image", "whole"):
         assert words in text
     assert "m4&lt;$&amp;&gt;.lite0" in text
     assert "<date>" not in text
     assert "mathdefault" not in text
     for phase in ("decode", "preprocess", "network", "search"):
-        assert f">{phase}</text>" in one["phases-svg"].decode()
+        assert f">{phase}</text>" in first["phases-svg"].decode()
 
 
 @pytest.mark.slow
@@ -375,7 +379,7 @@ def leaves(node: Any, definitions: Any, path: str = "") -> set[str]:
         name = node["$ref"].removeprefix("#/$defs/")
         return {path} if name == "Percentiles" else leaves(definitions[name], definitions, path)
     if "anyOf" in node:
-        return set().union(*(leaves(one, definitions, path) for one in node["anyOf"]))
+        return set().union(*(leaves(item, definitions, path) for item in node["anyOf"]))
     if "$ref" in node.get("items", {}):
         return leaves(node["items"], definitions, f"{path}[]")
     if "properties" in node:

@@ -38,11 +38,11 @@ def test_recall_curves_are_the_recalls_of_the_records() -> None:
         if run.dataset != "mini":
             continue
         drawn = figures.recall_curves(ROOT / "results", run)
-        held = record.read(ROOT / "results" / run.file)["scores"]
+        content = record.read(ROOT / "results" / run.file)["scores"]
         for protocol, values in drawn.items():
             assert np.all(np.diff(values) >= 0)
             for k in (1, 5, 10):
-                stored = held[protocol][f"recall@{k}.any-hit.junk-removed"]["mean"]
+                stored = content[protocol][f"recall@{k}.any-hit.junk-removed"]["mean"]
                 assert values[curves.K.tolist().index(k)] == pytest.approx(stored, abs=1e-12)
 
 

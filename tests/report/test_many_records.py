@@ -28,9 +28,9 @@ def counted(folder: Path, methods: int, monkeypatch: pytest.MonkeyPatch) -> Coun
     def watch(module: Any, name: str, what: str) -> None:
         genuine = getattr(module, name)
 
-        def watched(*given: Any) -> Any:
+        def watched(*arguments: Any) -> Any:
             counts[what] += 1
-            return genuine(*given)
+            return genuine(*arguments)
 
         monkeypatch.setattr(module, name, watched)
 
@@ -63,7 +63,7 @@ def test_many_methods_have_ranks_and_no_letters() -> None:
     scores = draw.random((count, 3))
     drawn = [scores[:, i, None] + 0.01 * draw.random((count, 50)) for i in range(3)]
     made = ranking.mean_ranks(scores, drawn)
-    assert {one.letters for one in made} == {""}
-    assert all(one.interval is not None for one in made)
-    fewer = ranking.mean_ranks(scores[:-1], [one[:-1] for one in drawn])
-    assert all(one.letters for one in fewer)
+    assert {item.letters for item in made} == {""}
+    assert all(item.interval is not None for item in made)
+    fewer = ranking.mean_ranks(scores[:-1], [item[:-1] for item in drawn])
+    assert all(item.letters for item in fewer)

@@ -144,7 +144,9 @@ def _same_in_pictures(runs: list[Any], together: set[Key]) -> None:
     places, heads = plot._places(drawn)
     starts = [place for place, _ in heads] or [0]
     of = [sum(start <= place for start in starts) for place in places]
-    found = {frozenset(r.run_id for r, g in zip(drawn, of, strict=True) if g == one) for one in of}
+    found = {
+        frozenset(r.run_id for r, g in zip(drawn, of, strict=True) if g == item) for item in of
+    }
     assert found == together
 
 
@@ -152,14 +154,14 @@ def _same_in_compare(results: Path, runs: list[Any], together: set[Key]) -> None
     """Compare takes two complete results of one group, and refuses two of different groups."""
     complete = [run for run in runs if not run.partial]
     loaded = dict(zip(complete, compare.load([results / r.file for r in complete]), strict=True))
-    for one, other in itertools.combinations(complete, 2):
-        entries = [loaded[one], loaded[other]]
-        alike = any({one.run_id, other.run_id} <= of for of in together)
+    for item, other in itertools.combinations(complete, 2):
+        entries = [loaded[item], loaded[other]]
+        alike = any({item.run_id, other.run_id} <= of for of in together)
         if alike:
-            said = "\n".join(compare.check(entries, across_cards=False))
-            assert ("precision" in said) == (one.card["precision"] != other.card["precision"])
+            text = "\n".join(compare.check(entries, across_cards=False))
+            assert ("precision" in text) == (item.card["precision"] != other.card["precision"])
         else:
-            with pytest.raises(BenchError, match="different rules"):
+            with pytest.raises(BenchError, match="different protocols"):
                 compare.check(entries, across_cards=False)
     for group in together:
         ranked = [run for run in complete if run.run_id in group and groups.is_ranked(run)]

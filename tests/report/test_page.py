@@ -20,11 +20,11 @@ def test_the_same_records_give_the_same_page_that_asks_for_nothing(
     tmp_path: Path, made: ModuleType
 ) -> None:
     records = some(made)
-    one = page_of(tmp_path / "one", made, *records).read_bytes()
+    item = page_of(tmp_path / "one", made, *records).read_bytes()
     paths = build(made.results_of(tmp_path / "two", *reversed(records)), html=True)
     assert paths[-1].name == "index.html"
-    assert paths[-1].read_bytes() == one
-    text = one.decode("utf-8")
+    assert paths[-1].read_bytes() == item
+    text = item.decode("utf-8")
     assert "default-src 'none'" in text
     assert not re.search(r'<script[^>]+src=|<link[^>]+href="(?!data:)|@import|url\(', text)
     assert str(tmp_path) not in text
@@ -64,16 +64,16 @@ def test_rows_have_what_the_record_says(tmp_path: Path, made: ModuleType) -> Non
     record["timing"]["phases_s"]["a new phase"] = 12.5
     path = made.store(tmp_path, record)
     shutil.copy(ROOT / "results" / "published.toml", tmp_path)
-    held = data_of(page_of(tmp_path, made))
-    (row,) = held["rows"]
+    content = data_of(page_of(tmp_path, made))
+    (row,) = content["rows"]
     assert row["scores"]["easy"][0] == [81.23, 76.1, 86.4, 81.2]
     assert row["scores"]["hard"][0] is None
     assert row["latency"] == [12.34, 23.45]
     assert (tmp_path / row["record"]) == path
-    facts = dict(held["facts"][index] for index in row["facts"])
+    facts = dict(content["facts"][index] for index in row["facts"])
     assert ["phases, a new phase, s", "12.5"] in facts["timing"]
     assert ["latency, describe, p50, ms", "12.34"] in facts["timing"]
-    fields = dict(held["cards"][row["card"]]["fields"])
+    fields = dict(content["cards"][row["card"]]["fields"])
     assert fields["scales"] == "1"
     assert row["card"] == card_id(record["card"])
 
@@ -83,10 +83,10 @@ def test_published_numbers_are_apart_and_those_from_memory_are_absent(
 ) -> None:
     source = (ROOT / "results" / "published.toml").read_text(encoding="utf-8")
     tmp_path.joinpath("published.toml").write_text(source, encoding="utf-8")
-    held = data_of(page_of(tmp_path, made, *some(made)))
-    assert held["published"]
-    assert all(row["tag"] != "mem" for row in held["published"])
-    assert {row["dataset"] for row in held["rows"]} == {"mini"}
+    content = data_of(page_of(tmp_path, made, *some(made)))
+    assert content["published"]
+    assert all(row["tag"] != "mem" for row in content["published"])
+    assert {row["dataset"] for row in content["rows"]} == {"mini"}
 
 
 def test_a_row_links_the_sheet_that_has_it(tmp_path: Path, made: ModuleType) -> None:
@@ -100,8 +100,8 @@ def test_a_row_links_the_sheet_that_has_it(tmp_path: Path, made: ModuleType) -> 
 
 
 def test_a_page_without_records_says_so(tmp_path: Path, made: ModuleType) -> None:
-    held = data_of(page_of(tmp_path, made))
-    assert held["rows"] == held["published"] == []
+    content = data_of(page_of(tmp_path, made))
+    assert content["rows"] == content["published"] == []
 
 
 def test_a_re_ranked_row_costs_its_local_features_too(tmp_path: Path, made: ModuleType) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import Open, choose, key, names, one, press
+from tests.support.browser import Open, choose, element, key, names, press
 from tests.support.checkout import ROOT
 from tests.support.pages import HOSTILE, data_of, page_of, some
 
@@ -36,33 +36,33 @@ def test_rows_are_grouped_by_card_and_never_ranked_across_without_saying_so(
     order = [name.split(".")[1][:1] for name in names(browser)]
     assert order == ["b", "a", "e", "c", "<", "d"]  # by medium within a group; partial at the end
     assert len(browser.find_elements("css selector", "tr.group")) == 3
-    assert "2 protocol cards in view" in one(browser, "#cards").text
-    assert "across" not in one(browser, "#cards").get_attribute("class")
-    one(browser, "#more-filters summary").click()
-    one(browser, "#f-group").click()
-    one(browser, "#more-filters summary").click()
+    assert "2 protocol cards in view" in element(browser, "#cards").text
+    assert "across" not in element(browser, "#cards").get_attribute("class")
+    element(browser, "#more-filters summary").click()
+    element(browser, "#f-group").click()
+    element(browser, "#more-filters summary").click()
     assert [name.split(".")[1][:1] for name in names(browser)] == ["b", "c", "a", "<", "e", "d"]
-    assert "runs across protocols" in one(browser, "#cards").text
-    assert "across" in one(browser, "#cards").get_attribute("class")
+    assert "runs across protocols" in element(browser, "#cards").text
+    assert "across" in element(browser, "#cards").get_attribute("class")
     bold = browser.execute_script(
         "return [...document.querySelectorAll('td.c-score b')].map((b) => b.textContent)"
     )
     assert sorted(bold) == sorted(["80.0", "40.0", "90.0", "90.0", "70.0"])
-    one(browser, "#cards summary").click()
+    element(browser, "#cards summary").click()
     browser.execute_script("return new Promise((done) => requestAnimationFrame(done))")
-    assert "scales" in one(browser, ".differences").text
+    assert "scales" in element(browser, ".differences").text
 
 
 def test_a_column_sorts_both_ways_and_says_so(opened: Open, page: Path) -> None:
     browser = opened(page, "group=no&cols=latency")
-    header = one(browser, "th[data-key='latency'] button")
+    header = element(browser, "th[data-key='latency'] button")
     header.click()
-    assert one(browser, "th[data-key='latency']").get_attribute("aria-sort") == "ascending"
+    assert element(browser, "th[data-key='latency']").get_attribute("aria-sort") == "ascending"
     assert [name.split(".")[0] for name in names(browser)] == [
         "gem", "gem", "delg", "delg", "random", "solar",
     ]  # fmt: skip
     press(browser, key("ENTER"))  # the focus stayed on the header
-    assert one(browser, "th[data-key='latency']").get_attribute("aria-sort") == "descending"
+    assert element(browser, "th[data-key='latency']").get_attribute("aria-sort") == "descending"
     assert names(browser)[0].startswith("random")
     assert "sort=latency" in browser.current_url
 
@@ -75,7 +75,7 @@ def test_a_missing_value_comes_last_in_both_directions(opened: Open, page: Path)
 
 def test_filters_narrow_the_rows_and_live_in_the_address(opened: Open, page: Path) -> None:
     browser = opened(page)
-    one(browser, "#more-filters summary").click()
+    element(browser, "#more-filters summary").click()
     choose(browser, "crop", "whole image")
     assert len(names(browser)) == 2
     choose(browser, "backbone", "ResNet-50")
@@ -84,9 +84,9 @@ def test_filters_narrow_the_rows_and_live_in_the_address(opened: Open, page: Pat
     assert "crop=whole+image" in address
     browser = opened(page, address.partition("#")[2])
     assert names(browser) == ["delg.c"]
-    assert "1 of 6 measured rows" in one(browser, "#status").text
-    assert "Filters (2)" in one(browser, "#more-filters summary").text
-    one(browser, "#more-filters summary").click()
+    assert "1 of 6 measured rows" in element(browser, "#status").text
+    assert "Filters (2)" in element(browser, "#more-filters summary").text
+    element(browser, "#more-filters summary").click()
     choose(browser, "device", "a processor")
     assert names(browser) == []
 
@@ -96,7 +96,7 @@ def test_bounds_leave_out_what_is_above_and_what_is_not_known(opened: Open, page
     assert [name.split(".")[1][:1] for name in names(browser)] == ["<", "e", "d"]
     browser = opened(page, "maxpar=5")
     assert names(browser) == [], "no row says how many parameters it has"
-    one(browser, "#clear").click()
+    element(browser, "#clear").click()
     assert len(names(browser)) == 6
 
 
@@ -114,43 +114,43 @@ def test_ranks_are_of_one_protocol_and_system(opened: Open, page: Path) -> None:
 
 def test_columns_are_chosen_and_live_in_the_address(opened: Open, page: Path) -> None:
     browser = opened(page)
-    one(browser, "#columns summary").click()
-    one(browser, "[data-column='backbone']").click()
+    element(browser, "#columns summary").click()
+    element(browser, "[data-column='backbone']").click()
     assert "backbone" in browser.current_url
     assert browser.find_elements("css selector", "th[data-key='backbone']")
-    one(browser, "[data-column='size']").click()
-    shown = one(browser, "td.c-size").text
+    element(browser, "[data-column='size']").click()
+    shown = element(browser, "td.c-size").text
     assert shown.endswith("GB")
     again = opened(page, "cols=size&n=2000000")
-    text = one(again, "tr.row td.c-size").text
+    text = element(again, "tr.row td.c-size").text
     row = again.execute_script("return DATA.rows.find((row) => row.name === 'gem.b')")
     assert text == f"{2e6 * row['bytes'] / 1e9:.3g} GB"
 
 
 def test_an_empty_list_says_so_and_can_be_left(opened: Open, page: Path) -> None:
     browser = opened(page)
-    one(browser, "#f-q").send_keys("nothing has this name")
+    element(browser, "#f-q").send_keys("nothing has this name")
     assert names(browser) == []
-    assert "No measured row fits these filters" in one(browser, "#empty").text
+    assert "No measured row fits these filters" in element(browser, "#empty").text
     assert browser.switch_to.active_element.get_attribute("id") == "f-q"
-    one(browser, "#empty button").click()
+    element(browser, "#empty button").click()
     assert len(names(browser)) == 6
 
 
 def test_a_row_opens_its_card_its_timings_and_its_links(opened: Open, page: Path) -> None:
     browser = opened(page)
     assert browser.execute_script("return facts === null"), "facts are read when a row is opened"
-    one(browser, "button.name").click()
-    shown = one(browser, "tr.more").text
+    element(browser, "button.name").click()
+    shown = element(browser, "tr.more").text
     for words in ("trained on", "measured", "record (.json)", "no sheet", "python -m bench run"):
         assert words in shown, words
     assert "latency, describe, p50, ms" not in shown, "folded"
     lines = browser.find_elements("css selector", "tr.more .detail > dl > div")
     assert len(lines) <= 10
-    one(browser, "tr.more .more-facts summary").click()
-    assert "latency, describe, p50, ms" in one(browser, "tr.more").text
-    assert one(browser, "button.name").get_attribute("aria-expanded") == "true"
-    link = one(browser, "tr.more .links a").get_attribute("href")
+    element(browser, "tr.more .more-facts summary").click()
+    assert "latency, describe, p50, ms" in element(browser, "tr.more").text
+    assert element(browser, "button.name").get_attribute("aria-expanded") == "true"
+    link = element(browser, "tr.more .links a").get_attribute("href")
     assert link.startswith("file:")
     assert Path(link.removeprefix("file://")).is_file()
     browser = opened(page, browser.current_url.partition("#")[2])
@@ -165,7 +165,7 @@ def test_it_works_by_keyboard_alone(opened: Open, page: Path) -> None:
     assert len(names(browser)) == 2
     browser.execute_script("document.querySelector('button.name').focus()")
     press(browser, key("ARROW_DOWN"), key("ENTER"))
-    assert one(browser, "button.name[aria-expanded=true]").text == names(browser)[1]
+    assert element(browser, "button.name[aria-expanded=true]").text == names(browser)[1]
     press(browser, key("ESCAPE"))
     assert browser.find_elements("css selector", "tr.more") == []
     assert browser.switch_to.active_element.text == names(browser)[1]
@@ -175,21 +175,21 @@ def test_the_plot_shows_names_and_opens_rows(opened: Open, page: Path) -> None:
     browser = opened(page, "x=latency")
     points = browser.find_elements("css selector", ".point")
     assert len(points) == 4  # neither chance nor partial
-    assert "Not drawn: 2" in one(browser, "#plot .note").text
-    assert "4 groups of rows in view" in one(browser, "#plot .note").text
+    assert "Not drawn: 2" in element(browser, "#plot .note").text
+    assert "4 groups of rows in view" in element(browser, "#plot .note").text
     assert browser.find_elements("css selector", ".front") == [], "no two may be compared"
     browser.execute_script("arguments[0].focus()", points[0])
-    assert "gem.a" in one(browser, "#plot .tip").text
+    assert "gem.a" in element(browser, "#plot .tip").text
     press(browser, key("ARROW_RIGHT"))
-    assert "gem.b" in one(browser, "#plot .tip").text
+    assert "gem.b" in element(browser, "#plot .tip").text
     press(browser, key("ENTER"))
-    assert one(browser, "button.name[aria-expanded=true]").text == "gem.b"
-    one(browser, "[data-x=bytes]").click()
+    assert element(browser, "button.name[aria-expanded=true]").text == "gem.b"
+    element(browser, "[data-x=bytes]").click()
     assert "x=bytes" in browser.current_url
-    assert one(browser, ".canvas svg").get_attribute("aria-label").endswith("bytes per image")
+    assert element(browser, ".canvas svg").get_attribute("aria-label").endswith("bytes per image")
     assert len(browser.find_elements("css selector", ".front")) == 2, "one of each query crop"
-    one(browser, "[data-x=query]").click()
-    assert "No row in view has the time of a query" in one(browser, ".canvas").text
+    element(browser, "[data-x=query]").click()
+    assert "No row in view has the time of a query" in element(browser, ".canvas").text
 
 
 def test_the_front_is_what_nothing_dominates(opened: Open, page: Path) -> None:
@@ -207,29 +207,29 @@ def test_a_front_never_runs_over_rows_that_may_not_be_compared(opened: Open, pag
     )
     assert rows["gem.a"][0] == rows["gem.b"][0] != rows["delg.c"][0], "another query crop"
     assert rows["gem.a"][1] == rows["delg.c"][1] != rows["gem.b"][1], "another device"
-    held = """
+    text = """
         const row = (group, machine, rerank) => ({ row: { group, machine, rerank }, x: 1, y: 1 });
         const points = [row(0, 0, "none"), row(0, 0, "deployable"), row(0, 1, "none"),
                         row(1, 0, "none")];
         return ["latency", "query", "bytes"].map((x) => frontsOf(points, x).map(([, of]) => of));
     """
-    assert browser.execute_script(held) == [[1, 1, 1, 1], [2, 1, 1], [3, 1]]
+    assert browser.execute_script(text) == [[1, 1, 1, 1], [2, 1, 1], [3, 1]]
 
 
 def test_published_rows_are_in_a_section_of_their_own(opened: Open, page: Path) -> None:
     browser = opened(page, "data=roxford5k")
     assert names(browser) == []
-    assert "Nothing was measured on roxford5k" in one(browser, "#empty").text
-    section = one(browser, "#published").text
+    assert "No method was measured on roxford5k" in element(browser, "#empty").text
+    section = element(browser, "#published").text
     assert "not measured here" in section
     assert "82.37" in section
-    assert "82.37" not in one(browser, "#rows").text
+    assert "82.37" not in element(browser, "#rows").text
     texts = "return [...document.querySelectorAll('#published {}')].map((td) => td.textContent)"
     first = texts.format("td.digits:nth-child(2)")
     values = [float(text) for text in browser.execute_script(first) if text != "–"]
     assert values == sorted(values, reverse=True)
-    one(browser, "[data-published='hard|mAP']").click()
-    one(browser, "[data-published='hard|mAP']").click()
+    element(browser, "[data-published='hard|mAP']").click()
+    element(browser, "[data-published='hard|mAP']").click()
     assert "psort=hard" in browser.current_url
     second = first.replace("nth-child(2)", "nth-child(3)")
     values = [float(text) for text in browser.execute_script(second) if text != "–"]
@@ -242,7 +242,7 @@ def test_published_rows_are_in_a_section_of_their_own(opened: Open, page: Path) 
 def test_hostile_names_stay_names(opened: Open, page: Path) -> None:
     browser = opened(page, "q=img")
     assert names(browser) == [f"delg.{HOSTILE}"]
-    one(browser, "button.name").click()
+    element(browser, "button.name").click()
     assert browser.title == "Leaderboard"
     assert browser.find_elements("css selector", "img") == []
 
@@ -251,14 +251,14 @@ def test_hostile_names_stay_names(opened: Open, page: Path) -> None:
 def test_a_phone_never_scrolls_sideways(opened: Open, page: Path, view: str) -> None:
     browser = opened(page, "" if view == "open" else view, width=360)
     if view == "open":
-        one(browser, "button.name").click()
-        one(browser, "#columns summary").click()
+        element(browser, "button.name").click()
+        element(browser, "#columns summary").click()
     wide = browser.execute_script("return document.documentElement.scrollWidth")
     assert wide <= 360
     if view != "data=roxford5k":
-        assert one(browser, "button.name").is_displayed()
-        assert one(browser, "td.c-score").is_displayed()
-        assert one(browser, "#f-sort").is_displayed()
+        assert element(browser, "button.name").is_displayed()
+        assert element(browser, "td.c-score").is_displayed()
+        assert element(browser, "#f-sort").is_displayed()
 
 
 def overview(count: int) -> dict[str, Any]:
@@ -276,17 +276,19 @@ def test_two_thousand_rows_filter_without_lag_and_print_whole(
     opened: Open, tmp_path: Path, made: ModuleType
 ) -> None:
     page = page_of(tmp_path, made, *some(made))
-    held = data_of(page)
+    content = data_of(page)
     text = page.read_text(encoding="utf-8")
     rows = [
-        {**held["rows"][i % 6], "id": f"run-{i}", "name": f"method{i % 40}.v{i}", "marks": []}
+        {**content["rows"][i % 6], "id": f"run-{i}", "name": f"method{i % 40}.v{i}", "marks": []}
         for i in range(2000)
     ]
-    many = json.dumps({**held, "rows": rows, "overviews": [overview(100)]}).replace("<", "\\u003c")
+    many = json.dumps({**content, "rows": rows, "overviews": [overview(100)]}).replace(
+        "<", "\\u003c"
+    )
     before, _, rest = text.partition('id="data">')
     page.write_text(before + 'id="data">' + many + "</script>" + rest.partition("</script>")[2])
     browser = opened(page)
-    assert "2,000 of 2,000 measured rows" in one(browser, "#status").text
+    assert "2,000 of 2,000 measured rows" in element(browser, "#status").text
     assert len(names(browser)) == 100
     each, whole = browser.execute_script(
         """
@@ -313,8 +315,8 @@ def test_two_thousand_rows_filter_without_lag_and_print_whole(
     assert browser.execute_async_script(ranked) == [[1], [1, 100]], "many are ranked once"
     browser.execute_script("set({q: ''}); window.dispatchEvent(new Event('beforeprint'))")
     assert len(names(browser)) == 2000
-    assert "scales" in one(browser, ".differences").text, "what differs is printed as well"
+    assert "scales" in element(browser, ".differences").text, "what differs is printed as well"
     browser.execute_script("window.dispatchEvent(new Event('afterprint'))")
     assert len(names(browser)) == 100
-    one(browser, "#more").click()
+    element(browser, "#more").click()
     assert len(names(browser)) == 1100

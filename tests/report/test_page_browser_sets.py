@@ -11,7 +11,7 @@ import pytest
 
 from bench.report.build import build
 from tests.support import boards
-from tests.support.browser import Open, names, one
+from tests.support.browser import Open, element, names
 
 pytestmark = pytest.mark.slow
 
@@ -55,14 +55,14 @@ def test_the_overview_ranks_what_is_in_view_and_leads_to_a_data_set(
 ) -> None:
     browser = opened(many)
     assert browser.execute_script("return state.data") == "roxford5k", "mini is last"
-    one(browser, "#f-q").send_keys("dolg")
+    element(browser, "#f-q").send_keys("dolg")
     assert [row[1] for row in overview_rows(browser)] == ["dolg.r101"]
     assert overview_rows(browser)[0][2] == "–", "nothing to be ranked among"
-    one(browser, "#clear").click()
+    element(browser, "#clear").click()
     browser.find_elements("css selector", "table.overview thead button")[1].click()
     assert browser.execute_script("return state.data") == "rparis6k"
-    one(browser, "#f-q").send_keys("no method is called so")
-    assert "No method fits" in one(browser, "#overview").text
+    element(browser, "#f-q").send_keys("no method is called so")
+    assert "No method fits" in element(browser, "#overview").text
 
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (768, 1024), (390, 844)])
@@ -94,8 +94,8 @@ def test_pinned_rows_stand_side_by_side_with_paired_differences(opened: Open, ma
     low, high = apart["interval"]
     assert low < apart["points"] < high
     assert len(browser.find_elements("css selector", "#pins tbody tr")) == 2
-    assert "to" in one(browser, "#pins tbody tr:nth-child(2) small").text + " to"
-    one(browser, "#pins .unpin").click()
+    assert "to" in element(browser, "#pins tbody tr:nth-child(2) small").text + " to"
+    element(browser, "#pins .unpin").click()
     assert len(browser.find_elements("css selector", "#pins tbody tr")) == 1
 
 

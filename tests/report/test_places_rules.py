@@ -41,26 +41,26 @@ def test_a_value_counts_as_the_protocol_says() -> None:
 
 def spoilt(path: Path, folder: Path) -> Path:
     """Return a copy of a record that gives every query the score 0, of another method."""
-    held = record.read(path)
-    arrays = record.read_arrays(path, held)
-    for table in held["scores"].values():
+    document = record.read(path)
+    arrays = record.read_arrays(path, document)
+    for table in document["scores"].values():
         for score in table.values():
             score["per_query"] = [None if v is None else 0.0 for v in score["per_query"]]
             score["mean"] = 0.0
-    held["method"]["variant"] = "spoilt"
+    document["method"]["variant"] = "spoilt"
     for entry in ("schema", "card_sha256", "card_id", "ranks", "sha256"):
-        del held[entry]
-    return record.write(folder, held, arrays)
+        del document[entry]
+    return record.write(folder, document, arrays)
 
 
 def test_compare_leaves_out_what_a_protocol_does_not_ask(
     cli: Callable[..., Any], workspace: Any, brought: tuple[Path, Path]
 ) -> None:
     path = score_places(cli, workspace, brought, metrics=[R2])
-    held = record.read(path)
+    document = record.read(path)
     entries = compare.load([path, spoilt(path, workspace.results)])
     for pair in compare.compare(entries):
-        mean = held["scores"][pair["protocol"]][R2]["mean"]
+        mean = document["scores"][pair["protocol"]][R2]["mean"]
         assert pair["difference"] == pytest.approx(-mean)
         assert pair["queries"] == {"all": 3, "night": 2}[pair["protocol"]]
 
@@ -69,15 +69,15 @@ def test_pictures_count_the_queries_that_are_asked_and_go_no_further_than_is_exa
     cli: Callable[..., Any], workspace: Any, brought: tuple[Path, Path]
 ) -> None:
     path = score_places(cli, workspace, brought, metrics=[R2])
-    held = record.read(path)
+    document = record.read(path)
     run = SimpleNamespace(file=PurePosixPath(path.relative_to(workspace.results).as_posix()))
     for name, curve in figures.recall_curves(workspace.results, run).items():
-        assert curve[1] == held["scores"][name][R2]["mean"]
+        assert curve[1] == document["scores"][name][R2]["mean"]
         assert np.isnan(curve[2:]).all(), "a suppressed list is exact to the largest k alone"
-        values = figures._per_query(path, held, name)
-        assert np.nanmean(values) == held["scores"][name][R2]["mean"]
+        values = figures._per_query(path, document, name)
+        assert np.nanmean(values) == document["scores"][name][R2]["mean"]
     path.with_suffix(".npz").unlink()
-    assert np.isnan(figures._per_query(path, held, "night")[0])
+    assert np.isnan(figures._per_query(path, document, "night")[0])
 
 
 def line_of(**changes: Any) -> content.Line:
@@ -101,8 +101,8 @@ def test_a_sheet_says_what_the_list_lacks() -> None:
     line = line_of()
     assert (line.places, line.missed) == ((2,), 1)
     section, entry = SimpleNamespace(metric="mAP", labelled=True), SimpleNamespace(lines=[line])
-    said = html.facts(section, entry, line)  # type: ignore[arg-type]
-    assert said == "AP 50.00, 2 positives at 2, 1 not in the list"
+    text = html.facts(section, entry, line)  # type: ignore[arg-type]
+    assert text == "AP 50.00, 2 positives at 2, 1 not in the list"
 
 
 def test_a_sheet_shows_no_filling_and_nothing_that_is_suppressed_or_missing() -> None:
@@ -114,8 +114,8 @@ def test_a_sheet_shows_no_filling_and_nothing_that_is_suppressed_or_missing() ->
     groups = np.array([0, 0, 1, 1, 2, 2])
     missing = {"database": [1], "queries": [1]}
 
-    def rows(*given: Any) -> list[list[int]]:
-        return [rows.tolist() for rows, _ in content._scored(listed, *given)]
+    def rows(*arguments: Any) -> list[list[int]]:
+        return [rows.tolist() for rows, _ in content._scored(listed, *arguments)]
 
     assert rows(None, None) == [[4, 5, 1], [0, 1, 2, 3, 4]]
     assert rows(groups, None) == [[4, 1], [0, 2, 4]]
@@ -128,6 +128,6 @@ def test_a_part_without_any_query_is_refused(tmp_path: Path, limit: int) -> None
     path = tmp_path / "dataset.json"
     areas = {"database": [0] * 4 + [1] * 4, "queries": [1, 1, 1]}
     path.write_text(json.dumps({**PLACES, "areas": areas}))
-    with pytest.raises(BenchError, match="no query of places is left"):
+    with pytest.raises(BenchError, match="leaves no query of places"):
         datasets.limited(datasets.load(str(path)), limit, "first-rows")
     assert len(datasets.limited(datasets.load(str(path)), 5).queries) == 3

@@ -277,12 +277,12 @@ def test_query_crop(name: str, crop: str) -> None:
 
 
 def test_rows_from_memory_are_carried_and_never_printed(tmp_path: Path) -> None:
-    held = [row for row in rows().values() if row.tag == "mem"]
-    assert {digits for row in held for digits in (*row.values.values(), *row.costs.values())} == {
+    contents = [row for row in rows().values() if row.tag == "mem"]
+    assert {text for row in contents for text in (*row.values.values(), *row.costs.values())} == {
         "118", "211", "193", "383", "7.6", "485", "22.6", "26.8",
     }  # fmt: skip
     marked = FILE.read_text(encoding="utf-8")
-    for row in held:
+    for row in contents:
         before, after = marked.split(f'id = "{row.id}"')
         head, tail = after.split("\n[[row]]", 1) if "\n[[row]]" in after else (after, "")
         head = re.sub(r'= "[0-9.]+"$', '= "66.613"', head, flags=re.MULTILINE)
@@ -299,7 +299,7 @@ def test_rows_from_memory_are_carried_and_never_printed(tmp_path: Path) -> None:
         assert "66.613" not in text
         assert "never delg-recalled" not in text
     text = text_of(tmp_path)
-    assert f"{len(held)} published rows are known from memory only" in text
+    assert f"{len(contents)} published rows are not yet confirmed" in text
 
 
 @pytest.mark.slow

@@ -88,7 +88,7 @@ def measured(method: str = "dolg", **changes: Any) -> Any:
         (
             {},
             [measured(brought=True)],
-            "not known of the measured `aaaaaaaa`: query crop, scales, size cap",
+            "not known for the measured `aaaaaaaa`: query crop, scales, size cap",
         ),
         ({}, [measured("gem", dim=7, training_set="x", crop="whole")], "none known"),
         (

@@ -44,7 +44,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ('scales = ["0.7071", "1", "1.4142"]', "scales = [1.0]", "scales is 1.0"),
         ('scales = ["0.7071", "1", "1.4142"]', 'scales = "1"', "not a list"),
         ('variant = "R101"', 'variant = " "', "variant is ' ', not a text"),
-        ('[row.values]\n"roxford5k.medium.map" = "80.50"', "", "neither values nor costs"),
+        ('[row.values]\n"roxford5k.medium.map" = "80.50"', "", "lacks values and costs"),
         ("[row.values]\n", '[row.costs]\n"latency" = "1"\n[row.values]\n', "end in its unit"),
     ],
 )
@@ -69,7 +69,7 @@ def test_a_bad_row_is_one_sentence_that_names_it(
         (GOOD.replace('text = "a paper"', 'name = "a paper"'), "source paper"),
         (GOOD.replace('"a paper"', '"a paper"\nurl = "ftp://x"'), "url is 'ftp://x'"),
         ("schema = ", "cannot be read"),
-        ("schema = 1\nrow = 3", "sources are written"),
+        ("schema = 1\nrow = 3", "write sources as"),
         ("schema = 1\nrow = [3]", "row 1: it is not a table"),
         (GOOD.split("[row.values]")[0] + "values = 3", "row one: values is not a table"),
     ],
@@ -129,9 +129,9 @@ what = "w"
 values = [["one", "roxford5k.hard.map"]]
 why = "y"
 """
-    held = load_text(tmp_path, GOOD + conflict)
+    content = load_text(tmp_path, GOOD + conflict)
     with pytest.raises(BenchError, match=r"the row one has no value roxford5k\.hard\.map"):
-        published.conflicts(tmp_path / "published.toml", held)
+        published.conflicts(tmp_path / "published.toml", content)
 
 
 def test_the_readme_describes_the_format(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from tests.support.reports import (
 def test_no_records_still_builds_and_says_so(tmp_path: Path) -> None:
     text = report_of(tmp_path)
     assert "No runs have been recorded yet" in text
-    assert "no `published.toml`" in text
+    assert "`published.toml` does not exist" in text
     assert not (tmp_path / "figures").exists()
 
 
@@ -50,7 +50,7 @@ def test_published_rows_alone_are_shown_without_any_record(tmp_path: Path) -> No
     shutil.copy(ROOT / "results" / "published.toml", tmp_path)
     text = report_of(tmp_path)
     assert "No runs have been recorded yet" in text
-    assert "Nothing was measured on it." in text
+    assert "No method was measured on it." in text
     assert "| 82.37 | 64.93 |" in section(text, "### Published: roxford5k")
 
 
@@ -98,8 +98,8 @@ def test_what_all_rows_share_is_said_once(tmp_path: Path) -> None:
 
 
 def test_other_protocols_keep_their_names(tmp_path: Path) -> None:
-    one = {"scored": 14, "skipped": 0, "empty": "miss", "truth_sha256": "b" * 64}
-    card = make_card(protocols={"night": one})
+    item = {"scored": 14, "skipped": 0, "empty": "miss", "truth_sha256": "b" * 64}
+    card = make_card(protocols={"night": item})
     text = report_of(tmp_path, make_record(means=(0.5,), card=card))
     assert printed(main_rows(text)[0]["mAP, %"]) == "50.0 <sub>45–55</sub>"
     assert "a query without positives: counts as zero" in text
@@ -142,7 +142,7 @@ def test_a_card_shows_what_differs_from_the_usual_one(tmp_path: Path) -> None:
     )
     usual, other = card_id(make_card())[:8], card_id(WHOLE)[:8]
     header, _, (card, count, differs) = rows_of(text)
-    assert f"`{usual}`, the usual card" in header[2]
+    assert f"`{usual}`, the most common card" in header[2]
     assert (card, count) == (f"`{other}`", "1")
     assert set(differs.split("<br>")) == {
         "query: whole image / cropped to its box",
@@ -227,7 +227,7 @@ def test_untrained_chance_and_partial_are_marked_everywhere(tmp_path: Path) -> N
     assert [row["method"] for row in whole] == [
         "gem.a", "gem.n", "gem.u (untrained)", "random-unit.s (chance)",
     ]  # fmt: skip
-    assert "partial: limited to 20, comparable with nothing" in last["group"]
+    assert "partial: limited to 20, not comparable" in last["group"]
     assert last["method"] == "gem.p (partial)"
     assert "**60.0**" in whole[0]["mAP M, %"]
     assert "**95.0**" not in text
@@ -306,11 +306,11 @@ def test_broken_records_are_left_out_with_a_sentence(
     told = capsys.readouterr().err
     for name in ("forged", "stranger", "interval", "words", "gem.old", "torn.json", "binary.json",
                  "list.json", "deep.json", "folder.json"):  # fmt: skip
-        assert name in section(text, "## Left out"), name
+        assert name in section(text, "## Not shown"), name
         assert name in told, name
-    assert told.count("left out: ") == 10
+    assert told.count("not shown: ") == 10
     assert [row["method"] for row in main_rows(text)] == ["gem.lite0"]
-    assert "forged" not in text.split("## Left out")[0]
+    assert "forged" not in text.split("## Not shown")[0]
     assert "forged" not in (tmp_path / "report" / "mini.md").read_text(encoding="utf-8")
     assert tmp_path.name not in (text + told).replace("\\", "")
 
@@ -328,14 +328,14 @@ def test_the_same_records_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = [make_record(), make_record(card=WHOLE, number=2), make_record("b", number=3)]
-    one = build(results_of(tmp_path / "one", *records))
+    item = build(results_of(tmp_path / "one", *records))
     monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))  # all is drawn again
     two = build(results_of(tmp_path / "two" / "deeper", *reversed(records)))
     drawn = [f"{stem}.{kind}" for stem in ("mini", "mini-differences", "mini-cost")
              for kind in plot.FORMATS]  # fmt: skip
     tables = ["mini.tex", "mini.csv", "mini.json"]
-    assert {path.name for path in one} == {"report.md", "mini.md", "gallery.md", *tables, *drawn}
-    for left, right in zip(one, two, strict=True):
+    assert {path.name for path in item} == {"report.md", "mini.md", "gallery.md", *tables, *drawn}
+    for left, right in zip(item, two, strict=True):
         assert left.read_bytes() == right.read_bytes(), left.name
     again = build(tmp_path / "one")
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in two]

@@ -97,10 +97,10 @@ def test_the_page_has_a_line_per_number(tmp_path: Path) -> None:
 def test_absent_data_say_what_to_get(cli: Callable[..., Any], workspace: Any) -> None:
     shutil.copytree(ROOT / "results" / "runs" / "mini" / "gem.lite0",
                     workspace.results / "runs" / "mini" / "gem.lite0")  # fmt: skip
-    said = cli("reproduce", "dolg-r101-readme-crop", "--results", workspace.results)
-    assert said.status == 1
-    assert "`data get roxford5k`" in said.out
-    assert "`weights get dolg.r101`" in said.out
+    result = cli("reproduce", "dolg-r101-readme-crop", "--results", workspace.results)
+    assert result.status == 1
+    assert "`data get roxford5k`" in result.out
+    assert "`weights get dolg.r101`" in result.out
     listed = cli("reproduce", "--list", "listed-token-retrained", "--results", workspace.results)
     assert listed.status == 0
     assert "60.8 ± 0.5" in listed.out
@@ -117,7 +117,7 @@ def test_a_record_of_mini_is_reproduced(cli: Callable[..., Any], workspace: Any)
     target.mkdir(parents=True)
     for path in (source, source.with_suffix(".npz")):
         shutil.copy(path, target)
-    said = cli("reproduce", "mini", "--results", workspace.results)
-    assert said.status == 0, said
-    assert said.out.count(": reproduced") == 3
-    assert "medium mAP: expected 89.0" in said.out
+    result = cli("reproduce", "mini", "--results", workspace.results)
+    assert result.status == 0, result
+    assert result.out.count(": reproduced") == 3
+    assert "medium mAP: expected 89.0" in result.out

@@ -29,12 +29,12 @@ def test_every_row_is_paired_with_its_method_without_stages(tmp_path: Path) -> N
         plain = next(
             r for r, p in found if not p and (r.method, r.variant) == (run.method, run.variant)
         )
-        paths = [results / "stages" / one.file for one in (plain, run)]
+        paths = [results / "stages" / item.file for item in (plain, run)]
         again = compare.compare(compare.load(paths))
-        medium = next(one for one in again if one["protocol"] == "medium")
+        medium = next(item for item in again if item["protocol"] == "medium")
         (line,) = [line for line in text.splitlines() if str(run.file) in line]
         assert f" {100 * medium['difference']:+.1f}" in line
-        assert ("nothing can be shown" in line) == any(one["p"] >= 0.05 for one in again)
+        assert ("not significant" in line) == any(item["p"] >= 0.05 for item in again)
 
 
 def test_a_record_without_its_plain_one_is_left_out(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_record_without_its_plain_one_is_left_out(tmp_path: Path) -> None:
             path.unlink()
     found, left_out = stages.load(results)
     assert {run.method for run, _ in found} == {"delg"}
-    assert {reason for _, reason in left_out} == {"no record of its method without stages is there"}
+    assert {reason for _, reason in left_out} == {"its method has no record without stages"}
 
 
 def test_without_records_there_is_no_page(tmp_path: Path) -> None:

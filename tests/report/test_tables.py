@@ -54,7 +54,7 @@ def test_the_methods_own_treatment_has_columns_and_rules_have_headings() -> None
     assert [row.chain for row in table.rows] == ["plain"] * 3
     assert [row.note for row in table.rows] == ["a", "b", "c"], "every card has its letter"
     text = markdown.table(table)
-    assert "Rows under different headings are not to be compared." in text
+    assert "Rows under different headings must not be compared." in text
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_two_rows_have_a_best_and_no_second() -> None:
 
 def test_places_are_recalls_where_these_are_the_headline() -> None:
     metrics = [f"recall@{k}.any-hit.junk-removed" for k in (10, 1, 20, 5)]
-    one = {"test": {"scored": 9, "skipped": 0, "empty": "miss", "truth_sha256": "b" * 64}}
-    table = board_of(make_record(means=(0.5,), card=make_card(metrics=metrics, protocols=one)))
+    item = {"test": {"scored": 9, "skipped": 0, "empty": "miss", "truth_sha256": "b" * 64}}
+    table = board_of(make_record(means=(0.5,), card=make_card(metrics=metrics, protocols=item)))
     assert [column.head for column in table.columns] == ["R@1", "R@5", "R@10", "R@20"]
     assert table.label == "Recall@k"
 
@@ -127,7 +127,7 @@ def test_precision_compression_and_search_are_shown() -> None:
 def test_few_landmarks_are_said() -> None:
     record = make_record()
     record["intervals"] = {"method": "m", "level": 0.95, "landmarks": 10}
-    assert "from 10 landmarks: few" in markdown.table(board_of(record))
+    assert "from 10 landmarks; with so few" in markdown.table(board_of(record))
     record["intervals"]["landmarks"] = 50
     assert "from 50 landmarks." in markdown.table(board_of(record))
 
@@ -171,15 +171,15 @@ def test_csv_and_json_say_the_same_and_nothing_starts_a_formula() -> None:
     record = make_record("=cmd()", '"quoted", x', means=(0.123456789, 1 / 3, None))
     table = board_of(record, make_record("b", number=2))
     read = list(csv.DictReader(io.StringIO(export.as_csv(table))))
-    held = json.loads(export.as_json(table))
-    assert len(read) == len(held["rows"]) == 4
-    for one, other in zip(read, held["rows"], strict=True):
+    content = json.loads(export.as_json(table))
+    assert len(read) == len(content["rows"]) == 4
+    for item, other in zip(read, content["rows"], strict=True):
         for key, value in other.items():
             text = "" if value is None else str(value)
-            assert one[key] == (f"'{text}" if text.startswith("=") else text), key
-    odd = next(row for row in held["rows"] if row["method"] == "=cmd()")
+            assert item[key] == (f"'{text}" if text.startswith("=") else text), key
+    odd = next(row for row in content["rows"] if row["method"] == "=cmd()")
     assert odd["score_percent"] == pytest.approx(100 / 3)
-    assert held["cards"][odd["card"]] == elided(record["card"])
+    assert content["cards"][odd["card"]] == elided(record["card"])
 
 
 # --- beside published ---------------------------------------------------------------------------
@@ -307,20 +307,20 @@ def test_the_latex_compiles(tmp_path: Path) -> None:
         f"{latex.PREAMBLE}\\begin{{document}}\n{inputs}\n\\end{{document}}\n",
         encoding="utf-8",
     )
-    said = subprocess.run(
+    process = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"],
         cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace", timeout=120,
     )  # fmt: skip
-    assert said.returncode == 0, said.stdout[-2000:]
-    assert "Overfull" not in said.stdout
+    assert process.returncode == 0, process.stdout[-2000:]
+    assert "Overfull" not in process.stdout
     assert "Missing character" not in (tmp_path / "all.log").read_text(errors="replace")
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, "0.5", True, [0.5]])
 @pytest.mark.parametrize("place", ["mean", "per_query"])
 def test_a_score_that_is_no_fraction_is_refused_by_name(place: str, value: Any) -> None:
-    held = make_record()
-    full = {**held, "card_sha256": "0" * 64, "sha256": "0" * 64}
+    content = make_record()
+    full = {**content, "card_sha256": "0" * 64, "sha256": "0" * 64}
     check(full, "x")
     score = full["scores"]["hard"]["map.trapezoid.junk-removed"]
     score[place] = [value] if place == "per_query" else value

@@ -43,10 +43,10 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
         monkeypatch.setattr(gpu.subprocess, "Popen", popen)
         monkeypatch.setattr(gpu, "PARTS", [gpu.Part(name, 5.0) for name in parts])
-        monkeypatch.setattr(gpu.signal, "signal", lambda *given: None)
+        monkeypatch.setattr(gpu.signal, "signal", lambda *arguments: None)
         monkeypatch.setenv("OUT", str(tmp_path / "out"))
-        given = Namespace(seconds=seconds, quick=False, out=None, only=None)
-        status = gpu.main(given)
+        arguments = Namespace(seconds=seconds, quick=False, out=None, only=None)
+        status = gpu.main(arguments)
         return {**json.loads((tmp_path / "out" / "gpu.json").read_text()), "status": status}
 
     return run

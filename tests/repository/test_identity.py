@@ -94,7 +94,7 @@ def grown(folder: Path, *edits: tuple[str, str, str]) -> Path:
     return folder
 
 
-def said(tree: Path) -> dict[str, Any]:
+def identities(tree: Path) -> dict[str, Any]:
     """Return what tests/support/growth.py prints in a tree."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
@@ -107,11 +107,11 @@ def said(tree: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_new_options_metrics_stages_and_words_move_nothing(tmp_path: Path) -> None:
-    now = said(ROOT)
+    now = identities(ROOT)
     assert now["verify"]
     assert not any(now["verify"].values())
-    assert said(grown(tmp_path / "grown", *GROWTH)) == now
-    moved = said(grown(tmp_path / "moved", *GROWTH, DEFAULT))
+    assert identities(grown(tmp_path / "grown", *GROWTH)) == now
+    moved = identities(grown(tmp_path / "moved", *GROWTH, DEFAULT))
     assert moved["records"] == now["records"], "an old card was made with the neutral value"
     assert not any(moved["verify"].values())
     for part in ("fresh", "keys"):
@@ -244,4 +244,4 @@ def test_method_identity_is_of_six_facts_and_no_words() -> None:
         dataclasses.replace(info, config={"p": 4.0}),
         dataclasses.replace(info, weights={"sha256": "b"}),
     ]  # fmt: skip
-    assert len({identity.method_identity(one) for one in (info, *others)}) == 7
+    assert len({identity.method_identity(item) for item in (info, *others)}) == 7

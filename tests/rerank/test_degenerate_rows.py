@@ -17,10 +17,10 @@ GRAPHS = ["k-reciprocal:3,k2=2", "diffusion:joint,n=8,kd=3", "diffusion:paper,n=
 
 def brought(town: Any, tmp_path: Path, database: np.ndarray, queries: np.ndarray) -> list[Any]:
     """Return the arguments of `evaluate` for 24 rows and 4 queries."""
-    given: list[Any] = town(50, n=24, nq=4, dim=3)
+    arguments: list[Any] = town(50, n=24, nq=4, dim=3)
     np.save(tmp_path / "db.npy", database.astype(np.float32))
     np.save(tmp_path / "q.npy", queries.astype(np.float32))
-    return given
+    return arguments
 
 
 @pytest.mark.parametrize("scope", ["all", "list"])
@@ -28,9 +28,9 @@ def brought(town: Any, tmp_path: Path, database: np.ndarray, queries: np.ndarray
 def test_rows_that_are_all_the_same_are_ranked(
     cli, town, tmp_path: Path, stage: str, scope: str
 ) -> None:
-    given = brought(town, tmp_path, np.tile([1, 0, 0], (24, 1)), np.tile([1, 0, 0], (4, 1)))
+    arguments = brought(town, tmp_path, np.tile([1, 0, 0], (24, 1)), np.tile([1, 0, 0], (4, 1)))
     out = tmp_path / "out.npz"
-    path = path_of(cli(*given, "--stage", f"{stage},scope={scope}", "--export", out))
+    path = path_of(cli(*arguments, "--stage", f"{stage},scope={scope}", "--export", out))
     assert verify(path)[0] == []
     listed = np.load(out)
     assert np.isfinite(listed["stage0_scores"]).all()
@@ -52,14 +52,14 @@ def test_numbers_that_overflow_or_vanish_are_one_sentence(
     cli, refused, town, tmp_path: Path, length: float, stage: str, words: str
 ) -> None:
     rows = np.tile([length, 0, 0], (24, 1))
-    given = brought(town, tmp_path, rows, np.tile([abs(length), 0, 0], (4, 1)))
-    assert words in refused(cli(*given, "--stage", stage))
+    arguments = brought(town, tmp_path, rows, np.tile([abs(length), 0, 0], (4, 1)))
+    assert words in refused(cli(*arguments, "--stage", stage))
 
 
 def test_weights_of_opposite_rows_that_vanish_are_refused(cli, refused, town, tmp_path) -> None:
     rows = np.where(np.arange(24)[:, None] % 2, [1.0, 0, 0], [-1.0, 0, 0])
-    given = brought(town, tmp_path, rows, np.tile([1, 0, 0], (4, 1)))
-    words = refused(cli(*given, "--stage", "superglobal:24,k=23,beta=1"))
+    arguments = brought(town, tmp_path, rows, np.tile([1, 0, 0], (4, 1)))
+    words = refused(cli(*arguments, "--stage", "superglobal:24,k=23,beta=1"))
     assert "beta" in words
 
 

@@ -70,31 +70,31 @@ def patches(tmp_path: Path) -> Path:
 
 
 def made(cli: Callable[..., Any], patches: Path, *arguments: str) -> Path:
-    said = cli("run", "--method", patches, *arguments)
-    assert said.status == 0, said.err
-    return Path(said.out.splitlines()[-1])
+    result = cli("run", "--method", patches, *arguments)
+    assert result.status == 0, result.err
+    return Path(result.out.splitlines()[-1])
 
 
 @RULES
 def test_a_run_is_re_ranked_and_verified(
     cli: Callable[..., Any], patches: Path, candidates: str, oracle: ModuleType
 ) -> None:
-    said = cli("run", "--method", patches, "--rerank", candidates)
-    assert said.status == 0, said.err
-    assert f"(re-ranked, {candidates} candidates)" in said.out.splitlines()[0]
-    path = Path(said.out.splitlines()[-1])
-    held = record.read(path)
-    card = held["card"]
+    result = cli("run", "--method", patches, "--rerank", candidates)
+    assert result.status == 0, result.err
+    assert f"(re-ranked, {candidates} candidates)" in result.out.splitlines()[0]
+    path = Path(result.out.splitlines()[-1])
+    content = record.read(path)
+    card = content["card"]
     assert card["candidates_rule"] == candidates
     assert card["rerank"]["ransac"] == "fast"
     assert card["rerank"]["local"]["max_features"] == 200
     assert {"local features, database", "local features, queries", "re-rank"} <= set(
-        held["timing"]["phases_s"]
+        content["timing"]["phases_s"]
     )
-    about = held["rerank"]
+    about = content["rerank"]
     assert about["ms_per_query"]["p95"] >= about["ms_per_query"]["p50"] > 0
     assert about["bytes_per_image"] == about["features_per_image"] * (20 + 4 * 64)
-    arrays = record.read_arrays(path, held)
+    arrays = record.read_arrays(path, content)
     assert about["pairs"] == np.count_nonzero(arrays["shortlist_inliers"] >= 0)
     assert np.any((arrays["shortlist_inliers"] > 0) & (arrays["shortlist_inliers"] < 6))
     assert verify(path)[0] == []
@@ -107,7 +107,7 @@ def test_a_run_is_re_ranked_and_verified(
     # The list is whole (49 images), so the full re-ranked list follows from what is stored.
     headline = card["metrics"][0]
     for protocol in record.protocols_of(arrays, card):
-        values = held["scores"][protocol.name][headline]["per_query"]
+        values = content["scores"][protocol.name][headline]["per_query"]
         for query, truth in enumerate(protocol.truth):
             listed = arrays["shortlist_row"][query].tolist()
             found = arrays["shortlist_inliers"][query]
@@ -132,7 +132,7 @@ def test_re_ranking_is_another_card_and_leaves_the_other_as_it_was(
     assert "rerank" not in plain["card"]
     assert plain["card"]["candidates_rule"] == cards.NO_RERANKING
     assert again["card"]["rerank"]["candidates"] == "deployable", "without a value"
-    assert len({one["card_sha256"] for one in (plain, again, half, slow)}) == 4
+    assert len({item["card_sha256"] for item in (plain, again, half, slow)}) == 4
     assert half["rerank"]["bytes_per_image"] < again["rerank"]["bytes_per_image"]
     assert record.same(slow["scores"], again["scores"]), "both ways count alike"
 
@@ -140,7 +140,7 @@ def test_re_ranking_is_another_card_and_leaves_the_other_as_it_was(
 def test_another_way_of_matching_has_the_same_features(
     cli: Callable[..., Any], patches: Path, workspace: Any
 ) -> None:
-    one = record.read(made(cli, patches, "--limit", "6", "--rerank"))
+    content = record.read(made(cli, patches, "--limit", "6", "--rerank"))
     stores = sorted((workspace.cache / "local").iterdir())
     matching = '"match_distance": 0.6, "least_inliers": 6'
     assert matching in PATCHES
@@ -155,7 +155,7 @@ def test_another_way_of_matching_has_the_same_features(
     assert sorted((workspace.cache / "local").iterdir()) == stores, "nothing is described again"
     assert verification.listed_by(other["card"]["rerank"]).inlier_weight == 0.1
     assert other["card"]["rerank"]["order"] == {"name": "similarity", "few_inliers": 8}
-    assert other["card_sha256"] != one["card_sha256"]
+    assert other["card_sha256"] != content["card_sha256"]
 
 
 def test_a_shifted_picture_of_the_same_thing_comes_first(
@@ -212,21 +212,21 @@ def test_a_distractor_is_verified_with_features_of_its_own(
         file = workspace.folder / folder / "dataset.json"
         file.write_text(json.dumps(data), encoding="utf-8")
     sets = [workspace.folder / folder / "dataset.json" for folder in ("town", "first", "noise")]
-    said = cli("run", "--method", patches, "--dataset", sets[0], "--distractors", *sets[1:],
+    result = cli("run", "--method", patches, "--dataset", sets[0], "--distractors", *sets[1:],
                "--rerank")  # fmt: skip
-    assert said.status == 0, said.err
-    path = Path(said.out.splitlines()[-1])
-    held = record.read(path)
-    arrays = record.read_arrays(path, held)
+    assert result.status == 0, result.err
+    path = Path(result.out.splitlines()[-1])
+    content = record.read(path)
+    arrays = record.read_arrays(path, content)
     found = dict(zip(arrays["shortlist_row"][0], arrays["shortlist_inliers"][0], strict=True))
     assert sorted(found) == list(range(7)), "three of the town, one, three"
     assert max(found, key=lambda row: found[row]) == 5, "row 1 of the second set"
     assert found[5] > 50 > max(found[row] for row in found if row != 5)
     assert found[3] == found[4], "the same photograph in both sets"
     assert {"local features, distractors first", "local features, distractors noise"} < set(
-        held["timing"]["phases_s"]
+        content["timing"]["phases_s"]
     )
-    about = held["rerank"]
+    about = content["rerank"]
     assert about["bytes_per_image"] == pytest.approx(about["features_per_image"] * (20 + 4 * 64))
     assert verify(path)[0] == []
 
@@ -238,22 +238,22 @@ def headline(out: str) -> float:
 
 
 def test_the_untrained_network_is_re_ranked(cli: Callable[..., Any]) -> None:
-    said = cli("run", "--method", "delg.untrained", "--limit", "1", "--rerank", "official")
-    assert said.status == 0, said.err
-    assert "(untrained) (re-ranked, official candidates) (partial: first 1 queries)" in said.out
-    assert verify(Path(said.out.splitlines()[-1]))[0] == []
+    result = cli("run", "--method", "delg.untrained", "--limit", "1", "--rerank", "official")
+    assert result.status == 0, result.err
+    assert "(untrained) (re-ranked, official candidates) (partial: first 1 queries)" in result.out
+    assert verify(Path(result.out.splitlines()[-1]))[0] == []
 
 
 def test_a_method_without_local_features_is_refused(
     cli: Callable[..., Any], refused: Callable[..., str]
 ) -> None:
-    said = cli("run", "--method", "random-unit", "--rerank", "official")
-    assert "random-unit.seed0 offers no local features" in refused(said)
+    result = cli("run", "--method", "random-unit", "--rerank", "official")
+    assert "random-unit.seed0 has no local features" in refused(result)
 
 
 def test_a_dry_run_says_the_rule(cli: Callable[..., Any], patches: Path) -> None:
-    said = cli("run", "--method", patches, "--rerank", "official", "--dry-run")
-    assert "re-ranking: official: of each protocol the first 100" in said.out
+    result = cli("run", "--method", patches, "--rerank", "official", "--dry-run")
+    assert "re-ranking: official: of each protocol the first 100" in result.out
 
 
 # --- forgeries ----------------------------------------------------------------------------------
@@ -322,18 +322,18 @@ def no_account(content: Any, arrays: Any) -> None:
 
 FORGERIES = {
     more_inliers: r"scores\..* is .* in the record",
-    not_verified: "the stored inliers are not those of the candidates",
-    too_many: "the stored inliers are not those of the candidates",
-    none_stored: "of a re-ranking, but no inliers are stored",
-    other_rule: "names another rule for candidates",
-    other_rule_in_both_places: "not those of the candidates|scores",
-    shallower: "the stored inliers are not those of the candidates",
+    not_verified: "the stored inliers do not fit the candidates",
+    too_many: "the stored inliers do not fit the candidates",
+    none_stored: "names a re-ranking, but no inliers are stored",
+    other_rule: "have different rules for candidates",
+    other_rule_in_both_places: "do not fit the candidates|scores",
+    shallower: "the stored inliers do not fit the candidates",
     all_counts: r"scores\..* is .* in the record",
     short_list: "the shortlist before it is too short",
-    as_if_not_re_ranked: "inliers are stored, but the card is of no re-ranking",
+    as_if_not_re_ranked: "inliers are stored, but the card names no re-ranking",
     without_inliers_too: r"scores\..* is .* in the record",
-    unsaid_rule: "names a rule for candidates, but nothing of how",
-    no_account: "disagree on whether it is re-ranked",
+    unsaid_rule: "names a rule for candidates, but no re-ranking",
+    no_account: "disagree on whether the lists are re-ranked",
 }
 
 
@@ -393,16 +393,16 @@ def test_a_missing_image_has_no_inliers(
         "protocols": {"easy": truth},
     }
     (folder / "dataset.json").write_text(json.dumps(data))
-    gone = next(one["positive"][0] for one in truth if one["positive"])
+    gone = next(item["positive"][0] for item in truth if item["positive"])
     (folder / "jpg" / mini.database[gone].file).write_bytes(b"")
     (folder / "jpg" / mini.queries[2].file).unlink()
-    given = ("--dataset", str(folder), "--rerank", "official", "--allow-missing")
-    path = made(cli, patches, *given)
-    held = record.read(path)
+    arguments = ("--dataset", str(folder), "--rerank", "official", "--allow-missing")
+    path = made(cli, patches, *arguments)
+    content = record.read(path)
     assert verify(path)[0] == []
-    assert held["card"]["missing"]["queries"] == [2]
-    assert gone in held["card"]["missing"]["database"]
-    arrays = record.read_arrays(path, held)
+    assert content["card"]["missing"]["queries"] == [2]
+    assert gone in content["card"]["missing"]["database"]
+    arrays = record.read_arrays(path, content)
     inliers = arrays["shortlist_inliers"]
     assert np.all(inliers[arrays["shortlist_row"] == gone] <= 0)
     assert np.all(inliers[2] <= 0)

@@ -89,8 +89,8 @@ def test_views_of_a_place_are_one_block_and_cities_are_not_mixed() -> None:
     made = choose(values, layout)
     assert made.enough
     place = np.unique(points, axis=0, return_inverse=True)[1].ravel()
-    for one in np.unique(place):
-        assert len(np.unique(made.of_query[place == one])) == 1
+    for item in np.unique(place):
+        assert len(np.unique(made.of_query[place == item])) == 1
     for block in np.unique(made.of_query):
         assert np.ptp(points[made.of_query == block, 1]) == 0.0
 
@@ -178,7 +178,7 @@ TIMES = 150  # the table of bench/scoring/README.md has 2,000
 SLACK = 3 * np.sqrt(0.05 * 0.95 / TIMES)
 
 
-@pytest.mark.parametrize("scenario", list(routes.scenarios()), ids=lambda one: one.name)
+@pytest.mark.parametrize("scenario", list(routes.scenarios()), ids=lambda first: first.name)
 def test_intervals_hold_and_tests_keep_their_level(scenario: routes.Scenario) -> None:
     made = routes.outcome(scenario, TIMES)
     if made.few < 0.5:
@@ -189,8 +189,8 @@ def test_intervals_hold_and_tests_keep_their_level(scenario: routes.Scenario) ->
 
 
 def test_taking_frames_for_independent_holds_a_third_of_the_time() -> None:
-    one = routes.Scenario("", routes.route(routes.FRAMES), routes.kept(routes.FRAMES, 0.95))
-    made = routes.outcome(one, 60)
+    item = routes.Scenario("", routes.route(routes.FRAMES), routes.kept(routes.FRAMES, 0.95))
+    made = routes.outcome(item, 60)
     assert made.naive < 0.45
     assert made.coverage > 0.85
 

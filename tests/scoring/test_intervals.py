@@ -27,16 +27,16 @@ def partition(groups: NDArray[np.int64]) -> set[frozenset[int]]:
 
 
 def test_one_photograph_of_two_buildings_does_not_make_them_one() -> None:
-    one = protocol([0, 1, 2, 3], [0, 1, 2], [3, 4, 5, 6], [5, 6, 7], [])
-    groups = intervals.landmark_groups([one], 9)
+    item = protocol([0, 1, 2, 3], [0, 1, 2], [3, 4, 5, 6], [5, 6, 7], [])
+    groups = intervals.landmark_groups([item], 9)
     assert partition(groups) == {frozenset({0, 1}), frozenset({2, 3}), frozenset({4})}
-    by_one = intervals.landmark_groups([one], 9, intervals.FIRST)
+    by_one = intervals.landmark_groups([item], 9, intervals.FIRST)
     assert partition(by_one) == {frozenset({0, 1, 2, 3}), frozenset({4})}
 
 
 def test_a_positive_of_two_protocols_counts_once() -> None:
-    one = protocol([0, 1, 2, 3, 4], [4, 5, 6])
-    assert len(partition(intervals.landmark_groups([one, one], 7))) == 2
+    item = protocol([0, 1, 2, 3, 4], [4, 5, 6])
+    assert len(partition(intervals.landmark_groups([item, item], 7))) == 2
 
 
 def test_no_queries_and_no_positives_have_groups_too() -> None:
@@ -105,13 +105,13 @@ def designs(rng: np.random.Generator, name: str) -> NDArray[np.int64]:
 
 def coverage(design: str, mean: float, draw: Draw, method: str, times: int = 500) -> float:
     rng = np.random.default_rng(7)
-    held = 0
+    content = 0
     for seed in range(times):
         landmark = designs(rng, design)
         got = intervals.bootstrap(draw(rng, landmark), landmark, seed, method)
         assert got is not None
-        held += got[0] <= mean <= got[1]
-    return held / times
+        content += got[0] <= mean <= got[1]
+    return content / times
 
 
 @pytest.mark.parametrize("design", ["eleven", "seventy"])
@@ -138,27 +138,27 @@ def test_the_first_method_covers_less_and_is_kept_for_old_records_only() -> None
 
 
 def test_taking_queries_for_independent_covers_too_little() -> None:
-    rng, held = np.random.default_rng(1), 0
+    rng, content = np.random.default_rng(1), 0
     draw = beta(0.6, 0.5, 8)
     for seed in range(300):
         landmark = designs(rng, "eleven")
         scores = draw(rng, landmark)
         low, high = intervals.bootstrap(scores, np.arange(len(scores)), seed) or (0, 0)
-        held += low <= 0.6 <= high
-    assert held / 300 < 0.85
+        content += low <= 0.6 <= high
+    assert content / 300 < 0.85
 
 
 def test_the_interval_of_a_paired_difference_covers() -> None:
-    rng, held = np.random.default_rng(3), 0
+    rng, content = np.random.default_rng(3), 0
     for seed in range(400):
         landmark = designs(rng, "eleven")
         level = rng.beta(2, 1, size=12)[landmark]
         shift = rng.normal(0.05, 0.1, size=12)[landmark]
-        one = level + rng.normal(0, 0.1, len(level))
+        item = level + rng.normal(0, 0.1, len(level))
         other = level + shift + rng.normal(0, 0.1, len(level))
-        low, high = intervals.of_difference(other - one, landmark, seed) or (1, 0)
-        held += low <= 0.05 <= high
-    assert abs(held / 400 - intervals.LEVEL) <= 0.03
+        low, high = intervals.of_difference(other - item, landmark, seed) or (1, 0)
+        content += low <= 0.05 <= high
+    assert abs(content / 400 - intervals.LEVEL) <= 0.03
 
 
 def test_perfect_scores_are_not_certain() -> None:

@@ -33,7 +33,7 @@ def test_every_printed_name_is_a_metric(text: str, found: str) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("recall@k", r"recall@k has k where a number goes: write recall@1 or recall@10"),
+        ("recall@k", r"recall@k has k in place of a number: write recall@1 or recall@10"),
         ("recall@{k}.any-hit.junk-removed", r"recall@1\.any-hit"),
         ("R@N", "R@N has n"),
         ("map@100", r"over-min-k-positives.* or map@100\.finite-sum\.over-found"),

@@ -85,15 +85,15 @@ def test_empty_queries_skipped_or_missed() -> None:
     truth = [([0], []), ([], [1]), ([1], [])]
     listed = [[0, 1], [0, 1], [0, 1]]
     for empty, expected in (("skip", 1 / 2), ("miss", 1 / 3)):
-        one = protocol(truth, ["recall@1.any-hit.junk-removed"], empty)
-        score = scores.score(ranks_of(listed, [one]), [one], 2)["p"][one.metrics[0]]
+        item = protocol(truth, ["recall@1.any-hit.junk-removed"], empty)
+        score = scores.score(ranks_of(listed, [item]), [item], 2)["p"][item.metrics[0]]
         assert score.mean == pytest.approx(expected)
         assert np.isnan(score.per_query[1])
 
 
 def test_a_protocol_in_which_no_query_has_a_positive_has_no_score() -> None:
-    one = protocol([([], [0]), ([], [])])
-    score = scores.score(ranks_of([[0, 1], [1, 0]], [one]), [one], 2)["p"][TRAPEZOID]
+    item = protocol([([], [0]), ([], [])])
+    score = scores.score(ranks_of([[0, 1], [1, 0]], [item]), [item], 2)["p"][TRAPEZOID]
     assert math.isnan(score.mean)
     assert score.interval is None
 
@@ -101,7 +101,7 @@ def test_a_protocol_in_which_no_query_has_a_positive_has_no_score() -> None:
 def test_ranks_that_lack_a_labelled_image_are_refused() -> None:
     asked = protocol([([0, 4], [])])
     had = protocol([([0], [])])
-    with pytest.raises(BenchError, match="query 0 lack an image"):
+    with pytest.raises(BenchError, match="query 0 lack a labelled image"):
         scores.score(ranks_of([[0, 4]], [had]), [asked], 5)
 
 
@@ -119,15 +119,17 @@ def test_whole_data_sets_agree_with_the_oracle(oracle: ModuleType, data) -> None
         empty = data.draw(st.sampled_from(["skip", "miss"]))
         protocols.append(protocol(truth, metrics.REVISITED_METRICS, empty, name))
     tables = scores.score(ranks_of(listed, protocols), protocols, n)
-    for one in protocols:
-        for name in one.metrics:
+    for item in protocols:
+        for name in item.metrics:
             values = [
                 oracle.value(name, order, t.positive.tolist(), t.ignored.tolist())
-                for order, t in zip(listed, one.truth, strict=True)
+                for order, t in zip(listed, item.truth, strict=True)
             ]
-            got = tables[one.name][name]
+            got = tables[item.name][name]
             assert got.per_query == pytest.approx(values, abs=1e-12, nan_ok=True)
-            assert got.mean == pytest.approx(oracle.mean(values, one.empty), abs=1e-12, nan_ok=True)
+            assert got.mean == pytest.approx(
+                oracle.mean(values, item.empty), abs=1e-12, nan_ok=True
+            )
 
 
 # --- golden vectors -----------------------------------------------------------------------------
@@ -188,15 +190,15 @@ def test_golden_vectors_of_the_original_sets(
     name: str, mean: float, first: float, last: float, oracle: ModuleType, shared: Finder
 ) -> None:
     """Positives are good and ok images; the query itself stays in the database."""
-    held = oracle.ground_truth(shared(f"data/{name}/gnd_{name}.pkl"))
-    one = protocol([(set(entry["ok"]), set(entry["junk"])) for entry in held["gnd"]])
-    n_rows = len(held["imlist"])
-    ranks = known_answers.permutation_ranks(n_rows, scores.labelled_rows([one]))
-    score = scores.score(ranks, [one], n_rows)["p"][TRAPEZOID]
+    content = oracle.ground_truth(shared(f"data/{name}/gnd_{name}.pkl"))
+    item = protocol([(set(entry["ok"]), set(entry["junk"])) for entry in content["gnd"]])
+    n_rows = len(content["imlist"])
+    ranks = known_answers.permutation_ranks(n_rows, scores.labelled_rows([item]))
+    score = scores.score(ranks, [item], n_rows)["p"][TRAPEZOID]
     got = [100 * score.mean, 100 * score.per_query[0], 100 * score.per_query[54]]
     assert got == pytest.approx([mean, first, last], abs=5.1e-7)
     listed = oracle.permutation(n_rows, 54)
-    walked = oracle.ap_oxford(listed, held["gnd"][54]["ok"], held["gnd"][54]["junk"])
+    walked = oracle.ap_oxford(listed, content["gnd"][54]["ok"], content["gnd"][54]["junk"])
     assert score.per_query[54] == pytest.approx(walked, abs=1e-12)
 
 
@@ -211,8 +213,8 @@ def test_every_answer_of_the_official_program(
     entry = json.loads(shared("parity/revisitop_map.json").read_text(encoding="utf-8"))[index]
     name = entry["dataset"]
     monkeypatch.setenv("RETRIEVAL_BENCH_DATA", str(shared("data")))
-    held = oracle.ground_truth(shared(f"data/{name}/gnd_{name}.pkl"))
-    database, queries, added = oracle.parity_descriptors(held["gnd"], entry)
+    content = oracle.ground_truth(shared(f"data/{name}/gnd_{name}.pkl"))
+    database, queries, added = oracle.parity_descriptors(content["gnd"], entry)
     dataset = datasets.load(name)
     parts = [from_array(part, "rows") for part in (database, added) if len(part)]
     labelled = scores.labelled_rows(dataset.protocols)
@@ -290,8 +292,8 @@ def test_the_interval_counts_misses_where_the_mean_does() -> None:
     listed = [list(range(4))] * 8
     bounds = {}
     for empty in ("skip", "miss"):
-        one = protocol(truth, ["recall@100.any-hit.junk-removed"], empty)
-        bounds[empty] = scores.score(ranks_of(listed, [one]), [one], 4)["p"][one.metrics[0]]
+        item = protocol(truth, ["recall@100.any-hit.junk-removed"], empty)
+        bounds[empty] = scores.score(ranks_of(listed, [item]), [item], 4)["p"][item.metrics[0]]
     assert bounds["skip"].interval == (pytest.approx(0.025**0.25), 1.0)
     low, high = bounds["miss"].interval
     assert low < bounds["miss"].mean == 0.5 < high

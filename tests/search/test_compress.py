@@ -80,9 +80,9 @@ def test_other_names_are_refused(name: str) -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     choice = compress.parse("pq5x4")
-    with pytest.raises(BenchError, match=r"12 numbers cannot be cut .* 2, 3, 4, 6 parts"):
+    with pytest.raises(BenchError, match=r"12 dimensions cannot be divided .* 2, 3, 4, 6 parts"):
         compress.code(choice, 12, 99)
-    with pytest.raises(BenchError, match=r"needs at least 256 database rows .* there are 255"):
+    with pytest.raises(BenchError, match=r"needs at least 256 database rows .* has 255"):
         compress.code(compress.parse("pq4x8"), 12, 255)
 
 
@@ -130,7 +130,9 @@ def test_codes_are_made_once_and_a_flipped_byte_is_found(
     parts, choice = parts_of(unit(300, 12)), compress.parse("pq4x4")
     made: list[int] = []
     encode = compress._encode
-    monkeypatch.setattr(compress, "_encode", lambda *given: made.append(given[1]) or encode(*given))
+    monkeypatch.setattr(
+        compress, "_encode", lambda *arguments: made.append(arguments[1]) or encode(*arguments)
+    )
     first = stored(compress.compress(parts, choice))
     assert made == [0, 100, 200]
     files = sorted((workspace.cache / "compressed").glob("*/part-*.npy"))
@@ -179,7 +181,7 @@ def test_the_content_of_a_file_is_that_of_the_array(tmp_path: Path) -> None:
 def test_rows_float16_cannot_hold_are_refused(workspace: Any) -> None:
     rows = unit(10, 4)
     rows[7] *= 1e6
-    with pytest.raises(BenchError, match=r"row 7 of the database has .* which float16 cannot hold"):
+    with pytest.raises(BenchError, match=r"row 7 of the database has .* which exceeds float16"):
         compress.compress(parts_of(rows, 5), compress.parse("float16"))
     rows[7] = 1e-9
     with pytest.raises(BenchError, match="row 7 of the database has 1e-09"):
@@ -211,20 +213,20 @@ def test_scores_are_those_of_the_decoded_rows(
     dataset, database, queries = larger
     extra = workspace.folder / "more.npy"
     np.save(extra, unit(50, 12, 2))
-    said = cli("evaluate", "--dataset", dataset, "--database", database, "--queries", queries,
+    result = cli("evaluate", "--dataset", dataset, "--database", database, "--queries", queries,
                "--distractors", extra, "--compression", name)  # fmt: skip
-    assert said.status == 0, said.err
-    path = Path(said.out.splitlines()[-1])
-    held = record.read(path)
-    assert held["bytes_per_image"] == size
-    assert cards.name_of(held["card"]["compression"]).split(" ")[0] == name
-    marked = f"(compressed: {name})" in said.out
+    assert result.status == 0, result.err
+    path = Path(result.out.splitlines()[-1])
+    content = record.read(path)
+    assert content["bytes_per_image"] == size
+    assert cards.name_of(content["card"]["compression"]).split(" ")[0] == name
+    marked = f"(compressed: {name})" in result.out
     assert marked == (name != "none")
     parts = [from_array(np.load(file), "x") for file in (database, extra)]
     choice = compress.parse(name)
     whole = read(compress.compress(parts, choice) if choice else parts, 0, 350)
     for protocol, entries in small["protocols"].items():
-        for metric_id, got in held["scores"][protocol].items():
+        for metric_id, got in content["scores"][protocol].items():
             for query, entry, value in zip(
                 np.load(queries), entries, got["per_query"], strict=True
             ):
@@ -237,14 +239,14 @@ def test_scores_are_those_of_the_decoded_rows(
 
 
 def test_a_run_reuses_the_codes_of_its_store(cli: Callable[..., Any], workspace: Any) -> None:
-    given = ("run", "--method", "random-unit", "--compression", "pq4x4")
-    first, second = cli(*given), cli(*given)
+    arguments = ("run", "--method", "random-unit", "--compression", "pq4x4")
+    first, second = cli(*arguments), cli(*arguments)
     assert "(compressed: pq4x4)" in first.out
     assert "train pq4x4" in first.err
     assert "train pq4x4" not in second.err
-    one, two = (record.read(path) for path in workspace.records())
-    assert record.same(one["scores"], two["scores"])
-    coded = one["card"]["compression"]
+    left, two = (record.read(path) for path in workspace.records())
+    assert record.same(left["scores"], two["scores"])
+    coded = left["card"]["compression"]
     assert (coded["trained_rows"], coded["rows"]) == (49, 49)
     (sidecar,) = (workspace.cache / "compressed").glob("*/key.json")
     base = json.loads(sidecar.read_text(encoding="utf-8"))["base"]
@@ -259,7 +261,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(
     """No image is hashed: of a million on a disk far away that would take hours."""
     dataset, database, queries = larger
     monkeypatch.setattr(copies, "prints_of", None)
-    given = {
+    options = {
         "run": ["run", "--method", "random-unit"],
         "evaluate": [
             "evaluate",
@@ -271,10 +273,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(
             queries,
         ],
     }[verb]
-    for name, words in (("pq5x4", "cuts a descriptor into 5"), ("pq2x9", "is not known")):
-        assert words in refused(cli(*given, "--compression", name))
+    for name, words in (("pq5x4", "divides a descriptor into 5"), ("pq2x9", "is unknown")):
+        assert words in refused(cli(*options, "--compression", name))
     if verb == "run":
-        assert "needs at least 256 database rows" in refused(cli(*given, "--compression", "pq4x8"))
+        assert "needs at least 256 database rows" in refused(
+            cli(*options, "--compression", "pq4x8")
+        )
     left = {path.name for path in workspace.cache.glob("*")}
     # What the plug-in states of itself is remembered under the hashes of its source files.
     assert left == ({"fingerprints.sqlite", "stated", "torch.json"} if verb == "run" else set())

@@ -21,12 +21,12 @@ from tests.support.exact import check, find, random_data, rows_of, unit
 SAMPLED = block.SAMPLE_ROWS
 
 
-def same(one: exact.Found, other: exact.Found) -> None:
+def same(first: exact.Found, other: exact.Found) -> None:
     """Check that two answers are equal to the last bit."""
     for name in ("offsets", "row", "rank", "score", "tied"):
-        assert np.array_equal(getattr(one.ranks, name), getattr(other.ranks, name)), name
-    assert np.array_equal(one.shortlist.row, other.shortlist.row)
-    assert np.array_equal(one.shortlist.score, other.shortlist.score)
+        assert np.array_equal(getattr(first.ranks, name), getattr(other.ranks, name)), name
+    assert np.array_equal(first.shortlist.row, other.shortlist.row)
+    assert np.array_equal(first.shortlist.score, other.shortlist.score)
 
 
 # --- by hand ------------------------------------------------------------------------------------

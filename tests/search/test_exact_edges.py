@@ -139,8 +139,8 @@ BAD = {
     "contains NaN": np.nan,
     "contains infinity": np.inf,
     "is all zeros": 0.0,
-    "has a norm of 2e\\+25, out of the range of float32": 1e25,
-    "has a norm of 2e-30, out of the range of float32": 1e-30,
+    "has a norm of 2e\\+25, outside the range of float32": 1e25,
+    "has a norm of 2e-30, outside the range of float32": 1e-30,
 }
 
 

@@ -40,7 +40,7 @@ def index_of(name: str) -> faiss_index.Index:
 
 
 @pytest.mark.parametrize(
-    ("given", "full"),
+    ("value", "full"),
     [
         ("ivf8", "ivf8,flat,nprobe8,k1000"),
         ("ivf1024", "ivf1024,flat,nprobe16,k1000"),
@@ -52,9 +52,9 @@ def index_of(name: str) -> faiss_index.Index:
         ("hnsw16,k50", "hnsw16,ef128,k50"),
     ],
 )
-def test_a_name_holds_every_parameter(given: str, full: str) -> None:
-    assert index_of(given).name == full
-    assert faiss_index.parse(full) == faiss_index.parse(given)
+def test_a_name_holds_every_parameter(value: str, full: str) -> None:
+    assert index_of(value).name == full
+    assert faiss_index.parse(full) == faiss_index.parse(value)
 
 
 def test_exact_is_no_index() -> None:
@@ -68,20 +68,20 @@ def test_exact_is_no_index() -> None:
      "hnsw8,nprobe2", "lsh", "ivf8;flat", "ivf8,exact"],
 )  # fmt: skip
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(BenchError, match="is not known; it is exact, or an index of faiss"):
+    with pytest.raises(BenchError, match="is unknown; use exact, or a faiss index"):
         faiss_index.parse(name)
 
 
 def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, words in (
-        ("ivf100", "has 100 lists for 99 database rows"),
-        ("ivf9,pq5x4", "12 numbers cannot be cut"),
+        ("ivf100", "has 100 cells for 99 database rows"),
+        ("ivf9,pq5x4", "12 dimensions cannot be divided"),
         ("ivf9,pq4x8", "needs at least 256 database rows"),
     ):
         with pytest.raises(BenchError, match=words):
             faiss_index.code(index_of(name), 12, 99)
     monkeypatch.setattr(faiss_index.machine, "available_bytes", lambda: 1000)
-    with pytest.raises(BenchError, match="GiB for its index, which is in memory"):
+    with pytest.raises(BenchError, match="GiB of memory for its index"):
         faiss_index.retrieve(index_of("hnsw8"), [from_array(unit(99, 4), "x")], np.ones((1, 4)))
 
 
@@ -108,13 +108,13 @@ def test_an_index_that_looks_everywhere_gives_the_exact_lists(name: str) -> None
 def test_the_same_rows_give_the_same_lists(name: str) -> None:
     parts = [from_array(unit(600, 16), "a")]
     queries = unit(4, 16, 1).astype(np.float64)
-    one, two = (faiss_index.retrieve(index_of(name), parts, queries) for _ in range(2))
-    for (rows, values), (again, others) in zip(one.lists, two.lists, strict=True):
+    first, two = (faiss_index.retrieve(index_of(name), parts, queries) for _ in range(2))
+    for (rows, values), (again, others) in zip(first.lists, two.lists, strict=True):
         assert np.array_equal(rows, again)
         assert np.array_equal(values, others)
         assert len(rows) == len(np.unique(rows)) <= 50
         assert np.all(np.diff(values) <= 0)
-    assert min(len(rows) for rows, _ in one.lists) > 10
+    assert min(len(rows) for rows, _ in first.lists) > 10
 
 
 def test_a_list_holds_the_rows_of_the_lists_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,24 +219,25 @@ def town(folder: Path) -> list[str]:
 def test_a_record_holds_both_scores_and_verifies(
     cli: Callable[..., Any], oracle: Any, workspace: Any, name: str
 ) -> None:
-    given = town(workspace.folder)
-    exact = record.read(Path(cli(*given).out.splitlines()[-1]))
-    said = cli(*given, "--search", name)
-    assert said.status == 0, said.err
-    path = Path(said.out.splitlines()[-1])
-    held = record.read(path)
+    arguments = town(workspace.folder)
+    exact = record.read(Path(cli(*arguments).out.splitlines()[-1]))
+    result = cli(*arguments, "--search", name)
+    assert result.status == 0, result.err
+    path = Path(result.out.splitlines()[-1])
+    content = record.read(path)
     full = index_of(name).name
-    assert f"(approximate: {full})" in said.out
-    assert held["card"]["search"]["name"] == full
-    words = say("search", held["card"]["search"], held["card"])
+    assert f"(approximate: {full})" in result.out
+    assert content["card"]["search"]["name"] == full
+    words = say("search", content["card"]["search"], content["card"])
     assert words.startswith(f"approximate: {full}; faiss, inner product")
-    about = held["approximate"]
+    about = content["approximate"]
     assert about["index"] == full
     for protocol, table in exact["scores"].items():
         for metric_id, score in table.items():
             assert about["exact_scores"][protocol][metric_id] == score["mean"]
             assert (
-                about["scores"][protocol][metric_id] == held["scores"][protocol][metric_id]["mean"]
+                about["scores"][protocol][metric_id]
+                == content["scores"][protocol][metric_id]["mean"]
             )
         assert about["scores"][protocol][HEADLINE] != about["exact_scores"][protocol][HEADLINE]
     assert 0 < about["shortlist_recall"]["fraction"] < 1
@@ -245,8 +246,8 @@ def test_a_record_holds_both_scores_and_verifies(
     rows = np.load(workspace.folder / "db.npy")
     queries = np.load(workspace.folder / "q.npy").astype(np.float64)
     lists = faiss_index.retrieve(index_of(name), [from_array(rows, "x")], queries).lists
-    arrays = record.read_arrays(path, held)
-    for protocol in record.protocols_of(arrays, held["card"]):
+    arrays = record.read_arrays(path, content)
+    for protocol in record.protocols_of(arrays, content["card"]):
         missed = 0
         for query, truth in enumerate(protocol.truth):
             listed = lists[query][0].tolist()
@@ -254,7 +255,7 @@ def test_a_record_holds_both_scores_and_verifies(
             never = [row for row in range(300) if row not in set(listed)]
             filler = list(range(1000, 1_000_000))  # what is never found stands far behind
             wanted = oracle.value(HEADLINE, listed + filler + never, truth.positive, truth.ignored)
-            got = held["scores"][protocol.name][HEADLINE]["per_query"][query]
+            got = content["scores"][protocol.name][HEADLINE]["per_query"][query]
             assert got == pytest.approx(wanted, abs=1e-4)
         assert about["positives_missed"][protocol.name] == missed > 0
     faults, _ = verify(path)
@@ -269,11 +270,11 @@ def test_a_record_holds_both_scores_and_verifies(
 
 
 def test_distractors_and_compression_go_with_it(cli: Callable[..., Any], workspace: Any) -> None:
-    given = town(workspace.folder)
+    arguments = town(workspace.folder)
     np.save(workspace.folder / "more.npy", unit(100, 16, 8))
-    said = cli(*given, "--distractors", workspace.folder / "more.npy", "--compression", "float16",
-               "--search", "ivf10,nprobe1")  # fmt: skip
-    path = Path(said.out.splitlines()[-1])
+    result = cli(*arguments, "--distractors", workspace.folder / "more.npy",
+                 "--compression", "float16", "--search", "ivf10,nprobe1")  # fmt: skip
+    path = Path(result.out.splitlines()[-1])
     assert verify(path)[0] == []
     card = record.read(path)["card"]
     assert (card["search"]["trained_rows"], card["search"]["rows"]) == (400, 400)
@@ -284,9 +285,9 @@ def test_distractors_and_compression_go_with_it(cli: Callable[..., Any], workspa
 def test_re_ranking_needs_lists_that_are_long_enough(
     cli: Callable[..., Any], refused: Callable[..., str]
 ) -> None:
-    said = cli("run", "--method", "delg.untrained", "--limit", "6", "--rerank", "--search",
+    result = cli("run", "--method", "delg.untrained", "--limit", "6", "--rerank", "--search",
                "ivf6,nprobe1")  # fmt: skip
-    assert "re-ranking needs lists of 13 images, and those of the index have" in refused(said)
+    assert "re-ranking needs lists of 13 images, but those of the index have" in refused(result)
 
 
 def test_an_exact_report_has_no_such_section(cli: Callable[..., Any], workspace: Any) -> None:
@@ -347,10 +348,10 @@ FORGERIES = {
     better: r"approximate\.exact_scores\.",
     more_recall: r"approximate\.shortlist_recall\.fraction is 1\.0",
     none_missed: r"approximate\.positives_missed\.all is 0",
-    exact_after_all: "the search is exact, but there is a loss",
+    exact_after_all: "the search is exact, but the record has a loss",
     no_loss: "the exact ranks are not stored",
     no_exact_ranks: "the exact ranks are not stored",
-    exact_ranks_twice: "the exact ranks of query 0 are not those of one list",
+    exact_ranks_twice: "the exact ranks of query 0 do not form one list",
     exact_ranks_elsewhere: r"the exact ranks of query \d contradict its exact shortlist",
     score_of_nothing: "not retrieved have a score",
     found_after_all: r"scores\.|approximate\.",
@@ -363,7 +364,7 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from bench.pipeline.options import Options
 
     folder = tmp_path_factory.mktemp("genuine")
-    paths = [Path(given) for given in town(folder)[2::2]]
+    paths = [Path(item) for item in town(folder)[2::2]]
     options = Options(results=folder, search="ivf30,flat,nprobe2")
     return brought.score_brought(str(paths[0]), paths[1], paths[2], [], "x", options)
 

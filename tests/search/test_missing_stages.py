@@ -37,20 +37,24 @@ def test_what_is_missing_ends_the_lists_of_its_own_area(rows, queries, depth: in
     draw = np.random.default_rng(1)
     vectors = draw.standard_normal((32, 5)).astype(np.float32)
     asked = draw.standard_normal((5, 5))
-    held = Areas(np.repeat([0, 3, 4], [8, 3, 14]), np.array([4, 0, 3, 4, 0]))
-    seen = [np.append(np.flatnonzero(held.database == a), np.arange(25, 32)) for a in held.queries]
-    labelled = [one[:-7][::2] for one in seen]
+    content = Areas(np.repeat([0, 3, 4], [8, 3, 14]), np.array([4, 0, 3, 4, 0]))
+    seen = [
+        np.append(np.flatnonzero(content.database == a), np.arange(25, 32)) for a in content.queries
+    ]
+    labelled = [item[:-7][::2] for item in seen]
     absent = missing.Missing(dict.fromkeys(rows, "why"), dict.fromkeys(queries, "why"))
     parts = [matrix.from_array(part, "x") for part in (vectors[:25], vectors[25:])]
     left = missing.without(parts, rows)
     questions = np.delete(asked, queries, axis=0)
     wanted = missing.labels_without(labelled, absent, 32)
-    jobs = areas.jobs(missing.areas_without(held, absent), left, wanted)
+    jobs = areas.jobs(missing.areas_without(content, absent), left, wanted)
     done = [
         (job, exact.search(job.parts, questions[job.queries], job.labelled, depth)) for job in jobs
     ]
     found = areas.join(done, len(questions))
-    ranks, short = missing.restore(found.ranks, found.shortlist, labelled, absent, 32, depth, held)
+    ranks, short = missing.restore(
+        found.ranks, found.shortlist, labelled, absent, 32, depth, content
+    )
     for query, mine in enumerate(seen):
         gone = mine if query in queries else mine[np.isin(mine, rows)]
         scores = vectors.astype(np.float64) @ asked[query]
@@ -67,17 +71,17 @@ def test_what_is_missing_ends_the_lists_of_its_own_area(rows, queries, depth: in
 
 
 def test_an_area_of_which_nothing_is_left_has_empty_lists() -> None:
-    held = Areas(np.array([0, 0, 1]), np.array([0, 1]))
+    content = Areas(np.array([0, 0, 1]), np.array([0, 1]))
     absent = missing.Missing({2: "why"}, {})
     parts = missing.without([matrix.from_array(np.eye(3, dtype=np.float32), "x")], [2])
     jobs = areas.jobs(
-        missing.areas_without(held, absent), parts, [np.array([0]), np.array([], int)]
+        missing.areas_without(content, absent), parts, [np.array([0]), np.array([], int)]
     )
     assert [job.queries.tolist() for job in jobs] == [[0]]
     done = [(job, exact.search(job.parts, np.eye(1, 3), job.labelled, 2)) for job in jobs]
     found = areas.join(done, 2)
     labelled = [np.array([0]), np.array([2])]
-    ranks, short = missing.restore(found.ranks, found.shortlist, labelled, absent, 3, 2, held)
+    ranks, short = missing.restore(found.ranks, found.shortlist, labelled, absent, 3, 2, content)
     assert ranks.rank.tolist() == [0, 0]
     assert short.row.tolist() == [[0, 1], [2, NO_ROW]]
 
@@ -138,7 +142,7 @@ def test_what_is_left_finds_what_it_would_without_them(
     less = without_them(tiny)
     for name in (*(f"{row:03}" for row in GONE), f"q{SILENT:03}"):
         (tiny / "jpg" / f"{name}.png").write_bytes(b"")
-    given = (
+    arguments = (
         "run",
         "--method",
         tiny / "halves.py",
@@ -150,21 +154,21 @@ def test_what_is_left_finds_what_it_would_without_them(
     )
     made = []
     for folder in (tiny, less):
-        said = cli(*given, "--dataset", folder, "--allow-missing")
-        assert said.status == 0, said.err
+        result = cli(*arguments, "--dataset", folder, "--allow-missing")
+        assert result.status == 0, result.err
         (path,) = set(workspace.records()) - {path for path, _, _ in made}
         assert verify.verify(path)[0] == []
-        held = record.read(path)
-        made.append((path, held, record.read_arrays(path, held)))
-    (_, one, arrays), (_, other, fewer) = made
-    assert one["card"]["missing"] == {
+        content = record.read(path)
+        made.append((path, content, record.read_arrays(path, content)))
+    (_, first, arrays), (_, other, fewer) = made
+    assert first["card"]["missing"] == {
         "rule": missing.RULE, "database": list(GONE), "queries": [SILENT]
     }  # fmt: skip
-    assert (one["partial"], other["partial"]) == (True, False)
+    assert (first["partial"], other["partial"]) == (True, False)
     for word in ("compression", "search"):  # with the number of rows that there are
-        assert one["card"][word] == other["card"][word]
-    for metric in one["card"]["metrics"]:
-        values = one["scores"]["p"][metric]["per_query"]
+        assert first["card"][word] == other["card"][word]
+    for metric in first["card"]["metrics"]:
+        values = first["scores"]["p"][metric]["per_query"]
         assert values[1:SILENT] == other["scores"]["p"][metric]["per_query"][1:]
         assert values[SILENT] == 0
     left = np.array([row for row in range(600) if row not in GONE])
@@ -174,15 +178,15 @@ def test_what_is_left_finds_what_it_would_without_them(
     if "search" not in " ".join(options):
         return
     for key in ("positives_missed", "shortlist_recall"):
-        mine, theirs = one["approximate"][key], other["approximate"][key]
+        mine, theirs = first["approximate"][key], other["approximate"][key]
         assert mine == (theirs if key == "shortlist_recall" else {"p": theirs["p"] + 3})
     assert arrays["labelled_rank"][arrays["labelled_row"] == 50].tolist() == [NOT_RETRIEVED]
     assert np.all(arrays["shortlist_row"][SILENT] == NO_ROW)
     arrays["labelled_rank"][arrays["labelled_row"] == 50] = 590
     arrays["labelled_score"][arrays["labelled_row"] == 50] = -9.0
     for entry in ("schema", "card_sha256", "card_id", "ranks", "sha256"):
-        del one[entry]
-    forged = record.write(workspace.folder / "forged", one, arrays)
+        del first[entry]
+    forged = record.write(workspace.folder / "forged", first, arrays)
     assert any("contradict the missing images" in fault for fault in verify.verify(forged)[0])
 
 
@@ -194,12 +198,12 @@ def test_an_index_that_does_not_fit_what_is_left_is_refused(
     (tiny / "dataset.json").write_text(json.dumps(short))
     for row in GONE[:2]:
         (tiny / "jpg" / f"{row:03}.png").write_bytes(b"")
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--allow-missing")
-    text = refused(cli(*given, "--search", "ivf59,flat"))
+    arguments = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--allow-missing")
+    text = refused(cli(*arguments, "--search", "ivf59,flat"))
     assert text.startswith("--search ivf59,flat,nprobe16,k1000 has 59 lists for 58 database rows")
-    assert cli(*given, "--search", "ivf58,flat").status == 0
+    assert cli(*arguments, "--search", "ivf58,flat").status == 0
     short["areas"] = {"database": [0] * 60, "queries": [0] * 5}
     (tiny / "dataset.json").write_text(json.dumps(short))
     shutil.rmtree(workspace.cache)
-    assert "is searched area by area" in refused(cli(*given, "--search", "ivf2,flat"))
+    assert "is searched area by area" in refused(cli(*arguments, "--search", "ivf2,flat"))
     assert not (workspace.cache / "descriptors").exists(), "said before anything is described"

@@ -106,22 +106,22 @@ def test_recall_after_suppression_is_that_of_the_whole_ranking(seed: int) -> Non
     table = scores.score(ranks, [protocol], n_rows)["all"]
     whole = np.concatenate([database, added])
     for k, name in ((1, R1), (5, R5)):
-        for i, one in enumerate(truth):
+        for i, item in enumerate(truth):
             seen, kept = set(), []
             for row in ordered(whole, queries[i]):
                 group = ("alone", row) if row >= n_rows else groups[row]
                 if group not in seen:
                     seen.add(group)
                     kept.append(row)
-            kept = [row for row in kept if row not in set(one.ignored.tolist())]
-            hit = any(row in set(one.positive.tolist()) for row in kept[:k])
+            kept = [row for row in kept if row not in set(item.ignored.tolist())]
+            hit = any(row in set(item.positive.tolist()) for row in kept[:k])
             got = table[name].per_query[i]
-            assert np.isnan(got) if not len(one.positive) else got == float(hit), (k, i)
+            assert np.isnan(got) if not len(item.positive) else got == float(hit), (k, i)
 
 
 def test_suppression_goes_with_recall_alone(small: dict) -> None:
     small |= {"groups": [0, 0, 1, 1, 2, 2, 3, 3]}
-    with pytest.raises(BenchError, match=r"groups go with Recall@k alone, and metrics has 'map"):
+    with pytest.raises(BenchError, match=r"groups need Recall@k; remove 'map"):
         parse(small, "x", Path())
     small["metrics"] = [R1]
     assert parse(small, "x", Path()).groups.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -169,7 +169,7 @@ def test_a_search_by_areas_is_a_search_of_each(seed: int) -> None:
 def test_areas_that_make_no_sense_are_refused(small: dict) -> None:
     small["areas"] = {"database": [1, 1, 1, 1, 2, 2, 2, 2], "queries": [1, 2, 2]}
     assert parse(small, "x", Path()).areas.queries.tolist() == [1, 2, 2]
-    for kind, value, said in (
+    for kind, value, item in (
         ("database", [1, 2, 1, 1, 2, 2, 2, 2], "x: areas.database must ascend"),
         ("queries", [1, 2, 3], r"x: areas.queries\[2\] is 3, an area without database images"),
         ("queries", [1, 2], "x: areas.queries has 2 numbers for 3 images"),
@@ -177,7 +177,7 @@ def test_areas_that_make_no_sense_are_refused(small: dict) -> None:
         ("queries", [1, 2, 2**70], "must not be above 9223372036854775807"),
     ):
         spoilt = {**small, "areas": {**small["areas"], kind: value}}
-        with pytest.raises(BenchError, match=said):
+        with pytest.raises(BenchError, match=item):
             parse(spoilt, "x", Path())
 
 

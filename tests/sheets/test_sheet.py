@@ -58,10 +58,10 @@ def scored(town: Path, cli: Any, workspace: Any, tmp_path: Path) -> Make:
         paths = tmp_path / f"{seed}db.npy", tmp_path / f"{seed}q.npy"
         for path, count in zip(paths, (8, 3), strict=True):
             np.save(path, draw.standard_normal((count, 6)).astype(np.float32))
-        said = cli("evaluate", "--dataset", town, "--database", paths[0], "--queries", paths[1],
+        result = cli("evaluate", "--dataset", town, "--database", paths[0], "--queries", paths[1],
                    "--name", f"seed{seed}", *more)  # fmt: skip
-        assert said.status == 0, said.err
-        return Path(said.out.splitlines()[-1])
+        assert result.status == 0, result.err
+        return Path(result.out.splitlines()[-1])
 
     return make
 
@@ -112,9 +112,9 @@ def test_the_worst_come_first_and_those_without_a_score_not_at_all(scored: Make)
 
 
 def test_wins_and_losses_between_two_records(scored: Make) -> None:
-    one, other = (content.open_record(scored(seed), "hard") for seed in (1, 2))
-    wins, losses = content.extremes(one, other, 3)
-    gain = one.values - other.values
+    first, other = (content.open_record(scored(seed), "hard") for seed in (1, 2))
+    wins, losses = content.extremes(first, other, 3)
+    gain = first.values - other.values
     assert sorted(wins) == np.flatnonzero(gain > 0).tolist()
     assert sorted(losses) == np.flatnonzero(gain < 0).tolist()
     assert wins == sorted(wins, key=lambda query: -gain[query])
@@ -126,10 +126,10 @@ def test_a_page_is_whole_small_and_the_same_again(
     town: Path, scored: Make, cli: Any, tmp_path: Path
 ) -> None:
     path, output = scored(1), tmp_path / "sheet.html"
-    said = cli("sheet", path, "--dataset", town, "--queries", "0,2", "--protocol", "easy",
+    result = cli("sheet", path, "--dataset", town, "--queries", "0,2", "--protocol", "easy",
                "--output", output)  # fmt: skip
-    assert said.status == 0, said.err
-    assert said.out.strip() == str(output)
+    assert result.status == 0, result.err
+    assert result.out.strip() == str(output)
     text = output.read_text(encoding="utf-8")
     assert text.count('class="frame P"') == 3 + 1
     assert text.count('class="frame I"') == 1
@@ -153,8 +153,8 @@ def test_a_picture_of_two_records(
 ) -> None:
     output = tmp_path / f"sheet.{suffix}"
     arguments = ("sheet", scored(1), "--against", scored(2), "--dataset", town, "--output", output)
-    said = cli(*arguments)
-    assert said.status == 0, said.err
+    result = cli(*arguments)
+    assert result.status == 0, result.err
     first = output.read_bytes()
     if suffix == "png":
         with Image.open(output) as drawn:
@@ -175,8 +175,8 @@ def test_an_image_that_is_gone_leaves_a_grey_tile_with_its_name(
     (tmp_path / "jpg" / "d4.png").write_bytes(b"<html>")
     for name in ("sheet.html", "sheet.png"):
         output = tmp_path / name
-        said = cli("sheet", path, "--dataset", town, "--queries", "0", "--output", output)
-        assert said.status == 0, said.err
+        result = cli("sheet", path, "--dataset", town, "--queries", "0", "--output", output)
+        assert result.status == 0, result.err
     text = (tmp_path / "sheet.html").read_text(encoding="utf-8")
     assert text.count('class="gone"') == 2
     for name, fault in (("d3.png", "missing"), ("d4.png", "cannot be read")):
@@ -194,8 +194,8 @@ def test_names_are_text(
     path, output = scored(1), tmp_path / "sheet.html"
     for kind in ("png", "html"):
         chosen = output.with_suffix(f".{kind}")
-        said = cli("sheet", path, "--dataset", town, "--queries", "0", "--output", chosen)
-        assert said.status == 0, said.err
+        result = cli("sheet", path, "--dataset", town, "--queries", "0", "--output", chosen)
+        assert result.status == 0, result.err
     text = output.read_text(encoding="utf-8")
     assert "<b>&'" not in text
     assert "&lt;b&gt;&amp;&#x27;&quot;.png" in text
@@ -206,26 +206,26 @@ def test_what_is_refused_is_one_sentence(
 ) -> None:
     path, page = scored(1), tmp_path / "sheet.html"
     named = ("--dataset", town, "--output", page)
-    assert "no data set small is known here" in refused(cli("sheet", path, "--output", page))
-    assert "a sheet is written as" in refused(
+    assert "the data set small is unknown" in refused(cli("sheet", path, "--output", page))
+    assert "give a file name that ends in" in refused(
         cli("sheet", path, "--dataset", town, "--output", tmp_path / "sheet.gif")
     )
-    assert "has 3 queries, 0 to 2" in refused(cli("sheet", path, "--queries", "3", *named))
+    assert "has 3 queries, numbered 0 to 2" in refused(cli("sheet", path, "--queries", "3", *named))
     assert "is not like 0,3,7" in refused(cli("sheet", path, "--queries", "1,,x", *named))
     assert "did you mean easy" in refused(cli("sheet", path, "--protocol", "eazy", *named))
     assert "one record" in refused(cli("sheet", path, path, "--against", path, *named))
-    assert "--output names the file" in refused(cli("sheet", path, "--dataset", town))
-    assert "name a record" in refused(cli("sheet"))
-    said = cli("sheet", path, "--matches", "1", *named)
-    assert said.status == 0
-    assert "matches of brought.seed1 are not shown: the record is not re-ranked." in said.err
+    assert "--output is missing" in refused(cli("sheet", path, "--dataset", town))
+    assert "give a record" in refused(cli("sheet"))
+    result = cli("sheet", path, "--matches", "1", *named)
+    assert result.status == 0
+    assert "matches of brought.seed1 are not shown: its lists are not re-ranked." in result.err
     assert "are not shown" in page.read_text(encoding="utf-8")
     page.unlink()
     shutil.rmtree(tmp_path / "jpg")
-    assert "are not on this machine" in refused(cli("sheet", path, *named))
+    assert "contains none of the images" in refused(cli("sheet", path, *named))
     small["protocols"]["easy"][0]["positive"] = [1, 3]
     town.write_text(json.dumps(small), encoding="utf-8")
-    assert "other lists or labels" in refused(cli("sheet", path, *named))
+    assert "use the lists and labels that were scored" in refused(cli("sheet", path, *named))
     assert not page.exists()
 
 
@@ -237,8 +237,8 @@ def test_a_sheet_of_two_data_sets_is_refused(
     town.write_text(json.dumps(small), encoding="utf-8")
     other = scored(2)
     page = tmp_path / "sheet.html"
-    said = cli("sheet", other, "--against", path, "--dataset", town, "--output", page)
-    assert "their cards differ in dataset" in refused(said)
+    result = cli("sheet", other, "--against", path, "--dataset", town, "--output", page)
+    assert "their cards differ in dataset" in refused(result)
 
 
 def test_the_sheet_of_the_report_has_a_section_per_row(
@@ -259,13 +259,13 @@ def test_matched_keypoints_are_those_that_are_counted() -> None:
     words /= np.linalg.norm(words, axis=1, keepdims=True)
     moved = points * 1.2 + 7
     moved[:10] = draw.uniform(1000, 3000, (10, 2))
-    one, other = (
+    first, other = (
         LocalFeatures(p, np.ones(30, np.float32), np.ones(30, np.float32), words)
         for p in (points, moved.astype(np.float32))
     )
     rule = LocalRule(dim=16, stride_px=16, match_distance=0.8)
     for mode in ("fast", "compatible"):
-        mine, theirs = inlier_matches(one, other, rule, mode)
+        mine, theirs = inlier_matches(first, other, rule, mode)
         assert mine.tolist() == theirs.tolist() == list(range(10, 30))
 
 
@@ -288,11 +288,11 @@ def test_the_inliers_of_a_pair_are_drawn() -> None:
 
 def forged(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """Edit a record and mend its checksum, as a forger would."""
-    held = json.loads(path.read_text(encoding="utf-8"))
-    change(held)
-    held.pop("sha256")
-    held["sha256"] = sha256_json(held)
-    path.write_text(json.dumps(held), encoding="utf-8")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    change(document)
+    document.pop("sha256")
+    document["sha256"] = sha256_json(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
     return path
 
 
@@ -309,9 +309,9 @@ def mine(tmp_path: Path) -> Path:
 
 
 def test_a_record_of_this_history_may_be_added(mine: Path, cli: Any) -> None:
-    said = cli("verify", "--contribution", mine)
-    assert said.status == 0, said.out
-    assert said.out.endswith("match\n")
+    result = cli("verify", "--contribution", mine)
+    assert result.status == 0, result.out
+    assert result.out.endswith("match\n")
 
 
 def test_a_forged_or_stale_record_is_refused_with_the_reason(
@@ -322,24 +322,28 @@ def test_a_forged_or_stale_record_is_refused_with_the_reason(
     def refusal(change: Callable[[dict[str, Any]], None] | None = None) -> str:
         if change:
             forged(mine, change)
-        said = cli("verify", "--contribution", mine)
+        result = cli("verify", "--contribution", mine)
         mine.write_text(kept, encoding="utf-8")
-        assert said.status == 1
-        assert "Traceback" not in said.err
-        return str(said.out + said.err)
+        assert result.status == 1
+        assert "Traceback" not in result.err
+        return str(result.out + result.err)
 
-    def better(held: dict[str, Any]) -> None:
-        held["scores"]["hard"]["map.trapezoid.junk-removed"]["mean"] = 0.99
+    def better(stored: dict[str, Any]) -> None:
+        stored["scores"]["hard"]["map.trapezoid.junk-removed"]["mean"] = 0.99
 
     assert "is 0.99 in the record, but" in refusal(better)
     mine.write_text(kept.replace('"dirty": false', '"dirty": true'), encoding="utf-8")
     assert "was changed after it was written" in refusal()
-    assert "nobody else has" in refusal(lambda held: held["source"].update(dirty=True))
-    assert "not in the history" in refusal(lambda held: held["source"].update(commit="0" * 40))
-    assert "which commit" in refusal(lambda held: held["source"].update(commit=None))
-    assert "no hash" in refusal(lambda held: held["source"].update(commit="--help"))
-    renamed = refusal(lambda held: held["method"].update(name="delg"))
-    assert "it belongs in runs/mini/delg.seed0/" in renamed
+    assert "uncommitted changes" in refusal(lambda stored: stored["source"].update(dirty=True))
+    assert "not in the history" in refusal(lambda stored: stored["source"].update(commit="0" * 40))
+    assert "does not state its commit" in refusal(
+        lambda stored: stored["source"].update(commit=None)
+    )
+    assert "not the hash of a commit" in refusal(
+        lambda stored: stored["source"].update(commit="--help")
+    )
+    renamed = refusal(lambda stored: stored["method"].update(name="delg"))
+    assert "it must be in runs/mini/delg.seed0/" in renamed
     monkeypatch.setattr(contribution, "CODE_VERSION", 99)
     assert "it is stale" in refusal()
     other = np.load(mine.with_suffix(".npz"))

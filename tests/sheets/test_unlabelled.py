@@ -36,18 +36,18 @@ def colours(tiny: Path) -> Path:
 def test_a_run_of_photographs_draws_the_nearest_of_each(
     cli, photographs: Path, colours: Path, workspace, described
 ) -> None:
-    said = cli("run", "--dataset", photographs, "--method", colours)
-    assert said.status == 0, said.err
-    assert "no labels" in said.err
-    assert "nothing is scored" in said.out
+    result = cli("run", "--dataset", photographs, "--method", colours)
+    assert result.status == 0, result.err
+    assert "no labels" in result.err
+    assert "nothing is scored" in result.out
     assert described() == len(NAMES), "no photograph is described twice"
     (page,) = (workspace.results / "sheets" / "my-photos").glob("*.html")
-    assert str(page) in said.out
+    assert str(page) in result.out
     text = page.read_text(encoding="utf-8")
     assert text.count('class="frame Q"') == len(NAMES)
     assert text.count('class="frame "') == len(NAMES) * (len(NAMES) - 1), "never the query itself"
     assert not re.search(r'class="(?:frame [PIN]|badge">[PIN])', text)
-    path = Path(said.out.splitlines()[-1])
+    path = Path(result.out.splitlines()[-1])
     written = record.read(path)
     assert written["scores"]["unlabelled"]["recall@1.any-hit.junk-removed"]["mean"] is None
     assert bench.verify(path) == []
@@ -69,17 +69,17 @@ def test_a_sheet_of_two_methods_and_of_all_rows(
         for method in (colours, "random-unit")
     ]
     page = tmp_path / "both.html"
-    said = cli("sheet", paths[0], "--against", paths[1], "--dataset", photographs, "--worst", 2,
+    result = cli("sheet", paths[0], "--against", paths[1], "--dataset", photographs, "--worst", 2,
                "--output", page)  # fmt: skip
-    assert said.status == 0, said.err
+    assert result.status == 0, result.err
     text = page.read_text(encoding="utf-8")
     assert text.count('class="frame Q"') == 2
     assert "random-unit.seed0: the nearest of a/1.png" in text
-    said = cli("sheet", "--dataset", photographs, "--results", workspace.results)
-    assert said.status == 0, said.err
-    assert said.out.strip() == str(workspace.results / "sheets" / "my-photos.html")
-    said = cli("sheet", paths[0], "--dataset", photographs, "--output", tmp_path / "one.png")
-    assert said.status == 0, said.err
+    result = cli("sheet", "--dataset", photographs, "--results", workspace.results)
+    assert result.status == 0, result.err
+    assert result.out.strip() == str(workspace.results / "sheets" / "my-photos.html")
+    result = cli("sheet", paths[0], "--dataset", photographs, "--output", tmp_path / "one.png")
+    assert result.status == 0, result.err
 
 
 def test_folders_called_database_and_queries_part_the_photographs(
@@ -96,9 +96,9 @@ def test_folders_called_database_and_queries_part_the_photographs(
 
 
 def test_a_folder_may_be_distractors(cli, photographs: Path, colours: Path, tiny: Path) -> None:
-    said = cli("run", "--dataset", tiny, "--method", colours, "--distractors", photographs)
-    assert said.status == 0, said.err
-    card = record.read(Path(said.out.splitlines()[-1]))["card"]
+    result = cli("run", "--dataset", tiny, "--method", colours, "--distractors", photographs)
+    assert result.status == 0, result.err
+    card = record.read(Path(result.out.splitlines()[-1]))["card"]
     assert card["distractors"]["count"] == len(NAMES)
 
 

@@ -23,17 +23,17 @@ def test_a_manifest_whose_missing_rows_are_edited_is_computed_again(
     cli, workspace, tiny: Path, described
 ) -> None:
     (tiny / "jpg" / "007.png").write_bytes(b"no image")
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--allow-missing")
-    assert cli(*given).status == 0
+    arguments = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--allow-missing")
+    assert cli(*arguments).status == 0
     first = only(workspace.records())[1]
     for manifest in workspace.cache.glob("descriptors/*/shard-00000.json"):
-        held = json.loads(manifest.read_bytes())
-        if held["missing"]:
-            held["missing"] = dict(zip(["8"], held["missing"].values(), strict=True))
-            manifest.write_text(json.dumps(held))
+        content = json.loads(manifest.read_bytes())
+        if content["missing"]:
+            content["missing"] = dict(zip(["8"], content["missing"].values(), strict=True))
+            manifest.write_text(json.dumps(content))
     assert "damaged" in cli("cache", "verify").out
     described()
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
     assert 0 < described() <= 40, "one shard, and no other"
     assert cli("cache", "verify").status == 0
     newest = max(workspace.records(), key=lambda path: path.stat().st_mtime_ns)
@@ -44,11 +44,11 @@ def test_manifests_of_older_versions_are_taken_where_nothing_is_missing(tmp_path
     kept = shards.open_store(tmp_path, {"a": 1}, 4, 2)
     shards.write(kept, 0, np.ones((4, 2), dtype=np.float32))
     path = kept.path(0).with_suffix(".json")
-    held = json.loads(path.read_bytes())
-    del held["manifest_sha256"]
-    path.write_text(json.dumps(held))
+    content = json.loads(path.read_bytes())
+    del content["manifest_sha256"]
+    path.write_text(json.dumps(content))
     assert shards.has(kept, 0)
-    path.write_text(json.dumps({**held, "missing": {"3": "gone"}}))
+    path.write_text(json.dumps({**content, "missing": {"3": "gone"}}))
     assert not shards.has(kept, 0, partial=True)
 
 
@@ -61,32 +61,32 @@ def test_an_image_replaced_after_it_was_hashed_poisons_no_store(
     usual = extract.describe_part if when == "before" else engine.rows_of
     done = False
 
-    def swapped(*given: object) -> object:
+    def swapped(*arguments: object) -> object:
         nonlocal done
         if done:
-            return usual(*given)
+            return usual(*arguments)
         done = True
         Image.new("RGB", (8, 8), (1, 2, 3)).save(place)
-        made = usual(*given)
+        made = usual(*arguments)
         place.write_bytes(old)  # the old one is back before anybody looks again
         return made
 
     module = extract if when == "before" else engine
     name = "describe_part" if when == "before" else "rows_of"
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny)
+    arguments = ("run", "--method", tiny / "halves.py", "--dataset", tiny)
     with monkeypatch.context() as patch:
         patch.setattr(module, name, swapped)
         # The first shard has not this image, and is not made: only its own is in question.
         data = json.loads((tiny / "dataset.json").read_text())
         data["database"].insert(0, data["database"].pop(100))
         (tiny / "dataset.json").write_text(json.dumps(data))
-        assert f"{place} changed while the run went on" in refused(cli(*given))
+        assert f"{place} changed during the run" in refused(cli(*arguments))
     place.write_bytes(old)
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
     rows = {p.relative_to(workspace.cache): p.read_bytes() for p in workspace.cache.rglob("*.npy")}
     again = workspace.folder / "again"
     monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(again))
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
     assert rows == {p.relative_to(again): p.read_bytes() for p in again.rglob("*.npy")}
 
 
@@ -132,33 +132,33 @@ def test_pixels_in_work_are_bounded_whatever_the_number_of_threads() -> None:
 
 
 def test_leftovers_of_killed_runs_go_with_the_next_record(cli, workspace) -> None:
-    given = ("run", "--method", "random-unit")
-    assert cli(*given).status == 0
+    arguments = ("run", "--method", "random-unit")
+    assert cli(*arguments).status == 0
     path, _ = only(workspace.records())
     orphan = path.with_name("00000000-20260101T000000Z-00000a.npz")
     begun = path.with_name(f".{path.name}.0123abcd.tmp")
     foreign = path.with_name("of-the-user.npz")
     for file in (orphan, begun, foreign):
         file.write_bytes(b"x")
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
     assert [file.exists() for file in (orphan, begun, foreign)] == [False, False, True]
     assert path.with_suffix(".npz").exists()
 
 
 def test_leftovers_of_facts_go_with_the_next_record(cli, workspace) -> None:
     """A fact that is there is read, and its killed writer's file would stay."""
-    given = ("run", "--method", "random-unit")
-    assert cli(*given).status == 0
+    arguments = ("run", "--method", "random-unit")
+    assert cli(*arguments).status == 0
     left = [workspace.cache / ".torch.json.0a1b2c3d.tmp",
             workspace.cache / "costs" / ".k.json.0a1b2c3d.tmp"]  # fmt: skip
     for path in left:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"half")
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
     assert not any(path.exists() for path in left)
 
 
-def test_errors_of_records_have_one_line(held, tmp_path: Path) -> None:
+def test_errors_of_records_have_one_line(specimen, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[" * 500 + "]" * 500)
     with pytest.raises(BenchError, match="nested too deeply"):
         record.read(tmp_path / "x.json")

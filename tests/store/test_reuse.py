@@ -13,7 +13,7 @@ from bench.store import shards
 
 
 @pytest.fixture
-def given(tiny: Path) -> tuple[Any, ...]:
+def command(tiny: Path) -> tuple[Any, ...]:
     """Return the command that describes the tiny data set: shards of 32, the last of 24."""
     return ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu")
 
@@ -36,24 +36,24 @@ def database(tiny: Path, change: Any) -> None:
 
 @pytest.mark.slow
 def test_a_replaced_image_costs_its_shard_and_the_bytes_are_those_of_a_fresh_cache(
-    workspace, cli, tiny: Path, given, described, monkeypatch: pytest.MonkeyPatch
+    workspace, cli, tiny: Path, command, described, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     before = shard_bytes(workspace.cache)
     Image.new("RGB", (8, 8), (1, 2, 3)).save(tiny / "jpg" / "300.png", compress_level=0)
     described()
-    dry = cli(*given, "--dry-run")
+    dry = cli(*command, "--dry-run")
     assert "database: 600 images, 32 to describe" in dry.out
     assert shard_bytes(workspace.cache) == before
     described()
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 32
     after = shard_bytes(workspace.cache)
     assert cli("cache", "verify").status == 0
     record = json.loads(max(workspace.records(), key=lambda p: p.stat().st_mtime_ns).read_text())
     assert record["timing"]["images_from_store"] == 605 - 32
     monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(workspace.folder / "fresh"))
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 605
     fresh = shard_bytes(workspace.folder / "fresh")
     assert {name: content for name, content in after.items() if name in fresh} == fresh
@@ -64,25 +64,25 @@ def test_a_replaced_image_costs_its_shard_and_the_bytes_are_those_of_a_fresh_cac
 
 @pytest.mark.slow
 def test_images_appended_leave_whole_shards_and_one_put_first_leaves_none(
-    workspace, cli, tiny: Path, given, described
+    workspace, cli, tiny: Path, command, described
 ) -> None:
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     for name in ("new.png", "newer.png"):
         Image.new("RGB", (8, 8), (9, len(name), 3)).save(tiny / "jpg" / name, compress_level=0)
     described()
     database(tiny, lambda files: files.append("new.png"))
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 25
     database(tiny, lambda files: files.insert(0, "newer.png"))
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 602
 
 
 @pytest.mark.slow
 def test_only_whole_shards_of_the_same_rule_are_taken(
-    workspace, cli, tiny: Path, given, described
+    workspace, cli, tiny: Path, command, described
 ) -> None:
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     (folder,) = [
         path for path in (workspace.cache / "descriptors").iterdir()
         if (path / "shard-00018.npy").exists()
@@ -90,19 +90,19 @@ def test_only_whole_shards_of_the_same_rule_are_taken(
     (folder / "shard-00004.npy").write_bytes(b"damaged")
     Image.new("RGB", (8, 8), (1, 2, 3)).save(tiny / "jpg" / "300.png", compress_level=0)
     described()
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 2 * 32, "the damaged one is no use to anybody"
 
     other = tiny / "other" / "halves.py"
     other.parent.mkdir()
     method = (tiny / "halves.py").read_text()
     other.write_text(method.replace('version="1"', 'version="2"'))
-    assert cli("run", "--method", other, *given[3:]).status == 0
+    assert cli("run", "--method", other, *command[3:]).status == 0
     assert len(other.with_name("count").read_text()) == 605
     for file in (workspace.cache / "descriptors").glob("*/images.jsonl"):
         file.write_text("spoilt")
     Image.new("RGB", (8, 8), (3, 2, 1)).save(tiny / "jpg" / "301.png", compress_level=0)
-    assert cli(*given).status == 0
+    assert cli(*command).status == 0
     assert described() == 600, "a list that is not that of its key is not believed"
 
 

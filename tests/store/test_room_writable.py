@@ -1,4 +1,4 @@
-"""A folder that may not be written to is noticed before anything is described."""
+"""A folder that is not writable is noticed before anything is described."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def read_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_results_that_cannot_be_kept_are_refused_first(
     cli, refused, workspace, read_only: Path, small_file: Path, brought
 ) -> None:
-    for given in (("run", "--method", "random-unit"),
+    for arguments in (("run", "--method", "random-unit"),
                   ("evaluate", "--dataset", small_file, "--database", brought[0],
                    "--queries", brought[1])):  # fmt: skip
-        said = refused(cli(*given, "--results", read_only / "new" / "results"))
-        assert f"{read_only} may not be written to" in said
-        assert "--results" in said
+        message = refused(cli(*arguments, "--results", read_only / "new" / "results"))
+        assert f"{read_only} is not writable" in message
+        assert "--results" in message
     assert list(workspace.cache.glob("descriptors/*/*.npy")) == [], "nothing was described"
 
 
 def test_a_folder_to_be_made_is_judged_by_the_one_above(tmp_path: Path, read_only: Path) -> None:
     room.check_writable(tmp_path / "not" / "yet")
     room.check_room([room.Need(read_only, 0, "nothing")])
-    with pytest.raises(room.BenchError, match="may not be written to"):
+    with pytest.raises(room.BenchError, match="is not writable"):
         room.check_room([room.Need(read_only / "x", 1, "a byte")])

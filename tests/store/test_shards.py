@@ -93,21 +93,23 @@ def test_rows_of_another_shape_or_type_are_not_written(tmp_path: Path, rows) -> 
 
 
 def test_another_key_is_another_store(tmp_path: Path) -> None:
-    one = opened(tmp_path)
-    fill(one)
+    item = opened(tmp_path)
+    fill(item)
     for key in ({**KEY, "code": 2}, {**KEY, "images": [["a.jpg", [0, 0, 1, 1], "0"]]}):
         other = shards.open_store(tmp_path, key, ROWS, DIM)
-        assert other.folder != one.folder
+        assert other.folder != item.folder
         assert shards.missing(other) == [0, 1, 2, 3]
-    assert opened(tmp_path).folder == one.folder
-    assert json.loads((one.folder / "key.json").read_text()) == KEY, "in clear"
+    assert opened(tmp_path).folder == item.folder
+    assert json.loads((item.folder / "key.json").read_text()) == KEY, "in clear"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"code": 2}'])
 def test_a_folder_whose_key_is_not_its_own_is_not_used(tmp_path: Path, content: bytes) -> None:
     kept = opened(tmp_path)
     (kept.folder / "key.json").write_bytes(content)
-    with pytest.raises(BenchError, match=r"key\.json does not describe the store it is in; del"):
+    with pytest.raises(
+        BenchError, match=r"key\.json does not match the store that contains it; del"
+    ):
         opened(tmp_path)
 
 
@@ -183,18 +185,20 @@ def test_a_store_copied_to_another_key_is_refused(tmp_path: Path) -> None:
     key = {**KEY, "code": 2}
     other = shards.open_store(tmp_path, key, ROWS, DIM)
     shutil.copytree(kept.folder, other.folder)
-    with pytest.raises(BenchError, match=r"key\.json does not describe the store it is in; del"):
+    with pytest.raises(
+        BenchError, match=r"key\.json does not match the store that contains it; del"
+    ):
         shards.open_store(tmp_path, key, ROWS, DIM)
     assert opened(tmp_path).folder == kept.folder
 
 
 def test_a_run_refuses_a_store_whose_sidecar_was_edited(workspace, cli, refused) -> None:
-    given = ("run", "--method", "random-unit")
-    assert cli(*given).status == 0
+    arguments = ("run", "--method", "random-unit")
+    assert cli(*arguments).status == 0
     for sidecar in workspace.cache.glob("descriptors/*/key.json"):
         sidecar.write_text(sidecar.read_text().replace('"seed0"', '"seed1"'))
-    text = refused(cli(*given))
-    assert "key.json does not describe the store it is in; delete the folder" in text
+    text = refused(cli(*arguments))
+    assert "key.json does not match the store that contains it; delete the folder" in text
     assert len(workspace.records()) == 1
 
 
@@ -235,7 +239,7 @@ def test_a_full_disk_leaves_what_was_there(
     fill(kept)
     before = contents(kept)
 
-    def full(*given: Any) -> Any:
+    def full(*arguments: Any) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     if call == "fsync":

@@ -178,14 +178,14 @@ def test_a_shard_is_free_again_when_its_work_fails(tmp_path: Path) -> None:
 def test_a_run_killed_at_random_moments_ends_like_a_quiet_one(
     workspace, cli, tiny: Path, described
 ) -> None:
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu",
+    arguments = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--device", "cpu",
              "--results", workspace.results, "--batch-size", "8", "--measure", "none")  # fmt: skip
     (tiny / "slow").write_text("0.01")
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     draw = random.Random(2)
     for kills in range(1, 3):
         running = subprocess.Popen(
-            [sys.executable, "-m", "bench", *map(str, given)],
+            [sys.executable, "-m", "bench", *map(str, arguments)],
             cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         wait_for(lambda n=kills: len(shard_bytes(workspace.cache)) >= 2 * n, 60)
@@ -196,17 +196,17 @@ def test_a_run_killed_at_random_moments_ends_like_a_quiet_one(
     done = len(list(workspace.cache.rglob("shard-*.json")))
     assert 2 <= done < 20
     (tiny / "slow").unlink()
-    said = cli(*given)
-    assert said.status == 0, said.err
+    result = cli(*arguments)
+    assert result.status == 0, result.err
     assert described() <= 605 + 2 * SIZE, "a kill costs at most one shard"
     (path,) = workspace.records()
-    one = json.loads(path.read_text())
-    assert one["timing"]["images_from_store"] >= SIZE * (done - 1)
+    content = json.loads(path.read_text())
+    assert content["timing"]["images_from_store"] >= SIZE * (done - 1)
 
     resumed = shard_bytes(workspace.cache)
-    assert cli(*given).status == 0
+    assert cli(*arguments).status == 0
     assert described() == 0, "nothing is described again"
-    assert cli(*given, "--force").status == 0
+    assert cli(*arguments, "--force").status == 0
     assert described() == 605
     assert shard_bytes(workspace.cache) == resumed, "the same bytes"
     records = [json.loads(p.read_text()) for p in workspace.records()]
@@ -232,9 +232,9 @@ def test_data_sets_with_the_same_list_share_a_store(workspace, cli, tiny: Path, 
     data |= {"name": "other", "images": "photos", "queries": [{"file": "q003.png"}],
              "protocols": {"q": [{"positive": [1]}]}}  # fmt: skip
     (other / "dataset.json").write_text(json.dumps(data))
-    given = ("run", "--method", tiny / "halves.py", "--device", "cpu", "--measure", "none",
+    arguments = ("run", "--method", tiny / "halves.py", "--device", "cpu", "--measure", "none",
              "--dataset")  # fmt: skip
-    assert cli(*given, tiny).status == 0
+    assert cli(*arguments, tiny).status == 0
     described()
-    assert cli(*given, other).status == 0
+    assert cli(*arguments, other).status == 0
     assert described() == 1

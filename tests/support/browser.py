@@ -28,10 +28,10 @@ def key(name: str) -> str:
     return str(getattr(keys, name))
 
 
-def one(browser: Any, selector: str) -> Any:
+def element(browser: Any, selector: str) -> Any:
     return browser.find_element("css selector", selector)
 
 
 def choose(browser: Any, field: str, value: str) -> None:
     select = importlib.import_module("selenium.webdriver.support.ui").Select
-    select(one(browser, f"#f-{field}")).select_by_value(value)
+    select(element(browser, f"#f-{field}")).select_by_value(value)

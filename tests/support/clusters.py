@@ -136,16 +136,16 @@ def start(
 
     `before` are the words of a command that starts it; standard error goes to `log` where given.
     """
-    given = [str(argument) for argument in arguments]
-    if given[0] == "run":
-        given += ["--results", str(place / "results"), "--measure", "none"]
+    inputs = [str(argument) for argument in arguments]
+    if inputs[0] == "run":
+        inputs += ["--results", str(place / "results"), "--measure", "none"]
     place.mkdir(exist_ok=True)
     roots = {
         "RETRIEVAL_BENCH_CACHE": str(place / "cache"),
         "RETRIEVAL_BENCH_DATA": str(place / "data"),
     }
     return subprocess.Popen(
-        [*before, sys.executable, *program, *given], cwd=ROOT, text=True,
+        [*before, sys.executable, *program, *inputs], cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=log or subprocess.PIPE,
         env={**os.environ, **ENVIRONMENT, **roots},
     )  # fmt: skip
@@ -212,8 +212,8 @@ def results(place: Path) -> dict[str, Any]:
 def record(place: Path, dataset: str = "*") -> dict[str, Any]:
     """Return the only record, or the only one of a data set."""
     (path,) = place.glob(f"results/runs/{dataset}/*/*.json")
-    held: dict[str, Any] = json.loads(path.read_text())
-    return held
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
 
 
 def nodes(place: Path, dataset: str = "*") -> list[dict[str, Any]]:

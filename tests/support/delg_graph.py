@@ -137,21 +137,21 @@ def save_slim(values, path):
     """Write a SavedModel of TensorFlow 1 with these variables, the heads' under `head/`."""
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
-        held = {
+        content = {
             name: v1.get_variable(name, value.shape, initializer=v1.zeros_initializer())
             for name, value in values.items()
         }
-        given = [v1.placeholder(kind, shape, name) for name, (shape, kind) in SPECS.items()]
+        arguments = [v1.placeholder(kind, shape, name) for name, (shape, kind) in SPECS.items()]
         names = ("whitening", "encode", None, "attention1", "attention1/BatchNorm", "attention2")
         depth = 101 if any(name.startswith("resnet_v1_101/") for name in values) else 50
 
         def network(x):
-            third, fourth = slim(x, held, depth)
-            return heads(third, fourth, held, *(n and f"head/{n}" for n in names), 1e-5)
+            third, fourth = slim(x, content, depth)
+            return heads(third, fourth, content, *(n and f"head/{n}" for n in names), 1e-5)
 
-        extract(*given, network, v1.image.resize_bilinear, 32.0)
-        start = {held[name].initializer.inputs[1]: value for name, value in values.items()}
-        session.run([variable.initializer for variable in held.values()], start)
+        extract(*arguments, network, v1.image.resize_bilinear, 32.0)
+        start = {content[name].initializer.inputs[1]: value for name, value in values.items()}
+        session.run([variable.initializer for variable in content.values()], start)
         builder = v1.saved_model.Builder(path)
         builder.add_meta_graph_and_variables(session, ["serve"])
         builder.save()
@@ -165,15 +165,15 @@ def save_keras(values, path, feed="decoder", stride="32"):
     """Write a SavedModel of TensorFlow 2; at stride 32 the open code's block3_strides is on."""
     module = Keras()
     module.held = [tf.Variable(value, name=name) for name, value in values.items()]
-    held = dict(zip(values, module.held, strict=True))
+    content = dict(zip(values, module.held, strict=True))
     names = ("embedding_layer", "autoencoder/autoenc_conv1",
              "autoencoder/autoenc_conv2" if feed == "decoder" else None,
              "attention/attn_conv1", "attention/bn_conv1", "attention/attn_conv2")  # fmt: skip
 
     def network(x):
-        third, fourth = keras(x, held)
+        third, fourth = keras(x, content)
         third = third[:, ::2, ::2] if stride == "32" else third
-        return heads(third, fourth, held, *names, 1e-3)
+        return heads(third, fourth, content, *names, 1e-3)
 
     @tf.function(input_signature=[tf.TensorSpec(s, k, n) for n, (s, k) in SPECS.items()])
     def described(input_image, input_scales, input_max_feature_num, input_abs_thres,

@@ -34,11 +34,11 @@ def variables(shared: Callable[[str], Path]) -> Callable[[str], dict[str, np.nda
 
     def make(name: str) -> dict[str, np.ndarray]:
         if name not in made:
-            said = json.loads(shared(f"parity/{name}.json").read_text(encoding="utf-8"))
+            content = json.loads(shared(f"parity/{name}.json").read_text(encoding="utf-8"))
             made[name] = {}
-            for key, shape in said["entries"]:
+            for key, shape in content["entries"]:
                 leaf = key.replace("/weights", "/kernel").replace("/biases", "/bias")
-                tensor = recipe.tensor(said["seed"], leaf, tuple(shape))
+                tensor = recipe.tensor(content["seed"], leaf, tuple(shape))
                 made[name][key.removesuffix(":0")] = tensor
         return dict(made[name])
 

@@ -53,7 +53,7 @@ def main() -> None:
     shown, _ = rows.load(ROOT / "results")
     table = board(rows.newest(shown)[0], "mini")
     info = MethodInfo("m", "v", "1", 4, {"p": 3}, {"sha256": None})
-    said = {
+    texts = {
         "records": {path.name: record.read(path)["card_id"] for path in paths},
         "verify": {path.name: verify.verify(path)[0] for path in paths},
         "groups": [[group.heading, [row.run.name for row in group.rows]] for group in table.groups],
@@ -61,7 +61,7 @@ def main() -> None:
         "fresh": fresh(),
         "method": identity.method_identity(info),
     }
-    print(json.dumps(said))
+    print(json.dumps(texts))
 
 
 if __name__ == "__main__":

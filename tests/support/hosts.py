@@ -65,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *given: Any) -> None:
+    def log_message(self, *arguments: Any) -> None:
         """Say nothing."""
 
     def do_GET(self) -> None:
@@ -107,7 +107,7 @@ class Server(ThreadingMixIn, HTTPServer):
 
     pages: dict[str, Page]
 
-    def handle_error(self, *given: Any) -> None:
+    def handle_error(self, *arguments: Any) -> None:
         """Say nothing when the other side hangs up."""
 
 
@@ -221,7 +221,7 @@ def streets(host, cli, workspace, monkeypatch) -> Streets:
     made = Streets(
         workspace.folder / "streets.py", workspace.data / "streets", (host(), host()), cli
     )
-    for one in made.hosts:
-        one.pages["/photos.tgz"] = Page()
+    for item in made.hosts:
+        item.pages["/photos.tgz"] = Page()
     made.write()
     return made

@@ -65,10 +65,10 @@ def db_struct(
 
 def objects(rows: Sequence[Sequence[int]]) -> np.ndarray:
     """Return an array of objects, one array of whole numbers for each query."""
-    held = np.empty(len(rows), dtype=object)
+    content = np.empty(len(rows), dtype=object)
     for i, row in enumerate(rows):
-        held[i] = np.array(row, dtype=np.int64)
-    return held
+        content[i] = np.array(row, dtype=np.int64)
+    return content
 
 
 def save_lists(
@@ -138,14 +138,14 @@ def msls(root: Path) -> None:
             pano = [city == "cph" and kind == "database" and i == 5 for i in range(count)]
             angles = [10.0 if kind == "query" else 30.0 + 40 * (i % 2) for i in range(count)]
             rows = [
-                (i, key, 12.5, 55.6, angle, "2018-01-01", one)
-                for i, (key, angle, one) in enumerate(zip(keys, angles, pano, strict=True))
+                (i, key, 12.5, 55.6, angle, "2018-01-01", item)
+                for i, (key, angle, item) in enumerate(zip(keys, angles, pano, strict=True))
             ]
             table(
                 place / "raw.csv", ["", *["key", "lon", "lat", "ca", "captured_at", "pano"]], rows
             )
             every = [not (kind == "query" and city == "cph" and i == 1) for i in range(count)]
-            rows = [(i, one, *[False] * 6) for i, one in enumerate(every)]
+            rows = [(i, item, *[False] * 6) for i, item in enumerate(every)]
             subtasks = "all s2w w2s o2n n2o d2n n2d"
             table(place / "subtask_index.csv", ["", *subtasks.split()], rows)
             photographs(place / "images", [f"{key}.jpg" for key in keys], seed)

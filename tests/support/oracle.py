@@ -142,8 +142,8 @@ def value(
 
 
 VALUES: dict[str, Callable[..., float]] = {
-    "map.trapezoid.junk-removed": lambda *given: ap_revisited(*given[:3]),
-    "map.finite-sum.junk-removed": lambda *given: ap_finite(*given[:3]),
+    "map.trapezoid.junk-removed": lambda *arguments: ap_revisited(*arguments[:3]),
+    "map.finite-sum.junk-removed": lambda *arguments: ap_finite(*arguments[:3]),
     "map@k.finite-sum.over-min-k-positives.junk-removed": partial(
         ap_finite, divisor="min-k-positives"
     ),
@@ -191,8 +191,8 @@ def object_rows(path: Path) -> list[list[int]]:
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
         np.lib.format.read_array_header_1_0(file)
-        held = _Arrays(file).load()
-    return [[int(x) for x in np.asarray(item).ravel()] for item in held]
+        content = _Arrays(file).load()
+    return [[int(x) for x in np.asarray(item).ravel()] for item in content]
 
 
 def parity_descriptors(

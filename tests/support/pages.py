@@ -31,7 +31,7 @@ def data_of(page: Path) -> dict[str, Any]:
         re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.DOTALL)
         for name in ("data", "facts")
     ]
-    data, facts = (json.loads(one.group(1)) for one in made if one is not None)
+    data, facts = (json.loads(item.group(1)) for item in made if item is not None)
     return {**data, "facts": facts}
 
 

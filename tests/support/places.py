@@ -34,6 +34,6 @@ def score_places(
     path.write_text(json.dumps({**PLACES, **change}), encoding="utf-8")
     db, asked = brought
     files = ("--database", db, "--queries", asked)
-    said = cli("evaluate", "--dataset", path, *files, "--shortlist", 1)
-    assert said.status == 0, said.err
-    return Path(said.out.splitlines()[-1])
+    result = cli("evaluate", "--dataset", path, *files, "--shortlist", 1)
+    assert result.status == 0, result.err
+    return Path(result.out.splitlines()[-1])

@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *given: Any) -> None:
+    def log_message(self, *arguments: Any) -> None:
         """Say nothing."""
 
     def do_GET(self) -> None:
@@ -110,7 +110,7 @@ class Server(ThreadingMixIn, HTTPServer):
 
     remote: Remote
 
-    def handle_error(self, *given: Any) -> None:
+    def handle_error(self, *arguments: Any) -> None:
         """Say nothing when the other side hangs up."""
 
 
@@ -172,8 +172,8 @@ def own(workspace, remote: Remote) -> Path:
 
 
 def a_checkpoint(remote: Remote, **facts: Any) -> Checkpoint:
-    given = {"url": remote.url, **facts}
-    return Checkpoint("own", "a", "a", "net.pth", "MIT", "photographs", **given)
+    options = {"url": remote.url, **facts}
+    return Checkpoint("own", "a", "a", "net.pth", "MIT", "photographs", **options)
 
 
 def files(cache: Path) -> list[str]:

@@ -66,8 +66,8 @@ def make_record(
     scores: dict[str, Any] = {}
     for (name, counts), mean in zip(card["protocols"].items(), means, strict=True):
         interval = None if mean is None else [max(0.0, mean - 0.0512), min(1.0, mean + 0.0512)]
-        one = {"mean": mean, "interval": interval, "per_query": [mean] * counts["scored"]}
-        scores[name] = {metric: copy.deepcopy(one) for metric in card["metrics"]}
+        item = {"mean": mean, "interval": interval, "per_query": [mean] * counts["scored"]}
+        scores[name] = {metric: copy.deepcopy(item) for metric in card["metrics"]}
     return {
         "schema": 1,
         "run_id": f"20260101T0000{number:02}Z-0000{number:02x}",

@@ -193,28 +193,28 @@ def _both_ways(draw: Draw, n: int) -> Draw:
 def outcome(scenario: Scenario, times: int, seed: int = 0) -> Outcome:
     """Simulate one scenario: intervals of one method, and the test of two that are alike."""
     rng = np.random.default_rng(seed)
-    one, other = scenario.draw(rng, times), scenario.draw(rng, times)
-    held, naive, wrong, counts, tests = 0, 0, 0, [], 0
-    alone = np.arange(one.shape[1])
+    first, other = scenario.draw(rng, times), scenario.draw(rng, times)
+    content, naive, wrong, counts, tests = 0, 0, 0, [], 0
+    alone = np.arange(first.shape[1])
     with flips(FLIPS):
         for i in range(times):
-            blocks = cut(one[i], scenario.layout)
-            around = intervals.of_mean(one[i], blocks, i)
+            blocks = cut(first[i], scenario.layout)
+            around = intervals.of_mean(first[i], blocks, i)
             if around is not None:
                 counts.append(blocks.count)
-                held += around[0] <= MEAN <= around[1]
-            single = intervals.of_mean(one[i], Blocks("order", alone), i)
+                content += around[0] <= MEAN <= around[1]
+            single = intervals.of_mean(first[i], Blocks("order", alone), i)
             naive += single is not None and single[0] <= MEAN <= single[1]
-            differ = cut(other[i] - one[i], scenario.layout, for_test)
+            differ = cut(other[i] - first[i], scenario.layout, for_test)
             if differ.enough:
                 tests += 1
                 test = compare.permutation(
-                    other[i] - one[i], differ.of_query, seed=i, seen=differ.seen
+                    other[i] - first[i], differ.of_query, seed=i, seen=differ.seen
                 )
                 wrong += test.p < compare.SIGNIFICANT
     few, few_tests = 1 - len(counts) / times, 1 - tests / times
     median = float(np.median(counts)) if counts else 0.0
-    covers = held / len(counts) if counts else np.nan
+    covers = content / len(counts) if counts else np.nan
     level = wrong / tests if tests else np.nan
     return Outcome(covers, level, few, few_tests, median, naive / times)
 
@@ -266,13 +266,13 @@ def draw(times: int, path: Path, rhos: Sequence[float] = RHOS) -> None:
         made = [outcome(Scenario("", route(FRAMES), make(FRAMES, rho)), times) for rho in rhos]
         x = np.arange(len(rhos))
         place.axhspan(92, 98, color="0.92", label="95 ± 3 %")
-        place.plot(x, [100 * one.naive for one in made], "s--", color="#b35806",
+        place.plot(x, [100 * item.naive for item in made], "s--", color="#b35806",
                    label="independent queries")  # fmt: skip
-        place.plot(x, [100 * one.coverage for one in made], "o-", color="#2166ac", label="blocks")
-        for i, one in enumerate(made):
-            few = f"\n{100 * one.few:.0f} % too few" if one.few > 0.005 else ""
-            said = f"{one.blocks:.0f}{few}"
-            place.annotate(said, (i, 100 * one.coverage), (0, -14), textcoords="offset points",
+        place.plot(x, [100 * item.coverage for item in made], "o-", color="#2166ac", label="blocks")
+        for i, item in enumerate(made):
+            few = f"\n{100 * item.few:.0f} % too few" if item.few > 0.005 else ""
+            text = f"{item.blocks:.0f}{few}"
+            place.annotate(text, (i, 100 * item.coverage), (0, -14), textcoords="offset points",
                            ha="center", va="top", fontsize=6, color="#2166ac")  # fmt: skip
         place.set_xticks(x, [f"{rho:g}" for rho in rhos])
         place.set_xlabel("ρ from frame to frame")

@@ -38,16 +38,16 @@ def drawn() -> tuple[Any, Any, list[Any]]:
     return rows, queries, labels
 
 
-def differences(one: exact.Found, other: exact.Found) -> list[str]:
+def differences(first: exact.Found, other: exact.Found) -> list[str]:
     """Return the names of what is not the same to the last bit."""
-    pairs = [(one.ranks, other.ranks), (one.shortlist, other.shortlist)]
+    pairs = [(first.ranks, other.ranks), (first.shortlist, other.shortlist)]
     names = [("offsets", "row", "rank", "score", "tied"), ("row", "score")]
     return [
         name
         for (a, b), some in zip(pairs, names, strict=True)
         for name in some
         if getattr(a, name).tobytes() != getattr(b, name).tobytes()
-    ] + (["norms"] if one.norms != other.norms else [])
+    ] + (["norms"] if first.norms != other.norms else [])
 
 
 def plain(folder: Path, driver: int, table: Any, codes: Any) -> Any:
@@ -124,14 +124,14 @@ def main(address: str, folder: Path, scenarios: list[str]) -> None:
                 hand_out=cluster.over(ray, count),
             )  # fmt: skip
             nodes = sorted(int(path.name[5:]) for path in folder.glob("seen-*"))
-            said = {
+            texts = {
                 "scenario": scenario,
                 "different": differences(whole, found),
                 "pieces": len(done),
                 "rows": sum(done),
                 "nodes": nodes,
             }
-            print(json.dumps(said), flush=True)
+            print(json.dumps(texts), flush=True)
 
 
 if __name__ == "__main__":

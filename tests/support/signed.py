@@ -35,7 +35,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def held(recorded: Path) -> tuple[Record, Arrays]:
+def specimen(recorded: Path) -> tuple[Record, Arrays]:
     """Return that record and its arrays, to be changed at will."""
     content = record.read(recorded)
     arrays = record.read_arrays(recorded, content)

@@ -46,8 +46,8 @@ def worker(cache: Path, seconds: float, log: Path) -> subprocess.Popen[str]:
 
 def finished(process: subprocess.Popen[str]) -> None:
     """Wait for a worker, which must succeed."""
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 0, text
 
 
 def begun(log: Path) -> list[int]:

@@ -16,10 +16,10 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def path_of(said: Any) -> Path:
+def path_of(expected: Any) -> Path:
     """Return the path of the record that a command wrote."""
-    assert said.status == 0, said.err
-    return Path(said.out.splitlines()[-1])
+    assert expected.status == 0, expected.err
+    return Path(expected.out.splitlines()[-1])
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def address() -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("file", "says"),
-    [("long", "has 5000 bytes, more than the 4000"), ("endless", "sends more than")],
+    [("long", "has 5000 bytes, more than the 4000"), ("endless", "sent more than")],
 )
 def test_a_file_of_unknown_size_is_bounded(
     file: str, says: str, address: str, tmp_path: Path
@@ -63,7 +63,7 @@ def test_a_file_of_unknown_size_is_bounded(
 
 def test_no_more_than_the_stated_size_is_taken(address: str, tmp_path: Path) -> None:
     part = tmp_path / "part"
-    with pytest.raises(BenchError, match="sends more than 100 bytes"):
+    with pytest.raises(BenchError, match="sent more than 100 bytes"):
         download.fetch(f"{address}/endless", part, 100, "a file")
     assert not part.exists() or part.stat().st_size <= 100
 
@@ -95,7 +95,7 @@ def test_https_is_used_where_the_host_has_it(
         def __enter__(self) -> Any:
             return self
 
-        def __exit__(self, *given: object) -> None:
+        def __exit__(self, *arguments: object) -> None:
             """Close nothing."""
 
     download._answers.cache_clear()

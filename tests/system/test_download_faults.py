@@ -82,7 +82,7 @@ def test_a_web_page_is_not_the_file(
 ) -> None:
     remote.kind, remote.content = kind, page
     text = refused(cli("weights", "get", own))
-    assert "answers with a web page instead of the file" in text
+    assert "sent a web page instead of the file" in text
     assert text.endswith(f"open {remote.url} in a browser, save the file and give --weights PATH.")
     assert len(remote.seen) == 1
     assert files(workspace.cache) == []
@@ -90,7 +90,7 @@ def test_a_web_page_is_not_the_file(
 
 def test_a_web_page_instead_of_the_rest_leaves_what_arrived(workspace, remote: Remote) -> None:
     remote.faults = [120_000] * download.TRIES
-    with pytest.raises(BenchError, match="broke off"):
+    with pytest.raises(BenchError, match="ended after"):
         published_weights.get(a_checkpoint(remote))
     remote.kind = "text/html"
     with pytest.raises(BenchError, match="web page"):
@@ -102,21 +102,21 @@ def test_a_web_page_instead_of_the_rest_leaves_what_arrived(workspace, remote: R
 def test_what_is_cut_short_every_time_is_refused(workspace, remote: Remote) -> None:
     remote.ranges = False
     remote.faults = [1_499_999] * download.TRIES
-    with pytest.raises(BenchError, match="broke off after 1499999 of 1500000 bytes"):
+    with pytest.raises(BenchError, match="ended after 1499999 of 1500000 bytes"):
         published_weights.get(a_checkpoint(remote))
     assert "net.pth" not in files(workspace.cache)
 
 
 def test_a_cut_that_could_not_be_seen_is_refused(workspace, remote: Remote) -> None:
     remote.length = False
-    with pytest.raises(BenchError, match="does not say how long the file is"):
+    with pytest.raises(BenchError, match="does not state the length of the file"):
         published_weights.get(a_checkpoint(remote))
     assert files(workspace.cache) == []
 
 
 def test_an_empty_file_is_refused(workspace, remote: Remote) -> None:
     remote.content = b""
-    with pytest.raises(BenchError, match="sends an empty file"):
+    with pytest.raises(BenchError, match="sent an empty file"):
         published_weights.get(a_checkpoint(remote))
     assert "net.pth" not in files(workspace.cache)
 
@@ -124,7 +124,7 @@ def test_an_empty_file_is_refused(workspace, remote: Remote) -> None:
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_wrong_size_is_refused(workspace, remote: Remote, chunked: bool) -> None:
     remote.chunked = chunked
-    with pytest.raises(BenchError, match=r"has 1500000 bytes and should have 1500001"):
+    with pytest.raises(BenchError, match=r"has 1500000 bytes instead of 1500001"):
         published_weights.get(a_checkpoint(remote, size_bytes=1_500_001))
     assert files(workspace.cache) == []
     published_weights.get(a_checkpoint(remote, size_bytes=1_500_000))
@@ -136,7 +136,7 @@ def test_a_wrong_hash_is_refused_and_thrown_away(workspace, cli, refused, remote
     own = write_method(workspace.folder, url=remote.url, sha256=sha256)
     remote.content = OTHER
     text = refused(cli("weights", "get", own))
-    assert f"should have {sha256}." in text
+    assert f"instead of {sha256}." in text
     assert hashlib.sha256(OTHER).hexdigest() in text
     assert files(workspace.cache) == []
     remote.content = CONTENT
@@ -153,7 +153,7 @@ def test_the_hash_of_the_first_download_holds(
     remote.content, remote.etag = OTHER, '"two"'
     text = refused(cli("weights", "get", own))
     assert hashlib.sha256(CONTENT).hexdigest() in text
-    assert f"delete {path}.json and run this again" in text
+    assert f"delete {path}.json and run the same command again" in text
     assert files(workspace.cache) == ["net.pth.json"]
     path.with_name("net.pth.json").unlink()
     assert cli("weights", "get", own).status == 0
@@ -196,7 +196,7 @@ def test_nobody_listens(workspace) -> None:
 @pytest.mark.parametrize(
     ("reason", "says"),
     [
-        (socket.gaierror(-2, "Name or service not known"), "the host example.org is unknown here"),
+        (socket.gaierror(-2, "Name or service not known"), "the host example.org is unknown"),
         (ssl.SSLCertVerificationError("self-signed"), "the host example.org has no valid cert"),
     ],
 )
@@ -205,8 +205,8 @@ def test_faults_that_do_not_pass(
 ) -> None:
     calls = []
 
-    def fail(*given: Any, **more: Any) -> Any:
-        calls.append(given)
+    def fail(*arguments: Any, **more: Any) -> Any:
+        calls.append(arguments)
         raise URLError(reason)
 
     monkeypatch.setattr(download, "urlopen", fail)
@@ -218,7 +218,7 @@ def test_faults_that_do_not_pass(
 def test_no_redirect_away_from_encryption(workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     there = contextlib.nullcontext()
     there.url = "http://example.com/file?signature=1"  # type: ignore[attr-defined]
-    monkeypatch.setattr(download, "urlopen", lambda *given, **more: there)
+    monkeypatch.setattr(download, "urlopen", lambda *arguments, **more: there)
     says = r"own\.a: example\.org redirects to example\.com without encryption\."
     with pytest.raises(BenchError, match=says):
         published_weights.get(a_checkpoint(Remote(url="https://example.org/file")))
@@ -232,7 +232,9 @@ def test_a_disk_without_room_is_seen_before(
 ) -> None:
     little = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=1_499_999))
     monkeypatch.setattr(download, "shutil", little)
-    with pytest.raises(BenchError, match="has no room for the file; make room, or let RETRIEVAL_B"):
+    with pytest.raises(
+        BenchError, match="has no room for the file; free some space, or set RETRIEVAL_B"
+    ):
         published_weights.get(a_checkpoint(remote))
     assert files(workspace.cache) == []
 
@@ -241,7 +243,7 @@ def test_a_disk_without_room_is_seen_before(
 def test_a_disk_that_fills_up(
     workspace, remote: Remote, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def full(*given: Any) -> Any:
+    def full(*arguments: Any) -> Any:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
@@ -256,7 +258,7 @@ def test_a_disk_that_fills_up(
 def test_another_fault_of_the_disk_names_the_file(
     workspace, cli, refused, own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*given: Any) -> Any:
+    def broken(*arguments: Any) -> Any:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(download.os, "fsync", broken)
@@ -274,9 +276,9 @@ def test_two_at_once_fetch_once(workspace, own: Path, remote: Remote) -> None:
         )
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert said[0][0] == said[1][0]
+    lines = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], lines
+    assert lines[0][0] == lines[1][0]
     assert len(remote.seen) == 1
     assert kept(workspace.cache) == CONTENT
 
@@ -289,6 +291,9 @@ def test_who_waits_says_so(workspace, capsys, remote: Remote) -> None:
         time.sleep(0.01)
     published_weights.get(a_checkpoint(remote))
     first.join()
-    assert "own.a: another process is getting it; waiting for that" in capsys.readouterr().err
+    assert (
+        "own.a: another process is downloading it; waiting for that process"
+        in capsys.readouterr().err
+    )
     assert len(remote.seen) == 1
     assert kept(workspace.cache) == CONTENT

@@ -33,11 +33,11 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_a_file_arrives_and_is_not_fetched_again(workspace, cli, own: Path, remote: Remote) -> None:
-    said = cli("weights", "get", own)
-    assert said.status == 0, said.err
+    result = cli("weights", "get", own)
+    assert result.status == 0, result.err
     path = workspace.cache / "weights" / "own" / "a" / "net.pth"
-    assert said.out == f"{path}\n"
-    assert "own.a: 1 MB in " in said.err
+    assert result.out == f"{path}\n"
+    assert "own.a: 1 MB in " in result.err
     assert kept(workspace.cache) == CONTENT
     about = json.loads(path.with_name("net.pth.json").read_text())
     assert (about["source"], about["file"]) == (remote.url, "net.pth")
@@ -91,7 +91,7 @@ def test_a_cut_connection_is_resumed(
     assert [headers.get("If-Range") for headers in remote.seen] == [None, strong, strong]
     err = capsys.readouterr().err
     assert "own.a: 127.0.0.1:" in err
-    assert " broke off after 600001 of 1500000 bytes; trying again in 0 s" in err
+    assert " ended after 600001 of 1500000 bytes; trying again in 0 s" in err
 
 
 def test_tries_are_bounded_and_the_next_call_goes_on(
@@ -99,8 +99,8 @@ def test_tries_are_bounded_and_the_next_call_goes_on(
 ) -> None:
     remote.faults = [100_000] * download.TRIES
     text = refused(cli("weights", "get", own))
-    assert re.match(r"own\.a: 127\S+ broke off after 500000 of 1500000 bytes, at the last", text)
-    assert "what arrived is kept, so run the same command again to go on" in text
+    assert re.match(r"own\.a: 127\S+ ended after 500000 of 1500000 bytes, at the last", text)
+    assert "the received part is kept, so run the same command again to continue" in text
     assert files(workspace.cache) == [".net.pth.part", ".net.pth.part.json"]
     assert refused(cli("run", "--method", own)).startswith("own.a needs the published file net.pth")
     assert cli("weights", "get", own).status == 0
@@ -158,7 +158,7 @@ def test_two_versions_are_never_put_together(
     remote.if_range = if_range
     remote.etag, remote.modified = (None, first) if told_by == "modified" else ('"one"', None)
     remote.faults = [120_000] * download.TRIES
-    with pytest.raises(BenchError, match="broke off"):
+    with pytest.raises(BenchError, match="ended after"):
         published_weights.get(a_checkpoint(remote))
     if told_by == "etag":
         remote.etag = '"two"'
@@ -186,7 +186,7 @@ def test_a_rest_that_does_not_say_of_what_is_not_used(
 
 def test_a_part_of_another_address_is_not_continued(workspace, remote: Remote) -> None:
     remote.faults = [120_000] * download.TRIES
-    with pytest.raises(BenchError, match="broke off"):
+    with pytest.raises(BenchError, match="ended after"):
         published_weights.get(a_checkpoint(remote))
     published_weights.get(a_checkpoint(remote, url=f"{remote.url}?new"))
     assert remote.asked_ranges()[-1] is None
@@ -197,7 +197,7 @@ def test_a_part_of_another_address_is_not_continued(workspace, remote: Remote) -
 def test_a_damaged_part_is_fetched_anew(workspace, remote: Remote, damage: str) -> None:
     remote.faults = [500_000] * download.TRIES
     remote.ranges = False
-    with pytest.raises(BenchError, match="broke off after 500000"):
+    with pytest.raises(BenchError, match="ended after 500000"):
         published_weights.get(a_checkpoint(remote))
     part = workspace.cache / "weights" / "own" / "a" / ".net.pth.part"
     if damage == "note":

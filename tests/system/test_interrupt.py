@@ -99,7 +99,7 @@ def test_it_stops_within_two_seconds(workspace, tmp_path: Path, how, number, gro
     seconds, err = stopped(running, number, group)
     assert running.returncode == 130
     assert seconds < 5, "two, and what a loaded machine needs"
-    assert err.count("stopped; run the same command again to go on from here:") == 1
+    assert err.count("stopped; run the same command again to continue:") == 1
     line = f"--device cpu --results {workspace.results} --method {method}"
     assert f"python -m bench run {line}" in err
     assert "Traceback" not in err
@@ -121,10 +121,10 @@ def is_gone(group: int, seconds: float = 10.0) -> bool:
 def test_what_was_finished_is_kept(workspace, cli, tiny: Path, described) -> None:
     (tiny / "slow").write_text("0.02")
     source = (tiny / "halves.py").read_text()
-    said = 'print("busy", flush=True)\n        slow = '
-    (tiny / "loud.py").write_text(source.replace("slow = ", said, 1))
-    given = ("--method", tiny / "loud.py", "--dataset", tiny)
-    running = begun(workspace, *given)
+    text = 'print("busy", flush=True)\n        slow = '
+    (tiny / "loud.py").write_text(source.replace("slow = ", text, 1))
+    arguments = ("--method", tiny / "loud.py", "--dataset", tiny)
+    running = begun(workspace, *arguments)
     end = time.monotonic() + 60
     while len(list(workspace.cache.rglob("shard-*.json"))) < 2 and time.monotonic() < end:
         time.sleep(0.01)
@@ -134,5 +134,5 @@ def test_what_was_finished_is_kept(workspace, cli, tiny: Path, described) -> Non
     assert 2 <= done < 19
     (tiny / "slow").unlink()
     described()
-    assert cli("run", *given, "--device", "cpu").status == 0
+    assert cli("run", *arguments, "--device", "cpu").status == 0
     assert described() == 605 - 32 * done

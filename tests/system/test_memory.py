@@ -36,7 +36,7 @@ def held():
 """
 
 
-def said(lines: str) -> Any:
+def printed(lines: str) -> Any:
     """Return what a fresh process makes of some lines after those above, as JSON."""
     program = f"SIZE = {SIZE}{USE}{lines}"
     done = subprocess.run(
@@ -55,7 +55,7 @@ with memory.kept("cpu"):
     kept = use()
 print(json.dumps([usual, gpu, kept, use()]))
 """
-    usual, gpu, kept, after = said(lines)
+    usual, gpu, kept, after = printed(lines)
     assert min(usual, gpu, after) > 3.9 * PAGES
     assert kept < PAGES / 10
 
@@ -68,7 +68,7 @@ with memory.kept("cpu"):
     within = held()
 print(json.dumps([before, within, held()]))
 """
-    before, within, after = said(lines)
+    before, within, after = printed(lines)
     assert within > before + 0.9 * SIZE
     assert after < before + 0.1 * SIZE
 
@@ -88,7 +88,7 @@ kept = use()
 other.close()
 print(json.dumps([kept, memory._keepers]))
 """
-    kept, keepers = said(lines)
+    kept, keepers = printed(lines)
     assert kept < PAGES / 10
     assert keepers == 0
 
@@ -105,6 +105,6 @@ with memory.kept("cpu"):
         pass
 print(json.dumps([before, first["resident_bytes"], second["resident_bytes"]]))
 """
-    before, first, second = said(lines)
+    before, first, second = printed(lines)
     assert first > before + 0.9 * SIZE
     assert second < before + 0.5 * SIZE

@@ -25,23 +25,23 @@ def nested(depth: int, inner: str = "1") -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (nested(65), "nested too deeply"),
         (nested(100_000), "nested too deeply"),
         ('{"a":' * 70 + "1" + "}" * 70, "nested too deeply"),
-        ("1e400", "beyond what 64 bits hold"),
-        ("[1, -1e999]", "beyond what 64 bits hold"),
+        ("1e400", "needs more than 64 bits"),
+        ("[1, -1e999]", "needs more than 64 bits"),
         ("9" * 301, "301 digits"),
         ("-" + "9" * 5000, "digits"),
-        ("NaN", "NaN is not a number"),
-        ("[Infinity]", "Infinity is not a number"),
-        ('{"a": 1, "b": 2, "a": 3}', "'a' stands twice"),
+        ("NaN", "NaN is not a JSON number"),
+        ("[Infinity]", "Infinity is not a JSON number"),
+        ('{"a": 1, "b": 2, "a": 3}', "'a' occurs twice"),
         ("{", "Expecting"),
     ],
 )
-def test_json_that_is_refused(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_json_that_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         reading.json_value(text)
 
 
@@ -67,21 +67,21 @@ def test_twin_keys_are_found_in_one_pass() -> None:
 
     assert reading.first_twice([Key(key) for key in [*keys, keys[0]]]) == keys[0]
     assert looked <= 3 * len(keys)
-    with pytest.raises(ValueError, match="'a0' stands twice"):
+    with pytest.raises(ValueError, match="'a0' occurs twice"):
         reading.json_value("{" + ",".join([*keys, keys[0]]) + "}")
 
 
 def test_toml_that_is_refused() -> None:
     assert reading.toml_value("a = 1\n[b]\nc = [1, 2]") == {"a": 1, "b": {"c": [1, 2]}}
     for text in ("x = " + nested(4000), "x = " + nested(70), "x = " + "7" * 5000):
-        with pytest.raises(ValueError, match=r"nested too deeply|beyond what 64 bits"):
+        with pytest.raises(ValueError, match=r"nested too deeply|needs more than 64 bits"):
             reading.toml_value(text)
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
-        with pytest.raises(ValueError, match="no plain file"):
+        with pytest.raises(ValueError, match="not a regular file"):
             reading.content(path)
     (tmp_path / "long").write_bytes(b"x" * 11)
     with pytest.raises(ValueError, match="11 bytes, more than 10"):
@@ -119,27 +119,27 @@ def test_plain_pickles_of_every_protocol(protocol: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        (b"\x80\x02]r\xff\xff\xff\x0f.", "place 268435455 of a memo"),
-        (b"\x80\x02}r\xff\xff\xff\x7f.", "place 2147483647 of a memo"),
-        (b"]p999999999\n.", "place 999999999 of a memo"),
+        (b"\x80\x02]r\xff\xff\xff\x0f.", "place 268435455 of the memo"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "place 2147483647 of the memo"),
+        (b"]p999999999\n.", "place 999999999 of the memo"),
         (b"\x80\x05\x96\xff\xff\xff\x7f\x00\x00\x00\x00.", "bytearray8"),
         (b"\x80\x04\x95\xff\xff\xff\xff\x7f\x00\x00\x00].", "announces"),
         (b"\x80\x02\x8b\x00\x02\x00\x00" + b"\x7f" * 512 + b".", "more than 128 bits"),
         (b"I" + b"9" * 4000 + b"\n.", "more than 128 bits"),
         (b"\x80\x02\x82\x01.", "EXT1"),
-        (b"cos\nsystem\n.", "asks for os.system"),
-        (doubling(28), "again and again"),
-        (doubling(15), "again and again"),
-        (doubling(100), "again and again|nested"),
+        (b"cos\nsystem\n.", "refers to os.system"),
+        (doubling(28), "too often"),
+        (doubling(15), "too often"),
+        (doubling(100), "too often|nested"),
         (b"(lp0\n" * 3000 + b"a" * 2999 + b".", "nested|list"),
     ],
     ids=str,
 )
-def test_pickles_that_are_refused(content: bytes, said: str) -> None:
+def test_pickles_that_are_refused(content: bytes, message: str) -> None:
     with pytest.raises((ValueError, pickle.UnpicklingError, AttributeError, IndexError),
-                       match=said):  # fmt: skip
+                       match=message):  # fmt: skip
         pickles.load(content)
 
 
@@ -164,8 +164,8 @@ def grown(work: Callable[[], None]) -> int:
         os.write(write, str(answer).encode())
         os._exit(0)
     os.close(write)
-    with open(read, "rb") as said:
-        answer = int(said.read())
+    with open(read, "rb") as text:
+        answer = int(text.read())
     os.waitpid(child, 0)
     assert answer >= 0, "it was not refused"
     return 1024 * answer
@@ -210,7 +210,7 @@ def test_every_version_of_npy_is_read(content: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (npy(ROWS)[:-1], "follow"),
         (npy(ROWS) + b"\0", "follow"),
@@ -219,15 +219,15 @@ def test_every_version_of_npy_is_read(content: bytes, tmp_path: Path) -> None:
         (npy(ROWS).replace(b"(3, 4)", b"(-3,4)"), "shape"),
         (npy(np.array([{}, []], dtype=object)), "objects"),
         (b"\x93NUMPY\x09\x00" + npy(ROWS)[8:], "version 9.0"),
-        (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f{}", "cut short"),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f{}", "truncated"),
         (b"PK\x03\x04", "does not begin"),
         (b"", "does not begin"),
     ],
 )
-def test_npy_that_is_refused(content: bytes, said: str, tmp_path: Path) -> None:
+def test_npy_that_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(content)
     for read in (lambda: array_files.npy(content), lambda: array_files.map_npy(tmp_path / "a.npy")):
-        with pytest.raises(ValueError, match=said) as caught:
+        with pytest.raises(ValueError, match=message) as caught:
             read()
         assert "allow_pickle" not in str(caught.value)
 
@@ -258,21 +258,27 @@ def damaged(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        (zipped({"a.npy": npy(ROWS)}, zipfile.ZIP_BZIP2), "packed as numpy packs nothing"),
-        (zipped({"a.npy": npy(ROWS)}, zipfile.ZIP_LZMA), "packed as numpy packs nothing"),
+        (
+            zipped({"a.npy": npy(ROWS)}, zipfile.ZIP_BZIP2),
+            "compressed in a way that numpy never uses",
+        ),
+        (
+            zipped({"a.npy": npy(ROWS)}, zipfile.ZIP_LZMA),
+            "compressed in a way that numpy never uses",
+        ),
         (zipped({"a.npy": npy(np.zeros((1 << 14, 1 << 13), np.float32))}), "unpack to"),
         (zipped({"a.npy": npy(np.array([{}], dtype=object))}), "object"),
-        (zipped({"a.txt": b"x"}), "no array"),
+        (zipped({"a.txt": b"x"}), "not an array"),
         (zipped({"a.npy": npy(ROWS)[:-4]}), "follow"),
         (damaged(zipped({"a.npy": npy(ROWS)}, zipfile.ZIP_STORED)), "."),
         (b"not a zip", "."),
         (b"", "."),
     ],
 )
-def test_npz_that_is_refused(content: bytes, said: str) -> None:
-    with pytest.raises(ValueError, match=said) as caught:
+def test_npz_that_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
         array_files.npz(content)
     assert "allow_pickle" not in str(caught.value)
 
@@ -290,7 +296,7 @@ def test_matlab_files_that_unpack_or_state_too_much() -> None:
     sides = struct.pack("<2i", 1, 3)
     assert sides in plain.getvalue()
     forged = plain.getvalue().replace(sides, struct.pack("<2i", 1 << 15, 1 << 15))
-    with pytest.raises(ValueError, match="more items than it has bytes"):
+    with pytest.raises(ValueError, match="more items than its"):
         array_files.check_mat(io.BytesIO(forged), len(forged))
 
     packed = zlib.compress(bytes(256 << 20), 9)

@@ -29,8 +29,8 @@ from tests.torture.world import World
 ROOT = Path(__file__).resolve().parents[2]
 CAMPAIGNS: dict[str, tuple[float, Callable[[World], list[str]]]] = {
     "kills": (5, campaigns.kill),
-    "flips": (6, campaigns.flip),
-    "bad inputs": (3, bad_inputs.bad_input),
+    "flips": (4, campaigns.flip),
+    "bad inputs": (4, bad_inputs.bad_input),
     "writers": (1, campaigns.writers),
     "injections": (1, campaigns.injection),
 }  # by name: the share of the time, and a trial
@@ -123,9 +123,9 @@ def about(figures: dict[str, Figures], seconds: float, seed: int) -> dict[str, A
         "seed": seed,
         "seconds": round(seconds),
         "campaigns": {
-            name: {"trials": one.trials, "failures": len(one.failures),
-                   "seconds": round(one.seconds), "first": one.failures[:5]}
-            for name, one in figures.items()
+            name: {"trials": figure.trials, "failures": len(figure.failures),
+                   "seconds": round(figure.seconds), "first": figure.failures[:5]}
+            for name, figure in figures.items()
         },
     }  # fmt: skip
 
@@ -137,20 +137,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="(default: a new one)")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "reliability",
                         help="folder of the figures (default: results/reliability)")  # fmt: skip
-    given = parser.parse_args()
-    seed = random.SystemRandom().randrange(1 << 31) if given.seed is None else given.seed
+    arguments = parser.parse_args()
+    seed = random.SystemRandom().randrange(1 << 31) if arguments.seed is None else arguments.seed
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
-    print(f"seed {seed}, {given.minutes:g} minutes, work in {folder}", flush=True)
+    print(f"seed {seed}, {arguments.minutes:g} minutes, work in {folder}", flush=True)
     begin = time.monotonic()
-    figures = torture(60 * given.minutes, seed, folder)
+    figures = torture(60 * arguments.minutes, seed, folder)
     kept = about(figures, time.monotonic() - begin, seed)
-    for name, one in kept["campaigns"].items():
-        print(f"{name}: {one['trials']} trials, {one['failures']} failures, {one['seconds']} s")
-    given.results.mkdir(parents=True, exist_ok=True)
-    path = given.results / f"{kept['date'].replace(':', '').replace('-', '')}-{seed}.json"
+    for name, item in kept["campaigns"].items():
+        print(f"{name}: {item['trials']} trials, {item['failures']} failures, {item['seconds']} s")
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    path = arguments.results / f"{kept['date'].replace(':', '').replace('-', '')}-{seed}.json"
     path.write_text(f"{json.dumps(kept, indent=1)}\n", encoding="ascii")
     print(path)
-    if any(one.failures for one in figures.values()):
+    if any(figure.failures for figure in figures.values()):
         return 1
     shutil.rmtree(folder)
     return 0

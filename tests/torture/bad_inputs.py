@@ -73,9 +73,9 @@ def _other_word(content: bytearray, draw: random.Random) -> bytearray:
     words = list(re.finditer(rb'"[^"]{0,60}"|-?[0-9][0-9.eE+-]*', bytes(content)))
     if not words:
         return content
-    one, other = draw.choice(words), draw.choice(words)
+    first, other = draw.choice(words), draw.choice(words)
     new = draw.choice((*TOKENS, other[0], other[0], other[0]))
-    return content[: one.start()] + new + content[one.end() :]
+    return content[: first.start()] + new + content[first.end() :]
 
 
 def _dataset(world: World) -> bytes:
@@ -90,15 +90,15 @@ def _dataset(world: World) -> bytes:
 def _revisited(_: World) -> bytes:
     names = [f"all_souls_{i:06}" for i in range(9)]
     gnd = [{"bbx": [1.0, 2.0, 9.0, 9.0], "easy": [1], "hard": [2, 3], "junk": [4]}] * 2
-    held = {"imlist": names, "qimlist": names[:2], "gnd": gnd}
-    return pickle.dumps(held, protocol=2)
+    content = {"imlist": names, "qimlist": names[:2], "gnd": gnd}
+    return pickle.dumps(content, protocol=2)
 
 
 def _original(_: World) -> bytes:
     names = [f"paris_louvre_{i:06}" for i in range(9)]
     gnd = [{"bbx": [1.0, 2.0, 9.0, 9.0], "ok": [0, 1], "junk": [4]}]
-    held = {"imlist": names, "qimlist": names[:1], "gnd": gnd}
-    return pickle.dumps(held, protocol=0)
+    content = {"imlist": names, "qimlist": names[:1], "gnd": gnd}
+    return pickle.dumps(content, protocol=0)
 
 
 def _npy(objects: bool) -> Make:

@@ -27,11 +27,11 @@ def whole(world: World) -> tuple[set[str], list[str]]:
         from bench.store import shards
 
         there = {
-            f"{one.folder.name}/{shard}"
-            for one in cache_inventory.find()
-            if one.kind == "descriptors"
-            for shard in one.store.shards()
-            if shards.has(one.store, shard)
+            f"{item.folder.name}/{shard}"
+            for item in cache_inventory.find()
+            if item.kind == "descriptors"
+            for shard in item.store.shards()
+            if shards.has(item.store, shard)
         }
         return there, [f"{p.name}: {fault}" for p in world.records() for fault in verify(p)[0]]
 
@@ -155,10 +155,10 @@ def _other_scores(world: World) -> list[str]:
         from bench.records import record
 
         made = [record.read(path) for path in world.records()]
-        return [one["scores"] for one in sorted(made, key=lambda one: one["run_id"])]
+        return [item["scores"] for item in sorted(made, key=lambda first: first["run_id"])]
 
     scores = worlds.ask(world, look)
-    return [] if all(one == scores[0] for one in scores) else ["other scores, in silence"]
+    return [] if all(score == scores[0] for score in scores) else ["other scores, in silence"]
 
 
 FAULTS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT)

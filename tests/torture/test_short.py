@@ -28,8 +28,8 @@ def test_a_minute_of_torture_finds_nothing(tmp_path: Path) -> None:
     figures = json.loads(path.read_text(encoding="ascii"))
     assert figures["seed"] == 1
     assert set(figures["campaigns"]) == CAMPAIGNS
-    assert all(one["failures"] == 0 for one in figures["campaigns"].values())
-    assert sum(one["trials"] for one in figures["campaigns"].values()) > 0
+    assert all(figure["failures"] == 0 for figure in figures["campaigns"].values())
+    assert sum(figure["trials"] for figure in figures["campaigns"].values()) > 0
     assert figures["date"].endswith("Z")
     assert "commit" in figures["source"]
 

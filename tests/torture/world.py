@@ -59,17 +59,17 @@ class Outcome:
 
     def faults(self, most_bytes: int | None = None) -> list[str]:
         """Return what no command may do, whatever it was given."""
-        said, found = self.out + self.err, []
+        text, found = self.out + self.err, []
         for word in ("Traceback", "Exception ignored", "Segmentation", "Warning:"):
-            if word in said:
+            if word in text:
                 found.append(f"{word}: {self.err[-1500:]}")
         if self.status not in (0, 1, 130, -signal.SIGKILL):
             found.append(f"status {self.status}: {self.err[-500:]}")
-        if self.status == 1 and "error: " not in self.err and "DIFFERS" not in said:
+        if self.status == 1 and "error: " not in self.err and "DIFFERS" not in text:
             marks = ("PROBLEM", "damaged", "FAILS", "WRONG")
-            if not any(mark in said for mark in marks):
-                found.append(f"status 1 without a sentence: {said[-300:]!r}")
-        odd = {letter for letter in said if not letter.isprintable() and letter not in "\n\r\t"}
+            if not any(mark in text for mark in marks):
+                found.append(f"status 1 without a sentence: {text[-300:]!r}")
+        odd = {letter for letter in text if not letter.isprintable() and letter not in "\n\r\t"}
         if odd:
             found.append(f"control characters {sorted(odd)} reach the terminal")
         if self.seconds > MOST_SECONDS:
@@ -187,9 +187,9 @@ def _become(world: World, log: Path) -> None:
     os.environ["RETRIEVAL_BENCH_CACHE"] = str(world.cache)
     os.environ["RETRIEVAL_BENCH_DATA"] = str(world.folder / "data")
     for number, name in ((1, ".out"), (2, ".err")):
-        held = os.open(f"{log}{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        os.dup2(held, number)
-        os.close(held)
+        content = os.open(f"{log}{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        os.dup2(content, number)
+        os.close(content)
     for number, name in ((1, "stdout"), (2, "stderr")):
         file = os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
         setattr(sys, name, file)
@@ -213,13 +213,13 @@ def wait(child: int, log: Path, since: float, kill_at: float | None = None) -> O
     peak = 1024 * usage.ru_maxrss
     own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     text = [Path(f"{log}{end}") for end in (".out", ".err")]
-    said = [t.read_text(encoding="utf-8", errors="backslashreplace") if t.exists() else ""
+    lines = [t.read_text(encoding="utf-8", errors="backslashreplace") if t.exists() else ""
             for t in text]  # fmt: skip
     code = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - since
     if kill_at is not None:
         seconds = min(seconds, MOST_SECONDS)
-    return Outcome(code, said[0], said[1], seconds, max(0, peak - own))
+    return Outcome(code, lines[0], lines[1], seconds, max(0, peak - own))
 
 
 def run(

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 
-@pytest.mark.parametrize(("count", "said"), [(3, "26 photographs or more"), (25, "it needs 26")])
+@pytest.mark.parametrize(("count", "message"), [(3, "26 photographs or more"), (25, "it needs 26")])
 def test_photographs_that_are_too_few_for_the_layers(
-    cli, refused, workspace, tmp_path: Path, count: int, said: str
+    cli, refused, workspace, tmp_path: Path, count: int, message: str
 ) -> None:
     draw = np.random.default_rng(1)
     for number in range(count):
@@ -19,8 +19,8 @@ def test_photographs_that_are_too_few_for_the_layers(
         folder.mkdir(parents=True, exist_ok=True)
         pixels = draw.integers(0, 256, (70, 70, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-    given = ("--method", "dolg.lite0", "--data", tmp_path / "photographs", "--side", 64,
+    arguments = ("--method", "dolg.lite0", "--data", tmp_path / "photographs", "--side", 64,
              "--batch", 2, "--steps", 1, "--out", tmp_path / "out")  # fmt: skip
-    assert said in refused(cli("train", *given))
+    assert message in refused(cli("train", *arguments))
     assert not (workspace.cache / "training").exists()
     assert not (tmp_path / "out").exists()

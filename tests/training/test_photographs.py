@@ -93,7 +93,9 @@ def test_the_list_of_gldv2(tmp_path: Path, inner: str) -> None:
     assert found.classes == ("9", "10")
     assert found.labels.tolist() == [1, 1, 0]
     (tmp_path / f"{inner}f/f/f/ffff01.jpg").unlink()
-    with pytest.raises(BenchError, match=r"1 of the 3 images .* are not below .*: f/f/f/ffff01"):
+    with pytest.raises(
+        BenchError, match=r"1 of the 3 images .* do not exist below .*: f/f/f/ffff01"
+    ):
         photographs.read(file)
 
 
@@ -103,21 +105,21 @@ def test_what_is_no_training_set_is_refused(tmp_path: Path, folder: Path) -> Non
             photographs.read(path, classes)
 
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "holds no photographs")
-    refused(tmp_path / "none", "no such folder or file")
+    refused(tmp_path / "empty", "contains no photographs")
+    refused(tmp_path / "none", "does not exist")
     save(tmp_path / "one" / "a" / "1.png")
-    refused(tmp_path / "one", "holds one class")
+    refused(tmp_path / "one", "contains one class")
     save(folder / "loose.png")
     refused(folder, r"1 photographs are in .* itself, .*: loose.png")
     for text, words in (
         ("id,url\n", "has the columns id, url"),
         ("", "is empty"),
         ("landmark_id,images\n", "names no images"),
-        ("landmark_id,images\n1,../../etc\n", "no ids of GLDv2: line 2: '../../etc'"),
-        ("landmark_id,images\n,0123\n", "no ids of GLDv2: line 2"),
+        ("landmark_id,images\n1,../../etc\n", "not ids of GLDv2: line 2: '../../etc'"),
+        ("landmark_id,images\n,0123\n", "not ids of GLDv2: line 2"),
     ):
         refused(listed(tmp_path, text), words)
-    refused(tmp_path / "train_clean.csv", "--classes photograph is for folders", "photograph")
+    refused(tmp_path / "train_clean.csv", "--classes photograph needs a folder", "photograph")
 
 
 def noise(size: tuple[int, int]) -> Pixels:
@@ -222,7 +224,7 @@ def test_a_sample_has_the_channels_of_the_network_and_replaces_what_is_broken(
     _, _, label, faults = rgb[0, 2]
     assert label == 2
     assert len(faults) == 1
-    assert "b/1.png is in no image format" in faults[0]
+    assert "b/1.png has an unknown image format" in faults[0]
     for name in found.files:
         (folder / name).write_bytes(b"")
     with pytest.raises(BenchError, match="is empty"):
@@ -239,9 +241,9 @@ def test_steps_share_an_epoch_between_processes() -> None:
     assert len({index for step in usual[:2] for _, index in step}) == 8
     assert steps(first=3) == usual[3:]
     halves = [steps(rank=rank, processes=2) for rank in (0, 1)]
-    for whole, one, two in zip(usual, *halves, strict=True):
-        assert sorted(whole) == sorted(one + two)
-        assert len(one) == len(two)
+    for whole, item, two in zip(usual, *halves, strict=True):
+        assert sorted(whole) == sorted(item + two)
+        assert len(item) == len(two)
 
 
 def test_pairs_are_views_of_one_photograph_mirrored_alike(tmp_path: Path) -> None:
@@ -252,11 +254,11 @@ def test_pairs_are_views_of_one_photograph_mirrored_alike(tmp_path: Path) -> Non
         np.save(files[-1], np.array([[10 * view], [10 * view + 1]], dtype=np.float16))
     placings = np.tile(np.eye(3, dtype=np.float32).reshape(9), (5, 2, 1))
     placings[[1, 3], 0, 0] = -1
-    held = views.Views(files, np.array([7, 8]), placings)
+    content = views.Views(files, np.array([7, 8]), placings)
     partners: dict[int, set[float]] = {}
     for turn in range(4):
         for view in range(5):
-            ((rows, labels),) = held.batches([[(5 * turn + view, 1), (5 * turn + view, 0)]])
+            ((rows, labels),) = content.batches([[(5 * turn + view, 1), (5 * turn + view, 0)]])
             assert rows.shape == (4, 10)
             assert labels.tolist() == [8, 7]
             assert rows[:2, 0].tolist() == [10 * view + 1, 10 * view]

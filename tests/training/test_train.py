@@ -63,12 +63,12 @@ def town(tmp_path: Path) -> Path:
 
 
 def arguments(town: Path, out: Path, *more: object, variant: str = "plain") -> list[str]:
-    given = {
+    options = {
         "--method": f"{town / 'small_net.py'}:{variant}", "--recipe": "plain",
         "--data": town / "photographs", "--batch": 8, "--side": 32, "--steps": 40, "--lr": 0.1,
         "--out": out, "--device": "cpu",
     }  # fmt: skip
-    words = [str(word) for pair in given.items() for word in pair]
+    words = [str(word) for pair in options.items() for word in pair]
     return ["train", *words, *map(str, more)]
 
 
@@ -86,10 +86,10 @@ def test_it_overfits_is_killed_goes_on_and_ends_in_the_same_file(
 ) -> None:
     validation = ("--validate", town / "dataset.json", "--validate-steps", 20)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    said = cli(*arguments(town, whole, *validation))
-    assert said.status == 0, said.err
-    assert said.out.splitlines()[-1] == str(whole / "final.safetensors")
-    assert "photographs: 32 photographs of 8 classes" in said.err
+    result = cli(*arguments(town, whole, *validation))
+    assert result.status == 0, result.err
+    assert result.out.splitlines()[-1] == str(whole / "final.safetensors")
+    assert "photographs: 32 photographs of 8 classes" in result.err
     last = rows(whole)[-1]
     assert float(last["all mAP"]) == 1.0
     assert [row["step"] for row in rows(whole) if row["all mAP"]] == ["20", "40"]
@@ -101,9 +101,9 @@ def test_it_overfits_is_killed_goes_on_and_ends_in_the_same_file(
     ]  # fmt: skip
 
     (town / "slow").write_text("0.1")
-    given = arguments(town, broken, *validation, "--checkpoint-minutes", 0.005)
+    options = arguments(town, broken, *validation, "--checkpoint-minutes", 0.005)
     child = subprocess.Popen(
-        [sys.executable, "-m", "bench", *given], cwd=ROOT,
+        [sys.executable, "-m", "bench", *options], cwd=ROOT,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 400
@@ -117,9 +117,9 @@ def test_it_overfits_is_killed_goes_on_and_ends_in_the_same_file(
     assert 0 < done < 40
     assert not (broken / "final.safetensors").exists()
     (town / "slow").unlink()
-    said = cli(*given)
-    assert said.status == 0, said.err
-    assert f"going on after step {done} of 40" in said.err
+    result = cli(*options)
+    assert result.status == 0, result.err
+    assert f"continuing after step {done} of 40" in result.err
     assert losses(broken) == losses(whole)
     assert (broken / "final.safetensors").read_bytes() == (whole / "final.safetensors").read_bytes()
 
@@ -135,21 +135,21 @@ def test_a_final_file_says_what_made_it_and_a_record_has_it(
 ) -> None:
     out = tmp_path / "out"
     assert cli(*arguments(town, out, "--steps", 3, "--seed", 5)).status == 0
-    said = training_of(out / "final.safetensors")
-    assert said is not None
-    assert (said["method"], said["recipe"], said["seed"]) == ("small-net.plain", "plain", 5)
-    assert (said["steps"], said["torch"]) == (3, torch.__version__)
-    assert said["data"]["licence"] == "CC0 1.0"
-    assert len(said["data"]["sha256"]) == 64
-    assert "commit" in said["source"]
-    assert str(tmp_path) not in json.dumps(said)
-    assert json.loads((out / "config.json").read_text())["data"] == said["data"]
+    text = training_of(out / "final.safetensors")
+    assert text is not None
+    assert (text["method"], text["recipe"], text["seed"]) == ("small-net.plain", "plain", 5)
+    assert (text["steps"], text["torch"]) == (3, torch.__version__)
+    assert text["data"]["licence"] == "CC0 1.0"
+    assert len(text["data"]["sha256"]) == 64
+    assert "commit" in text["source"]
+    assert str(tmp_path) not in json.dumps(text)
+    assert json.loads((out / "config.json").read_text())["data"] == text["data"]
     run = cli("run", "--method", town / "small_net.py", "--weights", out / "final.safetensors",
               "--dataset", town / "dataset.json")  # fmt: skip
     assert run.status == 0, run.err
     (record,) = workspace.records()
     facts = json.loads(record.read_text())["method"]["weights"]
-    digest = said["data"]["sha256"][:16]
+    digest = text["data"]["sha256"][:16]
     assert facts["training_set"] == f"photographs: 32 photographs of 8 classes, sha256 {digest}"
     assert facts["licence"] == "CC0 1.0"
     assert "trained by recipe plain, 3 steps, seed 5" in facts["source"]
@@ -162,13 +162,13 @@ def test_another_training_in_the_same_folder_is_refused(
     assert cli(*arguments(town, out, "--steps", 2)).status == 0
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     says = refused(cli(*arguments(town, out, "--steps", 2, "--seed", 1)))
-    assert f"{out} holds another training (seed was 0, is 1)" in says
+    assert f"{out} contains a different training (seed was 0, is 1)" in says
     Image.new("RGB", (20, 20)).save(town / "photographs" / "0" / "new.png")
     assert "data.photographs was 32, is 33" in refused(cli(*arguments(town, out, "--steps", 2)))
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
     (out / "checkpoint.pt").write_bytes(b"cut off")
     (town / "photographs" / "0" / "new.png").unlink()
-    assert "not as it was written" in refused(cli(*arguments(town, out, "--steps", 2)))
+    assert "is damaged: its sha256 differs" in refused(cli(*arguments(town, out, "--steps", 2)))
 
 
 def test_what_goes_wrong_is_one_sentence(
@@ -187,9 +187,9 @@ def test_what_goes_wrong_is_one_sentence(
     assert "no recipe is called 'dolgr50'" in says("--recipe", "dolgr50")
     assert "random-unit cannot be trained" in says("--method", "random-unit")
     assert "delg.untrained cannot be trained from here" in says("--method", "delg.untrained")
-    given = arguments(town, tmp_path / "out")
-    del given[given.index("--recipe") : given.index("--recipe") + 2]
-    assert "no recipe is written for small-net.plain" in refused(cli(*given))
+    options = arguments(town, tmp_path / "out")
+    del options[options.index("--recipe") : options.index("--recipe") + 2]
+    assert "small-net.plain has no recipe of its own" in refused(cli(*options))
     drop = Recipe(method=recipes.ANY, options={"drop": 0.0, "init": "random"}, batch=8)
     monkeypatch.setitem(recipes.RECIPES, "drop", drop)
     assert "no option of this method's training is called 'drop'" in says(
@@ -198,9 +198,9 @@ def test_what_goes_wrong_is_one_sentence(
     assert "does not exist" in says("--method", "dolg.r50", "--init", "/nowhere.pth")
     broken = town / "photographs" / "3" / "3_2.png"
     broken.write_bytes(b"<html>")
-    said = cli(*arguments(town, tmp_path / "other", "--steps", 8))
-    assert said.status == 0
-    assert said.err.count("3_2.png is a web page") == 1
+    result = cli(*arguments(town, tmp_path / "other", "--steps", 8))
+    assert result.status == 0
+    assert result.err.count("3_2.png is a web page") == 1
 
     real = os.fsync
 
@@ -226,8 +226,8 @@ def test_two_processes_with_half_the_batch_have_the_curve_of_one(
     """
     text = (town / "small_net.py").read_text().replace('"drop", 0.1', '"drop", 0.0')
     (town / "small_net.py").write_text(text)
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert cli(*arguments(town, one, "--steps", 12)).status == 0
+    first, two = tmp_path / "one", tmp_path / "two"
+    assert cli(*arguments(town, first, "--steps", 12)).status == 0
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -241,11 +241,11 @@ def test_two_processes_with_half_the_batch_have_the_curve_of_one(
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert len(rows(two)) == 12
-    for a, b in zip(rows(one), rows(two), strict=True):
+    for a, b in zip(rows(first), rows(two), strict=True):
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-4)
         assert float(a["gradient_norm"]) == pytest.approx(float(b["gradient_norm"]), rel=1e-3)
     state = read_state(two / "final.safetensors")
-    for name, tensor in read_state(one / "final.safetensors").items():
+    for name, tensor in read_state(first / "final.safetensors").items():
         torch.testing.assert_close(tensor, state[name], atol=1e-3, rtol=1e-3)
 
 
@@ -263,20 +263,20 @@ def test_frozen_parts_stay_and_their_outputs_are_kept(
     views = replace(recipes.RECIPES["plain"], views=2, ema=0.5, clip=0.01)
     monkeypatch.setitem(recipes.RECIPES, "views", views)
     out, again = tmp_path / "out", tmp_path / "again"
-    said = cli(*arguments(town, out, "--recipe", "views", "--steps", 16, variant="half"))
-    assert said.status == 0, said.err
-    assert "views: 64 photographs" in said.err
+    result = cli(*arguments(town, out, "--recipe", "views", "--steps", 16, variant="half"))
+    assert result.status == 0, result.err
+    assert "views: 64 photographs" in result.err
     kept = sorted((workspace.cache / "training").rglob("*.npy"))
     assert [path.name for path in kept] == ["view-000.npy", "view-001.npy"]
     assert np.load(kept[0]).shape == (32, 8, 32, 32)
-    said = cli(*arguments(town, again, "--recipe", "views", "--steps", 16, variant="half"))
-    assert "views" not in said.err  # they were there
+    result = cli(*arguments(town, again, "--recipe", "views", "--steps", 16, variant="half"))
+    assert "views" not in result.err  # they were there
     assert losses(again) == losses(out)
     without = tmp_path / "without"
     (tmp_path / "out.txt").write_text("3\n5\n")
     leaving = ("--leave-out", tmp_path / "out.txt", "--steps", 2)
-    said = cli(*arguments(town, without, "--recipe", "views", *leaving, variant="half"))
-    assert "views" not in said.err  # those of all photographs serve a part
+    ran = cli(*arguments(town, without, "--recipe", "views", *leaving, variant="half"))
+    assert "views" not in ran.err  # those of all photographs serve a part
     assert json.loads((without / "config.json").read_text())["data"]["classes"] == CLASSES - 2
     averaged = read_state(out / "final.safetensors")
     last = torch.load(out / "checkpoint.pt", weights_only=True)
@@ -332,7 +332,7 @@ def test_the_recipes_of_the_papers_say_what_the_papers_say() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 @pytest.mark.parametrize("method", ["dolg.r50", "delg.r50", "token.r50"])
 def test_on_a_gpu_the_published_recipes_run_at_their_batch_and_size(
     method: str, tmp_path: Path, cli: Callable[..., Any]
@@ -344,8 +344,8 @@ def test_on_a_gpu_the_published_recipes_run_at_their_batch_and_size(
         folder.mkdir(parents=True, exist_ok=True)
         pixels = draw.integers(0, 256, (600, 800, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.jpg")
-    said = cli("train", "--method", method, "--data", tmp_path / "data", "--init", "random",
+    result = cli("train", "--method", method, "--data", tmp_path / "data", "--init", "random",
                "--batch", 32, "--steps", 3, "--out", tmp_path / "out")  # fmt: skip
-    assert said.status == 0, said.err
+    assert result.status == 0, result.err
     assert all(int(row["device_bytes"]) > 0 for row in rows(tmp_path / "out"))
     assert all(float(row["images_per_s"]) > 0 for row in rows(tmp_path / "out"))

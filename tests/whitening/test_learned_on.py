@@ -26,10 +26,10 @@ def other(tmp_path: Path) -> np.ndarray:
 def test_rows_of_another_dimension_are_refused(
     cli, refused, town, other, tmp_path: Path, monkeypatch, stage: str, before: str | None
 ) -> None:
-    given = town(41, dim=13)
+    arguments = town(41, dim=13)
     monkeypatch.chdir(tmp_path)
     chain = ["--stage", before] if before else []
-    words = refused(cli(*given, *chain, "--stage", stage))
+    words = refused(cli(*arguments, *chain, "--stage", stage))
     assert stage.partition("on=")[2] in words
     assert "12" in words
     assert "13" in words
@@ -38,7 +38,7 @@ def test_rows_of_another_dimension_are_refused(
 @pytest.mark.parametrize(
     ("stage", "words"),
     [
-        ("pca-whiten:4,on=", "on names"),
+        ("pca-whiten:4,on=", "on must name"),
         ("lw-whiten:4,on=bad.npz", "row 7 of bad.npz"),
     ],
 )
@@ -47,16 +47,16 @@ def test_files_that_cannot_be_learned_on(
 ) -> None:
     other[7, 2] = np.nan
     np.savez(tmp_path / "bad.npz", vectors=other, pairs=np.arange(50).reshape(25, 2))
-    given = town(42)
+    arguments = town(42)
     monkeypatch.chdir(tmp_path)
-    assert words in refused(cli(*given, "--stage", stage))
+    assert words in refused(cli(*arguments, "--stage", stage))
 
 
 def test_a_whitening_on_a_file_goes_before_fusion(cli, refused, town, other, tmp_path) -> None:
-    given, learned = town(43), f"pca-whiten:4,on={tmp_path / 'other.npy'}"
+    arguments, learned = town(43), f"pca-whiten:4,on={tmp_path / 'other.npy'}"
     fused = f"fuse:{tmp_path / 'db.npy'}+{tmp_path / 'q.npy'}"
-    assert "other.npy" in refused(cli(*given, "--stage", fused, "--stage", learned))
-    path_of(cli(*given, "--stage", learned, "--stage", fused))
+    assert "other.npy" in refused(cli(*arguments, "--stage", fused, "--stage", learned))
+    path_of(cli(*arguments, "--stage", learned, "--stage", fused))
 
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
@@ -64,7 +64,7 @@ def test_a_whitening_on_a_file_goes_before_fusion(cli, refused, town, other, tmp
 def test_a_file_that_has_an_evaluated_row_is_transductive(
     cli, town, other, tmp_path: Path, similarity: str, rows: str
 ) -> None:
-    given = [*town(44), "--similarity", similarity]
+    arguments = [*town(44), "--similarity", similarity]
     scale = 3 if similarity == "cosine" else 1
     database, queries = (scale * np.load(tmp_path / f"{name}.npy") for name in ("db", "q"))
     np.save(tmp_path / "db.npy", database)
@@ -72,21 +72,23 @@ def test_a_file_that_has_an_evaluated_row_is_transductive(
     file = tmp_path / "learn.npy"
     np.save(file, {"database": database, "queries": queries,
                    "one": np.vstack([other, queries[3:4]])}[rows])  # fmt: skip
-    said = cli(*given, "--stage", f"pca-whiten:4,on={file}")
-    assert record.read(path_of(said))["card"]["stages"][0]["uses"] == ["database"]
-    assert "transductive" in said.out
-    said = cli(*given, "--stage", f"pca-whiten:4,on={tmp_path / 'other.npy'}")
-    assert "uses" not in record.read(path_of(said))["card"]["stages"][0]
+    result = cli(*arguments, "--stage", f"pca-whiten:4,on={file}")
+    assert record.read(path_of(result))["card"]["stages"][0]["uses"] == ["database"]
+    assert "transductive" in result.out
+    result = cli(*arguments, "--stage", f"pca-whiten:4,on={tmp_path / 'other.npy'}")
+    assert "uses" not in record.read(path_of(result))["card"]["stages"][0]
 
 
 def test_rows_to_learn_on_are_compared_as_the_others(cli, town, other, tmp_path: Path) -> None:
-    given = [*town(45), "--similarity", "cosine"]
+    arguments = [*town(45), "--similarity", "cosine"]
     length = np.random.default_rng(45).uniform(1, 9, (50, 1))
     np.save(tmp_path / "long.npy", (other * length).astype(np.float32))
     kept = []
     for name in ("other", "long"):
         out = tmp_path / "out.npz"
-        path_of(cli(*given, "--stage", f"pca-whiten:4,on={tmp_path / name}.npy", "--export", out))
+        path_of(
+            cli(*arguments, "--stage", f"pca-whiten:4,on={tmp_path / name}.npy", "--export", out)
+        )
         kept.append(np.load(out)["stage0_database"])
     assert np.abs(kept[0] - kept[1]).max() < 1e-5
 
@@ -100,9 +102,9 @@ def test_pairs_of_the_evaluated_queries_are_labels(cli, tiny: Path, tmp_path: Pa
     for query in data["queries"]:
         (other / "jpg" / query["file"]).symlink_to(tiny / "jpg" / query["file"])
     (other / "dataset.json").write_text(json.dumps(data | {"name": "other"}), encoding="utf-8")
-    given = ("run", "--method", tiny / "halves.py", "--dataset", tiny)
+    arguments = ("run", "--method", tiny / "halves.py", "--dataset", tiny)
     used = {}
     for stage in ("pca-whiten:4", "lw-whiten:4"):
-        held = record.read(path_of(cli(*given, "--stage", f"{stage},on={other}")))
-        used[stage] = held["card"]["stages"][0].get("uses")
+        content = record.read(path_of(cli(*arguments, "--stage", f"{stage},on={other}")))
+        used[stage] = content["card"]["stages"][0].get("uses")
     assert used == {"pca-whiten:4": ["database"], "lw-whiten:4": ["database", "labels", "queries"]}

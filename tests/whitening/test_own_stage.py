@@ -33,11 +33,11 @@ def test_the_stage_of_the_readme_runs(cli, town, tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     file, out = tmp_path / "centring.py", tmp_path / "out.npz"
     file.write_text(code, encoding="utf-8")
-    said = cli(*town(30), "--stage", file, "--export", out)
-    faults, notes = verify(path_of(said))
+    result = cli(*town(30), "--stage", file, "--export", out)
+    faults, notes = verify(path_of(result))
     assert faults == []
-    assert "stage centring: not known here, as stated" in notes
-    assert "(centring, transductive)" in said.out
+    assert "stage centring: unknown on this machine, taken as stated" in notes
+    assert "(centring, transductive)" in result.out
     database, queries = (np.load(tmp_path / f"{n}.npy").astype(np.float64) for n in ("db", "q"))
     mean, kept = database.mean(axis=0), np.load(out)
     assert np.abs(kept["stage0_database"] - (database - mean)).max() < 1e-6
@@ -45,11 +45,11 @@ def test_the_stage_of_the_readme_runs(cli, town, tmp_path: Path) -> None:
 
 
 def test_an_edited_file_makes_its_rows_anew(cli, town, tmp_path: Path) -> None:
-    given, file, out = town(31), tmp_path / "own.py", tmp_path / "out.npz"
+    arguments, file, out = town(31), tmp_path / "own.py", tmp_path / "out.npz"
     queries = np.load(tmp_path / "q.npy")
     for factor in (2, 4):
         file.write_text(OWN.replace("BODY", f"block.rows * {factor}"), encoding="utf-8")
-        path_of(cli(*given, "--stage", file, "--export", out))
+        path_of(cli(*arguments, "--stage", file, "--export", out))
         assert np.array_equal(np.load(out)["stage0_queries"], factor * queries)
 
 
@@ -91,19 +91,19 @@ def test_an_attribute_that_no_stage_has_is_one_sentence(
 
 
 def test_product_quantisation_is_named_as_a_stage(cli, refused, town) -> None:
-    given = town(34)
+    arguments = town(34)
     cards = [
-        record.read(path_of(cli(*given, *said)))["card_id"]
-        for said in (("--stage", "pq4x4"), ("--compression", "pq4x4"))
+        record.read(path_of(cli(*arguments, *item)))["card_id"]
+        for item in (("--stage", "pq4x4"), ("--compression", "pq4x4"))
     ]
     assert cards[0] == cards[1]
-    assert "pq5x4" in refused(cli(*given, "--stage", "pq5x4"))
+    assert "pq5x4" in refused(cli(*arguments, "--stage", "pq5x4"))
 
 
 def test_options_follow_a_name_without_a_value(cli, town) -> None:
-    given = town(35)
+    arguments = town(35)
     cards = [
-        record.read(path_of(cli(*given, "--stage", text)))["card_id"]
+        record.read(path_of(cli(*arguments, "--stage", text)))["card_id"]
         for text in ("pca-whiten,power=0.25", "pca-whiten:power=0.25")
     ]
     assert cards[0] == cards[1]

@@ -32,71 +32,71 @@ def whitened(learned: np.ndarray, rows: np.ndarray, dim: int, power: float = 0.5
 
 @pytest.mark.parametrize("dim", [48, 16])
 def test_scores_are_those_of_the_official_program(cli, official, tmp_path, dim: int) -> None:
-    given, answers = official
-    said = cli(*given, "--stage", f"pca-whiten:{dim}", "--export", tmp_path / "out.npz")
-    held = record.read(path_of(said))
-    assert verify(path_of(said))[0] == []
+    arguments, answers = official
+    result = cli(*arguments, "--stage", f"pca-whiten:{dim}", "--export", tmp_path / "out.npz")
+    content = record.read(path_of(result))
+    assert verify(path_of(result))[0] == []
     expected = answers[f"pca_whitening_{dim}_scores"]
     assert np.abs(scores_of(tmp_path / "out.npz", 0) - expected).max() < 2e-5
     out = np.load(tmp_path / "out.npz")
     listed = np.take_along_axis(expected, out["search_rows"], axis=1)
     assert np.abs(out["search_scores"] - listed).max() < 2e-5
-    assert held["card"]["stages"] == [
+    assert content["card"]["stages"] == [
         {"stage": "pca-whiten", "dim": dim, "power": 0.5, "on": "evaluated", "uses": ["database"]}
     ]
-    assert "transductive" in said.out
-    assert held["bytes_per_image"] == 4 * dim
+    assert "transductive" in result.out
+    assert content["bytes_per_image"] == 4 * dim
 
 
 def test_it_is_learned_on_other_rows_with_another_power(cli, town, tmp_path: Path) -> None:
-    given = town(3)
+    arguments = town(3)
     other = unit(np.random.default_rng(8).standard_normal((500, 12)) * np.arange(1, 13))
     np.save(tmp_path / "learn.npy", other)
     text = f"pca-whiten:5,power=0.25,on={tmp_path / 'learn.npy'}"
-    said = cli(*given, "--stage", text, "--export", tmp_path / "out.npz")
+    result = cli(*arguments, "--stage", text, "--export", tmp_path / "out.npz")
     database, queries = (np.load(tmp_path / f"{name}.npy").astype(float) for name in ("db", "q"))
     learned = other.astype(float)
     expected = whitened(learned, queries, 5, 0.25) @ whitened(learned, database, 5, 0.25).T
     assert np.abs(scores_of(tmp_path / "out.npz", 0) - expected).max() < 1e-5
-    (entry,) = record.read(path_of(said))["card"]["stages"]
+    (entry,) = record.read(path_of(result))["card"]["stages"]
     assert entry["on"]["rows"] == 500
     assert "uses" not in entry
-    assert str(tmp_path) not in path_of(said).read_text(encoding="utf-8").split('"command"')[0]
-    assert "transductive" not in said.out
-    assert "500 rows" in said.out
+    assert str(tmp_path) not in path_of(result).read_text(encoding="utf-8").split('"command"')[0]
+    assert "transductive" not in result.out
+    assert "500 rows" in result.out
 
 
 def test_rows_to_learn_on_go_through_the_stages_before(cli, town, tmp_path: Path) -> None:
-    given = town(4)
+    arguments = town(4)
     other = unit(np.random.default_rng(9).standard_normal((300, 12)))
     np.save(tmp_path / "learn.npy", other)
     text = f"pca-whiten:4,on={tmp_path / 'learn.npy'}"
     out = tmp_path / "out.npz"
-    said = cli(*given, "--stage", "truncate:6", "--stage", text, "--export", out)
-    assert verify(path_of(said))[0] == []
+    result = cli(*arguments, "--stage", "truncate:6", "--stage", text, "--export", out)
+    assert verify(path_of(result))[0] == []
     database, queries = (np.load(tmp_path / f"{name}.npy") for name in ("db", "q"))
     cut = [unit(rows[:, :6]).astype(float) for rows in (other, queries, database)]
     expected = whitened(cut[0], cut[1], 4) @ whitened(cut[0], cut[2], 4).T
     assert np.abs(scores_of(out, 1) - expected).max() < 1e-5
-    assert "truncated to 6 dimensions; then PCA whitening to 4" in said.out
+    assert "truncated to 6 dimensions; then PCA whitening to 4" in result.out
 
 
 def test_what_was_made_is_used_again_and_follows_the_rows(cli, town, tmp_path, workspace) -> None:
-    given = [*town(5), "--stage", "pca-whiten:5"]
-    first = cli(*given)
+    arguments = [*town(5), "--stage", "pca-whiten:5"]
+    first = cli(*arguments)
     folder = workspace.cache / "stages"
     made = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
     assert len(made) == 4  # mean, projection, database, queries
-    again = cli(*given)
+    again = cli(*arguments)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")} == made
     assert record.read(path_of(again))["scores"] == record.read(path_of(first))["scores"]
     damaged = next(path for path in made if path.name == "projection.npy")
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
-    assert record.read(path_of(cli(*given)))["scores"] == record.read(path_of(first))["scores"]
+    assert record.read(path_of(cli(*arguments)))["scores"] == record.read(path_of(first))["scores"]
     rows = np.load(tmp_path / "db.npy")
     rows[3] = unit(rows[3:4] + 0.5)
     np.save(tmp_path / "db.npy", rows)
-    path_of(cli(*given))
+    path_of(cli(*arguments))
     assert len(list(folder.rglob("*.npy"))) == 8
     listed = cli("cache", "list")
     assert listed.status == 0
@@ -121,17 +121,17 @@ def test_what_was_made_is_used_again_and_follows_the_rows(cli, town, tmp_path, w
 def test_what_does_not_fit_is_refused_before_any_work(
     cli, refused, town, workspace, stages: list[str], value: str
 ) -> None:
-    given = [word for stage in stages for word in ("--stage", stage)]
-    assert value in refused(cli(*town(6), *given))
+    arguments = [word for stage in stages for word in ("--stage", stage)]
+    assert value in refused(cli(*town(6), *arguments))
     assert not (workspace.cache / "stages").exists()
 
 
 def test_rows_that_span_too_little_are_refused(cli, refused, town, tmp_path: Path) -> None:
-    given = town(7)
+    arguments = town(7)
     rows = np.load(tmp_path / "db.npy")
     rows[:, 6:] = 0
     np.save(tmp_path / "db.npy", unit(rows))
-    assert "span 6 dimensions" in refused(cli(*given, "--stage", "pca-whiten:8"))
+    assert "span 6 dimensions" in refused(cli(*arguments, "--stage", "pca-whiten:8"))
 
 
 def test_a_run_is_made_again_from_stored_descriptors(cli, tiny: Path, tmp_path: Path) -> None:
@@ -139,32 +139,32 @@ def test_a_run_is_made_again_from_stored_descriptors(cli, tiny: Path, tmp_path: 
     shutil.copytree(tiny, other)
     data = json.loads((other / "dataset.json").read_text(encoding="utf-8"))
     (other / "dataset.json").write_text(json.dumps(data | {"name": "other"}), encoding="utf-8")
-    given = ("run", "--method", method, "--dataset", tiny)
-    own = cli(*given, "--stage", f"pca-whiten:4,on={tiny}")
+    arguments = ("run", "--method", method, "--dataset", tiny)
+    own = cli(*arguments, "--stage", f"pca-whiten:4,on={tiny}")
     assert "transductive" in own.out, "it is learned on images that are evaluated"
     for file in ("007.png", "002.png"):  # the second is a query as well
         (tiny / "jpg" / file).write_bytes(b"no image")
     chain = ("--stage", f"pca-whiten:4,on={other}", "--stage", "aqe:2,alpha=2", "--allow-missing")
-    plan = cli(*given, *chain, "--dry-run")
+    plan = cli(*arguments, *chain, "--dry-run")
     assert f"database of other: {len(data['database'])} images" in plan.out
-    said = cli(*given, *chain)
-    path = path_of(said)
+    result = cli(*arguments, *chain)
+    path = path_of(result)
     assert verify(path)[0] == []
-    held = record.read(path)
-    assert [entry["stage"] for entry in held["card"]["stages"]] == ["pca-whiten", "aqe"]
-    assert held["card"]["stages"][0]["on"]["name"] == "other"
-    assert set(held["card"]["missing"]["database"]) >= {7}
-    assert {name for name in record.read_arrays(path, held) if name.startswith("stage")} == {
+    content = record.read(path)
+    assert [entry["stage"] for entry in content["card"]["stages"]] == ["pca-whiten", "aqe"]
+    assert content["card"]["stages"][0]["on"]["name"] == "other"
+    assert set(content["card"]["missing"]["database"]) >= {7}
+    assert {name for name in record.read_arrays(path, content) if name.startswith("stage")} == {
         "stage1_labelled_rank", "stage1_labelled_score", "stage1_labelled_tied",
         "stage1_shortlist_row", "stage1_shortlist_score",
     }  # fmt: skip
 
 
 def test_a_record_with_a_stage_on_rows_is_verified_from_descriptors(cli, workspace) -> None:
-    given = ("run", "--method", "random-unit", "--limit", "12", "--stage", "pca-whiten:4")
-    path = path_of(cli(*given))
-    said = cli("verify", "--descriptors", path)
-    assert said.status == 0, said.out + said.err
+    arguments = ("run", "--method", "random-unit", "--limit", "12", "--stage", "pca-whiten:4")
+    path = path_of(cli(*arguments))
+    result = cli("verify", "--descriptors", path)
+    assert result.status == 0, result.out + result.err
     assert cli("verify", path).status == 0
 
 
@@ -172,11 +172,11 @@ def test_a_record_with_a_stage_on_rows_is_verified_from_descriptors(cli, workspa
     "change", [{"dim": 3}, {"power": 0.25}, {"uses": []}, {"on": {"rows": 9}}, {"dim": "four"}]
 )
 def test_an_edited_entry_is_found(cli, workspace, tmp_path: Path, change: dict[str, Any]) -> None:
-    given = ("run", "--method", "random-unit", "--limit", "12", "--stage", "pca-whiten:4")
-    path = path_of(cli(*given))
+    arguments = ("run", "--method", "random-unit", "--limit", "12", "--stage", "pca-whiten:4")
+    path = path_of(cli(*arguments))
     content = record.read(path)
     content["card"]["stages"][0] |= change
     forged = sign(content, record.read_arrays(path, content), tmp_path / "forged.json")
-    said = cli("verify", "--descriptors", forged)
-    assert said.status == 1
-    assert "Traceback" not in said.err
+    result = cli("verify", "--descriptors", forged)
+    assert result.status == 1
+    assert "Traceback" not in result.err
