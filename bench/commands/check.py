@@ -22,32 +22,27 @@ class Arguments:
 
 
 def check(args: Arguments) -> int:
-    """Print a line per promise of the contract; return 1 where one is broken."""
+    """Print a line per rule of the contract; return 1 if a rule is broken."""
     from bench.describe import loading
     from bench.pipeline import contract_check
 
     options = args.options
 
-    def load(precision: Literal["float32", "bf16"]) -> Loaded:
-        chosen = replace(options.settings, precision=precision)
+    def load(precision: Literal["float32", "bf16"] | None = None, *, fast: bool = True) -> Loaded:
+        chosen = options.settings
+        if precision is not None:
+            chosen = replace(chosen, precision=precision)
         return loading.load(
-            args.method, options.weights, options.device, chosen, options.pixels.rule
+            args.method, options.weights, options.device, chosen, options.pixels.rule, fast=fast
         )
 
-    loaded = loading.load(
-        args.method, options.weights, options.device, options.settings, options.pixels.rule
-    )
+    loaded = load()
     info, failed = loaded.info, 0
-
-    def plain() -> Loaded:
-        return loading.plain(
-            args.method, options.weights, options.device, options.settings, options.pixels.rule
-        )
 
     def pair() -> tuple[Loaded, Loaded]:
         return load("float32"), load("bf16")
 
-    for state, text in contract_check.check(loaded, pair, plain):
+    for state, text in contract_check.check(loaded, pair, lambda: load(fast=False)):
         print(f"{state:>5}  {text}", flush=True)
         failed += state == "FAILS"
     name = f"{info.name}.{info.variant}"

@@ -32,24 +32,15 @@ def load(
     device: str | None = None,
     settings: Settings | None = None,
     pixels: Pixels | None = None,
+    *,
+    fast: bool = True,
 ) -> engine.Loaded:
     """Return the method "name", "name.variant" or "file.py:variant" ready on a device.
 
     `device` is None for a GPU where there is one, `settings` for the defaults. `pixels` gives the
-    rule to describe by, of the method's own and the method; None: its own.
+    rule to describe by, of the method's own and the method; None: its own. Without `fast` the
+    network stays as the plug-in returned it.
     """
-    bare = plain(text, weights, device, settings, pixels)
-    return ready(bare.method, bare.info, bare.rule, bare.device, bare.settings)
-
-
-def plain(
-    text: str,
-    weights: str | None = None,
-    device: str | None = None,
-    settings: Settings | None = None,
-    pixels: Pixels | None = None,
-) -> engine.Loaded:
-    """Return a method as `load` does, its network as the plug-in gave it: not made fast."""
     settings = settings or Settings()
     place = machine.pick_device(device)
     check(settings, place)
@@ -58,7 +49,9 @@ def plain(
     if weights is not None and info.weights.get("sha256") is None and Path(weights).is_file():
         digest = file_hashes.of_files([Path(weights)], cache_root())[0]
         info = replace(info, weights={**info.weights, "sha256": digest})  # so that stores differ
-    return engine.Loaded(method, info, rule, place, settings)
+    if not fast:
+        return engine.Loaded(method, info, rule, place, settings)
+    return ready(method, info, rule, place, settings)
 
 
 def ready(

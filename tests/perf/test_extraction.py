@@ -82,7 +82,7 @@ def timed(work: Any) -> tuple[float, float, np.ndarray]:
 
 def measured(name: str, path: str, fast: engine.Loaded, folder: Path) -> accuracy.Accuracy:
     """Return the accuracy on the first images."""
-    plain = loading.plain(name, path, DEVICE)
+    plain = loading.load(name, path, DEVICE, fast=False)
     pixels = [decode.load(folder / f"{i}.jpg", None, plain.rule) for i in range(EXACT)]
     return accuracy.measure(plain, fast, pixels)
 
