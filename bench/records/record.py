@@ -16,6 +16,8 @@ import math
 import re
 import secrets
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -235,8 +237,21 @@ def _checked(record: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def read_arrays(path: Path, record: dict[str, Any]) -> Arrays:
     """Return the arrays of the record at `path`, checked against the checksum in it."""
-    try:
+    with _faults_of_arrays(path, record):
         return array_files.npz(array_bytes(path, record))
+
+
+def check_arrays(path: Path, record: dict[str, Any]) -> None:
+    """Refuse what `read_arrays` refuses, without making arrays."""
+    content = array_bytes(path, record)
+    with _faults_of_arrays(path, record):
+        array_files.Archive(io.BytesIO(content), len(content)).check()
+
+
+@contextmanager
+def _faults_of_arrays(path: Path, record: dict[str, Any]) -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:
         file = path.with_name(record["ranks"]["file"])
         raise BenchError(f"{file} cannot be read as .npz: {reading.line(error)}.") from error

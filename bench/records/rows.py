@@ -167,7 +167,7 @@ def load(results: Path) -> tuple[list[Run], list[tuple[PurePosixPath, str]]]:
         try:
             record = records.read(path)
             if path.with_name(record["ranks"]["file"]).is_file():  # tables do without
-                records.array_bytes(path, record)
+                records.check_arrays(path, record)
             runs.append(parse(of_blocks.renewed(record, path), file))
         except (BenchError, OSError, ValueError, RecursionError) as error:
             reason = str(error).replace(f"{results}{os.sep}", "").removeprefix(f"{file} ")

@@ -146,6 +146,13 @@ class Archive:
         check_size(head, info.file_size)
         return head
 
+    def check(self) -> None:
+        """Raise ValueError where an array has another checksum than the archive states."""
+        with faults_as_values():
+            bad = self._zip.testzip()
+        if bad is not None:
+            raise ValueError(f"Bad CRC-32 for file {bad[:80]!r}")
+
     def read(self, name: str) -> NDArray[Any]:
         """Return one array."""
         with faults_as_values():
