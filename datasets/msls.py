@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data import locate, raw
+from bench.data import locate, metres, raw
 from bench.datasets._readers import by_distance, msls, numpy_files, places, positions, utm
 from bench.errors import BenchError, MissingDataError
 from bench.facts import Expected, Facts
@@ -98,7 +98,7 @@ def _city(
         contents = [raw.read(path) for path in paths]
         sides.append(msls.side(contents, paths, folder, subtask=subtask))
     database, query = sides
-    by_distance.check_metres(database.xy, query.xy, places.DISTANCE_M, f"{split}/{city}")
+    metres.check(database.xy, query.xy, places.DISTANCE_M, f"{split}/{city}")
     positive = by_distance.positives(database.xy, query.xy, places.DISTANCE_M)
     if most_degrees is not None:
         positive = [

@@ -135,7 +135,7 @@ def _made(args: Make) -> make.Made:
     if not args.within > 0:
         raise BenchError(f"--within is {args.within:g}; give a distance above 0 metres.")
     if args.positions is not None:
-        positions = make.table_positions(args.positions, folder)
+        positions = make.table_positions(args.positions, folder, args.within)
         return make.from_positions(positions, args.within, "table, metres")
     return make.from_positions(make.gps_positions(folder), args.within, "EXIF GPS")
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
-from bench.data import listing, raw
+from bench.data import listing, metres, raw
 from bench.errors import BenchError, first_few
 
 EARTH_M = 6_371_000.0  # mean radius
@@ -154,7 +154,7 @@ def from_positions(positions: Positions, within_m: float, unit: str) -> Made:
     return Made(content, tuple(notes if alone else ()))
 
 
-def table_positions(table: Path, folder: Path) -> dict[str, tuple[float, float]]:
+def table_positions(table: Path, folder: Path, within_m: float) -> dict[str, tuple[float, float]]:
     """Return the positions of a table with the columns `file`, `x` and `y`, in metres."""
     out = {}
     for row in read_table(table, ("file", "x", "y")):
@@ -171,8 +171,7 @@ def table_positions(table: Path, folder: Path) -> dict[str, tuple[float, float]]
             )
         out[_there(folder, row["file"], table)] = point
     points = np.array(list(out.values())).reshape(-1, 2)
-    if len(points) and np.all(np.abs(points) <= (90, 180)) and np.any(points % 1):
-        raise BenchError(f"{table}: x and y look like degrees; write metres, for instance UTM.")
+    metres.check(points, points, within_m, table)
     return out
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import raw
+from bench.data import metres, raw
 from bench.datasets._readers import by_distance, numpy_files
 from bench.errors import BenchError
 from bench.system import reading
@@ -108,7 +108,7 @@ def load(
         ]
     every = table[["x", "y"]].to_numpy(dtype=np.float64)
     assert protocol.threshold_m is not None
-    by_distance.check_metres(every, every, protocol.threshold_m, path)
+    metres.check(every, every, protocol.threshold_m, path)
     read: dict[str, Any] = {"database": [], "queries": [], "positive": [], "queries_xy": []}
     areas: dict[str, list[int]] = {"database": [], "queries": []}
     asked_by: list[str] = []

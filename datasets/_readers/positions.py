@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data import ground_truth, raw
+from bench.data import ground_truth, metres, raw
 from bench.datasets._readers import by_distance, numpy_files, places
 from bench.errors import BenchError
 from bench.facts import Facts
@@ -128,7 +128,7 @@ def _with_positives(
         )
     xy = by_distance.checked(database_xy, len(database), f"{where}: utmDb")
     asked = by_distance.checked(queries_xy, len(queries), f"{where}: utmQ")
-    by_distance.check_metres(xy, asked, threshold, where)
+    metres.check(xy, asked, threshold, where)
     return {
         "database": database,
         "queries": queries,

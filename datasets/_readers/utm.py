@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import listing, locate, plain, raw
+from bench.data import listing, locate, metres, plain, raw
 from bench.datasets._readers import by_distance, numpy_files, places, zones
 from bench.errors import BenchError
 from bench.facts import Expected, Facts
@@ -212,7 +212,7 @@ def near(read: Mapping[str, Any], name: str) -> list[NDArray[np.int64]]:
         by_distance.checked([position(f) for f in read[kind]], len(read[kind]), f"{name}: {kind}")
         for kind in ("database", "queries")
     )
-    by_distance.check_metres(database, queries, places.DISTANCE_M, name)
+    metres.check(database, queries, places.DISTANCE_M, name)
     rows_in, asked_in = planes(read, name)
     if rows_in is None or asked_in is None:
         return by_distance.positives(database, queries, places.DISTANCE_M)

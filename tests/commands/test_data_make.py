@@ -118,7 +118,15 @@ def gps(path: Path, latitude: float, longitude: float) -> None:
             minutes = (whole % 1) * 60
             place[key - 1] = sides[value < 0]
             place[key] = (float(int(whole)), float(int(minutes)), round(minutes % 1 * 60, 4))
+        exif[0x8825] = place  # Pillow 11 does not keep what get_ifd gives
         image.save(path, exif=exif)
+
+
+def test_a_hall_in_metres_is_none_in_degrees(photographs: Path, tmp_path: Path) -> None:
+    places = {"arch/9.jpg": (0.5, 0.25), "arch/10.jpg": (14.5, 0.75), "dome/9.jpg": (61.25, 0.5)}
+    lines = [f"{file},{x},{y}" for file, (x, y) in places.items()]
+    table = written(tmp_path / "hall.csv", "file,x,y", *lines)
+    assert make.table_positions(table, photographs, 20.0) == places
 
 
 def test_positions_from_cameras(cli, photographs: Path) -> None:
@@ -156,6 +164,7 @@ def test_copies_are_warned_of(cli, photographs: Path) -> None:
         (["--groups", "gone.csv"], "arch/77.jpg"),
         (["--groups", "out.csv"], "../x.jpg"),
         (["--positions", "degrees.csv"], "degrees"),
+        (["--positions", "turned.csv"], "degrees"),
         (["--boxes", "box.csv"], "dome/10.jpg"),
     ],
 )
@@ -168,6 +177,7 @@ def test_what_cannot_be_made_is_one_sentence(
     written(tmp_path / "gone.csv", "file,group", "arch/77.jpg,x")
     written(tmp_path / "out.csv", "file,group", "../x.jpg,x")
     written(tmp_path / "degrees.csv", "file,x,y", "arch/9.jpg,48.85,2.35", "dome/9.jpg,48.86,2.3")
+    written(tmp_path / "turned.csv", "file,x,y", "arch/9.jpg,151.2,-33.8", "dome/9.jpg,151.3,-33.9")
     written(tmp_path / "box.csv", "file,left,top,right,bottom", "dome/10.jpg,1,2,3,4")
     result = cli("data", "make", photographs, "--output", tmp_path / "town.json", *words)
     assert value in refused(result)

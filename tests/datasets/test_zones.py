@@ -8,7 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bench import datasets
-from bench.datasets._readers import by_distance, zones
+from bench.data import metres
+from bench.datasets._readers import zones
 from bench.errors import BenchError
 from tests.support.miniatures_places import photographs
 
@@ -153,7 +154,7 @@ METRES = {
 def test_degrees_are_refused(kind: str, workspace) -> None:
     database, queries = (np.array(side) for side in DEGREES[kind])
     with pytest.raises(BenchError, match="degrees"):
-        by_distance.check_metres(database, queries, 25.0, "here")
+        metres.check(database, queries, 25.0, "here")
     names = [[f"@{x:.6f}@{y:.6f}@{i}@.jpg" for i, (x, y) in enumerate(s)] for s in DEGREES[kind]]
     lay(workspace.data, *names)
     with pytest.raises(BenchError, match=r"eynsham: positions such as .* convert"):
@@ -163,5 +164,5 @@ def test_degrees_are_refused(kind: str, workspace) -> None:
 @pytest.mark.parametrize("kind", list(METRES))
 def test_metres_and_frames_are_taken(kind: str) -> None:
     database, queries = (np.array(side) for side in METRES[kind])
-    by_distance.check_metres(database, queries, 25.0, "here")
-    by_distance.check_metres(queries[:0], database, 25.0, "here")
+    metres.check(database, queries, 25.0, "here")
+    metres.check(queries[:0], database, 25.0, "here")
