@@ -17,7 +17,8 @@ AS_STATED = (
     "taken as stated, because ranks do not show them: dim, weights, times, memory, machine, commit"
 )
 ROUNDING_MS = 1e-3
-ITEM_BYTES = (2, 4, 8)  # of descriptors that were brought; a run has float32
+RUN_BYTES = (4,)  # of a number of a run's descriptors: float32
+BROUGHT_BYTES = (2, 4, 8)  # of one of descriptors that were brought
 
 
 def faults(content: Mapping[str, Any]) -> list[str]:
@@ -40,7 +41,8 @@ def _sizes(content: Mapping[str, Any]) -> list[str]:
     code = name_of(card["compression"])
     choice = None if code.startswith("none") else compress.parse(code)
     if choice is None:
-        wanted = [dim * item for item in ITEM_BYTES]
+        items = BROUGHT_BYTES if card["preprocess"] is None else RUN_BYTES
+        wanted = [dim * item for item in items]
     else:
         wanted = [compress.bytes_per_row(choice, dim)]
     out = []

@@ -17,6 +17,12 @@ def forged_dim(content: dict[str, Any]) -> None:
     content["method"]["dim"] = 2048
 
 
+def forged_half(content: dict[str, Any]) -> None:
+    """Half the numbers in float64: what a run does not write."""
+    content["method"]["dim"] = 8
+    content["card"]["preprocess"] = {}
+
+
 def forged_bytes(content: dict[str, Any]) -> None:
     content["bytes_per_image"] = 1
 
@@ -60,6 +66,7 @@ def forged_unknown(content: dict[str, Any]) -> None:
     ("forge", "message"),
     [
         (forged_dim, "bytes_per_image is 64, but 2048 numbers"),
+        (forged_half, "bytes_per_image is 64, but 8 numbers"),
         (forged_bytes, "bytes_per_image is 1"),
         (forged_index, "index_bytes is 7"),
         (forged_median, "a median of 3.0 above its 95th percentile of 1.0"),
