@@ -17,6 +17,7 @@ PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python
 LOCK = ROOT / "requirements" / "dev.txt"
 # A process per processor, four at most; a file's tests share what its fixtures make.
 PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")  # for which torch has wheels
 LOCKS = {  # by file: what of pyproject.toml it holds
     "dev": ["--group", "dev"],
     "core": [],
@@ -111,11 +112,24 @@ def tests(session: nox.Session) -> None:
 
 @session
 def tests_all(session: nox.Session) -> None:
-    """Run every test, of large networks and clusters too, and of networks without fusion."""
+    """Run every test, large networks and clusters too; then without fusion; then on other Pythons.
+
+    A Python that is not on this machine is skipped by name.
+    """
+    for version in PYTHONS:
+        if version != f"{sys.version_info[0]}.{sys.version_info[1]}":
+            session.notify(f"tests_python-{version}")
     run(session, "pytest", *PARALLEL, "-m", "not cluster", *session.posargs)
     run(session, "pytest", "-m", "cluster", *session.posargs)
     session.env["RETRIEVAL_BENCH_FUSION"] = "0"
     run(session, "pytest", *PARALLEL, "tests/describe", "tests/methods", *session.posargs)
+
+
+@nox.session(python=PYTHONS, default=False)
+def tests_python(session: nox.Session) -> None:
+    """Run the tests with the lock on a Python: nox -s tests_python-3.13."""
+    session.install("uv>=0.9")
+    install_and_test(session, "--require-hashes", "-r", str(LOCK))
 
 
 @session
@@ -163,10 +177,19 @@ def other_versions(session: nox.Session, *choice: str) -> None:
     Path(file).unlink(missing_ok=True)  # whose versions uv would keep
     compiling = ("uv", "pip", "compile", "--quiet", "--no-header", "--output-file", file)
     session.run(*compiling, *choice, *LOCKS["dev"], "pyproject.toml")
+    install_and_test(session, "-r", file)
+
+
+def install_and_test(session: nox.Session, *requirements: str) -> None:
+    """Install into the environment of a session by uv, and run the tests there.
+
+    Environments have gigabytes: one whose tests pass is removed.
+    """
     python = f"{session.virtualenv.bin}/python"
-    session.run("uv", "pip", "install", "--quiet", "--python", python, "-r", file)
+    session.run("uv", "pip", "install", "--quiet", "--python", python, *requirements)
     session.run("python", "-m", "bench", "doctor", success_codes=[0, 1])
     session.run("python", "-m", "pytest", *PARALLEL, *session.posargs)
+    shutil.rmtree(session.virtualenv.location)
 
 
 @nox.session(python="3.11", default=False)

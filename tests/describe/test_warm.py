@@ -314,17 +314,18 @@ def test_torch_is_asked_once_for_a_machine(workspace) -> None:
         "print(json.dumps([dataclasses.asdict(found), 'torch' in sys.modules]))"
     )
 
-    def facts(**environment: str) -> Any:
+    def facts(threads: str) -> Any:
+        chosen = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True,
-                              check=True, env={**os.environ, **environment})  # fmt: skip
+                              check=True, env={**os.environ, **chosen})  # fmt: skip
         return json.loads(done.stdout)
 
-    first, imported = facts(OMP_NUM_THREADS="1")
+    first, imported = facts("1")
     assert imported
     assert first["threads"] == 1
-    assert facts(OMP_NUM_THREADS="1") == [first, False]
-    other, imported = facts(OMP_NUM_THREADS="2")
+    assert facts("1") == [first, False]
+    other, imported = facts("2")
     assert imported
     assert other["threads"] == 2
     (workspace.cache / "torch.json").write_text("{}")
-    assert facts(OMP_NUM_THREADS="2") == [other, True]
+    assert facts("2") == [other, True]
