@@ -182,7 +182,8 @@ class Comparison:
 def _say_lengths(parts: Sequence[Matrix]) -> None:
     """Print a line where rows are not of unit length, as a dot product then prefers long ones."""
     least, most = similarity.norms(parts)
-    if max(abs(least - 1), abs(most - 1)) >= UNIT_NORM_TOLERANCE:
+    off = max(abs(least - 1), abs(most - 1))
+    if UNIT_NORM_TOLERANCE <= off < np.inf:  # infinity and NaN are refused with their image
         note(
             f"the rows have norms from {least:.4g} to {most:.4g} and are ranked by dot product; "
             "use --similarity cosine or euclidean if the method was trained for that"

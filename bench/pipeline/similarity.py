@@ -66,7 +66,8 @@ def norms(parts: Sequence[Matrix]) -> tuple[float, float]:
 
 
 def _floats(stored: NDArray[Any]) -> Rows:
-    return np.asarray(stored, dtype=np.float32)
+    with np.errstate(over="ignore"):  # infinity is refused by name
+        return np.asarray(stored, dtype=np.float32)
 
 
 def _unit(stored: NDArray[Any]) -> Rows:

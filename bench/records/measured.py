@@ -14,7 +14,8 @@ from bench.scoring.card import name_of
 from bench.search import compress
 
 AS_STATED = (
-    "taken as stated, because ranks do not show them: dim, weights, times, memory, machine, commit"
+    "taken as stated, because ranks do not show them: command, method, pixels, dim, weights, "
+    "times, memory, machine, commit"
 )
 ROUNDING_MS = 1e-3
 RUN_BYTES = (4,)  # of a number of a run's descriptors: float32
@@ -25,6 +26,7 @@ def faults(content: Mapping[str, Any]) -> list[str]:
     """Return in what the measured fields of a record contradict each other."""
     out = [
         *_sizes(content),
+        *_search(content),
         *_times(content["timing"], "timing"),
         *_query(content["timing"]),
     ]
@@ -55,6 +57,18 @@ def _sizes(content: Mapping[str, Any]) -> list[str]:
     return out
 
 
+def _search(content: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a timed search states otherwise than the card and the method."""
+    card, search = content["card"], content["timing"].get("search") or {}
+    rows, dim = search.get("rows"), search.get("dim")
+    most = card["dataset"]["database"] + card["distractors"]["count"]
+    if rows is not None and rows > most:
+        yield f"the timed search is of {rows} rows, and the lists have {most}"
+    own = content["method"]["dim"]
+    if dim is not None and not card["stages"] and dim != own:
+        yield f"the timed search is of {dim} numbers, and descriptors have {own}"
+
+
 def _query(timing: Mapping[str, Any]) -> Iterator[str]:
     """Yield where the time of a query is not that of its parts, or a sign of other work is lost."""
     query = timing.get("query")
@@ -68,18 +82,32 @@ def _query(timing: Mapping[str, Any]) -> Iterator[str]:
         added = sum(ms["p50"] for ms in times)
         if abs(query["ms"]["p50"] - added) > ROUNDING_MS * (1 + len(times)):
             yield f"a query takes {query['ms']['p50']} ms, but its parts take {added:g} ms"
+    latency, search = timing.get("latency") or {}, timing.get("search") or {}
+    measured = {
+        "decode": latency.get("decode_ms"),
+        "describe": latency.get("describe_ms"),
+        "search": search.get("ms_per_query"),
+    }
+    for part in query["parts"]:  # the first of each; a second network has others
+        figure = measured.pop(part["part"], None)
+        if None not in (figure, part["ms"]) and figure != part["ms"]:
+            yield f"to {part['part']} takes another time in a query than alone"
     of_parts = [timing.get(name) or {} for name in ("latency", "search")]
     if lost := {sign for part in of_parts for sign in part.get("busy", ())} - set(query["busy"]):
         yield f"the machine was busy ({', '.join(sorted(lost))}), but the query does not state it"
 
 
 def _times(value: Any, place: str) -> Iterator[str]:
-    """Yield the times that cannot be: a median above its 95th percentile."""
+    """Yield the times that cannot be: a median above its 95th percentile or off its interval."""
     if isinstance(value, Mapping):
         low, high = value.get("p50"), value.get("p95")
         # An open part of the record may hold anything.
         if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
             yield f"{place} has a median of {low} above its 95th percentile of {high}"
+        match value.get("p50_interval"), low:
+            case [int() | float() as least, int() | float() as most], int() | float():
+                if not least <= low <= most:
+                    yield f"{place} has a median of {low}, not from {least} to {most}"
         for key, inner in value.items():
             for timing in inner if isinstance(inner, list) else [inner]:
                 yield from _times(timing, f"{place}.{key}")

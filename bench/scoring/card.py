@@ -153,7 +153,7 @@ def make(  # noqa: PLR0913
 
 def faults(card: Card, protocols: Sequence[Protocol], n_queries: int) -> list[str]:
     """Return contradictions of a card with the stored ground truth and ranks of `n_queries`."""
-    out = []
+    out = _distractor_faults(card["distractors"])
     rules = {"junk_rule": (card["junk_rule"], JUNK_RULE), "tie_rule": (card["tie_rule"], TIE_RULE)}
     for name, known in (("areas", AREA_RULE), ("suppression", SUPPRESSION_RULE)):
         if name in card:
@@ -174,6 +174,14 @@ def faults(card: Card, protocols: Sequence[Protocol], n_queries: int) -> list[st
         if any(entry.get(key) != value for key, value in fresh.items()):
             out.append(f"the card states a wrong number of queries of {protocol.name}")
     return out
+
+
+def _distractor_faults(added: Mapping[str, Any]) -> list[str]:
+    """Return whether a card counts other distractors than those of the sets that it names."""
+    count, sources = added["count"], added["sources"]
+    if bool(sources) == bool(count) and sum(added.get("counts", [count])) == count:
+        return []
+    return [f"the card counts {count} distractors of {', '.join(sources) or 'no data set'}"]
 
 
 def of_stages(stages: Sequence[Mapping[str, Any]]) -> Card:

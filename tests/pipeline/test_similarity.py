@@ -100,9 +100,13 @@ def test_what_cannot_be_compared_is_to_be_converted(kind: str, workspace, cli: C
     assert "convert" in result.err
 
 
-def test_a_bad_row_is_named_with_its_image(rows, workspace, cli: Callable) -> None:
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "contains NaN"), (1e300, "norm of 1e+300")])
+def test_a_bad_row_is_named_with_its_image(
+    rows, workspace, cli: Callable, value: float, what: str
+) -> None:
     db, asked = rows
-    db[17, 3] = np.nan
+    db = db.astype(np.float64)
+    db[17, 3] = value
     folder = own(workspace.folder / "set", len(db), len(asked), list(range(6)))
     np.save(folder / "db.npy", db)
     np.save(folder / "q.npy", asked)
@@ -110,7 +114,7 @@ def test_a_bad_row_is_named_with_its_image(rows, workspace, cli: Callable) -> No
                folder / "q.npy")  # fmt: skip
     assert result.status == 1
     assert "row 17 (d17.png) of" in result.err
-    assert "contains NaN" in result.err
+    assert what in result.err
 
 
 def test_the_order_of_bytes_is_on_no_card(workspace, cli, rows) -> None:

@@ -35,6 +35,24 @@ def forged_median(content: dict[str, Any]) -> None:
     content["timing"]["search"] = {"ms_per_query": {"p50": 3.0, "p95": 1.0}}
 
 
+def forged_interval(content: dict[str, Any]) -> None:
+    content["timing"]["latency"] = {"decode_ms": {"p50": 3.0, "p95": 9.0, "p50_interval": [4, 5]}}
+
+
+def forged_rows(content: dict[str, Any]) -> None:
+    content["timing"]["search"] = {"rows": 50, "dim": 16}
+
+
+def forged_search(content: dict[str, Any]) -> None:
+    content["timing"]["search"] = {"rows": 49, "dim": 8}
+
+
+def forged_alone(content: dict[str, Any]) -> None:
+    content["timing"]["query"] = query(1.0, total=1.0)
+    content["timing"]["query"]["parts"][0]["part"] = "describe"
+    content["timing"]["latency"] = {"describe_ms": {"p50": 0.5, "p95": 9.0}}
+
+
 def forged_training(content: dict[str, Any]) -> None:
     content["method"]["weights"] |= {"trained": True, "source": "untrained: seed 0"}
 
@@ -75,6 +93,10 @@ def forged_unknown(content: dict[str, Any]) -> None:
             forged_part,
             "timing.query.parts.ms has a median of 20.0 above its 95th percentile of 9.0",
         ),
+        (forged_interval, "decode_ms has a median of 3.0, not from 4 to 5"),
+        (forged_rows, "the timed search is of 50 rows, and the lists have 49"),
+        (forged_search, "the timed search is of 8 numbers, and descriptors have 16"),
+        (forged_alone, "to describe takes another time in a query than alone"),
         (forged_quiet, "the machine was busy (load)"),
         (
             forged_unknown,

@@ -131,6 +131,10 @@ def limited(content: Record, arrays: Arrays) -> None:
     content["partial"] = True
 
 
+def a_distractor_more(content: Record, arrays: Arrays) -> None:
+    content["card"]["distractors"]["count"] = 1
+
+
 def misses(content: Record, arrays: Arrays) -> None:
     content["card"]["protocols"]["easy"]["empty"] = "miss"
 
@@ -237,6 +241,7 @@ FORGERIES: dict[Callable[[Record, Arrays], None], str] = {
     partial: "record and card disagree on whether the result is partial",
     limited: "lists and ground truth differ from those of mini on this machine",
     misses: "the card states a wrong number of queries of easy",
+    a_distractor_more: "the card counts 1 distractors of no data set",
     first_place: r"the ranks of query 0 contradict its (scores|shortlist)",
     equal_places: "the ranks of query 0 contradict its scores",
     place_beyond: r"the ranks of query \d+ contradict its scores",
