@@ -127,7 +127,7 @@ def _opencv(batch: Tensor, scale: float, rule: Preprocess) -> Tensor:
     mean, std = _statistics(rule, batch.device)
     grey = (batch * std + mean).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     small = [opencv.scaled(np.ascontiguousarray(image), scale) for image in grey]
-    return _normalised(small, rule, batch.device, torch.contiguous_format)
+    return _normalised(small, rule, batch.device, torch.contiguous_format).to(batch.dtype)
 
 
 def _legacy_corner(batch: Tensor, height: int, width: int) -> Tensor:
