@@ -138,12 +138,13 @@ def other_case(folder: Path, files: Iterable[str]) -> dict[str, str]:
     """Return, of wanted files, the names in `folder` that differ in the case of letters alone."""
     found = {}
     for file in files:
-        place = folder / PurePosixPath(file).parent
+        place, own = folder / PurePosixPath(file).parent, PurePosixPath(file).name
         try:
             names = os.listdir(place)
         except OSError:
             continue
-        like = [name for name in names if name.casefold() == PurePosixPath(file).name.casefold()]
+        # A link that leads nowhere has the wanted name itself.
+        like = [name for name in names if name != own and name.casefold() == own.casefold()]
         if like:
             found[file] = str(PurePosixPath(file).with_name(like[0]))
     return found

@@ -132,6 +132,11 @@ def test_a_name_whose_letters_differ_in_case_is_named(workspace, cli: Callable) 
     result = cli("run", "--method", "random-unit", "--dataset", folder)
     assert result.status == 1
     assert "sub/house.PNG is sub/House.png on the disk" in result.err
+    (folder / "jpg" / "sub" / "House.png").unlink()
+    (folder / "jpg" / "sub" / "house.PNG").symlink_to("nowhere.png")
+    result = cli("run", "--method", "random-unit", "--dataset", folder)
+    assert "sub/house.PNG" in result.err
+    assert "on the disk" not in result.err
 
 
 def test_two_spellings_of_one_name_are_two_names(workspace) -> None:
