@@ -126,7 +126,7 @@ def _folders() -> list[Finding]:
         while not there.exists():
             there = there.parent
         free = shutil.disk_usage(there).free
-        state = "" if root.exists() else " (not there yet)"
+        state = "" if root.exists() else " (does not exist yet)"
         text = f"{root}{state}, {free / 2**30:.0f} GiB free"
         if not os.access(there, os.W_OK) and name.endswith("CACHE"):
             found.append(

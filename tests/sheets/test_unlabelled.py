@@ -1,4 +1,4 @@
-"""A folder of photographs without labels: what a method finds is shown, and nothing is scored."""
+"""A folder of photographs without labels: what a method finds is shown, and not scored."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_run_of_photographs_draws_the_nearest_of_each(
     result = cli("run", "--dataset", photographs, "--method", colours)
     assert result.status == 0, result.err
     assert "no labels" in result.err
-    assert "nothing is scored" in result.out
+    assert "not scored" in result.out
     assert described() == len(NAMES), "no photograph is described twice"
     (page,) = (workspace.results / "sheets" / "my-photos").glob("*.html")
     assert str(page) in result.out
