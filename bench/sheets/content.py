@@ -174,8 +174,8 @@ def with_images(dataset: Dataset) -> Dataset:
     files = [dataset.folder / image.path for image in (*dataset.queries, *dataset.database)]
     if not any(file.is_file() for file in files):
         raise BenchError(
-            f"a sheet shows images, but {dataset.name} contains none of the images of "
-            f"{dataset.folder}; put them there, or set RETRIEVAL_BENCH_DATA."
+            f"a sheet shows images, but {dataset.folder} contains none of the images of "
+            f"{dataset.name}; put them there, or set RETRIEVAL_BENCH_DATA."
         )
     return dataset
 
