@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import datasets
-from bench.data import copies, dataset_json, make
+from bench.data import copies, dataset_json, listing, make
 from bench.errors import BenchError, first_few
 from bench.option import option, positive, required
 from bench.system.notes import one_line
@@ -130,14 +130,35 @@ def _made(args: Make) -> make.Made:
         return make.from_pairs(args.pairs, folder)
     if args.groups is not None:
         return make.from_groups(args.groups, folder, args.queries_per_class)
-    if args.positions is None and not args.gps:
+    named = {} if ways else _named_positions(folder)
+    if not ways and not named:
         return make.from_classes(folder, args.queries_per_class)
     if not args.within > 0:
         raise BenchError(f"--within is {args.within:g}; give a distance above 0 metres.")
+    if named:
+        return make.from_positions(named, args.within, "names, metres")
     if args.positions is not None:
         positions = make.table_positions(args.positions, folder, args.within)
         return make.from_positions(positions, args.within, "table, metres")
     return make.from_positions(make.gps_positions(folder), args.within, "EXIF GPS")
+
+
+def _named_positions(folder: Path) -> make.Positions:
+    """Return the positions that names @east@north@zone@… carry; nothing where not every name does.
+
+    Raises BenchError where names state more than one zone, whose metres cannot be compared.
+    """
+    from bench.datasets._readers import utm
+
+    files = listing.images(folder).files
+    if not all(file.rpartition("/")[2].startswith("@") for file in files):
+        return {}
+    if utm.planes({"database": files, "queries": ()}, str(folder))[0] is not None:
+        raise BenchError(
+            f"the names in {folder} state several zones of UTM; write a table of positions in "
+            "metres of one plane, and give it with --positions."
+        )
+    return {file: utm.position(file) for file in files}
 
 
 def _summary(dataset: Dataset, made: make.Made) -> list[str]:

@@ -3,8 +3,8 @@
 classes    a folder per class: its first images are queries, the others their positives
 pairs      a CSV with the columns `query` and `positive`: file names
 groups     a CSV with the columns `file` and `group`: as classes
-positions  a CSV with `file`, `x` and `y` in metres, or GPS in the EXIF of the photographs:
-           positives are within a distance
+positions  a CSV with `file`, `x` and `y` in metres, GPS in the EXIF of the photographs, or names
+           that begin @east@north@: positives are within a distance
 """
 
 from __future__ import annotations

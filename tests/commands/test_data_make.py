@@ -144,6 +144,25 @@ def test_positions_from_cameras(cli, photographs: Path) -> None:
     ]
 
 
+def test_positions_from_names_are_no_classes(cli, refused, photographs: Path) -> None:
+    for number, name in enumerate(("arch", "bridge")):
+        kind = ("database", "queries")[number]
+        (photographs / name).rename(photographs / kind)
+        for east, path in enumerate(sorted((photographs / kind).iterdir())):
+            path.rename(path.with_name(f"@{500_000 + 20 * east + 5 * number}@4000000@33@T@.jpg"))
+    for other in ("church", "dome"):
+        for path in (photographs / other).iterdir():
+            path.unlink()
+    _, data = made(cli, photographs, "--within", 10)
+    near = [entry["positive"] for entry in data["protocols"]["all"]]
+    assert near == [[f"database/@{500_000 + 20 * i}@4000000@33@T@.jpg"] for i in range(3)]
+    assert data["rules"]["threshold_m"] == 10
+    path = next((photographs / "queries").iterdir())
+    path.rename(path.with_name(path.name.replace("@33@", "@34@")))
+    said = cli("data", "make", photographs, "--output", photographs.parent / "two.json")
+    assert "--positions" in refused(said)
+
+
 def test_copies_are_warned_of(cli, photographs: Path) -> None:
     content = (photographs / "arch" / "9.jpg").read_bytes()
     for name in ("arch/12.jpg", "bridge/11.jpg", "dome/10.jpg"):
