@@ -75,8 +75,7 @@ class Progress:
             and not self.quiet
             and not (self.brief and self.seconds < SECONDS_BETWEEN_LINES)
         ):
-            rate = f", {self.done / self.seconds:.1f} {self.unit}/s" if self.seconds > 0 else ""
-            note(f"{self.phase}: {self.done} {self.unit} in {span(self.seconds)}{rate}")
+            note(self._last())
 
     def advance(self, count: int = 1) -> None:
         """Count `count` more items as done."""
@@ -105,9 +104,19 @@ class Progress:
                 self.bar.total = self.total
                 self.bar.refresh()
 
+    def _last(self) -> str:
+        """Return the line of a finished phase; one without a number of items has a time alone."""
+        if self.total is None and self.done == 0:
+            return f"{self.phase}: {span(self.seconds)}"
+        rate = f", {self.done / self.seconds:.1f} {self.unit}/s" if self.seconds > 0 else ""
+        return f"{self.phase}: {self.done} {self.unit} in {span(self.seconds)}{rate}"
+
     def line(self) -> str:
         """Return the line for a log file: how far, how fast, and the time left where known."""
-        rate = self.done / max(time.perf_counter() - self.start, 1e-9)
+        seconds = time.perf_counter() - self.start
+        if self.total is None and self.done == 0:
+            return f"{self.phase}: {span(seconds)} so far"
+        rate = self.done / max(seconds, 1e-9)
         of = left = ""
         if self.total is not None:
             of = f" of {self.total}"

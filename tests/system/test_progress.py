@@ -54,6 +54,14 @@ def test_without_a_known_length_there_is_no_time_left(quick, capsys) -> None:
     assert re.match(r"get: 3 MB, \d+\.\d MB/s\n(.*\n)*get: 3 MB in ", capsys.readouterr().err)
 
 
+def test_a_phase_without_items_has_a_time_alone(quick, capsys) -> None:
+    with Progress("measure memory", None):
+        time.sleep(0.2)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 1
+    assert all(re.fullmatch(r"measure memory: [\d.]+ s( so far)?", line) for line in lines)
+
+
 def test_a_brief_phase_is_silent(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     with Progress("look", 3, "files", brief=True) as phase:
         phase.advance(3)
