@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from bench.errors import BenchError
@@ -15,7 +16,7 @@ from bench.records.rows import Run
 from bench.records.text import clean, relative_target
 from bench.report import datasets, gallery, index, reproduce
 from bench.report.figures import kept, of_board, plot
-from bench.report.figures.kept import Picture
+from bench.report.figures.kept import Job, Picture
 from bench.report.figures.sensitivity import draw
 from bench.report.leaderboard import page
 from bench.report.tables import ablation, approximate, overview, published, sensitivity, stages
@@ -66,6 +67,9 @@ def build(
         note(f"not shown: {clean(file)} – {clean(reason)}")
     files: dict[str, bytes] = {}
     pages: dict[str, list[str]] = {}
+    of_datasets = [datasets.jobs(results, name, chosen, content.shown)
+                   for name, chosen in content.by_dataset.items()]  # fmt: skip
+    kept.ahead([*of_board.jobs(content.overviews), *chain.from_iterable(of_datasets)])
     for name, chosen in content.by_dataset.items():
         about = datasets.About(
             results, name, chosen, content.shown, content.published, easy,
@@ -168,8 +172,7 @@ def _studies(studies: Sequence[Study], dataset: str, files: dict[str, bytes]) ->
     blocks = [f"# Sensitivity: {clean(dataset)}\n", "[All data sets](report.md)\n"]
     for number, study in enumerate(sensitivity.order(studies, dataset)):
         name = f"sensitivity-{dataset}-{study.file.stem}"
-        drawn = kept.pictures([], [name, repr(study)],
-                              partial(_drawn, study, name))  # fmt: skip
+        drawn = kept.pictures(Job([], [name, repr(study)], partial(_drawn, study, name)))
         files |= datasets.pictured(drawn)
         stem = f"figures/{name}"
         heading, *rest = sensitivity.section(study, relative_target(PurePosixPath(f"{stem}.png")))

@@ -13,7 +13,7 @@ from bench.records import rows
 from bench.records.rows import Run
 from bench.records.text import escape, folded, relative_target
 from bench.report.figures import figures
-from bench.report.figures.kept import Picture
+from bench.report.figures.kept import Job, Picture
 from bench.report.tables import (
     cost,
     export,
@@ -45,6 +45,12 @@ class About:
     published: Sequence[PublishedRow]
     easy: bool
     studied: bool
+
+
+def jobs(results: Path, dataset: str, chosen: Sequence[Run], shown: Sequence[Run]) -> list[Job]:
+    """Return what is to be drawn for the page of a data set."""
+    of_costs = [job for _, _, job in cost.jobs(chosen, dataset)]
+    return [*figures.jobs(results, chosen, shown, dataset), *of_costs]
 
 
 def page(about: About) -> tuple[list[str], dict[str, bytes]]:

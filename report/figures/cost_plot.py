@@ -43,7 +43,7 @@ FILLS = {
     "stages": ("#F0E442", "xx"),
     "re-rank": ("#009E73", "\\\\"),
 }
-MOST_BARS = 40
+MOST_BARS = 30
 LONGEST_NAME = 26
 
 
@@ -155,13 +155,7 @@ def _panel(
         best = front([(cost.p50, value) for run, cost, value in there if not run.marks])
         if len(best) > 1:
             axes.step(*zip(*best, strict=True), where="post", color=colour, linestyle=dash, lw=0.9)
-        for run, cost, value in there:
-            if cost.interval is not None:
-                axes.hlines(value, *cost.interval, colors="0.8", linewidth=0.8, zorder=1)
-            interval = run.score(main_protocol(protocols([run])), run.headline).interval
-            if interval is not None:
-                axes.vlines(cost.p50, 100 * interval[0], 100 * interval[1], colors="0.8",
-                            linewidth=0.8, zorder=1)  # fmt: skip
+        _grey_intervals(axes, there)
         for marked, face in ((False, colour), (True, "white")):
             at = [(cost.p50, value) for run, cost, value in there if bool(run.marks) == marked]
             if at:
@@ -177,6 +171,23 @@ def _panel(
         axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.15, y=0.06)
     axes.grid()
+
+
+def _grey_intervals(axes: Axes, points: Sequence[tuple[Run, Timed, float]]) -> None:
+    """Draw the intervals of times and scores, all of a direction at once: a call for each is slow.
+
+    Points are of a run, its cost and its score in percent.
+    """
+    times = [(value, *cost.interval) for _, cost, value in points if cost.interval is not None]
+    scores = [
+        (cost.p50, 100 * interval[0], 100 * interval[1])
+        for run, cost, _ in points
+        if (interval := run.score(main_protocol(protocols([run])), run.headline).interval)
+    ]
+    for drawn, ends in ((axes.hlines, times), (axes.vlines, scores)):
+        if ends:
+            at, low, high = np.array(ends).T
+            drawn(at, low, high, colors="0.8", linewidth=0.8, zorder=1)
 
 
 def phases(runs: Sequence[Run]) -> dict[str, bytes]:

@@ -20,16 +20,16 @@ from bench.records import replay
 from bench.records.rows import Run, protocols
 from bench.records.text import code, escape
 from bench.records.words import by_label, metric_label, what_differs
-from bench.report.figures import curves, kept, plot
+from bench.report.figures import curves, plot
 from bench.report.figures.cost_plot import main_protocol
-from bench.report.figures.kept import Picture
+from bench.report.figures.kept import Job, Picture, pictures
 from bench.scoring.card import identity
 from bench.scoring.metrics import counted, junk_removed, mean_over_queries
 from bench.system import reading
 from bench.system.hashing import canonical_json, sha256_json
 from bench.types import LabelledRanks, Protocol
 
-MOST_ROWS = 60
+MOST_ROWS = 40
 MOST_LINES = 8
 LONGEST_LABEL = 22
 
@@ -41,6 +41,11 @@ def of_dataset(
 
     `shown` is every run of the report: those with and without distractors meet in one picture.
     """
+    return [picture for job in jobs(results, chosen, shown, dataset) for picture in pictures(job)]
+
+
+def jobs(results: Path, chosen: Sequence[Run], shown: Sequence[Run], dataset: str) -> list[Job]:
+    """Return what is to be drawn for `of_dataset`."""
     made = []
     headlines = sorted({run.headline for run in chosen})
     others = [run for run in shown if run.card["dataset"]["name"] == dataset]
@@ -48,11 +53,8 @@ def of_dataset(
         stem = dataset if len(headlines) == 1 else f"{dataset}-{number}"
         same = [run for run in chosen if run.headline == headline]
         readable = [(results / run.file).with_suffix(".npz").is_file() for run in same]
-        made += kept.pictures(
-            [*same, *others],
-            [stem, len(same), readable],
-            partial(_drawn, results, same, others, dataset, stem),
-        )
+        draw = partial(_drawn, results, same, others, dataset, stem)
+        made.append(Job([*same, *others], [stem, len(same), readable], draw))
     return made
 
 

@@ -11,10 +11,13 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,12 @@ import matplotlib as mpl
 import bench
 from bench.errors import BenchError
 from bench.records.rows import Run
+from bench.system import interrupt
 from bench.system.hashing import sha256_json
 from bench.system.paths import cache_root, write_bytes
 
 KIND = "figures"
+MANY_RUNS = 1000  # from which pictures are drawn in processes
 ABOUT = "about.json"
 
 
@@ -40,25 +45,60 @@ class Picture:
     caption: str
 
 
-def pictures(
-    runs: Sequence[Run], about: Any, make: Callable[[], Sequence[Picture]]
-) -> list[Picture]:
-    """Return the pictures that `make` draws, or those of the cache where it would draw the same.
+@dataclass(frozen=True)
+class Job:
+    """Pictures to draw: they follow from the runs, their records and `about` (plain values) alone.
 
-    They follow from the runs, their records and `about` (plain values) alone; the caller sees to
-    that.
+    The caller sees to that. `make` draws them.
+    """
+
+    runs: Sequence[Run]
+    about: Any
+    make: Callable[[], Sequence[Picture]]
+
+    def path(self) -> Path:
+        """Return the file of the cache; raises BenchError where there can be no cache."""
+        key = sha256_json([_code(), mpl.__version__, [*map(_told, self.runs)], self.about])
+        return cache_root() / KIND / f"{key[:32]}.zip"
+
+
+def pictures(job: Job) -> list[Picture]:
+    """Return the pictures of a job, from the cache where it has them."""
+    try:
+        path = job.path()
+    except BenchError:  # no user's folder
+        return list(job.make())
+    kept = _read(path)
+    return _made(job, path) if kept is None else kept
+
+
+def ahead(jobs: Sequence[Job]) -> None:
+    """Draw what the cache lacks on all cores, so that `pictures` finds it; few are left to it.
+
+    A process begins in a second, which so many runs take longer to draw.
     """
     try:
-        key = sha256_json([_code(), mpl.__version__, [repr(run) for run in runs], about])
-        path = cache_root() / KIND / f"{key[:32]}.zip"
-    except BenchError:  # no user's folder
-        return list(make())
-    kept = _read(path)
-    if kept is None:
-        kept = list(make())
-        with contextlib.suppress(OSError):
-            write_bytes(path, _packed(kept))
-    return kept
+        lacking = [(job, path) for job in jobs if not (path := job.path()).is_file()]
+    except BenchError:
+        return
+    workers = min(os.cpu_count() or 1, len(lacking))
+    if workers < 2 or sum(len(job.runs) for job, _ in lacking) < MANY_RUNS:
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), interrupt.follow_parent) as pool:
+        wait([pool.submit(_made, job, path) for job, path in lacking])
+
+
+def _made(job: Job, path: Path) -> list[Picture]:
+    """Draw the pictures of a job, and put them into the cache."""
+    made = list(job.make())
+    with contextlib.suppress(OSError):
+        write_bytes(path, _packed(made))
+    return made
+
+
+@lru_cache(maxsize=10_000)
+def _told(run: Run) -> str:
+    return repr(run)
 
 
 @cache

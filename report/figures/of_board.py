@@ -7,7 +7,7 @@ from functools import partial
 
 from bench.records.text import escape
 from bench.report.figures import kept, small_multiples
-from bench.report.figures.kept import Picture
+from bench.report.figures.kept import Job, Picture
 from bench.report.figures.small_multiples import Dated
 from bench.report.tables.literature import metric_name
 from bench.report.tables.main import SHORT
@@ -20,6 +20,11 @@ BY_YEAR = ("map", "recall@1")  # a picture for each: landmarks, places
 
 def overviews(made: Sequence[Overview]) -> list[Picture]:
     """Return a picture for every overview of several methods on several data sets."""
+    return [picture for job in jobs(made) for picture in kept.pictures(job)]
+
+
+def jobs(made: Sequence[Overview]) -> list[Job]:
+    """Return what is to be drawn for `overviews`."""
     out = []
     for number, board in enumerate(made, start=1):
         if len(board.lines) < 2 or len(board.columns) < 2:
@@ -27,7 +32,7 @@ def overviews(made: Sequence[Overview]) -> list[Picture]:
         runs = [run for line in board.lines for run in line.runs if run is not None]
         about = [number, board.metric, board.system, [line.name for line in board.lines],
                  [[column.dataset, column.protocol] for column in board.columns]]  # fmt: skip
-        out += kept.pictures(runs, about, partial(_overview, number, board))
+        out.append(Job(runs, about, partial(_overview, number, board)))
     return out
 
 
@@ -54,7 +59,7 @@ def years(rows: Sequence[PublishedRow]) -> list[Picture]:
         if not panels:
             continue
         about = ["years", metric, [[title, points] for title, points in panels.items()]]
-        out += kept.pictures([], about, partial(_years, metric, panels))
+        out += kept.pictures(Job([], about, partial(_years, metric, panels)))
     return out
 
 

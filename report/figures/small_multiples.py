@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -24,7 +25,7 @@ from bench.report.tables.main import SHORT
 from bench.report.tables.overview import Overview, mean_of
 
 ACROSS = 5  # panels beside each other
-MOST_METHODS = 40
+MOST_METHODS = 30
 YEARS_ACROSS = 2
 # Year, score in percent, name of the method, whether lists were re-ranked.
 Dated = tuple[int, float, str, bool]
@@ -57,17 +58,23 @@ def _column(axes: Axes, first: Overview, place: int) -> None:
     column = first.columns[place]
     best = max((mean_of(line.runs[place], column) for line in first.lines
                 if line.runs[place] is not None), default=0.0)  # fmt: skip
+    means: dict[str, list[tuple[float, int]]] = {COLOURS[0]: [], COLOURS[1]: []}
+    ends: dict[str, list[tuple[int, float, float]]] = {COLOURS[0]: [], COLOURS[1]: []}
     for at, line in enumerate(first.lines[:MOST_METHODS]):
         run = line.runs[place]
         if run is None:
             continue
         score = run.score(column.protocol, column.metric)
-        mean = 100 * float(score.mean or 0)
         colour = COLOURS[1] if score.mean == best else COLOURS[0]
+        means[colour].append((100 * float(score.mean or 0), at))
         if score.interval is not None:
-            low, high = score.interval
-            axes.hlines(at, 100 * low, 100 * high, colors=colour, linewidth=0.9, alpha=0.75)
-        axes.plot(mean, at, "o", color=colour, markersize=2.8, clip_on=False)
+            ends[colour].append((at, 100 * score.interval[0], 100 * score.interval[1]))
+    for colour, points in means.items():  # all of a colour at once: a call for each is slow
+        if ends[colour]:
+            y, low, high = np.array(ends[colour]).T
+            axes.hlines(y, low, high, colors=colour, linewidth=0.9, alpha=0.75)
+        if points:
+            axes.plot(*np.array(points).T, "o", color=colour, markersize=2.8, clip_on=False)
     short = SHORT.get(column.protocol, "")
     axes.set_title(clean(f"{shortened(column.dataset, 20)} {short}".strip()))
     axes.tick_params(axis="y", length=0)

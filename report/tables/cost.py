@@ -12,7 +12,7 @@ from bench.records.rows import Run, protocols
 from bench.records.text import escape, relative_target
 from bench.records.words import metric_label
 from bench.report.figures import cost_plot, kept, plot
-from bench.report.figures.kept import Picture
+from bench.report.figures.kept import Job, Picture
 from bench.report.tables.main import SHORT
 from bench.report.tables.markdown import name_link, small
 from bench.report.tables.numbers import NONE, ms
@@ -57,22 +57,29 @@ def section(chosen: Sequence[Run], dataset: str) -> tuple[list[str], list[Pictur
     There is a heading per machine: device, processor, threads and precision.
     """
     blocks, drawn = [], []
-    machines = sorted({run.cost.machine for run in chosen if has_costs(run)})
-    for number, machine in enumerate(machines, start=1):
-        there = [run for run in chosen if run.cost.machine == machine and has_costs(run)]
+    for number, (machine, there, job) in enumerate(jobs(chosen, dataset), start=1):
         blocks.append(f"## Costs on {escape(machine)}\n")
         if number == 1:
             blocks.append(NOTE)
         if costs.FIRST in machine:
             blocks.append(OLDER)
         blocks.append(table(there))
-        ending = "" if len(machines) == 1 else f"-{number}"
-        title = f"{dataset} on {machine}"
-        made = kept.pictures(there, [dataset, ending, machine],
-                             partial(_pictures, there, dataset, ending, title))  # fmt: skip
+        made = kept.pictures(job)
         blocks += [block for picture in made for block in shown(picture)]
         drawn += made
     return blocks, drawn
+
+
+def jobs(chosen: Sequence[Run], dataset: str) -> list[tuple[str, list[Run], Job]]:
+    """Return every machine with its runs, and what is to be drawn of them."""
+    out = []
+    machines = sorted({run.cost.machine for run in chosen if has_costs(run)})
+    for number, machine in enumerate(machines, start=1):
+        there = [run for run in chosen if run.cost.machine == machine and has_costs(run)]
+        ending = "" if len(machines) == 1 else f"-{number}"
+        draw = partial(_pictures, there, dataset, ending, f"{dataset} on {machine}")
+        out.append((machine, there, Job(there, [dataset, ending, machine], draw)))
+    return out
 
 
 def _pictures(there: Sequence[Run], dataset: str, ending: str, title: str) -> list[Picture]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
+from concurrent.futures import Executor, Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,9 @@ import numpy as np
 import pytest
 
 from bench.records import ranking, record
-from bench.report.build import build
-from bench.report.figures import cost_plot, curves, plot, small_multiples
+from bench.report import datasets
+from bench.report.build import build, load
+from bench.report.figures import cost_plot, curves, kept, plot, small_multiples
 from bench.system import reading
 from tests.support import boards
 
@@ -55,6 +59,47 @@ def test_a_record_is_read_so_often_whatever_their_number(
     for what, most in PER_RECORD.items():
         assert (many[what] - few[what]) / 9 <= most, what
     assert many["arrays"] == few["arrays"], "pictures show so many rows, and no more"
+
+
+class Here(Executor):
+    """A pool of processes that does what it is given at once, as another process would get it."""
+
+    def __init__(self, *_: Any) -> None:
+        """Take what a pool takes."""
+
+    def submit(self, work: Any, *given: Any) -> Any:  # type: ignore[override]
+        work, *given = pickle.loads(pickle.dumps([work, *given]))
+        done: Future[Any] = Future()
+        done.set_result(work(*given))
+        return done
+
+
+def one_picture(name: str) -> list[kept.Picture]:
+    return [kept.Picture(name, {"png": name.encode()}, "", "")]
+
+
+def test_what_was_drawn_ahead_is_found_and_not_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(kept, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(kept.os, "cpu_count", lambda: 2)
+    jobs = [kept.Job([], name, partial(one_picture, name)) for name in "abc"]
+    kept.ahead(jobs)
+    assert not jobs[0].path().exists(), "few runs are drawn where they are shown"
+    monkeypatch.setattr(kept, "MANY_RUNS", 0)
+    kept.ahead(jobs)
+    for job in jobs:
+        found = kept.pictures(kept.Job([], job.about, partial(pytest.fail, "drawn again")))
+        assert found == job.make()
+
+
+def test_what_is_drawn_ahead_is_the_same_in_another_process(tmp_path: Path) -> None:
+    for number in (1, 2):
+        boards.write(tmp_path, f"m{number}.v", boards.dataset_of("mini", 3, 30), number, number)
+    content = load(tmp_path)
+    for job in datasets.jobs(tmp_path, "mini", content.by_dataset["mini"], content.shown):
+        assert pickle.loads(pickle.dumps(job)).path() == job.path()
 
 
 def test_many_methods_have_ranks_and_no_letters() -> None:

@@ -31,6 +31,7 @@ def nested(depth: int, inner: str = "1") -> str:
         (nested(100_000), "nested too deeply"),
         ('{"a":' * 70 + "1" + "}" * 70, "nested too deeply"),
         ("1e400", "needs more than 64 bits"),
+        (f"[{'1' * 250}e99]", "needs more than 64 bits"),
         ("[1, -1e999]", "needs more than 64 bits"),
         ("9" * 301, "301 digits"),
         ("-" + "9" * 5000, "digits"),
