@@ -93,7 +93,7 @@ def system_words(run: Run) -> str:
     if classes.class_of("candidates_rule", card) == "system" and run.reranking_words:
         words.append(run.reranking_words)
     if name_of(card["compression"]) != UNCOMPRESSED:
-        words.append(name_of(card["compression"]))
+        words.append(name_of(card["compression"]).removeprefix("none (").removesuffix(")"))
     if name_of(card["search"]) != "exact":
         words.append(name_of(card["search"]))
     if run.precision not in ("float32", "not stated", "not-stated"):

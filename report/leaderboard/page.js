@@ -16,7 +16,7 @@ function set(changes, keep) {
 
 function choice(name, label, options, title) {
   const box = el("select", { id: `f-${name}`, name, title, onchange: (event) => {
-    const reset = name === "data" ? { protocol: "", crop: "", rerank: "", backbone: "", device: "", card: "", open: "" } : {};
+    const reset = name === "data" ? OF_A_DATASET : {};
     set({ ...reset, [name]: event.target.value });
     $(`f-${name}`).focus();
   } }, ...options.map(([value, text]) => el("option", { value, selected: value === state[name] }, text)));
@@ -66,7 +66,7 @@ function renderFilters(rows, columns, column) {
   const protocols = [["", "all"], ...protocolsOf(state).map((name) => [name, name])];
   if (state.protocol && !protocols.some(([name]) => name === state.protocol)) protocols.push([state.protocol, state.protocol]);
   const more = document.querySelector("#more-filters");
-  const active = ["crop", "rerank", "backbone", "device", "card", "maxms", "maxkb", "maxpar"].filter((key) => state[key]).length;
+  const active = [...FACETS, ...BOUNDS].filter(([key]) => state[key]).length;
   const made = [
     choice("data", "Data set", DATASETS.map((name) => [name, `${name} (${MEASURED.get(name) || "published only"})`])),
     choice("protocol", "Protocol", protocols),
@@ -92,7 +92,7 @@ function anyFilter() {
 }
 
 function clear() {
-  set({ protocol: "", q: "", ...Object.fromEntries([...FACETS, ...BOUNDS].map(([key]) => [key, ""])) });
+  set({ protocol: "", q: "", ...unset([...FACETS, ...BOUNDS]) });
   $("f-q").focus();
 }
 
@@ -107,7 +107,7 @@ function render() {
   inView = groups.flatMap((group) => group.rows);
   const total = MEASURED.get(state.data) || 0;
   $("status").textContent = `${WHOLE.format(rows.length)} of ${WHOLE.format(total)} measured rows of ${state.data}`;
-  renderOverview(state, (name) => { set({ data: name, protocol: "", crop: "", rerank: "", backbone: "", device: "", card: "", open: "" }); $("f-data").focus(); });
+  renderOverview(state, (name) => { set({ data: name, ...OF_A_DATASET }); $("f-data").focus(); });
   renderPins(state, columns, pin);
   renderCards(rows);
   renderTable(groups, columns, column, total);

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -54,6 +54,15 @@ SHOWN_ELSEWHERE = {
     "sha256",
     "ranks",
 }
+# The filters of the page: key, words, what is told of them, and the value of a row.
+FACETS: Sequence[tuple[str, str, str, Callable[[Run], str]]] = (
+    ("crop", "Query", "box: the method sees the box of the query alone",
+     lambda run: {"whole": "whole image"}.get(crop_of(run), crop_of(run))),
+    ("rerank", "Re-ranking", "", lambda run: run.reranking_words or "none"),
+    ("backbone", "Backbone", "", lambda run: run.backbone),
+    ("device", "Device", "", lambda run: clean(run.device.partition(": ")[2] or run.device)),
+    ("card", "Card", "Rows of one card were scored under the same rules", lambda run: run.card_id),
+)  # fmt: skip
 LONGEST = 600
 MILLION = 1_000_000
 LEAST_ROWS = 10_000
@@ -69,6 +78,7 @@ def page(results: Path, content: Content, left_out: Sequence[tuple[PurePosixPath
     facts = measured.pop("facts")
     data = {
         **measured,
+        "facets": [words for *words, _ in FACETS],
         "most_letters": ranking.MOST_LETTERS,
         "datasets": list(content.by_dataset),
         "overviews": [_overview(overview) for overview in content.overviews],
@@ -170,11 +180,8 @@ def _row(run: Run, sheets: Mapping[str, str]) -> dict[str, Any]:
         "name": clean(f"{run.method}.{run.variant}", 120),
         "marks": list(run.marks),
         "stages": run.stages,
-        "backbone": run.backbone,
         "training": clean(run.training_set),
         "dim": run.dim,
-        "crop": {"whole": "whole image"}.get(crop_of(run), crop_of(run)),
-        "rerank": run.reranking_words or "none",
         "bytes": int(image_bytes) if image_bytes == int(image_bytes) else round(image_bytes, 1),
         "local": "rerank" in run.rest,
         "query": query_ms and float(f"{query_ms.p50:.6g}"),
@@ -184,8 +191,7 @@ def _row(run: Run, sheets: Mapping[str, str]) -> dict[str, Any]:
         "speed": run.cost.images_per_s and float(f"{run.cost.images_per_s:.6g}"),
         "search": _searched(run),
         "latency": run.describe_ms and [float(f"{ms:.6g}") for ms in run.describe_ms],
-        "device": clean(run.device.partition(": ")[2] or run.device),
-        "card": run.card_id,
+        **{key: value(run) for key, _, _, value in FACETS},
         "scores": {
             protocol: [_score(run, protocol, metric) for metric in run.card["metrics"]]
             for protocol in run.scores

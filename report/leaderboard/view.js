@@ -2,24 +2,21 @@
 // What is shown: the data, the state that the address keeps, filtering, sorting, columns.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const FACETS = [
-  ["crop", "Query", "box: the method sees the box of the query alone"],
-  ["rerank", "Re-ranking", ""],
-  ["backbone", "Backbone", ""],
-  ["device", "Device", ""],
-  ["card", "Card", "Rows of one card were scored under the same rules"],
-];
-const DEFAULTS = {
-  data: "", protocol: "", crop: "", rerank: "", backbone: "", device: "", card: "",
-  q: "", sort: "score", order: "", group: "yes", x: "query", open: "", maxms: "", maxkb: "", maxpar: "",
-  cols: "", pins: "", n: "1000000", psort: "", porder: "",
-};
+// Key, words and title of each filter; a row has a value under each key (FACETS of page.py).
+const FACETS = DATA.facets;
 // Bounds: what is bounded, its words, and the value of a row.
 const BOUNDS = [
   ["maxms", "ms ≤", "largest time of a query, ms", (row) => row.query ?? (row.latency && row.latency[0])],
   ["maxkb", "KB ≤", "largest descriptor of an image, local features included, KB", (row) => row.bytes / 1000],
   ["maxpar", "params ≤, M", "most parameters of the network, millions", (row) => row.parameters && row.parameters / 1e6],
 ];
+const unset = (list) => Object.fromEntries(list.map(([key]) => [key, ""]));
+const DEFAULTS = {
+  data: "", protocol: "", ...unset(FACETS), q: "", sort: "score", order: "", group: "yes", x: "query", open: "",
+  ...unset(BOUNDS), cols: "", pins: "", n: "1000000", psort: "", porder: "",
+};
+// What another data set begins with: filters of rows are of the data set before.
+const OF_A_DATASET = { protocol: "", ...unset(FACETS), open: "" };
 // What quality is drawn against: the words of the axis, and the cost of a row, null where unknown.
 const COSTS = {
   query: ["time of a query, ms (p50)", (row) => row.query],

@@ -1,6 +1,6 @@
 """The main tables as CSV and JSON: one line per run, protocol and metric, with what it means.
 
-`COLUMNS` is the one list of what a line has; results/README.md describes each, and a test compares.
+`_CELLS` is the one list of what a line has; results/README.md describes each, and a test compares.
 """
 
 from __future__ import annotations
@@ -8,90 +8,112 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from bench.records.rows import Run
+from bench.records.costs import Timed
+from bench.records.rows import Run, Score
 from bench.records.words import metric_label, say
-from bench.report.tables.main import Board, treatment
+from bench.report.tables.main import Board, Group, Metric, Row, treatment
 from bench.system.identity import elided
 
-COLUMNS = (
-    "dataset", "group", "partial", "method", "variant", "marks", "backbone", "training_set",
-    "weights_sha256", "dim", "query_crop", "size_cap", "scales", "reranking", "precision",
-    "compression", "search", "distractors", "protocol", "metric", "metric_id", "score_percent",
-    "low_percent", "high_percent", "queries", "blocks", "block_rule", "system", "place",
-    "query_ms",
-    "describe_ms", "search_ms", "rerank_ms", "images_per_s", "image_bytes", "index_bytes",
-    "parameters", "flops_per_image", "machine", "card", "record", "run_id", "code",
-)  # fmt: skip
 STARTS = ("=", "+", "-", "@")  # a spreadsheet takes a cell that begins so for a formula
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a line is of: a row of a group of the table, and one of its columns of scores."""
+
+    board: Board
+    number: int
+    group: Group
+    row: Row
+    words: Mapping[str, str]
+    at: int
+
+    @property
+    def run(self) -> Run:
+        """Return the run of the row."""
+        return self.row.run
+
+    @property
+    def column(self) -> Metric:
+        """Return protocol and metric."""
+        return self.board.columns[self.at]
+
+    @property
+    def score(self) -> Score:
+        """Return mean and interval, fractions."""
+        return self.row.scores[self.at]
+
+
+# What a line has: the name of each column, and its cell.
+_CELLS: Mapping[str, Callable[[Line], Any]] = {
+    "dataset": lambda line: line.board.dataset,
+    "group": lambda line: line.number,
+    "partial": lambda line: line.group.partial,
+    "method": lambda line: line.run.method,
+    "variant": lambda line: line.run.variant,
+    "marks": lambda line: " ".join(line.run.marks),
+    "backbone": lambda line: line.run.backbone,
+    "training_set": lambda line: line.run.training_set,
+    "weights_sha256": lambda line: line.run.weights_sha256,
+    "dim": lambda line: line.run.dim,
+    "query_crop": lambda line: line.words["query crop"],
+    "size_cap": lambda line: line.words["size cap"],
+    "scales": lambda line: line.words["scales"],
+    "reranking": lambda line: line.words["re-ranking"],
+    "precision": lambda line: line.run.precision,
+    "compression": lambda line: _say("compression", line.run),
+    "search": lambda line: _say("search", line.run),
+    "distractors": lambda line: line.run.card["distractors"]["count"],
+    "protocol": lambda line: line.column.protocol,
+    "metric": lambda line: metric_label(line.column.id),
+    "metric_id": lambda line: line.column.id,
+    "score_percent": lambda line: _percent(line.score.mean),
+    "low_percent": lambda line: _percent((line.score.interval or (None, None))[0]),
+    "high_percent": lambda line: _percent((line.score.interval or (None, None))[1]),
+    "queries": lambda line: line.run.card["protocols"].get(line.column.protocol, {}).get("scored"),
+    "blocks": lambda line: line.run.blocks and line.run.blocks[1],
+    "block_rule": lambda line: line.run.blocks and line.run.blocks[0],
+    "system": lambda line: line.row.chain,
+    "place": lambda line: line.row.places[line.at] or None,
+    "query_ms": lambda line: _p50(line.run.cost.query_ms),
+    "describe_ms": lambda line: _p50(line.run.cost.describe),
+    "search_ms": lambda line: _p50(line.run.cost.phases.get("search")),
+    "rerank_ms": lambda line: _p50(line.run.cost.phases.get("re-rank")),
+    "images_per_s": lambda line: line.run.cost.images_per_s,
+    "image_bytes": lambda line: line.run.cost.image_bytes,
+    "index_bytes": lambda line: line.run.cost.index_bytes,
+    "parameters": lambda line: line.run.cost.parameters,
+    "flops_per_image": lambda line: line.run.cost.flops,
+    "machine": lambda line: line.run.cost.machine,
+    "card": lambda line: line.run.card_id,
+    "record": lambda line: line.run.file.as_posix(),
+    "run_id": lambda line: line.run.run_id,
+    "code": lambda line: line.run.code,
+}
+COLUMNS = tuple(_CELLS)
 
 
 def lines(board: Board) -> Iterator[dict[str, Any]]:
     """Yield one line per row and column of the table: its values in full precision."""
     for number, group in enumerate(board.groups, start=1):
         for row in group.rows:
-            run, words = row.run, treatment(row.run)
-            for column, score, place in zip(board.columns, row.scores, row.places, strict=True):
-                low, high = score.interval or (None, None)
-                counts = run.card["protocols"].get(column.protocol, {})
-                yield {
-                    "dataset": board.dataset,
-                    "group": number,
-                    "partial": group.partial,
-                    "method": run.method,
-                    "variant": run.variant,
-                    "marks": " ".join(run.marks),
-                    "backbone": run.backbone,
-                    "training_set": run.training_set,
-                    "weights_sha256": run.weights_sha256,
-                    "dim": run.dim,
-                    "query_crop": words["query crop"],
-                    "size_cap": words["size cap"],
-                    "scales": words["scales"],
-                    "reranking": words["re-ranking"],
-                    "precision": run.precision,
-                    "compression": say("compression", run.card["compression"], run.card),
-                    "search": say("search", run.card["search"], run.card),
-                    "distractors": run.card["distractors"]["count"],
-                    "protocol": column.protocol,
-                    "metric": metric_label(column.id),
-                    "metric_id": column.id,
-                    "score_percent": _percent(score.mean),
-                    "low_percent": _percent(low),
-                    "high_percent": _percent(high),
-                    "queries": counts.get("scored"),
-                    "blocks": run.blocks and run.blocks[1],
-                    "block_rule": run.blocks and run.blocks[0],
-                    "system": row.chain,
-                    "place": place or None,
-                    **_costs(run),
-                    "card": run.card_id,
-                    "record": run.file.as_posix(),
-                    "run_id": run.run_id,
-                    "code": run.code,
-                }
+            words = treatment(row.run)
+            for at in range(len(board.columns)):
+                line = Line(board, number, group, row, words, at)
+                yield {name: cell(line) for name, cell in _CELLS.items()}
 
 
-def _costs(run: Run) -> dict[str, Any]:
-    """Return what a query and an image cost: p50 in milliseconds, bytes, operations."""
-    cost = run.cost
-    timed = {
-        "query_ms": cost.query_ms,
-        "describe_ms": cost.describe,
-        "search_ms": cost.phases.get("search"),
-        "rerank_ms": cost.phases.get("re-rank"),
-    }
-    return {
-        **{key: None if of is None else round(of.p50, 6) for key, of in timed.items()},
-        "images_per_s": cost.images_per_s,
-        "image_bytes": cost.image_bytes,
-        "index_bytes": cost.index_bytes,
-        "parameters": cost.parameters,
-        "flops_per_image": cost.flops,
-        "machine": cost.machine,
-    }
+def _say(key: str, run: Run) -> str:
+    return say(key, run.card[key], run.card)
+
+
+def _p50(timed: Timed | None) -> float | None:
+    """Return the p50 in milliseconds."""
+    return None if timed is None else round(timed.p50, 6)
 
 
 def as_csv(board: Board) -> str:
