@@ -159,8 +159,8 @@ def test_positions_from_names_are_no_classes(cli, refused, photographs: Path) ->
     assert data["rules"]["threshold_m"] == 10
     path = next((photographs / "queries").iterdir())
     path.rename(path.with_name(path.name.replace("@33@", "@34@")))
-    said = cli("data", "make", photographs, "--output", photographs.parent / "two.json")
-    assert "--positions" in refused(said)
+    result = cli("data", "make", photographs, "--output", photographs.parent / "two.json")
+    assert "--positions" in refused(result)
 
 
 def test_copies_are_warned_of(cli, photographs: Path) -> None:

@@ -67,10 +67,10 @@ class Here(Executor):
     def __init__(self, *_: Any) -> None:
         """Take what a pool takes."""
 
-    def submit(self, work: Any, *given: Any) -> Any:  # type: ignore[override]
-        work, *given = pickle.loads(pickle.dumps([work, *given]))
+    def submit(self, work: Any, *arguments: Any) -> Any:  # type: ignore[override]
+        work, *arguments = pickle.loads(pickle.dumps([work, *arguments]))
         done: Future[Any] = Future()
-        done.set_result(work(*given))
+        done.set_result(work(*arguments))
         return done
 
 
