@@ -34,16 +34,22 @@ Arrays = Mapping[str, Sequence[NDArray[Any]]]
 class Need:
     """Descriptors or local features that must exist before a stage can be applied.
 
-    role    "fit": what a stage is fitted on; "second": another method's; "local": local features
+    role    "fit": what a stage is fitted on; "second": another method's; "codes": the bits of a
+            method's second output; "local": local features
     method  None: the run's own, with the run's own preprocessing
     source  a data set or a file; None: the lists that are evaluated
     lists   which of them
     """
 
-    role: Literal["fit", "second", "local"]
+    role: Literal["fit", "second", "codes", "local"]
     method: str | None = None
     source: str | None = None
     lists: tuple[Literal["database", "queries", "pairs"], ...] = ("database",)
+
+    @property
+    def beside(self) -> bool:
+        """Return whether it asks for more rows of the same images that are evaluated."""
+        return self.role in ("second", "codes") and self.source is None
 
 
 @dataclass(frozen=True)

@@ -240,6 +240,7 @@ class Method(Interface):
     Optional: `refusal(height, width)` says why an image of this size, as the network sees it, is
     not described, or None; such an image is like one that cannot be decoded. `whiten(rows)` returns
     (n, dim) of the unit rows that the scales were combined to. `timm_resize` is timm's own rule.
+    `codes(batch)` returns bool (n, code_bits), a second output to search by.
     """
 
     version: str

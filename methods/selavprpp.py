@@ -50,5 +50,5 @@ def load(variant: str, weights: str | None, device: str) -> SimpleNamespace:
         preprocess={"resize": "bilinear:322x322"},
     )  # fmt: skip
     if codes:
-        method.codes = method.network.codes
+        method.codes, method.code_bits = method.network.codes, selavpr.BITS
     return method

@@ -40,7 +40,7 @@ KIND = "stated"
 
 # What a method may have besides the contract: data is remembered, a function is called when it is
 # called.
-DATA, CALLED = ("local_rule", "timm_resize"), ("local", "refusal", "whiten")
+DATA, CALLED = ("local_rule", "timm_resize", "code_bits"), ("local", "refusal", "whiten")
 
 
 def load(

@@ -27,6 +27,7 @@ from bench.pipeline.similarity import Similarity
 from bench.pipeline.space import How
 from bench.pipeline.walk import Inputs, Walked, walk
 from bench.scoring import card
+from bench.search import compress
 from bench.stage import Facts, Need
 from bench.store import matrix, room, shards
 from bench.store.matrix import Matrix, from_array
@@ -241,6 +242,11 @@ def score(dataset: Dataset, rows: Brought, options: Options) -> tuple[Scored, Wa
     if options.local is not None:
         raise BenchError(
             "--local needs images, which `evaluate` does not read; use `run`, or remove --local."
+        )
+    if options.compression == compress.CODES:
+        raise BenchError(
+            "the codes of a method are searched by `run`, which describes images; of brought "
+            "descriptors take --compression float16, int8, binary or pqMxB."
         )
     n_rows = matrix.count_rows(searched)
     chain = chain_of(options, [stages.parse(text) for text in options.stages])

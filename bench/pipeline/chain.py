@@ -22,6 +22,8 @@ from bench.stage import Cost, Facts, ListStage, Need, RowStage, Shape, Stage
 from bench.store.matrix import count_rows
 from bench.types import Dataset
 
+CODES = Need("codes", lists=("database", "queries"))  # where codes are those of the method
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -116,9 +118,13 @@ class Chain:
                 "search more cells (nprobe), or use a longer list (k) or a shorter --shortlist."
             )
 
-    def coded(self, lists: Lists) -> tuple[Lists, dict[str, float]]:
-        """Return the rows as they are searched, and the seconds that took; refuse too few rows."""
-        choice, parts = self.compression, list(lists.database)
+    def coded(self, lists: Lists, supplied: Mapping[Need, Lists]) -> tuple[Lists, dict[str, float]]:
+        """Return the rows as they are searched, and the seconds that took; refuse too few rows.
+
+        Of `supplied` are the method's own codes, where these are searched.
+        """
+        choice, source = self.compression, supplied.get(CODES, lists)
+        parts = list(source.database)
         dim, n_rows = parts[0].shape[1], count_rows(parts)
         compress.code(choice, dim, n_rows)
         faiss_index.code(self.index, dim, n_rows)
@@ -128,7 +134,7 @@ class Chain:
         coded = replace(
             lists,
             database=compress.compress(parts, choice, force=self.force),
-            queries=compress.compress_queries(lists.queries, parts, choice),
+            queries=compress.compress_queries(source.queries, parts, choice),
         )
         return coded, {f"compress to {choice.name}": time.perf_counter() - start}
 

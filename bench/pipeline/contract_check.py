@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from bench import datasets
-from bench.describe import accuracy, engine, extract, fusion, pyramid
+from bench.describe import accuracy, bits, engine, extract, fusion, pyramid
 from bench.errors import BenchError
 from bench.images import decode
 from bench.scoring import scores
@@ -34,6 +34,7 @@ Pixels = NDArray[np.uint8]
 
 # How far unit vectors may move with the batch: float32 rounding, as the README states it.
 BATCH_TOLERANCE = 2e-5
+BITS_OF_CHANCE = 1e-3  # numbers so near to 0 that rounding turns their sign
 SAMPLE_SIZE = (224, 160)
 SAMPLES = 8
 MEASURED = 3  # of these, against float64
@@ -64,6 +65,8 @@ def check(
     shuffled = engine.describe(loaded, [sample[i] for i in order])
     yield _same("batch in another order", together[order], shuffled)
     yield _input_kept(loaded, sample)
+    if hasattr(loaded.method, "codes"):
+        yield _codes(loaded, sample)
     yield from _odd_images(loaded)
     if engine.precision(loaded) == "float32":
         yield _accurate(loaded, plain(), sample[:MEASURED])
@@ -140,6 +143,19 @@ def _input_kept(loaded: engine.Loaded, sample: list[Pixels]) -> Finding:
         "FAILS",
         "describe modifies its input; work on a copy, because other scales use the same input",
     )
+
+
+def _codes(loaded: engine.Loaded, sample: list[Pixels]) -> Finding:
+    """Compare the bits of a second output in a batch with those of each image alone."""
+    try:
+        coded = bits.of(loaded)
+        together = engine.describe(coded, sample) > 0
+        alone = np.concatenate([engine.describe(coded, [one]) for one in sample]) > 0
+    except BenchError as error:
+        return "FAILS", f"codes: {error}"
+    count, moved = together.size, int(np.count_nonzero(together != alone))
+    text = f"codes: {moved} of {count} bits differ between a batch of 1 and of {SAMPLES}"
+    return ("ok" if moved <= BITS_OF_CHANCE * count else "FAILS"), text
 
 
 def _odd_images(loaded: engine.Loaded) -> Iterator[Finding]:

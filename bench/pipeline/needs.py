@@ -10,8 +10,9 @@ from typing import Any
 
 from bench import datasets
 from bench.data import copies
-from bench.describe import engine, extract, warm
+from bench.describe import bits, engine, extract, warm
 from bench.describe.pixels import Chosen
+from bench.pipeline.chain import CODES
 from bench.pipeline.lists import pairs_of
 from bench.pipeline.options import Options
 from bench.stage import Facts, Need, Stage
@@ -100,14 +101,21 @@ def resolve(
     return out
 
 
+def of_codes(loaded: engine.Loaded, own: Sequence[ListOf]) -> Needed:
+    """Return the need for the codes of a method, of the lists of a run; refuse one without."""
+    by, rows = bits.of(loaded), sum(len(images) for _, _, images in own[:-1])
+    return Needed(CODES, by, own[:-1], own[-1:], Facts(rows, by.info.dim, evaluated=True))
+
+
 def jobs(needed: Needed, options: Options) -> list[extract.Job]:
     """Return what is to be described for a need; nothing is done yet."""
     by = "" if needed.about is None else f" with {needed.loaded.info.name}"
+    by = " as codes" if needed.need == CODES else by
     prepare = partial(
         extract.prepare,
         needed.loaded,
         force=options.force,
-        allow_missing=options.allow_missing and needed.need.role == "second",
+        allow_missing=options.allow_missing and needed.need.role in ("second", "codes"),
     )
     out = [
         prepare(folder, images, f"describe {what}{by}") for what, folder, images in needed.database

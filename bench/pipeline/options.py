@@ -58,7 +58,8 @@ class Options:
     compression: str = option(
         "none",
         "compression of database descriptors: none, float16, int8, binary (signs, also of "
-        "queries), or pqMxB for product quantisation with M sub-vectors of B bits, such as pq64x8",
+        "queries), codes (bits that the method gives), or pqMxB for product quantisation with M "
+        "sub-vectors of B bits, such as pq64x8",
         metavar="NAME",
     )
     search: str = option(

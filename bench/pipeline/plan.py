@@ -13,12 +13,13 @@ from bench.data import boxes, copies
 from bench.describe import engine, extract, warm
 from bench.errors import BenchError
 from bench.pipeline import distractors, needs, stage_costs
-from bench.pipeline.chain import Chain, chain_of, with_codes
+from bench.pipeline.chain import CODES, Chain, chain_of, with_codes
 from bench.pipeline.needs import ListOf, Needed, other_method
 from bench.pipeline.options import Options
 from bench.pipeline.score import check_search, searched_as
 from bench.rerank import verification
 from bench.scoring import card
+from bench.search import compress
 from bench.stage import Stage
 from bench.store import room
 from bench.system.notes import note
@@ -222,10 +223,13 @@ def joined(
     chain = chain_of(options, _stages(options, loaded, local) if chosen is None else chosen)
     chain = replace(chain, stages=needs.on_evaluated(chain.stages, dataset))
     needed = needs.resolve(chain.stages, _lists(dataset, added), loaded, options)
+    if options.compression == compress.CODES:
+        needed = [*needed, needs.of_codes(loaded, _lists(dataset, added))]
     facts = {extra.need: extra.facts for extra in needed}
     rows = sum(len(extra.database) for extra in added)
     chain = chain.fit_to(dataset, rows, loaded.info.dim, facts)
     stage_costs.check(chain, force=options.force)
+    searched = facts[CODES].dim if CODES in facts else chain.dim(loaded.info.dim)
     made = card.make(
         dataset,
         loaded.rule,
@@ -233,7 +237,7 @@ def joined(
         precision=engine.precision(loaded),
         distractors=[(extra.name, len(extra.database)) for extra in added],
         stages=chain.entries(),
-        **searched_as(options, chain.dim(loaded.info.dim), len(dataset.database) + rows),
+        **searched_as(options, searched, len(dataset.database) + rows),
     )
     if added:
         made["distractors"] |= distractors.on_card(added)

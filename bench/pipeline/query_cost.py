@@ -3,7 +3,7 @@
 decode          file to pixels, once for every method that describes the query
 describe        pixels to descriptor: the run's own method, and the second of a fusion
 stage           a stage on descriptors: one row through it; on lists: one list through it
-encode          the query's own code, where a compression codes queries
+encode          the query's own code, where a compression codes queries, or the method gives codes
 search          one query against the rows, to its list; codes are decoded in it
 local features  pixels to the query's local features, where a stage verifies geometry; from its
                 file, where another method makes them
@@ -59,12 +59,16 @@ class Query:
 
 @dataclass(frozen=True)
 class Describer:
-    """A method that describes a query: as it was named, loaded, and the key of its rows."""
+    """A method that describes a query: as it was named, loaded, and the key of its rows.
+
+    `codes`: these are codes of the run's own method, from the same pixels and the same network.
+    """
 
     name: str
     loaded: engine.Loaded
     store: str
     weights: str | None = None
+    codes: bool = False
 
     def fresh(self, planned: Plan, usable: Sequence[Image], how: Measure) -> Measured:
         """Return what describing costs: as measured earlier where that may be."""
@@ -109,12 +113,15 @@ def described(
     local = planned.local if _verifies(planned.chain) else None
     for place, describer in enumerate(describers):
         cost = measured if place == 0 else describer.fresh(planned, usable, how)
+        signs += cost.latency.get("busy", [])
+        if describer.codes:
+            parts.append({"part": "encode", "ms": cost.latency["describe_ms"]})
+            continue
         of = {} if place == 0 else {"of": _name(describer.loaded)}
         parts += [
             {"part": phase, **of, "ms": cost.latency[f"{phase}_ms"]}
             for phase in ("decode", "describe")
         ]
-        signs += cost.latency.get("busy", [])
         networks.append(
             describer.memory(planned, usable, how, "too" if local is describer.loaded else "none")
         )
@@ -190,10 +197,11 @@ def before_search(
         if work is not None:
             count = count_rows(places[place].queries)
             parts.append({"part": "stage", "of": stage.name, "ms": _timed(work, count, effort)})
-    whole = places[-1]
-    code = None if chain.compression is None else compress.query_coder(
-        whole.database, chain.compression
-    )  # fmt: skip
+    whole, choice = places[-1], chain.compression
+    if choice is None or choice.name == compress.CODES:
+        code = None
+    else:
+        code = compress.query_coder(whole.database, choice)
     if code is not None:
         count = count_rows(whole.queries)
         vectors = [take(list(whole.queries), np.array([i])) for i in range(min(count, 27))]

@@ -14,6 +14,7 @@ from bench.describe import engine, extract
 from bench.measure import busy
 from bench.measure.earlier import Measured
 from bench.pipeline import needs, query_cost, stage_costs
+from bench.pipeline.chain import CODES
 from bench.pipeline.ground import Ground
 from bench.pipeline.lists import Lists
 from bench.pipeline.local import features_of
@@ -106,10 +107,13 @@ def _measured(planned: Plan, made: Described) -> tuple[Measured | None, query_co
     )
     others = [
         query_cost.Describer(
-            str(need.need.method), need.loaded, made.supplied[need.need].database[0].key or ""
+            str(need.need.method),
+            need.loaded,
+            made.supplied[need.need].database[0].key or "",
+            codes=need.need == CODES,
         )
         for need in planned.needed
-        if (need.need.role, need.need.source) == ("second", None)
+        if need.need.beside
     ]
     measured = own.fresh(planned, usable, how)
     return measured, query_cost.described(planned, [own, *others], usable, measured)
@@ -146,7 +150,7 @@ def described(
     rows = None if copied is None else copied.rows
     own = Lists([part for parts in made.parts[:-1] for part in parts], made.parts[-1])
     supplied = {
-        need: _without(lists, absent) if (need.role, need.source) == ("second", None) else lists
+        need: _without(lists, absent) if need.beside else lists
         for need, lists in made.supplied.items()
     }
     needed = {need.role for stage in planned.chain.stages for need in stage.needs()}
@@ -198,7 +202,7 @@ def describe(
     supplied, at = {}, len(own)
     for need, some in zip(planned.needed, needed, strict=True):
         supplied[need.need] = _lists_of(need, parts[at : at + len(some)])
-        if (need.need.role, need.need.source) == ("second", None):
+        if need.need.beside:
             for mine, more in zip(gone, gone[at : at + len(some)], strict=False):
                 mine |= {row: why for row, why in more.items() if row not in mine}
         at += len(some)

@@ -82,7 +82,7 @@ def walk(lists: Lists, asked: Inputs, chain: Chain, how: How) -> Walked:
     rows = [after for after, _ in made_rows]
     phases = {stage.name: took for stage, (_, took) in zip(chain.rows, made_rows, strict=True)}
     whole = rows[-1] if rows else lists
-    coded, encoding = chain.coded(whole)
+    coded, encoding = chain.coded(whole, asked.supplied)
     space = SearchSpace(coded, ground, how, None, asked.features, whole)
     first = _search(space, ground, chain)
     steps = _steps(first, ground, chain)

@@ -45,6 +45,8 @@ def _sizes(content: Mapping[str, Any]) -> list[str]:
     if choice is None:
         items = BROUGHT_BYTES if card["preprocess"] is None else RUN_BYTES
         wanted = [dim * item for item in items]
+    elif choice.name == compress.CODES:  # of as many bits as the method gives
+        wanted = [card["compression"]["bytes"]]
     else:
         wanted = [compress.bytes_per_row(choice, dim)]
     out = []

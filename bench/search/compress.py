@@ -28,8 +28,11 @@ CODE_VERSION = 1
 KIND = "compressed"  # the folder of the cache
 TRAINING_ROWS = 16_384
 # Codes of every number: half precision; a whole number times a scale of its dimension, fitted on
-# the database; the sign after the database's mean is subtracted, of queries too (Hamming distance).
-SCALAR = ("float16", "int8", "binary")
+# the database; the sign after the database's mean is subtracted, of queries too (Hamming distance);
+# the bits that a method gives beside its vectors.
+SCALAR = ("float16", "int8", "binary", "codes")
+CODES = "codes"
+BITS = ("binary", CODES)
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,10 @@ def parse(name: str) -> Compression | None:
 
 
 def bytes_per_row(choice: Compression, dim: int) -> int:
-    """Return the bytes of one compressed descriptor."""
+    """Return the bytes of one compressed descriptor; `dim` of codes is their number of bits."""
     if choice.bits:
         return -(-choice.sub_vectors * choice.bits // 8)
-    return {"float16": 2 * dim, "int8": dim, "binary": -(-dim // 8)}[choice.name]
+    return {"float16": 2 * dim, "int8": dim}.get(choice.name, -(-dim // 8))
 
 
 def code(
@@ -73,7 +76,7 @@ def code(
     if choice is None:
         return f"none ({name})"
     size = {"name": choice.name, "bytes": bytes_per_row(choice, dim)}
-    if choice.name == "float16":
+    if choice.name in ("float16", CODES):
         return size
     if not choice.bits:  # fitted on the rows that are searched
         return size | {"rows": n_rows}
@@ -116,7 +119,7 @@ def query_coder(
     parts: Sequence[Matrix], choice: Compression
 ) -> Callable[[NDArray[Any]], NDArray[np.float32]] | None:
     """Return the function that encodes queries (n, dim) for the comparison with codes, or None."""
-    if choice.name != "binary":
+    if choice.name not in BITS:
         return None
     folder = derived.open_folder(KIND, _key(parts, choice))
     with folder.lock():
@@ -176,6 +179,8 @@ def _coder(folder: derived.Folder, parts: Sequence[Matrix], choice: Compression)
         return scalar.Int8(folder.array("scale", partial(scalar.scales, parts)))
     if choice.name == "binary":
         return scalar.Binary(folder.array("mean", partial(scalar.means, parts)))
+    if choice.name == CODES:
+        return scalar.Binary(np.zeros(parts[0].shape[1], dtype=np.float32))
     return None
 
 
@@ -254,6 +259,6 @@ def files_of(key: Mapping[str, Any]) -> list[str]:
     count = -(-derived.rows_of(key) // derived.ROWS_PER_FILE)
     if choice is None or count < 1:
         raise ValueError("no codes")
-    fitted = {"int8": ["scale.npy"], "binary": ["mean.npy"], "float16": []}
+    fitted = {"int8": ["scale.npy"], "binary": ["mean.npy"], "float16": [], CODES: []}
     first = fitted.get(choice.name, ["centroids.npy"])
     return first + [derived.part_name(number) for number in range(count)]

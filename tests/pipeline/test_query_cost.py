@@ -12,6 +12,7 @@ from PIL import Image
 
 from bench.pipeline import query_cost
 from bench.records import costs, record
+from tests.support import coded
 
 
 def test_times_are_added_and_what_is_not_known_is_not() -> None:
@@ -94,12 +95,12 @@ def test_local_features_of_another_method_are_its_own_network(
 
 @pytest.mark.slow
 def test_a_chain_has_its_second_network_and_all_its_stages(
-    workspace, cli, views: Path, quick_costs
+    workspace, cli, views: Path, quick_costs, tmp_path: Path
 ) -> None:
-    stages = ("fuse:random-unit,weight=0.5", "truncate:64", "binary", "rescore:3")
+    stages = ("fuse:random-unit,weight=0.5", "truncate:40", "binary", "rescore:3")
     arguments = [word for stage in stages for word in ("--stage", stage)]
-    done = cli("run", "--method", "gem.untrained", "--dataset", views, "--measure", "sample",
-               *arguments)  # fmt: skip
+    done = cli("run", "--method", coded.written(tmp_path), "--dataset", views, "--measure",
+               "sample", *arguments)  # fmt: skip
     assert done.status == 0, done.err
     content = record.read(workspace.records()[0])
     second = "random-unit.seed0"
@@ -110,5 +111,17 @@ def test_a_chain_has_its_second_network_and_all_its_stages(
     query = content["timing"]["query"]
     assert all(item["ms"]["p50"] >= 0 for item in query["parts"])
     assert query["ms"]["p50"] == pytest.approx(sum(item["ms"]["p50"] for item in query["parts"]))
-    assert [item["method"] for item in content["memory"]["networks"]] == ["gem.untrained", second]
-    assert [of.method for of in quick_costs] == ["gem.untrained", "random-unit"]
+    assert [item["method"] for item in content["memory"]["networks"]] == ["coded.plain", second]
+    assert [of.method for of in quick_costs] == [str(tmp_path / "coded.py"), "random-unit"]
+
+
+@pytest.mark.slow
+def test_codes_of_a_method_are_no_second_network(
+    workspace, cli, views: Path, quick_costs, tmp_path: Path
+) -> None:
+    done = cli("run", "--method", coded.written(tmp_path), "--dataset", views, "--measure",
+               "sample", "--stage", "codes", "--stage", "rescore:3")  # fmt: skip
+    assert done.status == 0, done.err
+    content = record.read(workspace.records()[0])
+    assert parts(content) == [*OWN, ("encode", None), ("search", None), ("stage", "rescore")]
+    assert [item["method"] for item in content["memory"]["networks"]] == ["coded.plain"]
