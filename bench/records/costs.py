@@ -32,8 +32,8 @@ class Cost:
     work. `search_at` has the p50 of searches at stated sizes; `weights` and `activations` are
     bytes, on the device where there is one, of all networks that a query needs. Bytes are whole
     numbers, as in the record, but for `image_bytes`: what the search needs of an image of the
-    database, its row or its part of an approximate index, and its local features where lists
-    are re-ranked.
+    database, its row or its part of an approximate index, and of these `disk_bytes`: what is read
+    from disk for the images of a list alone, full rows behind codes and local features.
     """
 
     machine: str
@@ -50,6 +50,7 @@ class Cost:
     index_bytes: int | None = None
     local_bytes: int | None = None
     image_bytes: float = 0.0
+    disk_bytes: float = 0.0
     query: Timed | None = None
     busy: tuple[str, ...] = ()
     search_at: Mapping[int, float] = field(default_factory=dict)
@@ -116,7 +117,8 @@ def of_record(record: Mapping[str, Any]) -> Cost:
         device_reserved_bytes=memory.get("peak_device_reserved_bytes"),
         index_bytes=memory.get("index_bytes"),
         local_bytes=memory.get("local_features_bytes"),
-        image_bytes=_image_bytes(record),
+        image_bytes=_memory_bytes(record) + _disk_bytes(record),
+        disk_bytes=_disk_bytes(record),
         query=_timed(whole) if whole else None,
         busy=tuple(sorted(signs)),
         search_at={
@@ -152,14 +154,17 @@ def _networks(networks: Sequence[Mapping[str, Any]]) -> tuple[int | None, int | 
     return weights, max(network["activations_bytes"] for network in memory)
 
 
-def _image_bytes(record: Mapping[str, Any]) -> float:
+def _memory_bytes(record: Mapping[str, Any]) -> float:
     memory = record["memory"]
     row: float = record["bytes_per_image"]
     if "approximate" in record and memory.get("index_bytes") and memory.get("index_rows"):
         row = memory["index_bytes"] / memory["index_rows"]
-    verified = [stage for stage in record.get("stages", ()) if stage["stage"] == "rerank"]
-    needed = (record.get("rerank", {}), *verified)
-    return row + sum(stage.get("bytes_per_image") or 0 for stage in needed)
+    return row
+
+
+def _disk_bytes(record: Mapping[str, Any]) -> float:
+    stages: Sequence[Mapping[str, Any]] = (record.get("rerank", {}), *record.get("stages", ()))
+    return float(sum(stage.get("bytes_per_image") or 0 for stage in stages))
 
 
 def _machine(

@@ -69,7 +69,6 @@ class Run:
     stated: tuple[tuple[str, str], ...] = ()  # facts that a user states of own descriptors, as text
     sha256: str = ""  # of the record, and so of its arrays
     rest: Mapping[str, Any] = field(default_factory=dict, repr=False)  # the record but its scores
-    disk_bytes: float = 0.0  # of an image, besides those that are searched: full rows behind codes
 
     @property
     def card8(self) -> str:
@@ -239,7 +238,6 @@ def parse(record: Mapping[str, Any], file: PurePosixPath) -> Run:
         stated=_stated(method),
         sha256=record.get("sha256", ""),
         rest={key: value for key, value in record.items() if key != "scores"},
-        disk_bytes=sum(stage.get("bytes_per_image", 0) for stage in record.get("stages", ())),
     )
 
 

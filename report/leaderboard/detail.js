@@ -56,7 +56,7 @@ function detail(row) {
     fact("trained on", row.training), fact("network", row.backbone === "not stated" ? null : `${row.backbone}${row.parameters ? `, ${THREE_DIGITS.format(row.parameters / 1e6)} M parameters` : ""}${row.flops ? `, ${THREE_DIGITS.format(row.flops / 1e9)} GFLOPs` : ""}`),
     fact("protocol", card.gist), fact("system", row.chain),
     fact("a query takes", row.query, "ms"), row.latency ? ["of it describe", `${THREE_DIGITS.format(row.latency[0])} ms (p95 ${THREE_DIGITS.format(row.latency[1])} ms) on ${row.device}`] : null,
-    fact("throughput", row.speed, "images/s"), fact("an image needs", WHOLE.format(row.bytes), `bytes, ${WHOLE.format(row.dim)} numbers${row.local ? " and local features" : ""}`),
+    fact("throughput", row.speed, "images/s"), fact("an image needs", memoryAndDisk(row), `bytes${row.disk ? ", memory + disk" : ""}, ${WHOLE.format(row.dim)} numbers`),
     fact("measured", `${row.created.slice(0, 10)}, code ${row.code}`),
   ].filter(Boolean);
   return el("div", { class: "detail" },

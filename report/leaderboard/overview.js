@@ -131,7 +131,7 @@ function overviewTable(one, lines, choose) {
     return el("tr", {}, el("td", {}, rank ? String(place + 1) : NONE), el("th", { scope: "row" }, line.name),
       el("td", {}, rank ? rank.mean.toFixed(1) : NONE, rank && rank.interval ? el("small", {}, ` ${rank.interval[0].toFixed(1)}–${rank.interval[1].toFixed(1)}`) : null),
       el("td", { title: "methods that share a letter do not differ significantly" }, rank ? rank.letters : ""),
-      el("td", {}, String(known(line).length)), el("td", {}, line.query === null ? NONE : THREE_DIGITS.format(line.query)), el("td", {}, line.bytes === null ? NONE : WHOLE.format(line.bytes)),
+      el("td", {}, String(known(line).length)), el("td", {}, line.query === null ? NONE : THREE_DIGITS.format(line.query)), el("td", {}, line.bytes === null ? NONE : memoryAndDisk(line)),
       ...line.means.map((mean, i) => el("td", {}, mean === null ? NONE : mean.toFixed(1) === best[i] ? el("b", {}, best[i]) : mean.toFixed(1))));
   });
   const note = ranks.size ? `Mean rank over ${common.length} data ${common.length === 1 ? "set" : "sets"} of ${ranks.size} ${ranks.size === 1 ? "method" : "methods"}; small: 95 % interval over landmarks.` : "No two methods in view have all data sets: no mean rank.";

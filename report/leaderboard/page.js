@@ -166,7 +166,7 @@ function cell(row, column) {
   const [text, below] = {
     rank: () => [row.rank === null ? NONE : String(row.rank)],
     crop: () => [row.crop], chain: () => [row.chain], card: () => [chip(row.card)], backbone: () => [row.backbone], training: () => [row.training], device: () => [row.device],
-    bytes: () => [WHOLE.format(row.bytes), row.local ? "with local" : null], dim: () => [WHOLE.format(row.dim)],
+    bytes: () => [memoryAndDisk(row), row.disk ? "memory + disk" : null], dim: () => [WHOLE.format(row.dim)],
     query: () => [three(row.query)], latency: () => [row.latency ? row.latency.map(three).join(" / ") : NONE],
     parameters: () => [three(millions(row.parameters))], flops: () => [three(row.flops && row.flops / 1e9)], speed: () => [three(row.speed)],
     size: () => [`${three((row.bytes * Number(state.n)) / 1e9)} GB`, row.search ? `${three((row.search * Number(state.n)) / 1e6)} ms` : null],

@@ -183,7 +183,7 @@ def _row(run: Run, sheets: Mapping[str, str]) -> dict[str, Any]:
         "training": clean(run.training_set),
         "dim": run.dim,
         "bytes": int(image_bytes) if image_bytes == int(image_bytes) else round(image_bytes, 1),
-        "local": "rerank" in run.rest,
+        "disk": round(run.cost.disk_bytes, 1),
         "query": query_ms and float(f"{query_ms.p50:.6g}"),
         "command": clean(run.rest["command"], LONGEST),
         "parameters": run.cost.parameters,
@@ -256,6 +256,7 @@ def _overview(first: Overview) -> dict[str, Any]:
                 "draws": [None if drawn is None else _packed(drawn) for drawn in line.drawn],
                 "query": line.query_ms and float(f"{line.query_ms:.6g}"),
                 "bytes": line.image_bytes,
+                "disk": line.disk_bytes,
             }
             for line in first.lines
         ],

@@ -49,7 +49,7 @@ function renderPins(state, columns, unpin) {
   place.replaceChildren(el("h2", {}, "Pinned"), el("div", { class: "scroll" }, el("table", { class: "board" },
     el("thead", {}, el("tr", {}, ...["Method", "Data set", ...shown.map((column) => column.label), "Query, ms", "Bytes", "Params, M", ""].map((text) => el("th", { scope: "col" }, text)))),
     el("tbody", {}, ...rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row.name, ...row.marks.map((mark) => el("span", { class: `mark ${mark}` }, mark))), el("td", {}, row.dataset), ...cells(row),
-      el("td", {}, row.query === null ? NONE : THREE_DIGITS.format(row.query)), el("td", {}, WHOLE.format(row.bytes)), el("td", {}, row.parameters ? THREE_DIGITS.format(row.parameters / 1e6) : NONE),
+      el("td", {}, row.query === null ? NONE : THREE_DIGITS.format(row.query)), el("td", {}, memoryAndDisk(row)), el("td", {}, row.parameters ? THREE_DIGITS.format(row.parameters / 1e6) : NONE),
       el("td", {}, el("button", { type: "button", class: "unpin", "aria-label": `unpin ${row.name}`, onclick: () => unpin(row.id) }, "unpin"))))))),
     el("p", { class: "note quiet" }, `Small: difference to ${first.name}, in points, with the 95 % interval of a bootstrap paired over landmarks where both are in the overview.`
       + (apart ? " Rows of another protocol have no difference." : "")));

@@ -150,13 +150,14 @@ function scoreColumns(rows, state) {
   return columns;
 }
 
+const memoryAndDisk = ({ bytes, disk }) => (disk ? `${WHOLE.format(bytes - disk)} + ${WHOLE.format(disk)}` : WHOLE.format(bytes));
 const millions = (value) => value && value / 1e6;
 const FIXED = [
   { key: "name", label: "Method", title: "method.variant", value: (row) => row.name },
   { key: "rank", label: "#", kind: "rank", title: "place among the rows in view of one protocol and system, by the column that sorts", value: (row) => row.rank ?? null },
   { key: "query", label: "Query, ms", kind: "number", title: "a query from its file to its list: decode, describe, search, re-rank; p50, one image at a time", value: (row) => row.query },
   { key: "latency", label: "Describe, ms", kind: "number", title: "describe one image at a time: p50 / p95, and the device", value: (row) => row.latency && row.latency[0] },
-  { key: "bytes", label: "Bytes", kind: "number", title: "bytes that the search needs per image of the database", value: (row) => row.bytes },
+  { key: "bytes", label: "Bytes", kind: "number", title: "bytes that the search needs per image of the database, memory + disk", value: (row) => row.bytes },
   { key: "dim", label: "Dim", kind: "number", title: "numbers per descriptor", value: (row) => row.dim },
   { key: "parameters", label: "Params, M", kind: "number", title: "parameters of the network, millions", value: (row) => millions(row.parameters) },
   { key: "flops", label: "GFLOPs", kind: "number", title: "operations of one image, all scales", value: (row) => row.flops && row.flops / 1e9 },

@@ -42,9 +42,10 @@ FRONT = """\
 Every point is a complete run; grey: the 95 % intervals of its score and of its time. A line is the
 Pareto front of the rows with the same protocol (one colour): on this machine, no such row is both
 cheaper and better than a row on the line. The time of a query is the sum of the p50 of all its
-parts. Bytes are what the search stores per database image: its descriptor or its share of an
-approximate index, and its local features if lists are re-ranked. Untrained networks and chance are
-not drawn beside trained networks; a point without room for its name has no name.
+parts. Bytes are what the search stores per database image, in memory and on disk: its descriptor or
+its share of an approximate index, and its full row or local features if lists are ordered by them.
+Untrained networks and chance are not drawn beside trained networks; a point without room for its
+name has no name.
 """.strip()
 PHASES = """\
 Share of each phase in the time of a query, the fastest row first; the total time is at the right.

@@ -85,6 +85,7 @@ _CELLS: Mapping[str, Callable[[Line], Any]] = {
     "rerank_ms": lambda line: _p50(line.run.cost.phases.get("re-rank")),
     "images_per_s": lambda line: line.run.cost.images_per_s,
     "image_bytes": lambda line: line.run.cost.image_bytes,
+    "disk_bytes": lambda line: line.run.cost.disk_bytes,
     "index_bytes": lambda line: line.run.cost.index_bytes,
     "parameters": lambda line: line.run.cost.parameters,
     "flops_per_image": lambda line: line.run.cost.flops,

@@ -21,7 +21,7 @@ from bench.report.tables.main import (
     printed,
     treatment,
 )
-from bench.report.tables.numbers import NONE, ms, whole
+from bench.report.tables.numbers import NONE, memory_and_disk, ms
 
 FEW = 20
 LONGEST = 40  # characters of a cell of text
@@ -103,6 +103,8 @@ def notes(board: Board, shared: dict[str, str]) -> str:
         out.append("Small figures: 95 % intervals" + _drawn(board) + ".")
     elif board.blocks:
         out.append(f"No intervals: {board.drawn}.")
+    if any(row.run.cost.disk_bytes for row in board.rows):
+        out.append("Bytes: memory + disk.")
     if len(board.columns) and board.columns[0].id.startswith("map"):
         out.append(f"{escape(metric_label(board.columns[0].id))} is `{board.columns[0].id}`.")
     return f"\n{' '.join(out)}\n" if out else ""
@@ -131,7 +133,7 @@ def _row(
         name_link(run, base) + note,
         *cells,
         ms(None if run.cost.query_ms is None else run.cost.query_ms.p50),
-        whole(run.cost.image_bytes),
+        memory_and_disk(run.cost.image_bytes, run.cost.disk_bytes),
         f"{run.dim:,}",
         *(escape(words[key], LONGEST) for key in shown),
         code(run.card8),

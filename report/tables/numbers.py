@@ -17,6 +17,17 @@ def ms(value: float | None) -> str:
     return f"{value:,.{digits}f}"
 
 
+def memory_and_disk(image_bytes: float | None, disk_bytes: float) -> str:
+    """Return the bytes of an image, those in memory and those on disk apart.
+
+    >>> memory_and_disk(2048, 0), memory_and_disk(2112, 2048), memory_and_disk(None, 0)
+    ('2,048', '64 + 2,048', '–')
+    """
+    if image_bytes is None or not disk_bytes:
+        return whole(image_bytes)
+    return f"{whole(image_bytes - disk_bytes)} + {whole(disk_bytes)}"
+
+
 def whole(value: float | None) -> str:
     """Return a number without decimals, thousands apart."""
     return NONE if value is None else f"{value:,.0f}"

@@ -24,7 +24,7 @@ from bench.records.text import escape, relative_target
 from bench.records.words import metric_label
 from bench.report.tables.main import SHORT, one_machine, printed
 from bench.report.tables.markdown import small
-from bench.report.tables.numbers import NONE, ms, whole
+from bench.report.tables.numbers import NONE, memory_and_disk, ms
 
 WIDEST = 98  # characters of a table that GitHub shows without a sideways scroll
 STEPS = 65535  # draws are whole numbers of so many steps, so that page and report tie alike
@@ -64,6 +64,12 @@ class Line:
     def image_bytes(self) -> float | None:
         """Return the most bytes of an image of its data sets."""
         return _largest(run.cost.image_bytes for run in self.runs if run)
+
+    @property
+    def disk_bytes(self) -> float:
+        """Return those of `image_bytes` that are on disk."""
+        costs = [run.cost for run in self.runs if run and run.cost.image_bytes == self.image_bytes]
+        return max((cost.disk_bytes for cost in costs), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -264,7 +270,12 @@ def _about(line: Line, overview: Overview) -> list[str]:
             ends = line.rank.interval
             around = small(f"{ends[0]:.1f}–{ends[1]:.1f}") if ends else ""
             cells = [f"{line.rank.mean:.1f}{around}", line.rank.letters]
-    return [*cells, str(line.covered), ms(line.query_ms), whole(line.image_bytes)]
+    return [
+        *cells,
+        str(line.covered),
+        ms(line.query_ms),
+        memory_and_disk(line.image_bytes, line.disk_bytes),
+    ]
 
 
 def _cell(line: Line, overview: Overview, i: int) -> str:
@@ -310,7 +321,9 @@ def _words(overview: Overview) -> str:
         )
     elif len(overview.lines) > 1:
         out.append("No two methods have scores on all data sets, so no mean rank is shown.")
-    out.append("Time of a query and bytes of an image: the largest over the data sets.")
+    out.append(
+        "Time of a query and bytes of an image, memory + disk: the largest over the data sets."
+    )
     return "\n" + " ".join(out) + "\n"
 
 

@@ -19,13 +19,13 @@ from bench.records.rows import Run, in_order
 from bench.records.words import metric_label
 from bench.report.tables.main import SHORT, columns_of, one_machine, printed
 from bench.report.tables.measured_vs_published import metric_id
-from bench.report.tables.numbers import NONE, ms, whole
+from bench.report.tables.numbers import NONE, memory_and_disk, ms
 from bench.report.tables.published import PublishedRow
 
 EXTRA = {
     "dim": lambda run: f"{run.dim:,}",
     "ms": lambda run: ms(None if run.cost.query_ms is None else run.cost.query_ms.p50),
-    "bytes": lambda run: whole(run.cost.image_bytes),
+    "bytes": lambda run: memory_and_disk(run.cost.image_bytes, run.cost.disk_bytes),
     "parameters": lambda run: NONE if run.cost.parameters is None
     else f"{run.cost.parameters / 1e6:.1f}",
     "backbone": lambda run: run.backbone,

@@ -13,6 +13,7 @@ from bench.records.rows import Run
 from bench.records.text import escape, table
 from bench.records.words import metric_label
 from bench.report.tables.main import printed
+from bench.report.tables.numbers import memory_and_disk
 from bench.scoring.card import is_compressed, name_of
 
 FOLDER = "stages"
@@ -65,7 +66,10 @@ def section(found: Sequence[tuple[Run, list[dict[str, Any]]]]) -> str:
 
 def _row(run: Run, pairs: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
     words = escape(_words(run)) if pairs else "plain"
-    out = [f"[{words}]({FOLDER}/{run.file})", _bytes(run)]
+    out = [
+        f"[{words}]({FOLDER}/{run.file})",
+        memory_and_disk(run.cost.image_bytes, run.cost.disk_bytes),
+    ]
     for name in names:
         mean = run.score(name, run.headline).mean
         pair = next((pair for pair in pairs if pair["protocol"] == name), None)
@@ -88,11 +92,6 @@ def _ends(pair: dict[str, Any]) -> list[tuple[float, float]]:
 
 def _method(run: Run) -> str:
     return f"{run.method}.{run.variant}"
-
-
-def _bytes(run: Run) -> str:
-    """Return the bytes of an image in memory, and where full rows are kept besides, on disk."""
-    return f"{run.bytes_per_image:,.0f}" + (f" + {run.disk_bytes:,.0f}" if run.disk_bytes else "")
 
 
 def _words(run: Run) -> str:

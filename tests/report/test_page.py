@@ -115,9 +115,8 @@ def test_a_re_ranked_row_costs_its_local_features_too(tmp_path: Path, made: Modu
         "pairs": 9, "ms_per_query": times, "features_per_image": 2.0, "bytes_per_image": 976.0,
     }  # fmt: skip
     (row,) = data_of(page_of(tmp_path, made, record))["rows"]
-    assert row["bytes"] == 1024 + 976
-    assert row["local"] is True
+    assert (row["bytes"], row["disk"]) == (1024 + 976, 976)
     assert row["query"] == pytest.approx(1.0 + 12.34 + 2.0 + 2.0)
     record = made.make_record(number=2)
     (row,) = data_of(page_of(tmp_path / "plain", made, record))["rows"]
-    assert (row["bytes"], row["local"], row["query"]) == (1024, False, None)
+    assert (row["bytes"], row["disk"], row["query"]) == (1024, 0, None)

@@ -87,6 +87,18 @@ def test_the_main_table_has_scores_first_and_costs_beside(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_bytes_of_an_image_are_those_in_memory_and_those_on_disk(tmp_path: Path) -> None:
+    """Full rows behind codes, and local features, are read for the images of a list alone."""
+    coded = make_record("a", number=1)
+    coded["card"]["compression"] = {"name": "binary", "bytes": 32, "rows": 60}
+    coded["card"]["stages"] = [{"stage": "rescore", "rows": 9}]
+    coded |= {"bytes_per_image": 32, "stages": [{"stage": "rescore", "bytes_per_image": 1024}]}
+    text = report_of(tmp_path, coded, make_record("b", number=2))
+    assert sorted(row["bytes"] for row in main_rows(text)) == ["1,024", "32 + 1,024"]
+    assert "Bytes: memory + disk." in text
+
+
+@pytest.mark.slow
 def test_what_all_rows_share_is_said_once(tmp_path: Path) -> None:
     text = report_of(tmp_path, make_record("a", number=1), make_record("b", number=2))
     assert "All rows: system plain; pixels 1,024 px; backbone –; trained on ImageNet." in text
