@@ -133,7 +133,10 @@ def _check_names(
     if options.local is not None:
         with _kept(refused):
             warm.check(options.local)
-    for text in options.stages:
+    texts: tuple[str, ...] = ()
+    with _kept(refused):
+        texts = with_codes(options).stages  # codes are no stage
+    for text in texts:
         with _kept(refused):
             if stages.split(text)[0] != stages.VERIFICATION:
                 stages.parse(text)
