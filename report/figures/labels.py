@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 
@@ -46,16 +47,19 @@ def beside(
 ) -> int:
     """Write the name of each point (x, y, name, colour) where nothing is; return how many stand.
 
-    The layout of the figure must be settled. A name that finds no room is left out.
+    The layout of the figure must be settled. A name stands on a front (a line in steps) only where
+    no other place is free, and one that finds no room is left out.
     """
     point = axes.figure.dpi / 72  # in pixels
     inside = axes.get_window_extent()
     limits = [edge / point for edge in (inside.x0, inside.y0, inside.x1, inside.y1)]
     at = [axes.transData.transform((x, y)) / point for x, y, _, _ in points]
     taken: list[Box] = [(x - 3, y - 3, x + 3, y + 3) for x, y in at]
+    fronts = _fronts(axes, point)
     count = 0
     for (x, y), (px, py, name, colour) in zip(at, points, strict=True):
         wide = LETTER * size * len(name)
+        free = []
         for side, up in places:
             aside = 5 if up == 0 else 2
             start = x + aside if side == "left" else x - aside - wide
@@ -63,15 +67,29 @@ def beside(
             fits = limits[0] <= box[0] and box[2] <= limits[2]
             fits &= limits[1] <= box[1] and box[3] <= limits[3]
             if fits and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                offset = (aside if side == "left" else -aside, up)
-                axes.annotate(
-                    name, (px, py), xytext=offset, textcoords="offset points", ha=side,
-                    va="center_baseline", fontsize=size, color=colour,
-                )  # fmt: skip
-                count += 1
-                break
+                crossed = sum(_overlap(box, line) for line in fronts)
+                free.append((crossed, len(free), box, side, aside, up))
+        if free:
+            _, _, box, side, aside, up = min(free)
+            taken.append(box)
+            offset = (aside if side == "left" else -aside, up)
+            axes.annotate(
+                name, (px, py), xytext=offset, textcoords="offset points", ha=side,
+                va="center_baseline", fontsize=size, color=colour,
+            )  # fmt: skip
+            count += 1
     return count
+
+
+def _fronts(axes: Axes, point: float) -> list[Box]:
+    """Return the lines drawn in steps, as thin boxes, in points; `point` is in pixels."""
+    boxes: list[Box] = []
+    for line in axes.get_lines():
+        if line.get_drawstyle() == "steps-post":
+            at = axes.transData.transform(line.get_xydata()) / point
+            for (x0, y0), (x1, y1) in pairwise(at.tolist()):
+                boxes += [(x0, y0 - 1, x1, y0 + 1), (x1 - 1, min(y0, y1), x1 + 1, max(y0, y1))]
+    return boxes
 
 
 def _overlap(first: Box, other: Box) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from bench.records import record, rows
@@ -294,3 +295,17 @@ def test_the_longest_names_leave_room_for_what_is_drawn(tmp_path: Path, made: Mo
         assert len(name) <= plot.LEAST_NAME + plot.MOST_AFTER + len(" (untrained, partial)")
         assert "(untrained" in name
     assert plot.draw(chosen)["svg"], "a layout that collapses is a warning, and so an error"
+
+
+def test_a_name_stands_off_the_fronts_where_it_can() -> None:
+    figure = Figure(figsize=(3, 3))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, 216), ylim=(0, 216))  # in points
+    fronts = [108, 116, 122]  # through the point, and where names above it would stand
+    for height in fronts:
+        axes.step([0, 216], [height, height], where="post")
+    assert labels.beside(axes, [(108, 108, "name", "black")], 7) == 1
+    (name,) = axes.texts
+    offset = name.get_position()[1]
+    assert offset < 0
+    assert not any(abs(108 + offset - height) < 3.5 for height in fronts)
