@@ -150,7 +150,7 @@ def _codes(loaded: engine.Loaded, sample: list[Pixels]) -> Finding:
     try:
         coded = bits.of(loaded)
         together = engine.describe(coded, sample) > 0
-        alone = np.concatenate([engine.describe(coded, [one]) for one in sample]) > 0
+        alone = np.concatenate([engine.describe(coded, [image]) for image in sample]) > 0
     except BenchError as error:
         return "FAILS", f"codes: {error}"
     count, moved = together.size, int(np.count_nonzero(together != alone))
