@@ -59,7 +59,7 @@ def beside(
     count = 0
     for (x, y), (px, py, name, colour) in zip(at, points, strict=True):
         wide = LETTER * size * len(name)
-        free = []
+        free: list[tuple[int, int, Box, str, int, int]] = []
         for side, up in places:
             aside = 5 if up == 0 else 2
             start = x + aside if side == "left" else x - aside - wide
