@@ -368,5 +368,5 @@ def test_ties_are_said_before_the_scores(workspace, cli, small_file: Path) -> No
     )  # fmt: skip
     assert result.status == 0, result.err
     first, second = result.out.splitlines()[:2]
-    assert re.match(rf"ties: \d+ labelled images .* at most {len(rows)} have the same", first)
+    assert re.match(rf"ties: \d+ labelled images .* at most {len(rows)} images share", first)
     assert second.startswith(">> ")

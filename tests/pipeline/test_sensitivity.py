@@ -248,8 +248,8 @@ def test_moves_are_differences_from_the_default_by_hand() -> None:
     )
     assert low.startswith("60.00 (whole image; as it is; scales 1; mAP)")
     assert "76.00 (whole image; longest side 480 px; scales 1; mAP (finite sum))" in high[0]
-    assert "all 8 combinations" in high[0]
-    assert "default is 70.00" in high[0]
+    assert "all 8 measured combinations" in high[0]
+    assert "default has 70.00" in high[0]
     text = "\n".join(shown.section(study, "figures/x.png"))
     assert "| query crop | box, own cap | 70.00 | default | 50.00 | default |" in text
     assert "|  | whole image | 75.00 | +5.00 | 55.00 | +5.00 |" in text

@@ -74,7 +74,7 @@ def test_names_and_bytes() -> None:
     "name", ["", "fp16", "pq", "pq8", "pq0x8", "pq8x0", "pq8x9", "pq8x16", "pq8x8,"]
 )
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(BenchError, match=r"none, float16, int8, binary, or pqMxB"):
+    with pytest.raises(BenchError, match=r"none, float16, int8, binary, codes, or pqMxB"):
         compress.parse(name)
 
 

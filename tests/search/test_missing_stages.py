@@ -200,7 +200,7 @@ def test_an_index_that_does_not_fit_what_is_left_is_refused(
         (tiny / "jpg" / f"{row:03}.png").write_bytes(b"")
     arguments = ("run", "--method", tiny / "halves.py", "--dataset", tiny, "--allow-missing")
     text = refused(cli(*arguments, "--search", "ivf59,flat"))
-    assert text.startswith("--search ivf59,flat,nprobe16,k1000 has 59 lists for 58 database rows")
+    assert text.startswith("--search ivf59,flat,nprobe16,k1000 has 59 cells for 58 database rows")
     assert cli(*arguments, "--search", "ivf58,flat").status == 0
     short["areas"] = {"database": [0] * 60, "queries": [0] * 5}
     (tiny / "dataset.json").write_text(json.dumps(short))
