@@ -85,7 +85,7 @@ def _grouped(groups: Mapping[str, Sequence[str]], per_class: int, notes: Sequenc
             f"no class has more than {per_class} images; a query needs another image of its class."
         )
     more = (
-        [f"{single} classes have too few images for a query; their images are negatives"]
+        [f"classes with too few images for a query: {single}; their images are negatives"]
         if single
         else []
     )

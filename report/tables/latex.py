@@ -34,6 +34,10 @@ _ACCENTS = {
     "\u0307": ".", "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c",
     "\u0328": "k",
 }  # fmt: skip
+_GREEK = {
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda",
+    "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
+}  # fmt: skip
 
 
 def escape(text: object, longest: int = 200) -> str:
@@ -141,6 +145,9 @@ def _character(character: str) -> str:
         return _SIGNS[character]
     if character.isascii():
         return character
+    letter = unicodedata.name(character, "").removeprefix("GREEK SMALL LETTER ").lower()
+    if (name := letter.replace("lamda", "lambda")) in _GREEK:
+        return rf"\(\{name}\)"
     base, *marks = list(unicodedata.normalize("NFD", character))
     if len(marks) == 1 and marks[0] in _ACCENTS and base.isascii():
         return rf"\{_ACCENTS[marks[0]]}{{{base}}}"

@@ -54,7 +54,7 @@ def test_a_folder_per_class_gives_scores(cli, photographs: Path, workspace) -> N
     assert len(data["database"]) == sum(CLASSES.values()) - 3
     assert data["protocols"]["all"][0]["positive"] == ["arch/10.jpg", "arch/11.jpg", "arch/12.jpg"]
     assert "7 database images, 3 queries with 1 to 3 positives" in text.out
-    assert "1 classes have too few images" in text.out
+    assert "too few images for a query: 1;" in text.out
     run = cli("run", "--dataset", photographs.parent / "town.json", "--method", "random-unit",
               "--measure", "none")  # fmt: skip
     assert run.status == 0, run.err

@@ -124,7 +124,10 @@ OWN = (
     ("code", "words"),
     [
         (OWN + "    def entry(self): return {}\ndef make(f, o): return S()", "must be {"),
-        (OWN + "    def entry(self): return {'stage': 'aqe'}\ndef make(f, o): return S()", "file_sha256"),
+        (
+            OWN + "    def entry(self): return {'stage': 'aqe'}\ndef make(f, o): return S()",
+            "file_sha256",
+        ),
         (
             OWN + "    def entry(self): return {'stage': float('nan')}\ndef make(f, o): return S()",
             "fails",

@@ -252,6 +252,7 @@ def test_measured_is_read_strictly(tmp_path: Path) -> None:
         ("50 % of a_b & c", r"50 \% of a\_b \& c"),
         ("\\input{x}", r"\textbackslash{}input\{x\}"),
         ("é ć ö ñ ç ø", r"\'{e} \'{c} \"{o} \~{n} \c{c} \o{}"),
+        ("α-query λ", r"\(\alpha\)-query \(\lambda\)"),
         ("漢", "[U+6F22]"),
         ("a--b", "a-{}-b"),
         ("a\nb\x1b", "a b"),
