@@ -322,7 +322,7 @@ def test_a_data_set_that_is_not_the_records_gives_no_ids(town, tmp_path: Path) -
     [
         (torch.full((3, 40, 50), torch.nan), "nan"),
         (torch.full((3, 40, 50), 255.0), "255"),
-        (-torch.rand(3, 40, 50), "from -0"),
+        (torch.full((3, 40, 50), -0.5), "from -0.5"),
         (torch.rand(40, 50, 3), r"\(40, 50, 3\)"),
         (torch.rand(1, 3, 40, 50), r"\(1, 3, 40, 50\)"),
         (torch.zeros(3, 40, 50, dtype=torch.int64), "int64"),
