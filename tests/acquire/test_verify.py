@@ -326,6 +326,7 @@ def test_the_part_of_paris_is_reported_exactly(cli, workspace, part: list[str]) 
     assert "here: partial, 250 of 6392 images" in cli("list", "rparis6k").out
 
 
+@pytest.mark.slow
 def test_a_run_on_the_part_of_paris(cli, workspace, refused, part: list[str]) -> None:
     run = ("run", "--dataset", "rparis6k", "--method", "random-unit")
     assert "6142 of 6392 images are missing" in refused(cli(*run))

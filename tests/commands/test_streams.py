@@ -142,6 +142,7 @@ def test_the_home_of_nobody_is_one_sentence(
     assert "~nobody-of-this-name" in refused(cli("evaluate", *text))
 
 
+@pytest.mark.slow
 def test_little_memory_is_one_sentence(shell, workspace) -> None:
     for bound in (400_000, 3_000_000):
         done = shell(f"ulimit -v {bound}; $B run --method random-unit --device cpu")

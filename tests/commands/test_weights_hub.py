@@ -39,6 +39,7 @@ def environment(site: Any) -> dict[str, str]:
     return {"HF_ENDPOINT": site.url, "no_proxy": local, "NO_PROXY": local}
 
 
+@pytest.mark.slow
 def test_the_first_download_pins_the_commit(site: Any, workspace: Any, process: Any) -> None:
     own = write_method(workspace.folder, hub=REPOSITORY)
     text = process("weights", "get", own, env=environment(site))

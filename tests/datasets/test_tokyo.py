@@ -25,6 +25,7 @@ def tokyo(lay: Callable, workspace) -> Callable[[str], Dataset]:
     return lambda variant: datasets.load(f"tokyo247.{variant}")
 
 
+@pytest.mark.slow
 def test_tokyo247(tokyo: Callable) -> None:
     dataset = tokyo("full")
     expected = datasets.entry_of("tokyo247").facts.expected["full"]

@@ -64,6 +64,7 @@ def test_the_planned_shape_is_turned_as_the_pixels_are(
         assert decode.shape(path, None, rule) == ((20, 15) if orientation > 4 else (15, 20))
 
 
+@pytest.mark.slow
 def test_large_photographs_and_fractional_boxes(tmp_path: Path) -> None:
     path, draw = tmp_path / "large.png", np.random.default_rng(0)
     for _ in range(40):

@@ -149,6 +149,7 @@ def test_rows_that_changed_since_are_copied_again(workspace, cli, command, descr
     assert described() == 600
 
 
+@pytest.mark.slow
 def test_an_image_without_a_descriptor_is_none_as_a_query_either(
     workspace, cli, refused, command, tiny: Path, described
 ) -> None:
@@ -185,6 +186,7 @@ def test_the_two_directions_of_pairs_describe_every_picture_once(
     assert described() == 0
 
 
+@pytest.mark.slow
 def test_local_features_of_such_queries_are_those_of_the_database(
     workspace, cli, tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def test_the_whitening_of_delg_is_counted_with_its_backbone() -> None:
     assert more == 1280 * 384 + 384
 
 
+@pytest.mark.slow
 def test_what_the_harness_does_to_a_network_changes_no_count() -> None:
     info, method, rule = methods.load("gem.untrained")
     content, pixels = footprint.parameters(method), np.ones((64, 96, 3), dtype=np.uint8)

@@ -378,6 +378,7 @@ def test_official_places_lie_on_our_grid(shared: Callable[[str], Path], case: st
     assert np.abs(np.linalg.norm(rows, axis=1) - 1).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_maps_of_the_port_are_the_official_ones(
     shared: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -78,6 +78,7 @@ def test_they_are_named_after_all_others_are_described(
     assert [item["file"] for item in record["missing"]] == ["d2.png", "q1.png"]
 
 
+@pytest.mark.slow
 def test_check_tries_an_image_of_one_colour(method: Path, workspace, cli: Callable) -> None:
     result = cli("check", method)
     assert result.status == 1

@@ -256,6 +256,7 @@ def test_an_exact_size_of_a_plug_in_needs_no_word_about_caps() -> None:
     assert (rule.max_side_px, rule.query_cap) == (None, "own")
 
 
+@pytest.mark.slow
 def test_extract_takes_the_options(tmp_path: Path, cli: Any, refused: Any) -> None:
     mini = datasets.load("mini")
     out = tmp_path / "out.npz"

@@ -264,6 +264,7 @@ def test_one_query_at_a_time_is_asked_and_the_rows_are_those_that_are_searched()
     assert np.array_equal(np.concatenate(asked[1:4]), rows[[0, 3, 6]].astype(np.float64))
 
 
+@pytest.mark.slow
 def test_costs_count_distractors_and_local_features(workspace, quick_costs) -> None:
     rows = matrix.from_array(np.eye(6, 4, dtype=np.float32) + 1, "db")
     more = matrix.from_array(np.eye(3, 4, dtype=np.float32) + 1, "far")

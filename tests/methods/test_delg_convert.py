@@ -47,6 +47,7 @@ def test_every_parameter_of_the_backbone_has_a_name_of_its_own(variant: str) -> 
         assert f"resnet_v1_101/{last}" in names
 
 
+@pytest.mark.slow
 def test_variables_under_scopes_with_training_leftovers_and_other_heads(variables: Any) -> None:
     """Names of the heads do not matter; the bias before a normalisation may be absent."""
     named = variables("delg_slim_r50")
@@ -139,6 +140,7 @@ def test_the_proof_finds_stride_and_attention_input(proving: Any) -> None:
     assert convert.prove(model, state, feeds[1:], asked, rule, "model")[1] == "unknown"
 
 
+@pytest.mark.slow
 def test_the_proof_refuses_what_differs(proving: Any) -> None:
     model, state, asked, rule = proving
     refused = r"the conversion of model is wrong: a unit vector differs .* nothing was written"

@@ -273,6 +273,7 @@ def official_apgem(state: State, scikit: type, **changes: Any) -> dict[str, Any]
     }
 
 
+@pytest.mark.slow
 def test_the_objects_of_scikit_learn_in_a_file_of_apgem(
     states: dict[str, State], scikit: type, tmp_path: Path
 ) -> None:
@@ -304,6 +305,7 @@ def test_apgem_without_all_of_its_whitening(
     assert f"pca.{part}" in refused("apgem.r50", state, tmp_path / "w.pth")
 
 
+@pytest.mark.slow
 def test_the_arrays_of_numpy_in_a_file_of_cirtorch(
     states: dict[str, State], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -129,6 +129,7 @@ def cubic(line: np.ndarray, places: np.ndarray, a: float) -> np.ndarray:
     return out
 
 
+@pytest.mark.slow
 def test_positions_by_the_two_rules() -> None:
     """Plain: torch's cubic at 37 / (m + 0.1); hub's registers: Pillow's cubic at 37 / m."""
     plain, hub = small(), small(registers=4, antialias=True)
@@ -193,6 +194,7 @@ def without(state: State, name: str) -> State:
     return {key: tensor for key, tensor in state.items() if key != name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "part"),
     [

@@ -29,6 +29,7 @@ def command_line(tiny: Path) -> tuple[object, ...]:
             "--measure", "none")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_dry_run_measures_a_few_images_and_writes_nothing(
     workspace, cli, tiny: Path, command_line, described
 ) -> None:

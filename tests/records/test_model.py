@@ -75,6 +75,7 @@ def changed(value: Any, odd: Iterator[Any], top: Any = None) -> Iterator[tuple[s
             value[key] = kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", SCHEMAS)
 def test_the_model_and_the_published_schema_accept_the_same(file: str) -> None:
     """The oracle is a validator of JSON schemas that knows nothing of the model."""

@@ -302,6 +302,7 @@ def pictures(count: int, **changes: Any) -> dict[str, bytes]:
     return {**drawn, **{f"phases-{k}": v for k, v in cost_plot.phases(chosen).items()}}
 
 
+@pytest.mark.slow
 def test_pictures_are_the_same_bytes_each_time_and_name_what_they_show() -> None:
     first, two = pictures(5), pictures(5)
     assert first == two
@@ -326,6 +327,7 @@ def test_many_runs_are_drawn_and_the_best_of_them_named() -> None:
     assert any(name.startswith("m29&") for name in names[1]), "the best is named first"
 
 
+@pytest.mark.slow
 def test_what_was_not_learned_is_on_no_front_and_hollow(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     true = cost_plot.front

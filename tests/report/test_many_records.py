@@ -51,6 +51,7 @@ def counted(folder: Path, methods: int, monkeypatch: pytest.MonkeyPatch) -> Coun
     return counts
 
 
+@pytest.mark.slow
 def test_a_record_is_read_so_often_whatever_their_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

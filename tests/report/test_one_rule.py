@@ -93,6 +93,7 @@ def expected(runs: list[Any]) -> tuple[set[Key], set[str]]:
     return {frozenset(run.run_id for run in of_) for of_ in together.values()}, best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_all_surfaces_have_the_same_groups_and_the_same_best_rows(
     tmp_path: Path, seed: int

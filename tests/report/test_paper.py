@@ -39,6 +39,7 @@ def made(results: Path, *names: str, **about: Any) -> paper.Paper:
     return paper.make(load(results).by_dataset, ROWS, Wanted(names, **about))
 
 
+@pytest.mark.slow
 def test_a_line_is_a_method_on_all_data_sets_and_gaps_stay(results: Path) -> None:
     table = made(results, "roxford5k", "rparis6k")
     assert [(c.dataset, c.head) for c in table.columns] == [

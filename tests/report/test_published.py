@@ -276,6 +276,7 @@ def test_query_crop(name: str, crop: str) -> None:
     assert rows()[name].crop == crop
 
 
+@pytest.mark.slow
 def test_rows_from_memory_are_carried_and_never_printed(tmp_path: Path) -> None:
     contents = [row for row in rows().values() if row.tag == "mem"]
     assert {text for row in contents for text in (*row.values.values(), *row.costs.values())} == {

@@ -119,6 +119,7 @@ def test_a_variant_is_a_part_of_the_data_set(tmp_path: Path) -> None:
     assert (row.size, row.marks) == ("322 × 322 px", ("copied",))
 
 
+@pytest.mark.slow
 def test_a_conflict_names_values_that_are_there(tmp_path: Path) -> None:
     listed = published.conflicts(FILE, list(rows().values()))
     assert len(listed) > 10

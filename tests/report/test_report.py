@@ -118,6 +118,7 @@ def test_other_protocols_keep_their_names(tmp_path: Path) -> None:
     assert "50.00" in detail(text, "mini, night")
 
 
+@pytest.mark.slow
 def test_rows_of_one_protocol_and_system_are_ranked_together(tmp_path: Path) -> None:
     text = report_of(
         tmp_path,
@@ -195,6 +196,7 @@ def test_brought_descriptors_are_compared_as_a_whole() -> None:
     assert "not on the card" not in joined
 
 
+@pytest.mark.slow
 def test_the_usual_card_is_printed_in_full_once(tmp_path: Path) -> None:
     text = report_of(
         tmp_path, make_record(), make_record("b", number=3), make_record(card=WHOLE, number=2)
@@ -336,6 +338,7 @@ def test_a_record_with_latency_and_no_scores_has_a_row(tmp_path: Path) -> None:
     assert "| 12.3 | 23.4 |" in text.split("## Costs")[1]
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,6 +381,7 @@ def test_hostile_names_start_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "mini.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_distractors_are_a_section_of_their_own(tmp_path: Path) -> None:
     ox = {"name": "roxford5k", "variant": "blurred", "revision": "9" * 64,
           "database": 4993, "queries": 70}  # fmt: skip
@@ -400,6 +404,7 @@ def test_distractors_are_a_section_of_their_own(tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "roxford5k+r1m.svg").exists()
 
 
+@pytest.mark.slow
 def test_figure_shows_mean_interval_rules_and_palette(tmp_path: Path) -> None:
     build(results_of(tmp_path, make_record(), make_record("delg", card=WHOLE, number=2)))
     svg = (tmp_path / "figures" / "mini.svg").read_text(encoding="utf-8")

@@ -71,6 +71,7 @@ def test_every_kind_of_rows_in_every_type(oracle: ModuleType, kind: str, stored:
     check(oracle, cut, queries, labelled, 25, memory_bytes=1)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_small_integers_where_everything_ties(oracle: ModuleType, data) -> None:

@@ -35,6 +35,7 @@ def test_blocks_in_work_fit_into_the_budget(threads: int, budget: int, stored: A
     assert exact.passes(parts, labelled, 100, budget) == len(plan.groups)
 
 
+@pytest.mark.slow
 def test_little_memory_makes_smaller_blocks_before_it_makes_more_passes() -> None:
     parts = [from_array(np.ones((100_000, 4096), np.float16), "x")]
     labelled = rows_of(*[range(5)] * 70)

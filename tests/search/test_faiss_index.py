@@ -290,6 +290,7 @@ def test_re_ranking_needs_lists_that_are_long_enough(
     assert "re-ranking needs lists of 13 images, but those of the index have" in refused(result)
 
 
+@pytest.mark.slow
 def test_an_exact_report_has_no_such_section(cli: Callable[..., Any], workspace: Any) -> None:
     cli(*town(workspace.folder))
     build(workspace.results)

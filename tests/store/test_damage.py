@@ -19,6 +19,7 @@ from bench.system import checksums
 from tests.support.commands import only
 
 
+@pytest.mark.slow
 def test_a_manifest_whose_missing_rows_are_edited_is_computed_again(
     cli, workspace, tiny: Path, described
 ) -> None:
@@ -52,6 +53,7 @@ def test_manifests_of_older_versions_are_taken_where_nothing_is_missing(tmp_path
     assert not shards.has(kept, 0, partial=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "during"])
 def test_an_image_replaced_after_it_was_hashed_poisons_no_store(
     cli, refused, workspace, tiny: Path, monkeypatch: pytest.MonkeyPatch, when: str

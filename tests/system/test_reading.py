@@ -284,6 +284,7 @@ def test_npz_that_is_refused(content: bytes, message: str) -> None:
     assert "allow_pickle" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_matlab_files_that_unpack_or_state_too_much() -> None:
     cells = np.empty((1, 3), dtype=object)
     cells[0] = ["a.jpg", "b.jpg", "c.jpg"]

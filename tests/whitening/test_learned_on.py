@@ -93,6 +93,7 @@ def test_rows_to_learn_on_are_compared_as_the_others(cli, town, other, tmp_path:
     assert np.abs(kept[0] - kept[1]).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_pairs_of_the_evaluated_queries_are_labels(cli, tiny: Path, tmp_path: Path) -> None:
     data = json.loads((tiny / "dataset.json").read_text(encoding="utf-8"))
     other = tmp_path / "other"

@@ -134,6 +134,7 @@ def test_rows_that_span_too_little_are_refused(cli, refused, town, tmp_path: Pat
     assert "span 6 dimensions" in refused(cli(*arguments, "--stage", "pca-whiten:8"))
 
 
+@pytest.mark.slow
 def test_a_run_is_made_again_from_stored_descriptors(cli, tiny: Path, tmp_path: Path) -> None:
     method, other = tiny / "halves.py", tmp_path / "other"
     shutil.copytree(tiny, other)
