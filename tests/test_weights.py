@@ -12,6 +12,7 @@ from torch import nn
 
 from bench import weights
 from bench.errors import BenchError
+from tests.support.traps import Trap
 
 
 def test_sha256_is_of_content_not_of_order() -> None:
@@ -54,17 +55,6 @@ def test_a_web_page_is_called_one(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("\n<!DOCTYPE html><title>Quota exceeded</title>")
     with pytest.raises(BenchError, match=r"is a web page \(HTML\)"):
         weights.read_state(tmp_path / name)
-
-
-class Trap:
-    """An object whose unpickling writes a file."""
-
-    def __init__(self, path: Path) -> None:
-        """Remember which file unpickling would write."""
-        self.path = path
-
-    def __reduce__(self):
-        return (Path.touch, (self.path,))
 
 
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:

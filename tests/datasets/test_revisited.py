@@ -15,6 +15,7 @@ from bench import datasets
 from bench.errors import BenchError
 from bench.system.hashing import sha256_lines
 from bench.types import Dataset
+from tests.support.traps import Trap
 
 Finder = Callable[[str], Path]
 
@@ -158,17 +159,6 @@ def test_a_missing_file_says_where_it_goes(workspace) -> None:
     assert "RETRIEVAL_BENCH_DATA" in text
 
 
-class Runs:
-    """Unpickled with code allowed, this writes a file."""
-
-    def __init__(self, target: Path) -> None:
-        """Name the file."""
-        self.target = target
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.target,)
-
-
 def opcodes(module: bytes, name: bytes, argument: bytes) -> bytes:
     """Return a pickle that calls module.name(argument), by hand."""
     return b"c" + module + b"\n" + name + b"\n(V" + argument + b"\ntR."
@@ -177,7 +167,7 @@ def opcodes(module: bytes, name: bytes, argument: bytes) -> bytes:
 def test_hostile_pickles_are_refused_and_do_nothing(write, tmp_path: Path) -> None:
     target = tmp_path / "touched"
     hostile = [
-        *(pickle.dumps({**GOOD, "imlist": Runs(target)}, protocol=n) for n in range(6)),
+        *(pickle.dumps({**GOOD, "imlist": Trap(target)}, protocol=n) for n in range(6)),
         opcodes(b"os", b"system", b"touch " + str(target).encode()),
         opcodes(b"builtins", b"eval", f"open({str(target)!r}, 'w')".encode()),
         b"(i__main__\nx\n.",  # INST

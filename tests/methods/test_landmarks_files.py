@@ -34,6 +34,7 @@ from bench.methods._nets import (
     places,
     superglobal,
 )
+from tests.support.traps import Trap
 
 State = dict[str, torch.Tensor]
 
@@ -194,17 +195,6 @@ def test_files_of_another_depth_are_refused(method: str, tmp_path: Path) -> None
     make, has, needs = OTHER_DEPTH[method]
     text = refused(method, make(), tmp_path / "w.pth")
     assert f" of {has}; {method} needs {needs}." in text
-
-
-class Trap:
-    """An object whose unpickling writes a file."""
-
-    def __init__(self, path: Path) -> None:
-        """Remember which file unpickling would write."""
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return (Path.touch, (self.path,))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -16,6 +16,7 @@ import torch
 from bench import methods
 from bench.errors import BenchError
 from tests.support.conformance import Find, State
+from tests.support.traps import Trap
 
 pytestmark = pytest.mark.slow
 
@@ -94,17 +95,6 @@ def test_files_of_other_methods_are_refused(
             text = refused(method, state, tmp_path / "w.pth")
             assert FILES[other][1] in text.partition(";")[0]
             assert f"; {methods.full_name(method)} needs " in text
-
-
-class Trap:
-    """An object whose unpickling writes a file."""
-
-    def __init__(self, path: Path) -> None:
-        """Remember which file unpickling would write."""
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return (Path.touch, (self.path,))
 
 
 @pytest.mark.parametrize("method", METHODS)

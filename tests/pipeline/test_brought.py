@@ -19,6 +19,7 @@ from bench.errors import BenchError
 from bench.pipeline import brought
 from bench.store.matrix import from_array
 from bench.types import Image
+from tests.support.traps import Trap
 
 ROWS = np.arange(1.0, 16.0, dtype=np.float32).reshape(5, 3)
 IMAGES = tuple(Image(f"i{n}", f"{n % 2}/i{n}.jpg") for n in range(5))
@@ -146,21 +147,10 @@ def test_absent_files_and_folders(tmp_path: Path) -> None:
 # --- damaged and hostile files ------------------------------------------------------------------
 
 
-class Runs:
-    """Unpickled, this writes a file."""
-
-    def __init__(self, target: Path) -> None:
-        """Name the file."""
-        self.target = target
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.target,)
-
-
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
 def test_objects_are_never_unpickled(tmp_path: Path, suffix: str) -> None:
     target, path = tmp_path / "touched", tmp_path / f"x{suffix}"
-    array = np.array([[Runs(target)]], dtype=object)
+    array = np.array([[Trap(target)]], dtype=object)
     np.save(path, array) if suffix == ".npy" else np.savez(path, vectors=array)
     with pytest.raises(BenchError, match="cannot be read as"):
         brought.read(path, "database")
@@ -169,7 +159,7 @@ def test_objects_are_never_unpickled(tmp_path: Path, suffix: str) -> None:
 
 def test_objects_as_ids_are_never_unpickled(tmp_path: Path) -> None:
     target = tmp_path / "touched"
-    np.savez(tmp_path / "x.npz", vectors=ROWS[:1], ids=np.array([Runs(target)], dtype=object))
+    np.savez(tmp_path / "x.npz", vectors=ROWS[:1], ids=np.array([Trap(target)], dtype=object))
     with pytest.raises(BenchError, match="cannot be read as"):
         brought.read(tmp_path / "x.npz", "database")
     assert not target.exists()
@@ -372,7 +362,7 @@ def test_tensors_that_are_no_descriptors(tmp_path: Path, suffix: str) -> None:
 
 def test_files_of_torch_make_no_objects_and_no_more_than_they_hold(tmp_path: Path) -> None:
     target, path = tmp_path / "touched", tmp_path / "x.pt"
-    torch.save({"vectors": torch.ones(2, 2), "more": Runs(target)}, path)
+    torch.save({"vectors": torch.ones(2, 2), "more": Trap(target)}, path)
     with pytest.raises(BenchError, match="objects other than tensors"):
         brought.read(path, "database")
     assert not target.exists()

@@ -22,6 +22,7 @@ from bench.scoring.scores import score
 from bench.system.hashing import canonical_json, plain, sha256_json
 from bench.types import Preprocess
 from tests.support.signed import HEADLINE, sign
+from tests.support.traps import Trap
 
 # --- written and read ---------------------------------------------------------------------------
 
@@ -174,21 +175,10 @@ def test_a_record_cannot_name_arrays_elsewhere(specimen, tmp_path: Path) -> None
         record.read(tmp_path / "r.json")
 
 
-class Runs:
-    """Unpickled, this writes a file."""
-
-    def __init__(self, target: Path) -> None:
-        """Name the file."""
-        self.target = target
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.target,)
-
-
 def test_arrays_are_never_unpickled(specimen, tmp_path: Path) -> None:
     content, arrays = specimen
     target = tmp_path / "touched"
-    arrays["labelled_row"] = np.array([Runs(target)], dtype=object)
+    arrays["labelled_row"] = np.array([Trap(target)], dtype=object)
     path = sign(content, arrays, tmp_path / "r.json")
     with pytest.raises(BenchError, match=r"cannot be read as \.npz"):
         verify(path)
