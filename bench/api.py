@@ -190,8 +190,8 @@ def run(
     """Describe, search and score a method on a data set, as the command `run`.
 
     Descriptors are kept in the cache. A record is written where `results` names a folder. Options
-    are those of the command: weights, device, stages, rerank, distractors, limit and so on. Of
-    several devices, as device="cuda:0,cuda:1", each describes in a process of its own.
+    are those of the command: weights, device, stages, rerank, distractors, limit and so on. With
+    several devices (device="cuda:0,cuda:1") each device has its own process.
     """
     method, data = str(_named(method, "a method")), str(_named(data, "a data set"))
     with quiet(on=not _flag(progress)), _folder(results) as folder, _decoders():

@@ -1,8 +1,8 @@
 """The connection to Ray: the only place that imports it, and only when it is asked for.
 
-Without an address a cluster of this machine alone is started, bound to the loopback address, closed
-by a token of its own, without a dashboard, and gone at the end. An address joins a running cluster;
-its settings and security are its owner's.
+Without an address, a cluster starts on this machine. It listens on the loopback address, asks for a
+token that is drawn for it, has no dashboard, and stops with the run. With an address, the run joins
+a running cluster; its owner is responsible for its settings and security.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ class _Round:
         return self.images, faults
 
     def _hand_out(self) -> None:
-        """Give every idle worker a shard: a free one, or one that is slow elsewhere."""
+        """Give every idle worker a free shard, or the shard of a slow worker a second time."""
         for hand in list(self.crew.hands):
             if not hand.ready or hand.doing is not None:
                 continue

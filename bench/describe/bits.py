@@ -39,7 +39,7 @@ class Bits:
 
 
 def of(loaded: engine.Loaded) -> engine.Loaded:
-    """Return a method as it gives its bits; refuse one that has none, or several scales."""
+    """Return a method whose descriptors are its bits; it must have bits, and one scale."""
     method: Any = loaded.method
     name = f"{loaded.info.name}.{loaded.info.variant}"
     count = getattr(method, "code_bits", None)
