@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,20 +44,20 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = folder / "lib" / name / "site-packages"
     (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    with zipfile.ZipFile(wheel) as packed:
-        packed.extractall(packages)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", "--quiet"]
+    subprocess.run([*pip, "--no-deps", "--no-index", wheel], check=True)
     other = packages / "datasets"
     other.mkdir()
     (other / "__init__.py").write_text("NAME = 'of somebody else'\n")
     return folder / "bin"
 
 
-def run(installed: Path, tmp_path: Path, *words: str) -> str:
-    """Run the environment's Python outside of any checkout; return what it prints."""
+def run(installed: Path, tmp_path: Path, *words: str, program: str = "python") -> str:
+    """Run a program of the environment outside of any checkout; return what it prints."""
     home = {"RETRIEVAL_BENCH_CACHE": str(tmp_path / "cache"), "HOME": str(tmp_path)}
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "RETRIEVAL_BENCH"))}
     done = subprocess.run(
-        [installed / "python", *words], cwd=tmp_path, env=kept | home, capture_output=True,
+        [installed / program, *words], cwd=tmp_path, env=kept | home, capture_output=True,
         text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -64,8 +65,8 @@ def run(installed: Path, tmp_path: Path, *words: str) -> str:
 
 
 def test_the_main_job_runs_outside_of_a_checkout(installed: Path, tmp_path: Path) -> None:
-    out = run(installed, tmp_path, "-m", "bench", "run", "--method", "random-unit", "--measure",
-              "none")  # fmt: skip
+    out = run(installed, tmp_path, "run", "--method", "delg", "--measure", "none",
+              program="retrieval-bench")  # fmt: skip
     path = tmp_path / out.splitlines()[-1]
     assert path.is_relative_to(tmp_path / "results" / "runs" / "mini")
     record = json.loads(path.read_text(encoding="utf-8"))
@@ -74,6 +75,16 @@ def test_the_main_job_runs_outside_of_a_checkout(installed: Path, tmp_path: Path
     assert "match" in run(installed, tmp_path, "-m", "bench", "verify", str(path))
     run(installed, tmp_path, "-m", "bench", "report")
     assert (tmp_path / "results" / "report.md").is_file()
+
+
+def test_the_example_of_the_readme_runs_outside_of_a_checkout(
+    installed: Path, tmp_path: Path
+) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert "bench.load_method" in example
+    assert "medium" in run(installed, tmp_path, "-c", example)
+    assert len(list((tmp_path / "results").rglob("*.json"))) == 1
 
 
 def test_both_names_are_one_package_beside_other_datasets(installed: Path, tmp_path: Path) -> None:
