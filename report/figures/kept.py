@@ -15,6 +15,7 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from multiprocessing import get_context
@@ -84,7 +85,9 @@ def ahead(jobs: Sequence[Job]) -> None:
     workers = min(os.cpu_count() or 1, len(lacking))
     if workers < 2 or sum(len(job.runs) for job, _ in lacking) < MANY_RUNS:
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), interrupt.follow_parent) as pool:
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), interrupt.follow_parent)
+    # What a killed process leaves is drawn by `pictures`.
+    with pool, contextlib.suppress(BrokenProcessPool):
         wait([pool.submit(_made, job, path) for job, path in lacking])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,16 @@ class Here(Executor):
         return done
 
 
+class Killed(Executor):
+    """A pool of processes of which one was killed before it had its work."""
+
+    def __init__(self, *_: Any) -> None:
+        """Take what a pool takes."""
+
+    def submit(self, *_: Any) -> Any:  # type: ignore[override]
+        raise BrokenProcessPool
+
+
 def one_picture(name: str) -> list[kept.Picture]:
     return [kept.Picture(name, {"png": name.encode()}, "", "")]
 
@@ -93,6 +104,18 @@ def test_what_was_drawn_ahead_is_found_and_not_drawn_again(
     for job in jobs:
         found = kept.pictures(kept.Job([], job.about, partial(pytest.fail, "drawn again")))
         assert found == job.make()
+
+
+def test_a_killed_process_leaves_its_pictures_to_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(kept, "ProcessPoolExecutor", Killed)
+    monkeypatch.setattr(kept.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(kept, "MANY_RUNS", 0)
+    jobs = [kept.Job([], name, partial(one_picture, name)) for name in "ab"]
+    kept.ahead(jobs)
+    assert [kept.pictures(job) for job in jobs] == [job.make() for job in jobs]
 
 
 def test_what_is_drawn_ahead_is_the_same_in_another_process(tmp_path: Path) -> None:
