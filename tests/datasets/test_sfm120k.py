@@ -44,6 +44,7 @@ def test_from_files_to_a_record(cli: Any, workspace: Any, name: str) -> None:
     assert f"here: complete, {len(SFM)} images" in cli("data", "list", "sfm120k").out
 
 
+@pytest.mark.slow
 def test_a_whitening_is_learned_from_the_pairs(cli: Any, workspace: Any) -> None:
     """As the command of a published row "+ Lw" does it."""
     miniatures.sfm120k(workspace.data)

@@ -37,6 +37,7 @@ def cases(draw: Any) -> tuple[tuple[int, int], Any, Preprocess]:
     return (width, height), box, rule
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(cases())
 def test_the_planned_shape_is_that_of_the_pixels(

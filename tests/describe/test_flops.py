@@ -148,6 +148,7 @@ def test_a_parameter_that_a_network_hands_to_a_module_stops_nothing() -> None:
     assert counted(lambda: pool(TOKENS)) == 2 * 3 * 16 * 16 + 2 * 3 * 16 * 6
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.filterwarnings("ignore:Guards may run slower")  # torch, of Python 3.13.0
 def test_torch_script_and_compiled_parts_are_counted_as_what_they_do() -> None:

@@ -32,6 +32,7 @@ def load(variant, weights, device):
 """
 
 
+@pytest.mark.slow
 def test_a_run_says_that_operations_were_not_counted(
     workspace: Any, cli: Any, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

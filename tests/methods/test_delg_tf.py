@@ -75,6 +75,7 @@ def dense(loaded: engine.Loaded, folder: Path, name: str, scale: float = 1.0) ->
     return features[0].permute(1, 2, 0).numpy(), attention[0, 0].numpy()
 
 
+@pytest.mark.slow
 def test_dense_local_features_are_the_official_ones(case: Any, shared: Any) -> None:
     loaded, answers = case
     if "reduced_a" not in answers:

@@ -71,6 +71,7 @@ def family(method: str) -> str:
     return f"{name}-{variant.partition('-')[2] or 'trained'}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", FILES)
 def test_files_of_other_families_and_depths_are_refused(
     files: dict[str, Path], wanted: str

@@ -111,6 +111,7 @@ def test_what_differs_from_the_measured_rows(
     assert differences.differences(row, runs) == says
 
 
+@pytest.mark.slow
 def test_measured_numbers_never_stand_in_a_published_table(tmp_path: Path) -> None:
     shutil.copy(FILE, tmp_path)
     build(tmp_path)

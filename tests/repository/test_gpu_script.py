@@ -67,6 +67,7 @@ def test_parts_are_done_in_turn_and_what_lacks_is_not_run(started) -> None:
     assert got["status"] == 1
 
 
+@pytest.mark.slow
 def test_a_part_ends_at_its_limit_and_the_script_at_its_own(started, monkeypatch) -> None:
     monkeypatch.setattr(gpu, "RESERVE_S", 0.0)
     start = time.monotonic()

@@ -229,6 +229,7 @@ def test_nordland_has_blocks_of_consecutive_frames(
     assert kept_rows(f"nordland.{name}") == ("order", queries, queries)
 
 
+@pytest.mark.slow
 def test_views_of_pittsburgh_are_blocks_of_space_or_of_panoramas(
     lay: Callable[..., None], workspace: Any
 ) -> None:

@@ -267,6 +267,7 @@ def test_another_fault_of_the_disk_names_the_file(
     )
 
 
+@pytest.mark.slow
 def test_two_at_once_fetch_once(workspace, own: Path, remote: Remote) -> None:
     remote.pause_s = 0.05
     command = [sys.executable, "-m", "bench", "weights", "get", str(own)]
