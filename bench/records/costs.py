@@ -72,6 +72,14 @@ class Cost:
         others = [timed for phase, timed in self.phases.items() if phase not in inside]
         return _added([self.describe, *others])
 
+    @property
+    def row_ms(self) -> Timed | None:
+        """Return the time of a query for tables beside other rows; None by the first definitions.
+
+        Those left stages and local features out, so such a time would look short.
+        """
+        return None if FIRST in self.machine else self.query_ms
+
 
 def _added(parts: list[Timed]) -> Timed:
     ends = [part.interval or (part.p50, part.p50) for part in parts]

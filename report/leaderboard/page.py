@@ -173,7 +173,7 @@ def _add_places(ranked: Mapping[Run, dict[str, Any]], runs: Sequence[Run]) -> No
 
 def _row(run: Run, sheets: Mapping[str, str]) -> dict[str, Any]:
     target = relative_target(run.file)
-    image_bytes, query_ms = run.cost.image_bytes, run.cost.query_ms
+    image_bytes, query_ms = run.cost.image_bytes, run.cost.row_ms
     return {
         "id": run.run_id,
         "dataset": clean(run.dataset),

@@ -79,7 +79,7 @@ _CELLS: Mapping[str, Callable[[Line], Any]] = {
     "block_rule": lambda line: line.run.blocks and line.run.blocks[0],
     "system": lambda line: line.row.chain,
     "place": lambda line: line.row.places[line.at] or None,
-    "query_ms": lambda line: _p50(line.run.cost.query_ms),
+    "query_ms": lambda line: _p50(line.run.cost.row_ms),
     "describe_ms": lambda line: _p50(line.run.cost.describe),
     "search_ms": lambda line: _p50(line.run.cost.phases.get("search")),
     "rerank_ms": lambda line: _p50(line.run.cost.phases.get("re-rank")),

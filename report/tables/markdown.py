@@ -132,7 +132,7 @@ def _row(
     return [
         name_link(run, base) + note,
         *cells,
-        ms(None if run.cost.query_ms is None else run.cost.query_ms.p50),
+        ms(None if run.cost.row_ms is None else run.cost.row_ms.p50),
         memory_and_disk(run.cost.image_bytes, run.cost.disk_bytes),
         f"{run.dim:,}",
         *(escape(words[key], LONGEST) for key in shown),

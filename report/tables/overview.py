@@ -58,7 +58,7 @@ class Line:
     @property
     def query_ms(self) -> float | None:
         """Return the longest time of a query, p50, of its data sets."""
-        return _largest(run.cost.query_ms and run.cost.query_ms.p50 for run in self.runs if run)
+        return _largest(run.cost.row_ms and run.cost.row_ms.p50 for run in self.runs if run)
 
     @property
     def image_bytes(self) -> float | None:

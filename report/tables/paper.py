@@ -24,7 +24,7 @@ from bench.report.tables.published import PublishedRow
 
 EXTRA = {
     "dim": lambda run: f"{run.dim:,}",
-    "ms": lambda run: ms(None if run.cost.query_ms is None else run.cost.query_ms.p50),
+    "ms": lambda run: ms(None if run.cost.row_ms is None else run.cost.row_ms.p50),
     "bytes": lambda run: memory_and_disk(run.cost.image_bytes, run.cost.disk_bytes),
     "parameters": lambda run: NONE if run.cost.parameters is None
     else f"{run.cost.parameters / 1e6:.1f}",

@@ -179,6 +179,9 @@ def test_costs_by_other_definitions_are_never_in_one_table() -> None:
     assert len(tables) == 2
     assert sum(costs.FIRST in block for block in blocks if block.startswith("## Costs")) == 1
     assert blocks.count(cost.OLDER) == 1
+    assert run_of(old).cost.query_ms == run_of(new).cost.query_ms is not None
+    assert run_of(old).cost.row_ms is None, "a row beside others has no time by other definitions"
+    assert run_of(new).cost.row_ms == run_of(new).cost.query_ms
 
 
 def test_on_a_gpu_the_memory_of_the_device_is_shown() -> None:

@@ -107,6 +107,7 @@ def test_a_page_without_records_says_so(tmp_path: Path, made: ModuleType) -> Non
 def test_a_re_ranked_row_costs_its_local_features_too(tmp_path: Path, made: ModuleType) -> None:
     record = made.make_record()
     times = {"p50": 2.0, "p95": 3.0}
+    record["timing"]["definitions"] = 2
     record["timing"]["search"] = {
         "measure": "sample", "rows": 60, "dim": 256, "shortlist": 60, "queries": 9, "warm_up": 1,
         "ms_per_query": times,

@@ -141,6 +141,7 @@ def _timing(ms: float, dim: int) -> dict[str, Any]:
                 "n": 90, "rounds": 10}  # fmt: skip
 
     return {
+        "definitions": 2,
         "phases_s": {"search": 0.1},
         "latency": {
             "measure": "sample", "batch": 1, "images": 9, "warm_up": 11, "image_px": [1024, 768],
