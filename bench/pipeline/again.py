@@ -44,7 +44,7 @@ def faults(path: Path, options: Options, own: str | None = None) -> list[str]:
     def refuse(job: extract.Job, _progress: Progress) -> tuple[int, list[str]]:
         if job.images:
             raise BenchError(
-                f"descriptors of {job.images} images of {job.phase} are not stored; compute them "
+                f"{job.phase}: descriptors of {job.images} images are not stored; compute them "
                 f"with {content['command']!r}."
             )
         return 0, []
